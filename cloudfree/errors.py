@@ -1,6 +1,7 @@
 """The one family of failures that a user can cause and mend.
 
-A message has three parts: what was found, what is allowed, what to do. Anything else that escapes is a bug, and shows its traceback.
+A message has three parts: what was found, what is allowed, what to do. Anything else that escapes is a bug, and shows
+its traceback.
 """
 
 from __future__ import annotations

@@ -1,0 +1,3 @@
+from cloudfree.cli import main
+
+main()

@@ -1,0 +1,50 @@
+"""Band orders, mask bands, value ranges and class codes of the products that arrive and leave: data, no behaviour."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+OPTICAL_BANDS = ("blue", "green", "red", "nir")
+"""Order of the optical channels everywhere in cloudfree."""
+
+SAR_BANDS = ("VV", "VH")
+"""Order of the polarisations everywhere in cloudfree."""
+
+PLANET_BANDS = {4: (1, 2, 3, 4), 8: (2, 4, 6, 8)}
+"""One-based blue, green, red, NIR of a PlanetScope scene, by its number of bands (4: analytic, 8: SuperDove)."""
+
+REFLECTANCE_SCALE = 1e-4
+"""Reflectance of one digital number of a surface-reflectance product."""
+
+DN_MIN = 1
+"""Smallest reconstructed digital number: 0 is nodata."""
+
+SAR_NOISE_DB = -50.0
+"""Backscatter under this is border noise of the Sentinel-1 processor, no ground."""
+
+
+class Udm2(IntEnum):
+    """One-based bands of Planet's usable data mask 2 (developers.planet.com)."""
+
+    CLEAR = 1
+    SNOW = 2
+    SHADOW = 3
+    LIGHT_HAZE = 4  # all haze since UDM2.1 (2023-11-29)
+    HEAVY_HAZE = 5  # always 0 since UDM2.1
+    CLOUD = 6
+    CONFIDENCE = 7
+    UDM1 = 8
+
+
+UDM2_BAND_COUNT = 8
+UDM2_OBSCURED = (Udm2.SHADOW, Udm2.LIGHT_HAZE, Udm2.HEAVY_HAZE, Udm2.CLOUD)
+"""What hides or alters the ground. Snow is ground."""
+
+
+class Qa(IntEnum):
+    """Classes of the first band of the quality raster."""
+
+    NODATA = 0
+    OBSERVED = 1
+    RECONSTRUCTED = 2
+    UNRECOVERABLE = 3  # cloudy, and no SAR there to reconstruct from

@@ -1,0 +1,224 @@
+"""The command line: each command turns words into values, calls the library, and tells the outcome."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+# torch and rasterio are imported by the command that needs them, so that --help is instant.
+if TYPE_CHECKING:
+    from cloudfree.pipeline import Progress
+    from cloudfree.plan import Plan
+
+_FILE = click.Path(path_type=Path)
+
+
+class _Numbers(click.ParamType[Any]):
+    """One-based band numbers, comma-separated."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of band numbers like 1,2", param, ctx)
+
+
+class _Batch(click.ParamType[Any]):
+    """`auto` or a positive number."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or value == "auto":
+            return None
+        return click.IntRange(min=1).convert(value, param, ctx)
+
+
+def _verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar.")(command)
+    return click.option("-v", "--verbose", is_flag=True, help="Say what was taken for what, and why.")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="cloudfree")
+def main() -> None:
+    """Remove clouds from PlanetScope scenes with the help of Sentinel-1."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+@main.command()
+@click.option("--planet", type=_FILE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance.")
+@click.option("--sar", type=_FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each.")
+@click.option("-o", "--output", type=_FILE, required=True, help="The cloud-free COG to write.")
+@click.option("--udm2", type=_FILE, help="Usable data mask of the scene.  [default: its sibling, if there]")
+@click.option("--mask", type=_FILE, help="Any single-band raster instead: non-zero is cloud or shadow.")
+@click.option(
+    "--fill",
+    type=click.Choice(["auto", "clouds", "all"]),
+    default="auto",
+    show_default=True,
+    help="What to reconstruct: what the mask hides, or everything. auto: clouds with a mask, all without.",
+)
+@click.option(
+    "--buffer",
+    "buffer_m",
+    type=click.FloatRange(min=0),
+    metavar="METRES",
+    default=30.0,
+    show_default=True,
+    help="Ground around the mask to take for cloudy too.",
+)
+@click.option(
+    "--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Registered weights, or a file."
+)
+@click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
+@click.option(
+    "--tile", type=int, metavar="PX", default=512, show_default=True, help="Window of the network, a multiple of 16."
+)
+@click.option("--overlap", type=int, metavar="PX", default=64, show_default=True, help="Pixels that windows share.")
+@click.option("--batch", type=_Batch(), default="auto", show_default=True, help="Windows at once; auto: what fits.")
+@click.option(
+    "--coregister",
+    type=click.Choice(["auto", "off", "require"]),
+    default="auto",
+    show_default=True,
+    help="Correct the offset of Sentinel-1: if it can be had reliably, never, or else fail.",
+)
+@click.option(
+    "--max-shift",
+    "max_shift_m",
+    type=click.FloatRange(min=0),
+    metavar="METRES",
+    default=60.0,
+    show_default=True,
+    help="Largest offset to believe.",
+)
+@click.option("--sar-units", type=click.Choice(["auto", "db", "power", "amplitude"]), default="auto", show_default=True)
+@click.option("--sar-bands", type=_Numbers(), metavar="VV,VH", help="Band numbers; one of each file if there are two.")
+@click.option("--planet-bands", type=_Numbers(), metavar="B,G,R,NIR", help="Band numbers of the scene.")
+@click.option("--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True)
+@click.option("--quicklook", type=_FILE, metavar="PNG", help="Picture of before, SAR, after.")
+@click.option("--qa", type=_FILE, help="COG of what was observed and what reconstructed.")
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Facts and figures of the run on stdout.")
+@_verbosity
+def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Path, ...], **options: Any) -> None:
+    """Reconstruct the clouded pixels of a scene.
+
+    Observed pixels are kept as they are; --qa says which is which.
+    """
+    _log_to_stderr(quiet, verbose)
+    from cloudfree.pipeline import execute
+    from cloudfree.plan import Options, make_plan
+
+    plan = make_plan(Options(sar=sar, **options))
+    if dry_run:
+        click.echo(json.dumps(plan.describe(), indent=2, ensure_ascii=False))
+        return
+    with _progress_bar(plan, quiet) as progress:
+        result = execute(plan, progress)
+    if as_json:
+        click.echo(json.dumps(result.as_json(), indent=2, ensure_ascii=False))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info(files: tuple[Path, ...], as_json: bool) -> None:
+    """Say what each file would be taken for, and why."""
+    from cloudfree.inspection import inspect
+
+    found = inspect(list(files))
+    if as_json:
+        click.echo(json.dumps([item.as_json() for item in found], indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(line for item in found for line in item.lines()))
+
+
+@main.group()
+def weights() -> None:
+    """List, verify and convert weights."""
+
+
+@weights.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def weights_list(as_json: bool) -> None:
+    """The weights that come with cloudfree."""
+    from dataclasses import asdict
+
+    from cloudfree.weights import registry
+
+    entries = registry()
+    if as_json:
+        click.echo(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
+        return
+    for entry in entries:
+        mark = " (default)" if entry.default else ""
+        click.echo(f"{entry.name}{mark}: {entry.architecture}, {entry.size_bytes / 1e6:.1f} MB, {entry.licence}")
+        click.echo(f"  trained on {entry.trained_on}")
+
+
+@weights.command("verify")
+@click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
+def weights_verify(names: tuple[str, ...]) -> None:
+    """Compare weights with their recorded hashes, and load them."""
+    from cloudfree.weights import load_model, registry, verify
+
+    for name in names or tuple(entry.name for entry in registry()):
+        digest = verify(name)
+        load_model(name)
+        click.echo(f"{name}: ok, sha256 {digest}")
+
+
+@weights.command("convert")
+@click.argument("source", type=_FILE)
+@click.option("-o", "--output", type=_FILE, required=True, help="The safetensors file to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
+    """Turn a published checkpoint into a safetensors file."""
+    from cloudfree.cog import check_targets
+    from cloudfree.weights import convert
+
+    check_targets([output], [source], overwrite)
+    convert(source, output)
+
+
+def _log_to_stderr(quiet: bool, verbose: bool) -> None:
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s", force=True)
+    logging.getLogger("cloudfree").setLevel(level)
+
+
+@contextmanager
+def _progress_bar(plan: Plan, quiet: bool) -> Iterator[Progress]:
+    from tqdm import tqdm
+
+    total = plan.grid.width * plan.grid.height / 1e6
+    layout = "{desc} {percentage:3.0f}% {bar} {n:.1f}/{total:.1f} Mpx [{elapsed}<{remaining}]"
+    off = quiet or not sys.stderr.isatty()
+    with tqdm(total=total, desc=plan.device, disable=off, file=sys.stderr, bar_format=layout) as bar:
+
+        def advance(megapixels: float) -> None:
+            bar.update(megapixels)
+
+        yield advance
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """A scheduler's SIGTERM unwinds like Ctrl-C, so that nothing half made stays behind."""
+    sys.exit(128 + number)

@@ -1,0 +1,142 @@
+"""The pixel grid as a value: where each pixel of a raster lies on the ground."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import Geod, Transformer
+from rasterio import DatasetReader
+from rasterio.crs import CRS
+from shapely.geometry.base import BaseGeometry
+
+from cloudfree.errors import GridError
+
+_WGS84 = CRS.from_epsg(4326)
+_GEOD = Geod(ellps="WGS84")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Coordinate reference system, affine transform (pixel corner to CRS units) and size in pixels.
+
+    Any invertible transform is allowed: north-up, south-up, rotated.
+    """
+
+    crs: CRS
+    transform: Affine
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, dataset: DatasetReader) -> Grid:
+        """The grid of an open raster. Raises GridError where the file does not say where it lies."""
+        name = Path(dataset.name).name
+        if dataset.crs is None or dataset.transform == Affine.identity():
+            if dataset.gcps[0]:
+                raise GridError(
+                    f"{name} has ground control points and no map projection; a projected raster is needed: "
+                    "terrain-correct it first (SNAP, ASF HyP3, Earth Engine)"
+                )
+            missing = "no coordinate reference system" if dataset.crs is None else "no geotransform"
+            raise GridError(f"{name} has {missing}; a georeferenced raster is needed: assign one with rio edit-info")
+        if dataset.transform.is_degenerate:
+            raise GridError(f"{name} has a geotransform that cannot be inverted; mend it with rio edit-info")
+        return cls(dataset.crs, dataset.transform, dataset.width, dataset.height)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.height, self.width
+
+    def rows(self, start: int, stop: int) -> Grid:
+        """The full-width strip of rows start..stop, which may reach beyond the grid."""
+        return replace(self, transform=self.transform * Affine.translation(0, start), height=stop - start)
+
+    def resized(self, height: int, width: int) -> Grid:
+        """The same ground cut into another number of pixels."""
+        scale = Affine.scale(self.width / width, self.height / height)
+        return Grid(self.crs, self.transform * scale, width, height)
+
+    @cached_property
+    def units_per_metre_xy(self) -> tuple[float, float]:
+        """CRS units in one metre along the CRS's own axes, at the centre of the grid."""
+        if self.crs.is_projected:
+            factor = 1 / self.crs.linear_units_factor[1]
+            return factor, factor
+        x, y = self._centre_xy
+        step = 1e-4
+        lon, lat = self._to_wgs84([x, x + step, x], [y, y, y + step])
+        metres_x = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2]
+        metres_y = _GEOD.inv(lon[0], lat[0], lon[2], lat[2])[2]
+        return step / metres_x, step / metres_y
+
+    @cached_property
+    def pixel_size_m(self) -> float:
+        """Ground size of a pixel in metres: the root of its area, at the centre of the grid."""
+        per_x, per_y = self.units_per_metre_xy
+        return math.sqrt(abs(self.transform.determinant) / (per_x * per_y))
+
+    def translated_m(self, east: float, north: float) -> Grid:
+        """The grid moved over the ground by metres along the axes of its CRS."""
+        per_x, per_y = self.units_per_metre_xy
+        return replace(self, transform=Affine.translation(east * per_x, north * per_y) * self.transform)
+
+    def pixels_to_metres(self, shift_yx_px: tuple[float, float]) -> tuple[float, float]:
+        """A displacement in pixels (rows down, columns right) as metres (east, north)."""
+        dy, dx = shift_yx_px
+        t = self.transform
+        per_x, per_y = self.units_per_metre_xy
+        return (t.a * dx + t.b * dy) / per_x, (t.d * dx + t.e * dy) / per_y
+
+    def footprint(self, crs: CRS | None = None) -> BaseGeometry:
+        """The outline, densified so that it stays true in another CRS (default: the grid's own)."""
+        corners = [self.transform * c for c in ((0, 0), (self.width, 0), (self.width, self.height), (0, self.height))]
+        outline = shapely.Polygon(corners)
+        if crs is None or crs == self.crs:
+            return outline
+        dense = shapely.segmentize(outline, outline.length / 80)
+        transformer = Transformer.from_crs(self.crs, crs, always_xy=True)
+        moved = shapely.transform(dense, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
+        return shapely.make_valid(moved)
+
+    def pixel_bounds_of(self, other: Grid, margin_px: int = 0) -> tuple[int, int, int, int]:
+        """Rows and columns (row_start, row_stop, col_start, col_stop) of this grid that hold `other`, clipped to it.
+
+        Empty (start >= stop) where the two are disjoint.
+        """
+        outline = shapely.get_coordinates(other.footprint(self.crs))
+        outline = outline[np.isfinite(outline).all(axis=1)]
+        if not len(outline):
+            return 0, 0, 0, 0
+        cols, rows = _apply(~self.transform, outline)
+        row_start, row_stop = math.floor(rows.min()) - margin_px, math.ceil(rows.max()) + margin_px
+        col_start, col_stop = math.floor(cols.min()) - margin_px, math.ceil(cols.max()) + margin_px
+        return max(row_start, 0), min(row_stop, self.height), max(col_start, 0), min(col_stop, self.width)
+
+    def overlap_share(self, other: Grid) -> float:
+        """Share (0..1) of this grid's ground that `other` covers."""
+        own = self.footprint()
+        theirs = other.footprint(self.crs)
+        return float(own.intersection(theirs).area / own.area)
+
+    @property
+    def _centre_xy(self) -> tuple[float, float]:
+        x, y = self.transform * (self.width / 2, self.height / 2)
+        return float(x), float(y)
+
+    def _to_wgs84(self, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
+        transformer = Transformer.from_crs(self.crs, _WGS84, always_xy=True)
+        lon, lat = transformer.transform(x, y)
+        return list(lon), list(lat)
+
+
+def _apply(affine: Affine, xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = xy[:, 0], xy[:, 1]
+    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f

@@ -1,0 +1,72 @@
+"""Modulated deformable convolution and per-pixel dynamic filtering in plain torch: any device and type, differentiable.
+
+Shapes: B batch, C channels, H and W rows and columns, G deformable groups, K taps of a square kernel (row-major).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """Convolve, each tap displaced by its own offset and scaled by its own mask (deformable convolution, version 2).
+
+    Args:
+        x: features (B, C, H, W); group g of the `groups` is channels g * C/G to (g + 1) * C/G.
+        offset: (B, G*K*2, H, W), group-major, then tap, then (dy, dx): pixels added to the tap's regular position.
+        mask: (B, G*K, H, W), group-major, then tap: the factor on the sample.
+        weight: (C_out, C, k, k) with k odd; stride 1, zero padding (k - 1) / 2.
+        bias: (C_out,) or None.
+        groups: G, a divisor of C.
+
+    Returns:
+        (B, C_out, H, W). Sampling is bilinear; each of the four corners outside the image counts as zero. Coordinates
+        are float32 or better whatever the type of `offset`: bfloat16 cannot tell neighbouring columns beyond 256 apart.
+    """
+    batch, channels, height, width = x.shape
+    taps = weight.shape[-2] * weight.shape[-1]
+    grid = _sampling_grid(offset.reshape(batch * groups, taps, 2, height, width), weight.shape[-1])
+    features = x.reshape(batch * groups, channels // groups, height, width).to(grid.dtype)
+    samples = F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    samples = samples.view(batch * groups, channels // groups, taps, height, width)
+    samples = samples * mask.reshape(batch * groups, 1, taps, height, width)
+    out = weight.flatten(1) @ samples.view(batch, channels * taps, height * width).to(x.dtype)
+    if bias is not None:
+        out = out + bias[:, None]
+    return out.view(batch, -1, height, width)
+
+
+def _sampling_grid(offset: Tensor, kernel: int) -> Tensor:
+    """Offsets (N, K, 2, H, W) in pixels -> grid (N, K*H, W, 2): (x, y), the image's outer edges at -1 and 1."""
+    count, taps, _, height, width = offset.shape
+    offset = offset if offset.dtype == torch.float64 else offset.float()
+    steps = torch.arange(kernel, device=offset.device, dtype=offset.dtype) - (kernel - 1) // 2
+    rows = torch.arange(height, device=offset.device, dtype=offset.dtype) + steps.repeat_interleave(kernel)[:, None]
+    columns = torch.arange(width, device=offset.device, dtype=offset.dtype) + steps.repeat(kernel)[:, None]
+    y = (offset[:, :, 0] + rows[:, :, None]) * (2 / height) + (1 / height - 1)
+    x = (offset[:, :, 1] + columns[:, None, :]) * (2 / width) + (1 / width - 1)
+    return torch.stack((x, y), dim=-1).view(count, taps * height, width, 2)
+
+
+def dynamic_filter(x: Tensor, kernels: Tensor, size: int) -> Tensor:
+    """Filter every pixel of every channel with a kernel of its own (cross-correlation, replicate padding).
+
+    Args:
+        x: features (B, C, H, W).
+        kernels: (B, C, size*size, H, W); tap ky*size + kx weighs row ky, column kx of the neighbourhood. Any strides will
+            do; quickest are those that give each tap the strides of x.
+        size: side of the kernels, odd.
+
+    Returns:
+        (B, C, H, W), of x's type.
+    """
+    height, width = x.shape[-2:]
+    padded = F.pad(x, [size // 2] * 4, mode="replicate")
+    # One shifted view a tap: an unfolded copy would be size * size times the features.
+    out = torch.zeros_like(x)
+    for tap in range(size * size):
+        row, column = divmod(tap, size)
+        out.addcmul_(padded[:, :, row : row + height, column : column + width], kernels[:, :, tap].to(x.dtype))
+    return out

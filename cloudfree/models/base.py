@@ -1,0 +1,118 @@
+"""What every cloud removal network shares: normalisation inside the model, any size of image, optical plus residual."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+OPTICAL_BANDS = 4
+"""Blue, green, red, near infrared."""
+SAR_BANDS = 2
+"""VV, VH."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How physical values become network inputs in 0..1: clip to the range, then stretch it linearly."""
+
+    reflectance_range: tuple[float, float] = (0.0, 1.0)
+    vv_range_db: tuple[float, float] = (-25.0, 0.0)
+    vh_range_db: tuple[float, float] = (-32.5, 0.0)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{name: (float(low), float(high)) for name, (low, high) in values.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def clip_reflectance(self, reflectance: Tensor) -> Tensor:
+        """Reflectance clipped to its range, NaN at the lower end; the network reads and corrects it in these units."""
+        low, high = self.reflectance_range
+        return torch.nan_to_num(reflectance, nan=low).clamp(low, high)
+
+    def sar(self, sar_db: Tensor) -> Tensor:
+        """Backscatter (B, 2, H, W) in dB, VV and VH -> 0..1; NaN and -inf (no return) become 0."""
+        scaled = [
+            (torch.nan_to_num(band, nan=low).clamp(low, high) - low) / (high - low)
+            for band, (low, high) in zip(sar_db.unbind(1), (self.vv_range_db, self.vh_range_db), strict=True)
+        ]
+        return torch.stack(scaled, dim=1)
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Which weights a model runs: what a product's tags and STAC item say of them."""
+
+    name: str
+    sha256: str
+    architecture: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class CloudRemovalModel(nn.Module, ABC):
+    """Cloudy reflectance and backscatter on one grid -> cloud-free reflectance.
+
+    A subclass names its architecture and its frozen config dataclass, and computes `residual` on inputs whose sides are
+    multiples of `side_multiple`, at least `minimum_side`.
+    """
+
+    architecture: ClassVar[str]
+    config_type: ClassVar[type[Any]]
+    signature_key: ClassVar[str]
+    """A state-dict key that no other architecture has, by which a published checkpoint is recognised."""
+    side_multiple: ClassVar[int] = 1
+    minimum_side: ClassVar[int] = 1
+
+    def __init__(self, config: Any, normalization: Normalization | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.normalization = normalization or Normalization()
+        self.weights_info: WeightsInfo | None = None
+
+    @classmethod
+    @abstractmethod
+    def infer_config(cls, state: Mapping[str, Tensor]) -> Any:
+        """The config that a state dict of this architecture was made with, from its shapes; KeyError if not of it."""
+
+    @abstractmethod
+    def residual(self, optical: Tensor, sar: Tensor) -> Tensor:
+        """What to add to the clipped reflectance, from inputs (B, 4, H, W) and (B, 2, H, W) in 0..1."""
+
+    def forward(self, reflectance: Tensor, sar_db: Tensor) -> Tensor:
+        """Cloud-free reflectance (B, 4, H, W), not clamped.
+
+        Args:
+            reflectance: (B, 4, H, W) blue, green, red, NIR as fractions; clipped to 0..1.
+            sar_db: (B, 2, H, W) VV, VH in dB on the optical grid. Pixels that are not finite are read as no
+                backscatter, so that they spoil only their surroundings: fill them, or mask the result there.
+        """
+        optical = self.normalization.clip_reflectance(reflectance)
+        sar = self.normalization.sar(sar_db)
+        residual = self.residual(self._padded(optical), self._padded(sar))
+        height, width = optical.shape[-2:]
+        return optical + residual[..., :height, :width].to(optical.dtype)
+
+    def _padded(self, image: Tensor) -> Tensor:
+        return pad_bottom_right(image, self.side_multiple, self.minimum_side)
+
+    def config_dict(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+
+def pad_bottom_right(image: Tensor, multiple: int, minimum: int) -> Tensor:
+    """(B, C, H, W) with sides raised to a multiple and a minimum: by reflection if long enough, else replication."""
+    for axis in (-2, -1):
+        side = image.shape[axis]
+        pad = max(-(-side // multiple) * multiple, minimum) - side
+        if pad:
+            mode = "reflect" if pad < side else "replicate"
+            image = F.pad(image, [0, 0, 0, pad] if axis == -2 else [0, pad, 0, 0], mode=mode)
+    return image

@@ -1,0 +1,179 @@
+"""The main job, as a table of contents: plan, then strip by strip read, infer, fill and write."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+
+from cloudfree import cog, provenance, report, tiles
+from cloudfree.bands import OPTICAL_BANDS, Qa
+from cloudfree.cloudmask import MaskReader, Rim
+from cloudfree.cog import CogWriter, Product, Staging
+from cloudfree.fill import QA_BANDS, Strip, compose
+from cloudfree.grid import Grid
+from cloudfree.plan import Options, Plan, make_plan, open_inputs, with_smaller_tile
+from cloudfree.predict import Filler, Predictor, TileTooLargeError, reconstruct, resolve_device
+from cloudfree.raster import gdal_settings
+
+T = TypeVar("T")
+Progress = Callable[[float], None]
+"""Called with the megapixels just finished."""
+
+
+@dataclass
+class Result:
+    """What a run did. `pixels` counts by class; `seconds` by stage; `peak_memory_mb` is of the whole process."""
+
+    plan: Plan
+    pixels: dict[str, int] = field(default_factory=lambda: {qa.name.lower(): 0 for qa in Qa})
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for --json."""
+        extra = {"qa": self.plan.options.qa, "quicklook": self.plan.options.quicklook}
+        return {
+            **self.plan.describe(),
+            **{name: str(path) for name, path in extra.items() if path},
+            "pixels": self.pixels,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "peak_memory_mb": round(self.peak_memory_mb),
+        }
+
+
+def run(planet: str | Path, sar: str | Path | Sequence[str | Path], output: str | Path, **options: Any) -> Result:
+    """Remove the clouds of a PlanetScope scene with the help of Sentinel-1, and write a Cloud-Optimized GeoTIFF.
+
+    `sar` is one file or two. `options` are the fields of `Options`. Raises CloudfreeError for what a user can mend, and
+    leaves no file behind then.
+    """
+    files = [sar] if isinstance(sar, str | Path) else list(sar)
+    paths = {name: Path(options[name]) for name in ("udm2", "mask", "qa", "quicklook") if options.get(name)}
+    return execute(make_plan(Options(Path(planet), tuple(map(Path, files)), Path(output), **{**options, **paths})))
+
+
+def execute(plan: Plan, progress: Progress | None = None) -> Result:
+    """Carry a plan out. Every output appears whole, at the end, or not at all."""
+    options = plan.options
+    result = Result(plan)
+    with gdal_settings(), cog.staging(options.targets, options.overwrite) as stage:
+        while True:
+            try:
+                _write_products(plan, result, stage, progress)
+                break
+            except TileTooLargeError:
+                plan = result.plan = with_smaller_tile(plan)
+        with _clock(result, "quicklook"):
+            if options.quicklook:
+                report.quicklook(stage.path(options.quicklook), plan.survey, plan.scene, stage.path(options.output))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result.peak_memory_mb = peak / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
+    return result
+
+
+def _write_products(plan: Plan, result: Result, stage: Staging, progress: Progress | None) -> None:
+    """One pass over the scene: all of its strips through the network into the staged files."""
+    result.pixels = dict.fromkeys(result.pixels, 0)
+    rows = tiles.spans(plan.grid.height, plan.tile, plan.overlap)
+    cols = tiles.spans(plan.grid.width, plan.tile, plan.overlap)
+    predictor = Predictor(plan.model, resolve_device(plan.device), plan.precision, plan.options.batch)
+    filler = Filler(
+        plan.scene.reflectance(plan.survey.typical_dn()[:, None, None])[:, 0, 0], plan.survey.typical_sar_db()
+    )
+    with ExitStack() as stack:
+        writer = stack.enter_context(CogWriter(stage.path(plan.options.output), plan.grid, _optical_product(plan)))
+        quality = None
+        if plan.options.qa:
+            quality = stack.enter_context(CogWriter(stage.path(plan.options.qa), plan.grid, _quality_product(plan)))
+        strips = stack.enter_context(_strips(plan, rows, result))
+        finished = reconstruct(strips, rows, cols, predictor, plan.scene, filler, plan.mode)
+        for strip, reflectance in _clocked(finished, result, "infer", without="read"):
+            with _clock(result, "write"):
+                dn, classes = compose(plan.scene, strip, reflectance, plan.mode)
+                writer.write(dn)
+                if quality:
+                    quality.write(classes)
+            _tally(result, classes)
+            if progress:
+                progress(dn.shape[1] * dn.shape[2] / 1e6)
+        with _clock(result, "hash inputs"):
+            tags = provenance.tags(plan)
+        with _clock(result, "cog"):
+            writer.finish(tags)
+            if quality:
+                quality.finish(tags)
+
+
+@contextmanager
+def _strips(plan: Plan, rows: Sequence[tiles.Span], result: Result) -> Iterator[Iterator[Strip]]:
+    """The scene, its SAR and its mask in full-width strips, one per row of tiles."""
+    rim = Rim.on(plan.grid, plan.options.buffer_m)
+    with open_inputs(plan.scene, plan.sar, plan.mask) as (pixels, radar, masked):
+
+        def read(start: int, stop: int) -> Strip:
+            with _clock(result, "read"):
+                east, north = plan.shift_m
+                # Sampling the image at p - shift is the image moved by +shift: the one resampling does both.
+                sar_db = radar.on_grid(plan.grid.rows(start, stop).translated_m(-east, -north))
+                return Strip(start, pixels.rows(start, stop), sar_db, _cloudy(masked, plan.grid, rim, start, stop))
+
+        yield (read(span.start, span.stop) for span in rows)
+
+
+def _cloudy(masked: MaskReader | None, grid: Grid, rim: Rim, start: int, stop: int) -> NDArray[np.float32]:
+    """Share of reconstruction that the mask asks for on rows start..stop; its halo makes strips equal the whole."""
+    if masked is None:
+        return np.zeros((stop - start, grid.width), np.float32)
+    first, last = max(0, start - rim.reach_px), min(grid.height, stop + rim.reach_px)
+    return rim.share(masked.on_grid(grid.rows(first, last)))[start - first : stop - first]
+
+
+def _optical_product(plan: Plan) -> Product:
+    return Product(
+        dtype="uint16",
+        descriptions=OPTICAL_BANDS,
+        colorinterp=(ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.undefined),
+        scales=plan.scene.scale,
+        overviews="average",
+        compress=plan.options.compress,
+    )
+
+
+def _quality_product(plan: Plan) -> Product:
+    # A class has no average; and of the share, a value that some pixel really has is as good.
+    interp = (ColorInterp.gray, ColorInterp.undefined)
+    return Product("uint8", QA_BANDS, interp, (1.0, 0.01), overviews="nearest", compress=plan.options.compress)
+
+
+def _tally(result: Result, classes: NDArray[np.uint8]) -> None:
+    for qa, count in zip(Qa, np.bincount(classes[0].ravel(), minlength=len(Qa)), strict=True):
+        result.pixels[qa.name.lower()] += int(count)
+
+
+@contextmanager
+def _clock(result: Result, stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    result.seconds[stage] = result.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+def _clocked(items: Iterator[T], result: Result, stage: str, without: str) -> Iterator[T]:
+    """Count the time that `items` takes, less that of the stage which runs inside it."""
+    while True:
+        started, inside = time.perf_counter(), result.seconds.get(without, 0.0)
+        item = next(items, None)
+        spent = time.perf_counter() - started - (result.seconds.get(without, 0.0) - inside)
+        result.seconds[stage] = result.seconds.get(stage, 0.0) + spent
+        if item is None:
+            return
+        yield item

@@ -1,0 +1,245 @@
+"""What a run is told, and what it finds and decides before the network starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cloudfree import cog, coregister, planet, sentinel1, survey, tiles
+from cloudfree.cloudmask import BUFFER_M, CloudMask, MaskReader, identify_mask, identify_udm2
+from cloudfree.coregister import Offset
+from cloudfree.errors import CoregistrationError, DeviceError, InputError
+from cloudfree.fill import Mode
+from cloudfree.grid import Grid
+from cloudfree.models import CloudRemovalModel
+from cloudfree.planet import Scene, SceneReader
+from cloudfree.predict import Precision, resolve_device, resolve_precision
+from cloudfree.raster import gdal_settings
+from cloudfree.sentinel1 import SarReader, Sentinel1, Units
+from cloudfree.survey import Survey
+from cloudfree.weights import default_weights, load_model
+
+log = logging.getLogger(__name__)
+
+_SMALLEST_TILE_PX = 64
+_COMPLETE = 0.999  # coverage under this share is worth a warning
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything a run can be told. The defaults make all but the first three unnecessary.
+
+    `sar` is one file with VV and VH, or two with one each. `fill` "auto" is "clouds" with a mask and "all" without.
+    `band` options are one-based numbers: VV, VH; and blue, green, red, NIR. `batch` None is chosen by memory.
+    """
+
+    planet: Path
+    sar: tuple[Path, ...]
+    output: Path
+    udm2: Path | None = None
+    mask: Path | None = None
+    fill: Literal["auto", "clouds", "all"] = "auto"
+    buffer_m: float = BUFFER_M
+    weights: str = "auto"
+    device: str = "auto"
+    precision: Precision | Literal["auto"] = "auto"
+    tile: int = 512
+    overlap: int = 64
+    batch: int | None = None
+    coregister: Literal["auto", "off", "require"] = "auto"
+    max_shift_m: float = 60.0
+    sar_units: Units | Literal["auto"] = "auto"
+    sar_bands: tuple[int, ...] | None = None
+    planet_bands: tuple[int, ...] | None = None
+    compress: str = "deflate"
+    quicklook: Path | None = None
+    qa: Path | None = None
+    overwrite: bool = False
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that are given by name."""
+        given = [self.planet, *self.sar, self.udm2, self.mask, Path(self.weights)]
+        return [path for path in given if path is not None]
+
+    @property
+    def targets(self) -> list[Path]:
+        return [path for path in (self.output, self.qa, self.quicklook) if path is not None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run found and decided before the network starts."""
+
+    options: Options
+    scene: Scene
+    sar: Sentinel1
+    mask: CloudMask | None
+    mode: Mode
+    survey: Survey
+    offset: Offset | None
+    model: CloudRemovalModel
+    device: str
+    precision: Precision
+    tile: int
+    overlap: int
+
+    @property
+    def grid(self) -> Grid:
+        return self.scene.grid
+
+    @property
+    def shift_m(self) -> tuple[float, float]:
+        """Translation (east, north) in metres that is applied to the Sentinel-1 image."""
+        if self.offset is None or not self.offset.accepted:
+            return 0.0, 0.0
+        return self.survey.grid.pixels_to_metres(self.offset.shift_yx_px)
+
+    def describe(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        assert self.model.weights_info is not None
+        info = self.model.weights_info
+        return {
+            "output": str(self.options.output),
+            "fill": self.mode,
+            "weights": {"name": info.name, "sha256": info.sha256, "architecture": info.architecture},
+            "device": self.device,
+            "precision": self.precision,
+            "tile": self.tile,
+            "overlap": self.overlap,
+            "grid": {"crs": self.grid.crs.to_string(), "width": self.grid.width, "height": self.grid.height},
+            "share": {
+                "data": round(self.survey.data_share, 4),
+                "cloudy_of_data": round(self.survey.cloudy_share, 4) if self.mask else None,
+                "sar_of_data": round(self.survey.sar_share, 4),
+            },
+            "coregistration": self._describe_offset(),
+            "reasons": [*self.scene.reasons, *self.sar.reasons],
+        }
+
+    def _describe_offset(self) -> dict[str, Any]:
+        east, north = self.shift_m
+        if self.offset is None:
+            return {"mode": "off", "accepted": False, "shift_m": {"east": east, "north": north}}
+        return {
+            "mode": self.options.coregister,
+            "accepted": self.offset.accepted,
+            "shift_m": {"east": round(east, 2), "north": round(north, 2)},
+            "confidence": round(self.offset.confidence, 6),
+            "reason": self.offset.reason,
+        }
+
+
+def make_plan(options: Options) -> Plan:
+    """Look at every input and decide everything, without running the network or writing a file."""
+    tiles.check_tile(options.tile, options.overlap)
+    device = resolve_device(options.device)
+    with gdal_settings():
+        scene = planet.identify(options.planet, options.planet_bands)
+        sar = sentinel1.identify(list(options.sar), scene.grid, options.sar_units, options.sar_bands)
+        clouds = _mask(options, scene)
+        mode = _mode(options, clouds)
+        inputs = [*options.inputs, *([clouds.path] if clouds else [])]
+        cog.check_targets(options.targets, inputs, options.overwrite)
+        with open_inputs(scene, sar, clouds) as (pixels, radar, masked):
+            surveyed = survey.take(scene, pixels, radar, masked)
+    model = load_model(default_weights().name if options.weights == "auto" else options.weights)
+    plan = Plan(
+        options=options,
+        scene=scene,
+        sar=sar,
+        mask=clouds,
+        mode=mode,
+        survey=surveyed,
+        offset=_coregister(options, surveyed),
+        model=model,
+        device=str(device),
+        precision=resolve_precision(options.precision, device),
+        tile=options.tile,
+        overlap=options.overlap,
+    )
+    _say(plan)
+    return plan
+
+
+def with_smaller_tile(plan: Plan) -> Plan:
+    """The same plan with tiles of half the size. Raises DeviceError where that would be absurdly small."""
+    half = plan.tile // 2 // tiles.LATTICE_PX * tiles.LATTICE_PX
+    if half < _SMALLEST_TILE_PX:
+        raise DeviceError(
+            f"{plan.device} has too little free memory for a tile of {plan.tile} pixels; "
+            f"{_SMALLEST_TILE_PX} is the smallest tried: free some memory, or use --device cpu or smaller weights"
+        )
+    log.warning("out of memory on %s: starting again with tiles of %d", plan.device, half)
+    return replace(plan, tile=half, overlap=min(plan.overlap, half // 4))
+
+
+@contextmanager
+def open_inputs(
+    scene: Scene, sar: Sentinel1, clouds: CloudMask | None
+) -> Iterator[tuple[SceneReader, SarReader, MaskReader | None]]:
+    """Readers of all three, closed together."""
+    with ExitStack() as stack:
+        masked = stack.enter_context(clouds.open()) if clouds else None
+        yield stack.enter_context(scene.open()), stack.enter_context(sar.open()), masked
+
+
+def _mask(options: Options, scene: Scene) -> CloudMask | None:
+    if options.mask and options.udm2:
+        raise InputError("--mask and --udm2 are both given; one says where the clouds are: leave the other out")
+    if options.mask:
+        return identify_mask(options.mask, scene.grid)
+    udm2 = options.udm2 or planet.udm2_sibling(options.planet)
+    return identify_udm2(udm2, scene.grid) if udm2 else None
+
+
+def _mode(options: Options, clouds: CloudMask | None) -> Mode:
+    if options.fill == "auto":
+        return "clouds" if clouds else "all"
+    if options.fill == "clouds" and clouds is None:
+        raise InputError("--fill clouds needs a mask and there is none; give --udm2 or --mask, or use --fill all")
+    return options.fill
+
+
+def _coregister(options: Options, surveyed: Survey) -> Offset | None:
+    if options.coregister == "off":
+        return None
+    offset = coregister.estimate(
+        surveyed.dn.astype(np.float32),
+        surveyed.clear,
+        surveyed.sar_db,
+        surveyed.sar_valid,
+        options.max_shift_m / surveyed.grid.pixel_size_m,
+    )
+    if options.coregister == "require" and not offset.accepted:
+        raise CoregistrationError(
+            f"no reliable offset between Sentinel-1 and the scene: {offset.reason}; --coregister require needs one: "
+            "use a clearer scene or a nearer date, or --coregister auto to go on without"
+        )
+    return offset
+
+
+def _say(plan: Plan) -> None:
+    """Tell what was taken for what, and warn of what an analyst should know."""
+    for reason in (*plan.scene.reasons, *plan.sar.reasons):
+        log.info("%s", reason)
+    if not plan.scene.is_surface_reflectance:
+        log.warning(
+            "%s is %s; the weights were trained on surface reflectance", plan.scene.path.name, plan.scene.quantity
+        )
+    if plan.survey.sar_share < _COMPLETE:
+        log.warning(
+            "Sentinel-1 covers %.1f %% of the scene's data; the rest stays as observed", 100 * plan.survey.sar_share
+        )
+    if plan.mask and plan.grid.overlap_share(plan.mask.grid) < _COMPLETE:
+        log.warning("%s does not reach the whole scene; beyond it, pixels count as clear", plan.mask.path.name)
+    if plan.offset is not None:
+        east, north = plan.shift_m
+        words = f"moved by {east:+.1f} m east, {north:+.1f} m north" if plan.offset.accepted else "left where it is"
+        log.info("Sentinel-1 is %s: %s (confidence %.4f)", words, plan.offset.reason, plan.offset.confidence)
