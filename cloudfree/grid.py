@@ -57,12 +57,12 @@ class Grid:
 
     def rows(self, start: int, stop: int) -> Grid:
         """The full-width strip of rows start..stop, which may reach beyond the grid."""
-        return replace(self, transform=self.transform * Affine.translation(0, start), height=stop - start)
+        return replace(self, transform=self.transform @ Affine.translation(0, start), height=stop - start)
 
     def resized(self, height: int, width: int) -> Grid:
         """The same ground cut into another number of pixels."""
         scale = Affine.scale(self.width / width, self.height / height)
-        return Grid(self.crs, self.transform * scale, width, height)
+        return Grid(self.crs, self.transform @ scale, width, height)
 
     @cached_property
     def units_per_metre_xy(self) -> tuple[float, float]:
@@ -86,7 +86,7 @@ class Grid:
     def translated_m(self, east: float, north: float) -> Grid:
         """The grid moved over the ground by metres along the axes of its CRS."""
         per_x, per_y = self.units_per_metre_xy
-        return replace(self, transform=Affine.translation(east * per_x, north * per_y) * self.transform)
+        return replace(self, transform=Affine.translation(east * per_x, north * per_y) @ self.transform)
 
     def pixels_to_metres(self, shift_yx_px: tuple[float, float]) -> tuple[float, float]:
         """A displacement in pixels (rows down, columns right) as metres (east, north)."""
@@ -97,7 +97,7 @@ class Grid:
 
     def footprint(self, crs: CRS | None = None) -> BaseGeometry:
         """The outline, densified so that it stays true in another CRS (default: the grid's own)."""
-        corners = [self.transform * c for c in ((0, 0), (self.width, 0), (self.width, self.height), (0, self.height))]
+        corners = [self.transform @ c for c in ((0, 0), (self.width, 0), (self.width, self.height), (0, self.height))]
         outline = shapely.Polygon(corners)
         if crs is None or crs == self.crs:
             return outline
@@ -128,7 +128,7 @@ class Grid:
 
     @property
     def _centre_xy(self) -> tuple[float, float]:
-        x, y = self.transform * (self.width / 2, self.height / 2)
+        x, y = self.transform @ (self.width / 2, self.height / 2)
         return float(x), float(y)
 
     def _to_wgs84(self, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:

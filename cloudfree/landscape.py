@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from cloudfree.noise import Field, Mask, as_field, fast_shape, fractal_noise
 from cloudfree.surface import Ground, Material, slope_towards_sun, with_speckle_db
@@ -156,17 +157,14 @@ def _farms(canvas: _Canvas) -> tuple[_Blocks, Field]:
 def _districts(canvas: _Canvas, spacing_m: float) -> tuple[Index, Field]:
     """Nearest of scattered seeds, in gently bent coordinates; and the distance in metres to the border of that area."""
     y, x = canvas.y_m + 50 * canvas.noise(3.0, 600), canvas.x_m + 50 * canvas.noise(3.0, 600)
-    rows, columns = (range(-1, math.ceil(size / spacing_m) + 1) for size in canvas.size_m)
-    nearest, second = np.full(canvas.shape, np.inf, np.float32), np.full(canvas.shape, np.inf, np.float32)
-    district = np.zeros(canvas.shape, np.int32)
-    for index, (row, column) in enumerate((r, c) for r in rows for c in columns):
-        seed_y, seed_x = (np.array([row, column]) + canvas.rng.uniform(0, 1, 2)) * spacing_m
-        distance = np.hypot(y - np.float32(seed_y), x - np.float32(seed_x))
-        closer = distance < nearest
-        second = np.where(closer, nearest, np.minimum(second, distance))
-        nearest = np.where(closer, distance, nearest)
-        district[closer] = index
-    return district, as_field((second - nearest) / 2)
+    rows, columns = (math.ceil(size / spacing_m) + 2 for size in canvas.size_m)
+    lattice = np.mgrid[-1 : rows - 1, -1 : columns - 1].reshape(2, -1).T
+    seeds_m = (lattice + canvas.rng.uniform(0, 1, lattice.shape)) * spacing_m
+    found = KDTree(seeds_m).query(np.stack([y, x], -1), k=2)
+    (near_m, next_m), (owner, neighbour) = (np.moveaxis(np.asarray(two), -1, 0) for two in found)
+    # From the bisector between two seeds: half the difference of the squared distances over the seeds' own distance.
+    apart_m = np.linalg.norm(seeds_m[owner] - seeds_m[neighbour], axis=-1)
+    return owner.astype(np.int32), as_field((next_m**2 - near_m**2) / (2 * apart_m))
 
 
 def _cut(canvas: _Canvas, district: Index, angles: NDArray[np.float64], side_m: float, lane_cuts: int) -> _Blocks:

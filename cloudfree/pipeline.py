@@ -142,7 +142,7 @@ def _optical_product(plan: Plan) -> Product:
     return Product(
         dtype="uint16",
         descriptions=OPTICAL_BANDS,
-        colorinterp=(ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.undefined),
+        colorinterp=(ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.nir),
         scales=plan.scene.scale,
         overviews="average",
         compress=plan.options.compress,

@@ -115,7 +115,7 @@ def load_model(path_or_name: str | Path, device: str | torch.device = "cpu") -> 
         config=model.config_dict(),
         provenance=metadata.get("provenance", {}),
     )
-    return model.to(device).eval().requires_grad_(requires_grad=False)
+    return model.to(device).prepare_for_inference()
 
 
 def save_model(model: CloudRemovalModel, path: str | Path, provenance: Mapping[str, Any] | None = None) -> Path:

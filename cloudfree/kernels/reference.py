@@ -55,8 +55,8 @@ def dynamic_filter(x: Tensor, kernels: Tensor, size: int) -> Tensor:
 
     Args:
         x: features (B, C, H, W).
-        kernels: (B, C, size*size, H, W); tap ky*size + kx weighs row ky, column kx of the neighbourhood. Any strides will
-            do; quickest are those that give each tap the strides of x.
+        kernels: (B, C, size*size, H, W); tap ky*size + kx weighs row ky, column kx of the neighbourhood. Any
+            strides do; quickest are those that give each tap the strides of x.
         size: side of the kernels, odd.
 
     Returns:

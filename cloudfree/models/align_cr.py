@@ -44,6 +44,25 @@ class AlignCRConfig:
                 raise ValueError(f"width {self.width} is not a multiple of {name} {parts}")
 
 
+SIZES = {
+    "published": AlignCRConfig(),
+    "small": AlignCRConfig(
+        width=48,
+        blocks=2,
+        shallow_blocks=2,
+        shallow_expanded=144,
+        shallow_bottleneck=36,
+        deformable_groups=4,
+        dense_layers=3,
+        growth=24,
+        heads=4,
+        mlp_ratio=2,
+        tail_width=32,
+    ),
+}
+"""`small` has every part of the published network at a thirteenth of its parameters, and suits two CPU cores."""
+
+
 class DenseBlock(nn.Module):
     """Densely connected convolutions, projected back to the width, then two-stream attention; plus the input."""
 

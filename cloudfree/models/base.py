@@ -100,6 +100,11 @@ class CloudRemovalModel(nn.Module, ABC):
         height, width = optical.shape[-2:]
         return optical + residual[..., :height, :width].to(optical.dtype)
 
+    def prepare_for_inference(self) -> Self:
+        """Evaluation mode, no gradients, and channels_last, in which convolutions run up to twice as fast."""
+        self.eval().requires_grad_(requires_grad=False)
+        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
     def _padded(self, image: Tensor) -> Tensor:
         return pad_bottom_right(image, self.side_multiple, self.minimum_side)
 

@@ -225,14 +225,15 @@ class DynamicFilter(nn.Module):
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
         features = self.fac_warp[:-1](torch.cat((optical, sar), 1))
-        predict: nn.Conv2d = self.fac_warp[-1][0]
-        # Published channels run feature by feature; tap by tap, a tap of all features is contiguous under channels_last.
-        kernels = F.conv2d(features, self._tap_major(predict.weight), self._tap_major(predict.bias))
-        kernels = F.leaky_relu_(kernels, 0.1).unflatten(1, (self.size**2, -1)).transpose(1, 2)
-        return dynamic_filter(sar, kernels, self.size)
+        batch, width, rows, columns = sar.shape
+        # Published channels run feature by feature. Tap by tap, one tap of all features is contiguous in channels_last.
+        kernels = F.conv2d(features, self._tap_major("weight"), self._tap_major("bias"))
+        kernels = F.leaky_relu_(kernels, 0.1).view(batch, self.size**2, width, rows, columns)
+        return dynamic_filter(sar, kernels.transpose(1, 2), self.size)
 
-    def _tap_major(self, parameter: Tensor) -> Tensor:
-        return parameter.unflatten(0, (-1, self.size**2)).transpose(0, 1).flatten(0, 1)
+    def _tap_major(self, name: str) -> Tensor:
+        parameter = self.fac_warp.get_parameter(f"3.0.{name}")
+        return parameter.reshape(-1, self.size**2, *parameter.shape[1:]).transpose(0, 1).flatten(0, 1)
 
 
 class LeakyResidualBlock(nn.Module):
