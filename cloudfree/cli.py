@@ -137,6 +137,26 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Pat
 
 
 @main.command()
+@click.option("-o", "--output", type=_FILE, metavar="FOLDER", default="demo_output", show_default=True)
+@click.option(
+    "--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Registered weights, or a file."
+)
+def demo(output: Path, weights: str) -> None:
+    """Run on the sample scene that comes with cloudfree, and compare with the truth."""
+    _log_to_stderr(quiet=False, verbose=True)
+    from cloudfree.demo import demo as run_demo
+
+    result, score = run_demo(output, weights=weights)
+    click.echo(f"PSNR of all pixels:            cloudy {score.before_db:5.2f} dB, result {score.after_db:5.2f} dB")
+    click.echo(
+        f"PSNR of reconstructed pixels:  cloudy {score.before_reconstructed_db:5.2f} dB, "
+        f"result {score.after_reconstructed_db:5.2f} dB"
+    )
+    click.echo(f"Took {sum(result.seconds.values()):.1f} s on {result.plan.device}.")
+    click.echo(f"See {output / 'quicklook.png'}: the cloudy scene, Sentinel-1, the result; files are in {output}.")
+
+
+@main.command()
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def info(files: tuple[Path, ...], as_json: bool) -> None:
@@ -196,6 +216,39 @@ def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
 
     check_targets([output], [source], overwrite)
     convert(source, output)
+
+
+@main.command()
+@click.option("-o", "--output", type=_FILE, required=True, help="The safetensors file to write.")
+@click.option(
+    "--data", type=_FILE, multiple=True, metavar="FOLDER", help="Clear pairs: NAME_optical.tif, NAME_sar.tif."
+)
+@click.option("--size", type=click.Choice(["small", "published"]), default="small", show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time.")
+@click.option("--steps", type=click.IntRange(min=1), help="End after so many steps.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--crop", type=click.IntRange(min=32), default=96, show_default=True, help="Side of the samples in pixels."
+)
+@click.option("--batch", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--start", metavar="NAME|FILE", help="Weights to go on from.")
+@click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@_verbosity
+def train(overwrite: bool, quiet: bool, verbose: bool, data: tuple[Path, ...], output: Path, **options: Any) -> None:
+    """Train weights on clear places under simulated clouds.
+
+    A run that was killed goes on when the command is given again.
+    """
+    _log_to_stderr(quiet, verbose)
+    from cloudfree.cog import check_targets
+    from cloudfree.train import TrainOptions
+    from cloudfree.train import train as run_training
+
+    told = TrainOptions(output=output, data=data, **options)
+    check_targets([output], [], overwrite or told.checkpoint.exists())
+    run_training(told)
 
 
 def _log_to_stderr(quiet: bool, verbose: bool) -> None:

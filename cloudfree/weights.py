@@ -207,7 +207,7 @@ def _read_published(path: Path) -> dict[str, Tensor]:
             f"{path} is no weights file, or a pickle that could run any code; "
             "a safetensors file or a checkpoint of tensors is needed: save it again as one of these"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} is damaged ({_first_line(error)}); fetch or write the weights again") from error
     tensors = checkpoint.get(_PUBLISHED_ENTRY) if isinstance(checkpoint, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):

@@ -63,7 +63,10 @@ def test_radiance_needs_coefficients_and_uses_them(make_scene: MakeScene, tmp_pa
 
 @pytest.mark.parametrize("suffix", ["_3B_AnalyticMS_SR_clip", "_3B_AnalyticMS_SR_8b_harmonized_clip", "_3B_AnalyticMS"])
 def test_the_udm2_beside_a_scene_is_found(tmp_path: Path, suffix: str) -> None:
-    scene, udm2 = tmp_path / f"20211008_002442_03_2456{suffix}.tif", tmp_path / "20211008_002442_03_2456_3B_udm2_clip.tif"
+    scene, udm2 = (
+        tmp_path / f"20211008_002442_03_2456{suffix}.tif",
+        tmp_path / "20211008_002442_03_2456_3B_udm2_clip.tif",
+    )
     scene.touch()
     assert planet.udm2_sibling(scene) is None
     udm2.touch()

@@ -126,7 +126,22 @@ def test_pixels_without_sar_are_not_invented(
     dn = scene_dn(300, 300)
     half = make_sar(60, transform=Affine(10, 0, ORIGIN[0] - 150, 0, -10, ORIGIN[1] + 100))
     out, qa = tmp_path / "out.tif", tmp_path / "qa.tif"
-    result = cli("run", "--planet", make_scene(dn=dn), "--sar", half, "-o", out, "--qa", qa, *IDENTITY, "--mask", make_mask(np.ones((300, 300))), "--coregister", "off")
+    result = cli(
+        "run",
+        "--planet",
+        make_scene(dn=dn),
+        "--sar",
+        half,
+        "-o",
+        out,
+        "--qa",
+        qa,
+        *IDENTITY,
+        "--mask",
+        make_mask(np.ones((300, 300))),
+        "--coregister",
+        "off",
+    )
     assert result.exit_code == 0, result.output
     assert "Sentinel-1 covers" in result.stderr
     classes = read(qa)[0]
@@ -182,7 +197,9 @@ def test_a_sar_image_moved_by_hand_is_moved_back(
     assert report["coregistration"]["shift_m"]["north"] == pytest.approx(-10, abs=2)
 
 
-def test_names_with_spaces_and_a_read_only_folder(cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path) -> None:
+def test_names_with_spaces_and_a_read_only_folder(
+    cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path
+) -> None:
     folder = tmp_path / "Ångström données 雲"
     folder.mkdir()
     scene = make_scene().rename(folder / "my scene.tif")
@@ -209,7 +226,10 @@ def test_the_sibling_udm2_is_used_unasked(
 
 
 def test_two_files_give_what_one_file_gives(cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path) -> None:
-    pair = [make_sar(name=f"{pol}.tif", values=band[None], descriptions=None) for pol, band in zip(("VH", "VV"), sar_values_db(300, 300)[::-1], strict=True)]
+    pair = [
+        make_sar(name=f"{pol}.tif", values=band[None], descriptions=None)
+        for pol, band in zip(("VH", "VV"), sar_values_db(300, 300)[::-1], strict=True)
+    ]
     scene = make_scene()
     cloudfree.run(scene, pair, tmp_path / "two.tif", weights="identity", qa=tmp_path / "qa.tif")
     cloudfree.run(scene, make_sar(), tmp_path / "one.tif", weights="identity")

@@ -1,6 +1,6 @@
 """The architectures by name. One file each; what they share is in `base` and `blocks`."""
 
-from cloudfree.models.align_cr import AlignCR, AlignCRConfig
+from cloudfree.models.align_cr import SIZES, AlignCR, AlignCRConfig
 from cloudfree.models.base import CloudRemovalModel, Normalization, WeightsInfo
 from cloudfree.models.identity import Identity, IdentityConfig
 
@@ -8,6 +8,7 @@ ARCHITECTURES: dict[str, type[CloudRemovalModel]] = {model.architecture: model f
 
 __all__ = [
     "ARCHITECTURES",
+    "SIZES",
     "AlignCR",
     "AlignCRConfig",
     "CloudRemovalModel",

@@ -1,0 +1,64 @@
+"""The main job on the sample scene, scored against the truth that only a made-up scene has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from cloudfree import metrics
+from cloudfree.bands import REFLECTANCE_SCALE, Qa
+from cloudfree.errors import InputError
+from cloudfree.pipeline import Result, run
+
+SCENE = "20240615_101530_84_2481_3B_AnalyticMS_SR_clip.tif"
+SAR = ("s1_VV.tif", "s1_VH.tif")
+TRUTH = "truth.tif"
+
+
+@dataclass(frozen=True)
+class Score:
+    """PSNR in dB against the truth, before and after: over all data, and over the reconstructed pixels."""
+
+    before_db: float
+    after_db: float
+    before_reconstructed_db: float
+    after_reconstructed_db: float
+
+
+def sample_folder() -> Path:
+    """Inside the package where it was installed from a wheel, else at the top of the checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_sample_data"
+    folder = installed if installed.is_dir() else package.parent / "sample_data"
+    if not (folder / SCENE).is_file():
+        raise InputError(f"the sample scene is not in {folder}; it comes with cloudfree: reinstall it")
+    return folder
+
+
+def demo(output: Path, **options: Any) -> tuple[Result, Score]:
+    """Run on the sample scene into the folder `output`: cloudfree.tif, qa.tif and quicklook.png."""
+    folder = sample_folder()
+    output.mkdir(parents=True, exist_ok=True)
+    outputs = {"qa": output / "qa.tif", "quicklook": output / "quicklook.png", "overwrite": True}
+    product = output / "cloudfree.tif"
+    result = run(folder / SCENE, [folder / name for name in SAR], product, **outputs, **options)
+    return result, _score(folder, product, output / "qa.tif")
+
+
+def _score(folder: Path, product: Path, qa: Path) -> Score:
+    truth, before, after = (_reflectance(path) for path in (folder / TRUTH, folder / SCENE, product))
+    with rasterio.open(qa) as dataset:
+        classes = dataset.read(1)
+    data, made = classes != Qa.NODATA, classes == Qa.RECONSTRUCTED
+    return Score(*(metrics.psnr(image, truth, where) for where in (data, made) for image in (before, after)))
+
+
+def _reflectance(path: Path) -> NDArray[np.float32]:
+    """Reflectance (4, H, W), saturated clouds cut at one."""
+    with rasterio.open(path) as dataset:
+        return np.minimum(dataset.read() * np.float32(REFLECTANCE_SCALE), 1)

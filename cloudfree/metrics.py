@@ -1,0 +1,79 @@
+"""How near a restored image is to the truth, by the usual measures and their true definitions.
+
+Images are (C, H, W) reflectance; `mask` (H, W) chooses the pixels that count, all where it is None. Each measure is of
+the chosen pixels alone: a score under cloud is not diluted by the clear pixels around it. Of no pixel, it is NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cloudfree.noise import Field, Mask
+
+# Wang et al. (2004): a Gaussian window of 11 pixels, and two constants that keep flat areas from dividing by nothing.
+_SSIM_SIGMA, _SSIM_RADIUS, _SSIM_K1, _SSIM_K2 = 1.5, 5, 0.01, 0.03
+
+
+def mae(restored: Field, truth: Field, mask: Mask | None = None) -> float:
+    """Mean absolute error in reflectance, 0 and up, over pixels and bands."""
+    return _mean(np.abs(_difference(restored, truth)).mean(0), mask)
+
+
+def rmse(restored: Field, truth: Field, mask: Mask | None = None) -> float:
+    """Root of the mean squared error in reflectance, 0 and up, over pixels and bands."""
+    return float(np.sqrt(_mean(np.square(_difference(restored, truth)).mean(0), mask)))
+
+
+def psnr(restored: Field, truth: Field, mask: Mask | None = None, peak: float = 1.0) -> float:
+    """Peak signal-to-noise ratio in dB: 10 log10(peak^2 / MSE), one MSE over pixels and bands; infinite if equal."""
+    error = rmse(restored, truth, mask)
+    return float("inf") if error == 0 else float(20 * np.log10(peak / error))
+
+
+def sam(restored: Field, truth: Field, mask: Mask | None = None) -> float:
+    """Mean spectral angle in degrees, 0..180: the angle between the band vectors of a pixel, blind to brightness.
+
+    A pixel where either vector is zero has no angle and does not count.
+    """
+    a, b = restored.astype(np.float64), truth.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        angle = np.degrees(np.arccos(np.clip((a * b).sum(0) / lengths, -1, 1)))
+    return _mean(angle, (lengths > 0) if mask is None else mask & (lengths > 0))
+
+
+def ssim(restored: Field, truth: Field, mask: Mask | None = None, peak: float = 1.0) -> float:
+    """Structural similarity, -1..1 and 1 if equal: the mean over bands and chosen pixels of the map of Wang et al. (2004).
+
+    Gaussian windows of standard deviation 1.5, 11 pixels wide, reflected at the image's edge. A window reaches past
+    the mask, so pixels within 5 of it take part.
+    """
+    maps = [_ssim_map(a, b, peak) for a, b in zip(restored, truth, strict=True)]
+    return _mean(np.mean(maps, axis=0), mask)
+
+
+def _ssim_map(restored: Field, truth: Field, peak: float) -> NDArray[np.float64]:
+    def local_mean(image: NDArray[np.float64]) -> NDArray[np.float64]:
+        smooth: NDArray[np.float64] = ndimage.gaussian_filter(image, _SSIM_SIGMA, radius=_SSIM_RADIUS)
+        return smooth
+
+    a, b = restored.astype(np.float64), truth.astype(np.float64)
+    mean_a, mean_b = local_mean(a), local_mean(b)
+    spread = local_mean(a * a) - mean_a**2 + local_mean(b * b) - mean_b**2
+    covariance = local_mean(a * b) - mean_a * mean_b
+    c1, c2 = (_SSIM_K1 * peak) ** 2, (_SSIM_K2 * peak) ** 2
+    similarity: NDArray[np.float64] = (
+        (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (spread + c2))
+    )
+    return similarity
+
+
+def _difference(restored: Field, truth: Field) -> NDArray[np.float64]:
+    return restored.astype(np.float64) - truth.astype(np.float64)
+
+
+def _mean(values: NDArray[np.float64], mask: Mask | None) -> float:
+    chosen = values if mask is None else values[mask]
+    return float(chosen.mean()) if chosen.size else float("nan")

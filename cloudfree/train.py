@@ -1,0 +1,334 @@
+"""Training, in one loop: clear places, simulated clouds, the published loss, an average of the weights, a file at the end.
+
+The same options, seed and machine give the same weights. A run that was killed goes on where it last saved.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import cloudfree
+from cloudfree import metrics
+from cloudfree.dataset import Place, Sample, Sampler, hold_out, procedural_places, read_places
+from cloudfree.errors import InputError, WeightsError
+from cloudfree.models import SIZES, AlignCR, CloudRemovalModel
+from cloudfree.predict import resolve_device
+from cloudfree.weights import load_model, replaced_atomically, save_model
+
+log = logging.getLogger(__name__)
+
+# The published loss: robust, and six times as heavy under cloud.
+_CLOUD_WEIGHT, _EPSILON, _POWER = 5.0, 1e-6, 0.45
+_ALIGNMENT_RATE = 0.1  # of the learning rate, as published: offsets that jump do not come back
+_WARM_UP, _FINAL_RATE = 0.02, 0.02  # share of the budget; share of the learning rate left at its end
+_AVERAGE_DECAY = 0.998
+_MAX_GRADIENT_NORM = 1.0
+_VALIDATION_SAMPLES, _VALIDATIONS = 16, 12
+_SAVE_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train on, how long, and from which seed. Ends when `minutes` or `steps` are up, whichever comes first.
+
+    data: folders as `dataset.read_places` describes; without any, procedural places alone. start: weights to go on
+    from instead of fresh ones of `size`. crop: side of the samples in pixels.
+    """
+
+    output: Path
+    data: tuple[Path, ...] = ()
+    size: Literal["small", "published"] = "small"
+    minutes: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    crop: int = 96
+    batch: int = 4
+    learning_rate: float = 5e-4
+    start: str | None = None
+    procedural: int = 40
+    threads: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.minutes is None and self.steps is None:
+            raise InputError("training has no end: give --minutes or --steps")
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished run is kept."""
+        return self.output.with_name(f"{self.output.name}.training.pt")
+
+    def identity(self) -> str:
+        """What must be equal for a run to be resumed; more time may be given."""
+        kept = {k: v for k, v in asdict(self).items() if k not in ("output", "minutes", "steps", "threads", "device")}
+        return json.dumps(kept, default=str, sort_keys=True)
+
+    def command(self) -> str:
+        """The command that repeats the run, folders by name alone."""
+        words = ["cloudfree", "train", self.output.name]
+        for option in ("data", "size", "minutes", "steps", "seed", "crop", "batch", "start"):
+            values = getattr(self, option)
+            for value in values if isinstance(values, tuple) else [values]:
+                if value is not None:
+                    words += [f"--{option}", str(value.name if isinstance(value, Path) else value)]
+        return shlex.join(words)
+
+
+@dataclass
+class Run:
+    """All that changes during training."""
+
+    model: CloudRemovalModel
+    average: CloudRemovalModel
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def train(options: TrainOptions) -> Path:
+    """Train, and return the weights file. Raises InputError or WeightsError for what a user can mend."""
+    torch.manual_seed(options.seed)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = resolve_device(options.device)
+    groups, held_out = _places(options)
+    sampler = Sampler(groups, options.crop)
+    validation = _validation_samples(held_out, options.crop)
+    run = _start(options, device)
+    saved = time.monotonic()
+    with _Progress(device) as progress:
+        while (spent := _spent(options, run)) < 1:
+            started = time.monotonic()
+            for group in run.optimizer.param_groups:
+                group["lr"] = group["peak"] * _rate(spent)
+            loss = _train_step(run, _batch(sampler, options, run.step, device))
+            _update_average(run)
+            run.step += 1
+            run.seconds += time.monotonic() - started
+            progress.advance(run, loss, _spent(options, run))
+            if _validation_due(spent, _spent(options, run)):
+                run.scores = evaluate(run.average, validation, device)
+                progress.report(run)
+                save_model(run.average, options.output, _provenance(options, run))
+            if time.monotonic() - saved > _SAVE_EVERY_S:
+                _save(options, run)
+                saved = time.monotonic()
+    save_model(run.average, options.output, _provenance(options, run))
+    options.checkpoint.unlink(missing_ok=True)
+    return options.output
+
+
+def loss_of(restored: Tensor, clear: Tensor, mask: Tensor) -> Tensor:
+    """Published loss of (B, 4, H, W) reflectance; mask (B, H, W) bool is what was clouded."""
+    weight = 1 + _CLOUD_WEIGHT * mask[:, None]
+    return (weight * ((restored - clear).square() + _EPSILON) ** _POWER).mean()
+
+
+def evaluate(model: CloudRemovalModel, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
+    """Means over samples: PSNR (dB) of all pixels, of the clouded ones, and of these filled with the clear ones' median."""
+    scores: dict[str, list[float]] = {"psnr": [], "psnr_clouded": [], "psnr_clouded_median_fill": []}
+    for sample in samples:
+        with torch.inference_mode():
+            inputs = (torch.from_numpy(image)[None].to(device) for image in (sample.cloudy, sample.sar_db))
+            restored = model(*inputs)[0].clamp(0, 1).cpu().numpy()
+        filled = np.median(sample.cloudy[:, ~sample.mask], axis=1)[:, None, None]
+        scores["psnr"].append(metrics.psnr(restored, sample.clear))
+        scores["psnr_clouded"].append(metrics.psnr(restored, sample.clear, sample.mask))
+        scores["psnr_clouded_median_fill"].append(metrics.psnr(filled, sample.clear, sample.mask))
+    return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
+
+
+# --- data ---
+
+
+def _places(options: TrainOptions) -> tuple[list[list[Place]], list[Place]]:
+    """Groups to train on, one a data set, and the places of all that are held out."""
+    groups = [read_places(folder) for folder in options.data]
+    if options.procedural:
+        groups.append(procedural_places(options.seed, options.procedural, side=max(384, options.crop + 16)))
+    split = [hold_out(group) for group in groups]
+    return [training for training, _ in split], [place for _, held in split for place in held]
+
+
+def _validation_samples(places: Sequence[Place], crop: int) -> list[Sample]:
+    """The same samples at each validation, some of their pixels clear and some not."""
+    sampler, rng = Sampler([places], crop), np.random.default_rng(0)
+    drawn = (sampler.draw(rng) for _ in range(100 * _VALIDATION_SAMPLES))
+    usable = (sample for sample in drawn if 0.1 < sample.mask.mean() < 0.9)
+    return [sample for _, sample in zip(range(_VALIDATION_SAMPLES), usable, strict=False)]
+
+
+def _batch(sampler: Sampler, options: TrainOptions, step: int, device: torch.device) -> dict[str, Tensor]:
+    """Samples of one step, from a generator of the step's own: a resumed run sees what it would have seen."""
+    rng = np.random.default_rng([options.seed, step])
+    samples = [sampler.draw(rng) for _ in range(options.batch)]
+    names = ("cloudy", "sar_db", "clear", "mask")
+    return {name: torch.from_numpy(np.stack([getattr(s, name) for s in samples])).to(device) for name in names}
+
+
+# --- the optimisation ---
+
+
+def _start(options: TrainOptions, device: torch.device) -> Run:
+    """A fresh run, or the one that was interrupted."""
+    model = _new_model(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = Run(model, copy.deepcopy(model).prepare_for_inference(), _optimizer(model, options.learning_rate))
+    if options.checkpoint.exists():
+        _resume(options, run)
+    return run
+
+
+def _new_model(options: TrainOptions) -> CloudRemovalModel:
+    if options.start:
+        return load_model(options.start).requires_grad_().train()
+    model = AlignCR(SIZES[options.size])
+    # The network starts as one that changes nothing.
+    for parameter in model.UPNet[-1].parameters():
+        nn.init.zeros_(parameter)
+    return model
+
+
+def _optimizer(model: CloudRemovalModel, learning_rate: float) -> torch.optim.Optimizer:
+    alignment = [p for name, p in model.named_parameters() if name.startswith("SFAlign")]
+    others = [p for name, p in model.named_parameters() if not name.startswith("SFAlign")]
+    groups = [
+        {"params": others, "peak": learning_rate},
+        {"params": alignment, "peak": _ALIGNMENT_RATE * learning_rate},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+
+
+def _train_step(run: Run, batch: Mapping[str, Tensor]) -> float:
+    device = batch["cloudy"].device.type
+    with torch.autocast(device, torch.bfloat16, enabled=_bfloat16_is_fast(device)):
+        restored = run.model(batch["cloudy"], batch["sar_db"])
+    loss = loss_of(restored, batch["clear"], batch["mask"])
+    run.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(run.model.parameters(), _MAX_GRADIENT_NORM)
+    run.optimizer.step()
+    return loss.item()
+
+
+def _bfloat16_is_fast(device: str) -> bool:
+    """More than twice the speed of float32 where the hardware multiplies it, a hindrance elsewhere."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+@torch.no_grad()
+def _update_average(run: Run) -> None:
+    """Exponential average of the weights; over the first steps a shorter one, that the random start be forgotten."""
+    decay = min(_AVERAGE_DECAY, (1 + run.step) / (10 + run.step))
+    for average, parameter in zip(run.average.parameters(), run.model.parameters(), strict=True):
+        average.lerp_(parameter, 1 - decay)
+
+
+def _spent(options: TrainOptions, run: Run) -> float:
+    """Share of the budget that is gone, 0..1."""
+    by_steps = run.step / options.steps if options.steps else 0.0
+    by_time = run.seconds / (60 * options.minutes) if options.minutes else 0.0
+    return max(by_steps, by_time)
+
+
+def _rate(spent: float) -> float:
+    """Share of the peak learning rate: a linear rise, then half a cosine."""
+    if spent < _WARM_UP:
+        return max(spent / _WARM_UP, 0.01)
+    cosine = 0.5 + 0.5 * math.cos(math.pi * (spent - _WARM_UP) / (1 - _WARM_UP))
+    return _FINAL_RATE + (1 - _FINAL_RATE) * cosine
+
+
+def _validation_due(before: float, after: float) -> bool:
+    return int(before * _VALIDATIONS) != int(after * _VALIDATIONS)
+
+
+# --- what is kept ---
+
+
+def _save(options: TrainOptions, run: Run) -> None:
+    state = {
+        "identity": options.identity(),
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "step": run.step,
+        "seconds": run.seconds,
+        "scores": run.scores,
+    }
+    with replaced_atomically(options.checkpoint) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(options: TrainOptions, run: Run) -> None:
+    state = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
+    if state["identity"] != options.identity():
+        raise WeightsError(
+            f"{options.checkpoint} is an unfinished run with other options ({state['identity']}); "
+            "repeat these to finish it, or delete it to start anew"
+        )
+    run.model.load_state_dict(state["model"])
+    run.average.load_state_dict(state["average"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.step, run.seconds, run.scores = state["step"], state["seconds"], state["scores"]
+    log.info("going on with %s from step %d", options.checkpoint, run.step)
+
+
+def _provenance(options: TrainOptions, run: Run) -> dict[str, Any]:
+    folders = [folder.name for folder in options.data]
+    made_up = [f"{options.procedural} procedural places of seed {options.seed}"] if options.procedural else []
+    return {
+        "trained_on": folders + made_up,
+        "recipe": options.command(),
+        "steps": run.step,
+        "minutes": round(run.seconds / 60, 1),
+        "seed": options.seed,
+        "scores": run.scores,
+        "torch": torch.__version__,
+        "cloudfree": cloudfree.__version__,
+    }
+
+
+class _Progress:
+    """A bar of steps with the time left on a terminal; elsewhere a line of log now and then."""
+
+    LOG_EVERY_S = 60.0
+
+    def __init__(self, device: torch.device) -> None:
+        self._bar = tqdm(unit="step", desc=f"train on {device}", disable=None, dynamic_ncols=True)
+        self._logged = time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, run: Run, loss: float, spent: float) -> None:
+        if not self._bar.disable:
+            self._bar.total = round(run.step / min(spent, 1))
+            self._bar.set_postfix(loss=f"{loss:.4f}", **run.scores, refresh=False)
+            self._bar.update(run.step - self._bar.n)
+        elif time.monotonic() - self._logged > self.LOG_EVERY_S:
+            left_min = run.seconds / 60 * (1 / spent - 1)
+            log.info("step %d, %.0f %%, loss %.4f, %.0f minutes left", run.step, 100 * spent, loss, left_min)
+            self._logged = time.monotonic()
+
+    def report(self, run: Run) -> None:
+        log.info("step %d, validation %s", run.step, ", ".join(f"{name} {value}" for name, value in run.scores.items()))

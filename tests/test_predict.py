@@ -1,0 +1,111 @@
+"""The tile loop: independence of batches, tiles and strips, and what happens when memory runs out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from click.testing import Result
+from conftest import scene_dn
+
+from cloudfree.models import AlignCR, AlignCRConfig, CloudRemovalModel, Identity
+from cloudfree.predict import Predictor, TileTooLargeError
+from cloudfree.weights import save_model
+
+MakeScene = Callable[..., Path]
+Cli = Callable[..., Result]
+
+TINY = AlignCRConfig(width=16, blocks=1, heads=2, growth=8, dense_layers=2, deformable_groups=2)
+
+
+@pytest.fixture
+def tiny_weights(tmp_path: Path) -> Path:
+    """A small Align-CR of random weights, loud enough to show every seam."""
+    torch.manual_seed(0)
+    return save_model(AlignCR(TINY), tmp_path / "tiny.safetensors")
+
+
+def result_of(cli: Cli, planet: Path, sar: Path, out: Path, weights: Path, *options: object) -> np.ndarray:
+    done = cli("run", "--planet", planet, "--sar", sar, "-o", out, "--weights", weights, "--overwrite", *options)
+    assert done.exit_code == 0, done.output
+    with rasterio.open(out) as dataset:
+        return dataset.read().astype(int)
+
+
+def test_the_result_does_not_depend_on_the_batch(
+    cli: Cli, make_scene: MakeScene, make_sar: MakeScene, tiny_weights: Path, tmp_path: Path
+) -> None:
+    scene, sar = make_scene(200, 230), make_sar()
+    one, four = (
+        result_of(cli, scene, sar, tmp_path / f"{n}.tif", tiny_weights, "--tile", 64, "--overlap", 32, "--batch", n)
+        for n in (1, 4)
+    )
+    assert np.abs(one - four).max() <= 1  # a rounding of the last digit, where convolutions sum in another order
+    assert (one != four).mean() < 1e-3
+
+
+def test_skipped_tiles_do_not_change_reconstructed_pixels(
+    cli: Cli, make_scene: MakeScene, make_sar: MakeScene, make_mask: MakeScene, tiny_weights: Path, tmp_path: Path
+) -> None:
+    scene, sar = make_scene(300, 300), make_sar()
+    cloud = np.zeros((300, 300))
+    cloud[60:110, 30:90] = 1
+    options = ("--tile", 64, "--overlap", 32, "--buffer", 0, "--coregister", "off", "--mask", make_mask(cloud))
+    few = result_of(cli, scene, sar, tmp_path / "few.tif", tiny_weights, *options)
+    every = result_of(cli, scene, sar, tmp_path / "all.tif", tiny_weights, *options, "--fill", "all")
+    np.testing.assert_array_equal(few[:, cloud == 1], every[:, cloud == 1])
+    np.testing.assert_array_equal(few[:, 200:], scene_dn(300, 300)[:, 200:])
+
+
+class Greedy(Identity):
+    """Runs out of memory over `limit` pixels, as a device would."""
+
+    limit = 0
+
+    def forward(self, reflectance: torch.Tensor, sar_db: torch.Tensor) -> torch.Tensor:
+        if reflectance[:, 0].numel() > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(reflectance, sar_db)
+
+
+def predictor(limit: int, batch: int) -> Predictor:
+    model: CloudRemovalModel = Greedy()
+    model.limit = limit
+    return Predictor(model, torch.device("cpu"), "fp32", batch)
+
+
+def test_out_of_memory_halves_the_batch_for_good() -> None:
+    optical, sar = torch.rand(8, 4, 16, 16), torch.zeros(8, 2, 16, 16)
+    run = predictor(limit=2 * 256, batch=8)
+    torch.testing.assert_close(run(optical, sar), optical)
+    assert run.batch_for(16) == 2
+    with pytest.raises(TileTooLargeError):
+        predictor(limit=255, batch=1)(optical, sar)
+
+
+def test_out_of_memory_then_halves_the_tile_then_says_so(
+    cli: Cli, make_scene: MakeScene, make_sar: MakeScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, sar, out = make_scene(300, 300), make_sar(), tmp_path / "out.tif"
+    monkeypatch.setattr("cloudfree.plan.load_model", lambda name: identity_like(Greedy))
+    monkeypatch.setattr(Greedy, "limit", 128 * 128)
+    done = cli("run", "--planet", scene, "--sar", sar, "-o", out, "--json", "--weights", "identity")
+    assert done.exit_code == 0
+    assert "starting again with tiles of 128" in done.stderr
+    assert '"tile": 128' in done.stdout
+    with rasterio.open(out) as dataset:
+        np.testing.assert_array_equal(dataset.read(), scene_dn(300, 300))
+    monkeypatch.setattr(Greedy, "limit", 100)
+    done = cli("run", "--planet", scene, "--sar", sar, "-o", out, "--overwrite", "--weights", "identity")
+    assert done.exit_code == 1
+    assert "too little free memory" in done.stderr
+
+
+def identity_like(kind: type[Identity]) -> CloudRemovalModel:
+    from cloudfree.weights import load_model
+
+    model = load_model("identity")
+    model.__class__ = kind
+    return model
