@@ -230,7 +230,7 @@ def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
 @click.option(
     "--crop", type=click.IntRange(min=32), default=96, show_default=True, help="Side of the samples in pixels."
 )
-@click.option("--batch", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--start", metavar="NAME|FILE", help="Weights to go on from.")
 @click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")

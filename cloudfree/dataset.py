@@ -82,7 +82,7 @@ def _read_place(path: Path) -> Place | None:
     if any(image.shape[1:] != digital_numbers.shape[1:] for image in sar_db):
         raise InputError(f"{sar_paths[0]} and {path.name} have different sizes; they must share their pixels: warp one")
     seen = [digital_numbers > 0, *(np.isfinite(image) & (image > SAR_NOISE_DB) for image in sar_db)]
-    valid: Mask = np.concatenate(seen).all(axis=0)
+    valid: Mask = np.logical_and.reduce(np.concatenate(seen))
     reflectance = np.clip(digital_numbers * np.float32(REFLECTANCE_SCALE), 0, 1)
     return Place(re.sub(r"_\d+$", "", name), reflectance, sar_db, valid, radar_is_fine=True)
 
@@ -111,8 +111,10 @@ def _procedural_place(seed: int, index: int, side: int) -> Place:
 
 
 def hold_out(places: Sequence[Place], every: int = 5) -> tuple[list[Place], list[Place]]:
-    """Places to train on, and those of every fifth site (of all sites, sorted; the last of each five) to validate on."""
-    held = set(sorted({place.site for place in places})[every - 1 :: every])
+    """Places to train on, and those of every fifth site to validate on: of fewer sites the last, of one none."""
+    sites = sorted({place.site for place in places})
+    every = min(every, max(len(sites), 2))
+    held = set(sites[every - 1 :: every])
     return [p for p in places if p.site not in held], [p for p in places if p.site in held]
 
 
@@ -129,7 +131,7 @@ class Sampler:
         self._groups = [group for group in found if group]
         if not self._groups:
             raise InputError(
-                f"no place has a valid square of {crop} pixels and a rim; give larger images or --crop less"
+                f"no place has a valid square of {crop} pixels and a rim; give larger images or a smaller crop"
             )
 
     def draw(self, rng: np.random.Generator) -> Sample:

@@ -90,7 +90,7 @@ def _kind(path: Path, dataset: DatasetReader, grid: Grid) -> tuple[str, tuple[st
     try:
         if dtype == "uint16" and count >= 4:
             scene = planet.identify(path)
-            return f"optical scene, {scene.quantity}", scene.reasons
+            return f"{planet.sensor(path, count)}, {scene.quantity}", scene.reasons
         return _sentinel1(dataset, grid)
     except CloudfreeError as error:
         return "nothing that cloudfree can use as it is", (error.message,)

@@ -73,9 +73,11 @@ class _Blocks:
     def cells(self, width_m: Field, depth_m: Field) -> tuple[Index, Field, Field]:
         """Blocks cut into equal cells of about that size per block: a key per pixel, and position within, -0.5..0.5."""
         u0, u1, v0, v1 = self.box.T
-        across, down = np.maximum(np.round((u1 - u0) / width_m), 1), np.maximum(np.round((v1 - v0) / depth_m), 1)
-        u = (self.u_m - u0[self.block]) / (u1 - u0)[self.block] * across[self.block]
-        v = (self.v_m - v0[self.block]) / (v1 - v0)[self.block] * down[self.block]
+        # A sliver of one pixel has no extent, and is one cell.
+        length, breadth = np.maximum(u1 - u0, 1e-3), np.maximum(v1 - v0, 1e-3)
+        across, down = np.maximum(np.round(length / width_m), 1), np.maximum(np.round(breadth / depth_m), 1)
+        u = (self.u_m - u0[self.block]) / length[self.block] * across[self.block]
+        v = (self.v_m - v0[self.block]) / breadth[self.block] * down[self.block]
         column, row = np.floor(u), np.floor(v)
         key = (self.block * 1009 + column * 31 + row).astype(np.int32)
         return key, as_field(u - column - 0.5), as_field(v - row - 0.5)

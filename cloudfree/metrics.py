@@ -45,7 +45,7 @@ def sam(restored: Field, truth: Field, mask: Mask | None = None) -> float:
 
 
 def ssim(restored: Field, truth: Field, mask: Mask | None = None, peak: float = 1.0) -> float:
-    """Structural similarity, -1..1 and 1 if equal: the mean over bands and chosen pixels of the map of Wang et al. (2004).
+    """Structural similarity, -1..1, 1 if equal: the mean over bands and chosen pixels of the map of Wang et al. (2004).
 
     Gaussian windows of standard deviation 1.5, 11 pixels wide, reflected at the image's edge. A window reaches past
     the mask, so pixels within 5 of it take part.

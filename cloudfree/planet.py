@@ -110,6 +110,13 @@ def identify(path: Path, band_numbers: tuple[int, ...] | None = None) -> Scene:
         return Scene(path, Grid.of(dataset), indexes, scale, dataset.nodata, quantity, (why_bands, why_units))
 
 
+def sensor(path: Path, band_count: int) -> str:
+    """Which sensor took a scene, as far as its name and number of bands tell."""
+    if band_count == 8:
+        return "PlanetScope SuperDove (PSB.SD) scene"
+    return "PlanetScope scene" if _PRODUCT.search(path.name) else "optical scene"
+
+
 def udm2_sibling(scene: Path) -> Path | None:
     """The usable data mask that Planet delivers beside a scene, if it is there."""
     return _sibling(scene, ("_3B_udm2.tif", "_3B_udm2_clip.tif"))

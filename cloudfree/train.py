@@ -1,4 +1,4 @@
-"""Training, in one loop: clear places, simulated clouds, the published loss, an average of the weights, a file at the end.
+"""Training, in one loop: clear places, simulated clouds, the published loss, averaged weights, a file at the end.
 
 The same options, seed and machine give the same weights. A run that was killed goes on where it last saved.
 """
@@ -56,8 +56,8 @@ class TrainOptions:
     steps: int | None = None
     seed: int = 0
     crop: int = 96
-    batch: int = 4
-    learning_rate: float = 5e-4
+    batch: int = 2
+    learning_rate: float = 1e-3
     start: str | None = None
     procedural: int = 40
     threads: int | None = None
@@ -79,7 +79,7 @@ class TrainOptions:
 
     def command(self) -> str:
         """The command that repeats the run, folders by name alone."""
-        words = ["cloudfree", "train", self.output.name]
+        words = ["cloudfree", "train", "-o", self.output.name]
         for option in ("data", "size", "minutes", "steps", "seed", "crop", "batch", "start"):
             values = getattr(self, option)
             for value in values if isinstance(values, tuple) else [values]:
@@ -121,7 +121,7 @@ def train(options: TrainOptions) -> Path:
             run.step += 1
             run.seconds += time.monotonic() - started
             progress.advance(run, loss, _spent(options, run))
-            if _validation_due(spent, _spent(options, run)):
+            if validation and _validation_due(spent, _spent(options, run)):
                 run.scores = evaluate(run.average, validation, device)
                 progress.report(run)
                 save_model(run.average, options.output, _provenance(options, run))
@@ -140,7 +140,7 @@ def loss_of(restored: Tensor, clear: Tensor, mask: Tensor) -> Tensor:
 
 
 def evaluate(model: CloudRemovalModel, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
-    """Means over samples: PSNR (dB) of all pixels, of the clouded ones, and of these filled with the clear ones' median."""
+    """Means over samples: PSNR in dB of all pixels, of the clouded, and of these filled with the clear ones' median."""
     scores: dict[str, list[float]] = {"psnr": [], "psnr_clouded": [], "psnr_clouded_median_fill": []}
     for sample in samples:
         with torch.inference_mode():
@@ -166,7 +166,9 @@ def _places(options: TrainOptions) -> tuple[list[list[Place]], list[Place]]:
 
 
 def _validation_samples(places: Sequence[Place], crop: int) -> list[Sample]:
-    """The same samples at each validation, some of their pixels clear and some not."""
+    """The same samples at each validation, some of their pixels clear and some not; none without places."""
+    if not places:
+        return []
     sampler, rng = Sampler([places], crop), np.random.default_rng(0)
     drawn = (sampler.draw(rng) for _ in range(100 * _VALIDATION_SAMPLES))
     usable = (sample for sample in drawn if 0.1 < sample.mask.mean() < 0.9)
@@ -229,7 +231,8 @@ def _bfloat16_is_fast(device: str) -> bool:
     """More than twice the speed of float32 where the hardware multiplies it, a hindrance elsewhere."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported()
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, and not in every version
+    return bool(probe and probe())
 
 
 @torch.no_grad()
@@ -323,7 +326,7 @@ class _Progress:
     def advance(self, run: Run, loss: float, spent: float) -> None:
         if not self._bar.disable:
             self._bar.total = round(run.step / min(spent, 1))
-            self._bar.set_postfix(loss=f"{loss:.4f}", **run.scores, refresh=False)
+            self._bar.set_postfix({"loss": f"{loss:.4f}", **run.scores}, refresh=False)
             self._bar.update(run.step - self._bar.n)
         elif time.monotonic() - self._logged > self.LOG_EVERY_S:
             left_min = run.seconds / 60 * (1 / spent - 1)

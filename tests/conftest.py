@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +122,9 @@ def cli() -> Callable[..., Result]:
 
 
 @pytest.fixture
-def shared_data() -> Iterator[Path]:
+def shared_data() -> Path:
     """The real imagery beside the checkout, where there is some."""
     folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip("no real imagery beside this checkout")
-    yield folder
+    return folder

@@ -1,6 +1,7 @@
 """Every bad input: one clear line, exit status 1, and the folder exactly as it was."""
 
 import hashlib
+import itertools
 import resource
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
-from conftest import ORIGIN, UTM33, scene_dn, sar_values_db, write_raster
+from conftest import ORIGIN, UTM33, sar_values_db, scene_dn, write_raster
 from safetensors.torch import save_file
 
 from cloudfree.weights import weights_folder
@@ -54,7 +55,7 @@ class Case:
 
     def fails(self, *words: str, status: int = 1) -> None:
         before = listing(self.folder)
-        result = self.cli("run", *(part for pair in self.options.items() for part in pair), *self.flags)
+        result = self.cli("run", *itertools.chain(*self.options.items()), *self.flags)
         assert result.exit_code == status, result.output
         if status == 1:
             errors = [line for line in result.stderr.splitlines() if not line.startswith("WARNING")]
@@ -65,7 +66,7 @@ class Case:
             assert word in result.stderr, result.stderr
         assert result.stdout == ""
         assert listing(self.folder) == before
-        assert not [p for p in self.folder.rglob(".cloudfree*")]
+        assert not list(self.folder.rglob(".cloudfree*"))
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_tiny_images_are_no_bug(size: int) -> None:
 
 
 def test_real_pairs_moved_by_known_offsets(shared_data: Path) -> None:
-    """Recovered displacement is the difference to the estimate on the unmoved pair: the data's own offset is unknown."""
+    """The displacement is the difference to the estimate on the unmoved pair, whose own offset is unknown."""
     errors_px = []
     for path in sorted((shared_data / "pairs").glob("terramind_*_optical.tif")):
         with rasterio.open(path) as optical_file, rasterio.open(str(path).replace("_optical", "_sar")) as sar_file:

@@ -1,7 +1,6 @@
-"""The main job with the identity model: the product is reopened, and its pixels, georeferencing and tags are checked."""
+"""The main job with the identity model: the product is reopened; pixels, georeferencing and tags are checked."""
 
 import json
-import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -240,10 +239,10 @@ def test_dry_run_writes_nothing_and_says_what_it_would_do(
     cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path
 ) -> None:
     scene, sar = make_scene(), make_sar()
-    before = sorted(os.listdir(tmp_path))
+    before = sorted(tmp_path.iterdir())
     result = cli("run", "--planet", scene, "--sar", sar, "-o", tmp_path / "out.tif", *IDENTITY, "--dry-run")
     assert json.loads(result.stdout)["fill"] == "all"
-    assert sorted(os.listdir(tmp_path)) == before
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_overwrite_and_quicklook(cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ Shapes: B batch, C channels, H and W rows and columns, G deformable groups, K ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -62,11 +65,40 @@ def dynamic_filter(x: Tensor, kernels: Tensor, size: int) -> Tensor:
     Returns:
         (B, C, H, W), of x's type.
     """
-    height, width = x.shape[-2:]
     padded = F.pad(x, [size // 2] * 4, mode="replicate")
-    # One shifted view a tap: an unfolded copy would be size * size times the features.
-    out = torch.zeros_like(x)
-    for tap in range(size * size):
-        row, column = divmod(tap, size)
-        out.addcmul_(padded[:, :, row : row + height, column : column + width], kernels[:, :, tap].to(x.dtype))
-    return out
+    filtered: Tensor = _DynamicFilter.apply(padded, kernels, size)  # type: ignore[no-untyped-call]
+    return filtered
+
+
+class _DynamicFilter(torch.autograd.Function):
+    """One shifted view a tap: an unfolded copy would be size * size times the features.
+
+    The gradient is written out, for autograd's own would fill and add a whole gradient of the kernels for each tap.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, kernels: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(padded, kernels)
+        ctx.size = size
+        out = torch.zeros_like(kernels[:, :, 0], dtype=padded.dtype)
+        for tap, view in enumerate(_neighbours(padded, kernels, size)):
+            out.addcmul_(view, kernels[:, :, tap].to(padded.dtype))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        padded, kernels = ctx.saved_tensors
+        grad_padded, grad_kernels = torch.zeros_like(padded), torch.empty_like(kernels)
+        views, targets = (_neighbours(image, kernels, ctx.size) for image in (padded, grad_padded))
+        for tap, (view, target) in enumerate(zip(views, targets, strict=True)):
+            grad_kernels[:, :, tap] = grad * view
+            target.addcmul_(grad, kernels[:, :, tap].to(grad.dtype))
+        return grad_padded, grad_kernels, None
+
+
+def _neighbours(padded: Tensor, kernels: Tensor, size: int) -> Iterator[Tensor]:
+    """The padded image as each tap sees it, row-major: views, no copies."""
+    height, width = kernels.shape[-2:]
+    for row in range(size):
+        for column in range(size):
+            yield padded[:, :, row : row + height, column : column + width]

@@ -1,0 +1,111 @@
+"""A few steps of training: they change the weights, repeat, resume, and leave a file that loads."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+from test_models import TINY
+
+from cloudfree import train as training
+from cloudfree.errors import InputError, WeightsError
+from cloudfree.train import TrainOptions, loss_of, train
+from cloudfree.weights import load_model
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch) -> Iterator[TrainOptions]:
+    monkeypatch.setitem(training.SIZES, "small", TINY)
+    monkeypatch.setattr(training, "_VALIDATION_SAMPLES", 2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on images this small, threads wait for each other
+    yield TrainOptions(tmp_path / "net.safetensors", steps=4, crop=32, batch=2, procedural=5)
+    torch.set_num_threads(threads)
+
+
+def weights_of(path) -> dict[str, torch.Tensor]:
+    return load_model(path).state_dict()
+
+
+def killed_after(monkeypatch, steps: int) -> None:
+    """Save at every step, and stop as abruptly as kill -9 would once `steps` are saved."""
+    save = training._save
+
+    def save_and_die(options, run) -> None:
+        save(options, run)
+        if run.step == steps:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_SAVE_EVERY_S", 0)
+    monkeypatch.setattr(training, "_save", save_and_die)
+
+
+def test_file_loads_and_says_how_it_was_made(options):
+    path = train(options)
+    model = load_model(path)
+    assert model.config == TINY
+    assert float(model.state_dict()["UPNet.2.bias"].abs().max()) > 0
+    provenance = model.weights_info.provenance
+    assert provenance["steps"] == 4
+    assert provenance["trained_on"] == ["5 procedural places of seed 0"]
+    assert provenance["recipe"].startswith("cloudfree train -o net.safetensors --size small --steps 4 --seed 0")
+    assert set(provenance["scores"]) == {"psnr", "psnr_clouded", "psnr_clouded_median_fill"}
+    assert [file.name for file in path.parent.iterdir()] == ["net.safetensors"]
+
+
+def test_resumed_run_equals_an_uninterrupted_one(options, tmp_path, monkeypatch):
+    whole = weights_of(train(dataclasses.replace(options, output=tmp_path / "whole.safetensors")))
+    with monkeypatch.context() as patch:
+        killed_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            train(options)
+    assert options.checkpoint.exists()
+    resumed = weights_of(train(options))
+    assert not options.checkpoint.exists()
+    for key, tensor in whole.items():
+        torch.testing.assert_close(resumed[key], tensor, rtol=0, atol=1e-6)
+
+
+def test_unfinished_run_of_other_options_is_refused(options, monkeypatch):
+    with monkeypatch.context() as patch:
+        killed_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(options)
+    with pytest.raises(WeightsError, match="unfinished run with other options"):
+        train(dataclasses.replace(options, seed=1))
+
+
+def test_going_on_from_weights(options, tmp_path):
+    first = train(options)
+    second = train(dataclasses.replace(options, output=tmp_path / "second.safetensors", start=str(first), steps=2))
+    before, after = weights_of(first), weights_of(second)
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+    assert all((before[key] - after[key]).abs().max() < 0.01 for key in before)
+
+
+def test_time_budget_ends_a_run(options):
+    model = load_model(train(dataclasses.replace(options, steps=None, minutes=0.01)))
+    assert model.weights_info.provenance["steps"] >= 1
+
+
+def test_endless_training_is_refused(tmp_path):
+    with pytest.raises(InputError, match="give --minutes or --steps"):
+        TrainOptions(tmp_path / "net.safetensors")
+
+
+def test_loss_weighs_clouds_six_times():
+    restored, clear = torch.zeros(1, 4, 1, 2), torch.zeros(1, 4, 1, 2)
+    restored[..., 0] = 0.1
+    clouded = torch.tensor([[[True, False]]])
+    base = loss_of(clear, clear, clouded).item()
+    assert base == pytest.approx(3.5 * 1e-6**0.45, rel=1e-4)
+    excess = (0.01 + 1e-6) ** 0.45 - 1e-6**0.45
+    assert loss_of(restored, clear, clouded).item() - base == pytest.approx(3 * excess, rel=1e-4)
+    assert loss_of(restored, clear, ~clouded).item() - base == pytest.approx(0.5 * excess, rel=1e-4)
+
+
+def test_learning_rate_rises_then_falls():
+    rates = [training._rate(spent / 100) for spent in range(101)]
+    assert rates[0] < rates[1] < rates[2] == max(rates)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[-1] == pytest.approx(0.02)
