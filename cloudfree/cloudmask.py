@@ -130,6 +130,5 @@ def _overlapping(mask: CloudMask, area: Grid) -> CloudMask:
 
 
 def _is_nodata(values: NDArray[np.generic], nodata: float | None) -> NDArray[np.bool_]:
-    if nodata is None:
-        return np.zeros(values.shape, bool)
-    return np.isnan(values) if np.isnan(nodata) else values == nodata
+    unknown: NDArray[np.bool_] = np.isnan(values)
+    return unknown if nodata is None else unknown | (values == nodata)

@@ -229,6 +229,8 @@ def _say(plan: Plan) -> None:
     """Tell what was taken for what, and warn of what an analyst should know."""
     for reason in (*plan.scene.reasons, *plan.sar.reasons):
         log.info("%s", reason)
+    assert plan.model.weights_info is not None
+    log.info("weights are %s, on %s in %s", plan.model.weights_info.name, plan.device, plan.precision)
     if not plan.scene.is_surface_reflectance:
         log.warning(
             "%s is %s; the weights were trained on surface reflectance", plan.scene.path.name, plan.scene.quantity

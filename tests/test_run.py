@@ -1,7 +1,11 @@
 """The main job with the identity model: the product is reopened; pixels, georeferencing and tags are checked."""
 
 import json
+import os
 import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
-from conftest import ORIGIN, UTM33, pattern, sar_values_db, scene_dn
+from conftest import ORIGIN, UTM33, pattern, sar_values_db, scene_dn, write_raster
 from rasterio.crs import CRS
 from rasterio.warp import transform as transform_points
 from rio_cogeo.cogeo import cog_validate
@@ -194,6 +198,47 @@ def test_a_sar_image_moved_by_hand_is_moved_back(
     assert report["coregistration"]["accepted"]
     assert report["coregistration"]["shift_m"]["east"] == pytest.approx(-20, abs=2)
     assert report["coregistration"]["shift_m"]["north"] == pytest.approx(-10, abs=2)
+
+
+@pytest.mark.parametrize("compress", ["lzw", "zstd", "none"])
+def test_other_compressions(cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path, compress: str) -> None:
+    out = tmp_path / "out.tif"
+    run(cli, make_scene(), make_sar(), out, "--compress", compress)
+    with rasterio.open(out) as product:
+        assert (product.compression.name if product.compression else "none") == compress
+        np.testing.assert_array_equal(product.read(), scene_dn(96, 96))
+
+
+def test_a_sar_image_far_larger_than_the_scene(
+    cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path
+) -> None:
+    far_corner = Affine(10, 0, ORIGIN[0] - 39_000, 0, -10, ORIGIN[1] + 39_000)
+    sar = make_sar(values=np.tile(sar_values_db(400, 400), (1, 10, 10)), transform=far_corner, tiled=True)
+    report = run(cli, make_scene(), sar, tmp_path / "out.tif")
+    assert report["share"]["sar_of_data"] == 1
+
+
+def test_a_mask_of_floats_with_nan(cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path) -> None:
+    values = np.zeros((1, 96, 96), np.float32)
+    values[0, :30], values[0, 60:80, 60:80] = np.nan, 0.7
+    mask = write_raster(tmp_path / "mask.tif", values, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]))
+    report = run(cli, make_scene(), make_sar(), tmp_path / "out.tif", "--mask", mask, "--buffer", 0)
+    assert 400 <= report["pixels"]["reconstructed"] < 2000
+
+
+def test_the_progress_bar_counts_megapixels_on_a_terminal_only(
+    make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path
+) -> None:
+    files = ["--planet", make_scene(600, 600), "--sar", make_sar(), "-o", tmp_path / "out.tif", *IDENTITY]
+    command = [sys.executable, "-m", "cloudfree", "run", "--overwrite", *map(str, files)]
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    subprocess.run(command, stderr=theirs, check=True)
+    os.set_blocking(ours, False)
+    shown = os.read(ours, 100_000).decode()
+    assert "cpu" in shown
+    assert "0.4/0.4 Mpx" in shown
+    assert subprocess.run(command, stderr=subprocess.PIPE, check=True).stderr == b""
 
 
 def test_names_with_spaces_and_a_read_only_folder(

@@ -1,0 +1,66 @@
+"""Make `cloudfree/global_prior.json`: the regression that stands in where a scene has no clear pixel.
+
+    python benchmarks/quality/fit_global_prior.py ../shared/data/pairs
+
+Slopes are those of one ridge through all places, each centred on itself, for between places colours differ more by
+season and soil than by what radar sees; the mean is the median of the places' means. Every site weighs the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import cloudfree
+from cloudfree.bands import OPTICAL_BANDS
+from cloudfree.dataset import Place, read_places
+from cloudfree.prior import Matrix, Radar
+
+_SNOW = 0.3  # mean blue reflectance above which a place is snow or haze, whose colours are no guide
+_RIDGE = 0.03
+
+
+def fit_table(places: Sequence[Place]) -> Matrix:
+    """Coefficients (features + 1, 4), as `prior.global_coefficients` gives them."""
+    sites = defaultdict(list)
+    for place in places:
+        if place.reflectance[0][place.valid].mean() < _SNOW:
+            sites[place.site].append([_moments(place, sar_db) for sar_db in place.sar_db])
+    per_site = [[np.mean(parts, axis=0) for parts in zip(*sum(images, []), strict=True)] for images in sites.values()]
+    within, across = (np.mean([site[i] for site in per_site], axis=0) for i in (0, 1))
+    slopes = np.linalg.solve(within + _RIDGE * np.eye(len(within)), across)
+    means = [site[3] - site[2] @ slopes for site in per_site]
+    return np.vstack([slopes, np.median(means, axis=0)])
+
+
+def _moments(place: Place, sar_db: np.ndarray) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """Covariance of the features, their covariance with reflectance, and both means, over valid pixels."""
+    chosen = np.flatnonzero(place.valid)
+    features = Radar.of(sar_db, 10.0).features_at(chosen)[:, :-1]
+    colours = place.reflectance.reshape(4, -1)[:, chosen].T.astype(np.float64)
+    centred = features - features.mean(0)
+    return centred.T @ centred / len(chosen), centred.T @ colours / len(chosen), features.mean(0), colours.mean(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path, help="folder of clear pairs, as `cloudfree train --data` takes")
+    arguments = parser.parse_args()
+    places = [place for place in read_places(arguments.pairs) if not place.site.startswith("sen1floods11")]
+    table = {
+        "bands": OPTICAL_BANDS,
+        "fitted_on": sorted({place.site for place in places}),
+        "recipe": "benchmarks/quality/fit_global_prior.py",
+        "coefficients": np.round(fit_table(places), 6).tolist(),
+    }
+    target = Path(cloudfree.__file__).with_name("global_prior.json")
+    target.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

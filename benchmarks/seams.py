@@ -1,0 +1,79 @@
+"""What tiling costs: tiles of several sizes and overlaps against one pass over a whole simulated scene.
+
+    python benchmarks/seams.py [--weights NAME|FILE] [--side 1024] [--pictures FOLDER]
+
+Prints a table; --pictures writes each difference stretched tenfold (grey is none), where a tile border would show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from affine import Affine
+from rasterio.crs import CRS
+
+from cloudfree.fill import Strip
+from cloudfree.grid import Grid
+from cloudfree.landscape import landscape
+from cloudfree.models import CloudRemovalModel
+from cloudfree.planet import Scene
+from cloudfree.predict import Filler, Predictor, reconstruct
+from cloudfree.report import write_png
+from cloudfree.simulate import add_clouds, cloud_layer
+from cloudfree.tiles import spans
+from cloudfree.weights import default_weights, load_model
+
+PLANS = ((256, 32), (256, 64), (256, 96), (512, 32), (512, 64))
+
+
+def cloudy_scene(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Digital numbers (4, side, side) of a simulated place under 40 % cloud, and its backscatter in dB."""
+    rng = np.random.default_rng(5)
+    land = landscape(rng, side, side)
+    cloudy = add_clouds(land.reflectance, cloud_layer(rng, side, side, cover=0.4))
+    return np.clip(np.rint(cloudy * 1e4), 1, 65535).astype(np.uint16), land.sar_db
+
+
+def tiled(model: CloudRemovalModel, dn: np.ndarray, sar_db: np.ndarray, tile: int, overlap: int) -> np.ndarray:
+    """Reflectance of the whole scene by way of strips and tiles, as `run` does it."""
+    _, height, width = dn.shape
+    rows, cols = spans(height, tile, overlap), spans(width, tile, overlap)
+    unmasked = np.zeros((height, width), np.float32)
+    cuts = [slice(span.start, span.stop) for span in rows]
+    strips = (Strip(cut.start, dn[:, cut], sar_db[:, cut], unmasked[cut]) for cut in cuts)
+    grid = Grid(CRS.from_epsg(32633), Affine(3, 0, 4e5, 0, -3, 5e6), width, height)
+    scene = Scene(Path("scene.tif"), grid, (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ())
+    predictor = Predictor(model, torch.device("cpu"), "fp32", None)
+    filler = Filler(np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
+    return np.concatenate([r for _, r in reconstruct(strips, rows, cols, predictor, scene, filler, "all")], axis=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights")
+    parser.add_argument("--side", type=int, default=1024)
+    parser.add_argument("--pictures", type=Path)
+    arguments = parser.parse_args()
+    model = load_model(arguments.weights or default_weights().name)
+    dn, sar_db = cloudy_scene(arguments.side)
+    whole = tiled(model, dn, sar_db, arguments.side, 0)
+    print("| tile | overlap | seconds | median difference | 99.9th percentile | largest |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for tile, overlap in PLANS:
+        started = time.perf_counter()
+        change = tiled(model, dn, sar_db, tile, overlap) - whole
+        size = np.abs(change)
+        numbers = f"{np.median(size):.1e} | {np.percentile(size, 99.9):.1e} | {size.max():.1e}"
+        print(f"| {tile} | {overlap} | {time.perf_counter() - started:.1f} | {numbers} |")
+        if arguments.pictures:
+            arguments.pictures.mkdir(parents=True, exist_ok=True)
+            stretched = np.clip(128 + 255 * 10 * change[2::-1], 0, 255).astype(np.uint8)
+            write_png(arguments.pictures / f"tile{tile}_overlap{overlap}.png", stretched)
+
+
+if __name__ == "__main__":
+    main()
