@@ -49,7 +49,9 @@ def tiled(model: CloudRemovalModel, dn: np.ndarray, sar_db: np.ndarray, tile: in
     scene = Scene(Path("scene.tif"), grid, (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ())
     predictor = Predictor(model, torch.device("cpu"), "fp32", None)
     filler = Filler(np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
-    return np.concatenate([r for _, r in reconstruct(strips, rows, cols, predictor, scene, filler, "all")], axis=1)
+    return np.concatenate(
+        [r for _, r in reconstruct(strips, rows, cols, predictor, scene, filler, None, "all")], axis=1
+    )
 
 
 def main() -> None:

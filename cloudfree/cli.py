@@ -231,6 +231,13 @@ def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
     "--crop", type=click.IntRange(min=32), default=96, show_default=True, help="Side of the samples in pixels."
 )
 @click.option("--batch", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--primed",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of samples with the scene's prior in place of the clouds.",
+)
 @click.option("--start", metavar="NAME|FILE", help="Weights to go on from.")
 @click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from scipy import ndimage
 
 from cloudfree import raster
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
+from cloudfree.cloudmask import BUFFER_M, FEATHER_M, Rim
 from cloudfree.errors import InputError
 from cloudfree.landscape import landscape
 from cloudfree.noise import Field, Mask
-from cloudfree.simulate import add_clouds, cloud_layer
+from cloudfree.prior import prime
+from cloudfree.simulate import add_clouds, cloud_layer, imperfect_mask
 
 # Clouds are simulated for PlanetScope whatever the pixels of the pair measure, and radar is mapped at 10 m there.
 _PIXEL_M, _RADAR_FINENESS = 3.0, 3
@@ -48,7 +51,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Sample:
-    """cloudy, clear (4, H, W) reflectance; sar_db (2, H, W); mask (H, W): cloud, haze or shadow was laid there."""
+    """cloudy, clear (4, H, W) reflectance; sar_db (2, H, W); mask (H, W): what is to be reconstructed.
+
+    That is where cloud, haze or shadow was laid; if the sample is primed, where the scene's prior stands in `cloudy`.
+    """
 
     cloudy: Field
     sar_db: Field
@@ -121,14 +127,19 @@ def hold_out(places: Sequence[Place], every: int = 5) -> tuple[list[Place], list
 class Sampler:
     """Random crops of places, turned, tinted and clouded over; equal generators give equal samples.
 
-    Each group of places (a data set) is drawn from equally often, whatever its size.
+    Each group of places (a data set) is drawn from equally often, whatever its size. A share `primed` (0..1) of the
+    samples has the prior of its surroundings in place of the clouds, as a masked scene has when it is run.
     """
 
-    def __init__(self, groups: Sequence[Sequence[Place]], crop: int) -> None:
+    def __init__(self, groups: Sequence[Sequence[Place]], crop: int, primed: float = 0.0) -> None:
         """Raises InputError where no place has a valid square of `crop` pixels, with room to displace the radar."""
         self.crop = crop
-        found = [[(place, c) for place in group if len(c := _corners(place.valid, crop))] for group in groups]
-        self._groups = [group for group in found if group]
+        self._primed = primed
+        usable = [
+            [_Ground(place, *squares) for place in group if (squares := _squares(place.valid, crop))]
+            for group in groups
+        ]
+        self._groups = [group for group in usable if group]
         if not self._groups:
             raise InputError(
                 f"no place has a valid square of {crop} pixels and a rim; give larger images or a smaller crop"
@@ -136,16 +147,51 @@ class Sampler:
 
     def draw(self, rng: np.random.Generator) -> Sample:
         group = self._groups[rng.integers(len(self._groups))]
-        place, corners = group[rng.integers(len(group))]
-        clear, sar_db = _turned(rng, *_cut(rng, place, corners[rng.integers(len(corners))], self.crop))
+        place, side, corners = group[rng.integers(len(group))]
+        clear, sar_db = _turned(rng, *_cut(rng, place, corners[rng.integers(len(corners))], side))
         if place.radar_is_fine and rng.random() < 0.7:
             sar_db = _as_mapped_at_10_m(rng, sar_db)
         clear, sar_db = _retinted(rng, clear, sar_db)
-        # Beyond a cover of one is certainty: some crops lie wholly under cloud, as some tiles of a scene do.
-        layer = cloud_layer(
-            rng, self.crop, self.crop, pixel_size_m=_PIXEL_M, cover=min(float(rng.uniform(0, 1.1)), 1.0)
-        )
-        return Sample(add_clouds(clear, layer), sar_db, clear, layer.mask)
+        layer = cloud_layer(rng, side, side, pixel_size_m=_PIXEL_M, cover=float(rng.uniform(0.05, 1.0)))
+        cloudy = add_clouds(clear, layer)
+        sample = Sample(cloudy, sar_db, clear, layer.mask)
+        if rng.random() < self._primed:
+            sample = _primed(rng, sample)
+        y, x = rng.integers(0, side - self.crop + 1, 2)
+        return _window(sample, slice(y, y + self.crop), slice(x, x + self.crop))
+
+
+class _Ground(NamedTuple):
+    """A place, and the corners (N, 2) of the squares of `side` pixels that samples are made on and cut from."""
+
+    place: Place
+    side: int
+    corners: NDArray[np.intp]
+
+
+def _squares(valid: Mask, crop: int) -> tuple[int, NDArray[np.intp]] | None:
+    """The largest squares of up to three crops a side that are valid: a prior needs surroundings."""
+    for side in (3 * crop, 2 * crop, crop):
+        fitting = min(side, min(valid.shape) - 2 * _MAX_SHIFT_PX)
+        if fitting >= crop and len(corners := _corners(valid, fitting)):
+            return fitting, corners
+    return None
+
+
+def _primed(rng: np.random.Generator, sample: Sample) -> Sample:
+    """The sample as a run would prime it: masked, imperfectly as by UDM2, with the mask's rim, and filled by a prior."""
+    height, width = sample.mask.shape
+    rim = Rim(BUFFER_M / _PIXEL_M, FEATHER_M / _PIXEL_M)
+    share = rim.share(imperfect_mask(rng, sample.mask))
+    filled, _ = prime(sample.cloudy, sample.sar_db, share, np.ones((height, width), bool), _PIXEL_M)
+    return replace(sample, cloudy=filled, mask=share > 0)
+
+
+def _window(sample: Sample, rows: slice, cols: slice) -> Sample:
+    cloudy, sar_db, clear = (
+        np.ascontiguousarray(image[:, rows, cols]) for image in (sample.cloudy, sample.sar_db, sample.clear)
+    )
+    return Sample(cloudy, sar_db, clear, sample.mask[rows, cols])
 
 
 def _corners(valid: Mask, crop: int) -> NDArray[np.intp]:

@@ -96,7 +96,7 @@ def _write_products(plan: Plan, result: Result, stage: Staging, progress: Progre
         if plan.options.qa:
             quality = stack.enter_context(CogWriter(stage.path(plan.options.qa), plan.grid, _quality_product(plan)))
         strips = stack.enter_context(_strips(plan, rows, result))
-        finished = reconstruct(strips, rows, cols, predictor, plan.scene, filler, plan.mode)
+        finished = reconstruct(strips, rows, cols, predictor, plan.scene, filler, plan.prior, plan.mode)
         for strip, reflectance in _clocked(finished, result, "infer", without="read"):
             with _clock(result, "write"):
                 dn, classes = compose(plan.scene, strip, reflectance, plan.mode)

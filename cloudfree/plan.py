@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cloudfree import cog, coregister, planet, sentinel1, survey, tiles
-from cloudfree.cloudmask import BUFFER_M, CloudMask, MaskReader, identify_mask, identify_udm2
+from cloudfree import cog, coregister, planet, prior, sentinel1, survey, tiles
+from cloudfree.cloudmask import BUFFER_M, CloudMask, MaskReader, Rim, identify_mask, identify_udm2
 from cloudfree.coregister import Offset
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
 from cloudfree.fill import Mode
@@ -20,6 +20,7 @@ from cloudfree.grid import Grid
 from cloudfree.models import CloudRemovalModel
 from cloudfree.planet import Scene, SceneReader
 from cloudfree.predict import Precision, resolve_device, resolve_precision
+from cloudfree.prior import ScenePrior
 from cloudfree.raster import gdal_settings
 from cloudfree.sentinel1 import SarReader, Sentinel1, Units
 from cloudfree.survey import Survey
@@ -28,6 +29,7 @@ from cloudfree.weights import default_weights, load_model
 log = logging.getLogger(__name__)
 
 _SMALLEST_TILE_PX = 64
+_FEW_CLEAR = 0.02
 _COMPLETE = 0.999  # coverage under this share is worth a warning
 
 
@@ -84,6 +86,7 @@ class Plan:
     mode: Mode
     survey: Survey
     offset: Offset | None
+    prior: ScenePrior | None
     model: CloudRemovalModel
     device: str
     precision: Precision
@@ -97,9 +100,7 @@ class Plan:
     @property
     def shift_m(self) -> tuple[float, float]:
         """Translation (east, north) in metres that is applied to the Sentinel-1 image."""
-        if self.offset is None or not self.offset.accepted:
-            return 0.0, 0.0
-        return self.survey.grid.pixels_to_metres(self.offset.shift_yx_px)
+        return _shift_m(self.offset, self.survey)
 
     def describe(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -149,6 +150,8 @@ def make_plan(options: Options) -> Plan:
         cog.check_targets(options.targets, inputs, options.overwrite)
         with open_inputs(scene, sar, clouds) as (pixels, radar, masked):
             surveyed = survey.take(scene, pixels, radar, masked)
+            offset = _coregister(options, surveyed)
+            surveyed = survey.with_sar_moved(surveyed, radar, *_shift_m(offset, surveyed))
     model = load_model(default_weights().name if options.weights == "auto" else options.weights)
     plan = Plan(
         options=options,
@@ -157,7 +160,8 @@ def make_plan(options: Options) -> Plan:
         mask=clouds,
         mode=mode,
         survey=surveyed,
-        offset=_coregister(options, surveyed),
+        offset=offset,
+        prior=_prior(options, scene, surveyed) if model.expects_primed and clouds else None,
         model=model,
         device=str(device),
         precision=resolve_precision(options.precision, device),
@@ -225,6 +229,29 @@ def _coregister(options: Options, surveyed: Survey) -> Offset | None:
     return offset
 
 
+def _warn_of_prior(plan: Plan) -> None:
+    if plan.model.expects_primed and plan.prior is None:
+        log.warning("there is no mask; these weights do better with one: give --udm2 or --mask")
+    if plan.prior is not None and plan.prior.clear_share < _FEW_CLEAR:
+        log.warning(
+            "only %.1f %% of the scene is clear: its colours are guessed from radar and from other places",
+            100 * plan.prior.clear_share,
+        )
+
+
+def _shift_m(offset: Offset | None, surveyed: Survey) -> tuple[float, float]:
+    if offset is None or not offset.accepted:
+        return 0.0, 0.0
+    return surveyed.grid.pixels_to_metres(offset.shift_yx_px)
+
+
+def _prior(options: Options, scene: Scene, surveyed: Survey) -> ScenePrior:
+    """What the ground under the mask and its rim probably looks like, from the clear pixels."""
+    hidden = Rim.on(surveyed.grid, options.buffer_m).share(surveyed.cloudy) > 0
+    reflectance = np.clip(scene.reflectance(surveyed.dn), 0, 1)
+    return prior.fit(reflectance, surveyed.sar_db, hidden, surveyed.data, surveyed.grid.pixel_size_m, scene.grid.shape)
+
+
 def _say(plan: Plan) -> None:
     """Tell what was taken for what, and warn of what an analyst should know."""
     for reason in (*plan.scene.reasons, *plan.sar.reasons):
@@ -241,6 +268,7 @@ def _say(plan: Plan) -> None:
         )
     if plan.mask and plan.grid.overlap_share(plan.mask.grid) < _COMPLETE:
         log.warning("%s does not reach the whole scene; beyond it, pixels count as clear", plan.mask.path.name)
+    _warn_of_prior(plan)
     if plan.offset is not None:
         east, north = plan.shift_m
         words = f"moved by {east:+.1f} m east, {north:+.1f} m north" if plan.offset.accepted else "left where it is"

@@ -16,6 +16,7 @@ from cloudfree.errors import DeviceError
 from cloudfree.fill import Mode, Strip
 from cloudfree.models import CloudRemovalModel
 from cloudfree.planet import Scene, has_data
+from cloudfree.prior import ScenePrior, primed
 from cloudfree.tiles import Span
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -118,20 +119,22 @@ def reconstruct(
     predictor: Predictor,
     scene: Scene,
     filler: Filler,
+    prior: ScenePrior | None,
     mode: Mode,
 ) -> Iterator[tuple[Strip, NDArray[np.float32]]]:
     """Run the network over strips, one per span of `rows`, and yield each stretch of finished rows from top to bottom.
 
-    Yields the strip cut to those rows and the blended reflectance (4, rows, width) there. Rows are finished when no
-    later tile can touch them. Tiles with nothing to reconstruct are skipped; a pixel to be reconstructed lies only in
-    tiles that are not, so there the weights sum to one all the same.
+    With a `prior`, the network finds it in the place of what the mask hides. Yields the strip cut to the finished rows
+    and the blended reflectance (4, rows, width) there. Rows are finished when no later tile can touch them. Tiles with
+    nothing to reconstruct are skipped; a pixel to be reconstructed lies only in tiles that are not, so there the
+    weights sum to one all the same.
     """
     width = cols[-1].stop
     carry = torch.zeros(4, 0, width, device=predictor.device)
     for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
         blended = torch.zeros(4, len(span), width, device=predictor.device)
         blended[:, : carry.shape[1]] = carry
-        _add_tiles(blended, strip, span, cols, predictor, scene, filler, mode)
+        _add_tiles(blended, strip, span, cols, predictor, scene, filler, prior, mode)
         done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
         yield strip.head(done), blended[:, :done].cpu().numpy()
         carry = blended[:, done:]
@@ -145,13 +148,14 @@ def _add_tiles(
     predictor: Predictor,
     scene: Scene,
     filler: Filler,
+    prior: ScenePrior | None,
     mode: Mode,
 ) -> None:
     wanted = strip.wanted(mode)
     chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
     if not chosen:
         return
-    optical, sar_db = (torch.from_numpy(a).to(predictor.device) for a in _filled(strip, scene, filler))
+    optical, sar_db = (torch.from_numpy(a).to(predictor.device) for a in _inputs(strip, scene, filler, prior))
     row_weights = torch.from_numpy(span.weights).to(predictor.device)[:, None]
     for group in _batches(chosen, predictor.batch_for(len(span))):
         tiles = [torch.stack([image[..., c.start : c.stop] for c in group]) for image in (optical, sar_db)]
@@ -160,9 +164,16 @@ def _add_tiles(
             blended[..., col.start : col.stop].addcmul_(tile, weights)
 
 
-def _filled(strip: Strip, scene: Scene, filler: Filler) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Reflectance (4, H, W) and dB (2, H, W), typical where there is no data: nodata is not black ground."""
+def _inputs(
+    strip: Strip, scene: Scene, filler: Filler, prior: ScenePrior | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Reflectance (4, H, W), the prior in it where the mask is, and dB (2, H, W).
+
+    Both are typical where there is no data: nodata is not black ground.
+    """
     optical = np.where(has_data(strip.dn), scene.reflectance(strip.dn), filler.reflectance[:, None, None])
+    if prior is not None:
+        optical = primed(optical, prior.rows(strip.start, strip.stop), strip.cloudy)
     sar_db = np.where(np.isfinite(strip.sar_db), strip.sar_db, filler.sar_db[:, None, None])
     return optical, sar_db
 

@@ -1,4 +1,4 @@
-"""What the ground under a cloud probably looks like, in closed form: the scene's own clear pixels, read through the radar.
+"""What the ground under a cloud probably looks like, in closed form: the scene's clear pixels, read through the radar.
 
 Three terms, each of which falls back on the one before it where there is less to learn from:
 
@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from scipy.sparse.linalg import splu
 from cloudfree.noise import Field, Mask
 
 Matrix = NDArray[np.float64]
+_Real = TypeVar("_Real", np.float32, np.float64)
 
 PIXEL_M = 10.0
 """Sentinel-1's pixel, and the finest that a fit is worth."""
@@ -48,6 +50,9 @@ _FREEDOM, _REWEIGHTINGS = 9.0, 3  # of Student's t
 # without overshoot, and forgets them over the range.
 _NODE_PX, _MAX_NODES = 4, 100_000
 _STIFFNESS, _RANGE_M = 4.0, 2000.0
+
+# Mean excess over the prior in blue and green up to which a pixel is kept as seen, and from which it is all cloud.
+_HAZE_EXCESS, _CLOUD_EXCESS = 0.04, 0.14
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,10 @@ def fit(
     """
     radar = Radar.of(sar_db, pixel_size_m)
     clear = valid & ~hidden & radar.valid
-    coefficients = global_coefficients()
-    image = radar.regression(coefficients)
     if clear.any():
-        halo = _halo(hidden, pixel_size_m)
-        image = _fitted(reflectance, radar, halo, clear, coefficients, pixel_size_m)
+        image = _fitted(reflectance, radar, _halo(hidden, pixel_size_m), clear)
+    else:
+        image = radar.regression(global_coefficients())
     share = float(clear.sum() / max(1, valid.sum()))
     return ScenePrior(np.clip(image, 0, 1).astype(np.float32), shape or (hidden.shape[0], hidden.shape[1]), share)
 
@@ -126,12 +130,23 @@ def fit_fine(reflectance: Field, sar_db: Field, hidden: Mask, valid: Mask, pixel
 def prime(
     reflectance: Field, sar_db: Field, share: Field, valid: Mask, pixel_size_m: float = PIXEL_M
 ) -> tuple[Field, ScenePrior]:
-    """An image (4, H, W) with the prior in place of what is hidden, and the prior.
+    """An image (4, H, W) with the prior in place of what cloud hides, and the prior.
 
-    share (H, W) 0..1: how much of each pixel to replace, a mask or a mask with a soft rim.
+    share (H, W) 0..1: how much of each pixel is to be reconstructed, a mask or a mask with a soft rim.
     """
     prior = fit_fine(reflectance, sar_db, share > 0, valid, pixel_size_m)
-    return blend(reflectance, prior.whole(), share), prior
+    return primed(reflectance, prior.whole(), share), prior
+
+
+def primed(observed: Field, prior: Field, share: Field) -> Field:
+    """(4, H, W): `prior` where the mask's `share` (H, W) is and the observation is brighter than ground.
+
+    Thin haze and shadow keep their texture, and so do the clear pixels of the mask's rim: a network restores these
+    better from what is seen than from what is guessed.
+    """
+    excess = (observed[:2] - prior[:2]).mean(axis=0)  # in blue and green cloud stands out from any ground but snow
+    t = np.clip((excess - _HAZE_EXCESS) / (_CLOUD_EXCESS - _HAZE_EXCESS), 0, 1)
+    return blend(observed, prior, share * t * t * (3 - 2 * t))
 
 
 def blend(observed: Field, prior: Field, share: Field) -> Field:
@@ -148,7 +163,7 @@ def global_coefficients() -> Matrix:
 
 @dataclass(frozen=True)
 class Regression:
-    """ground (features + 1, 4) and halo (decays, 4): coefficients; scatter (4, 4): covariance of the residuals' core."""
+    """Coefficients of ground (features + 1, 4) and halo (decays, 4); scatter (4, 4) of the core of the residuals."""
 
     ground: Matrix
     halo: Matrix
@@ -170,28 +185,29 @@ def regress(features: Matrix, halo: Matrix, reflectance: Matrix, towards: Matrix
         found = np.linalg.solve(weighted.T @ design + pull, weighted.T @ reflectance + pull @ target)
         residual = reflectance - design @ found
         scatter = (residual * weight[:, None]).T @ residual / weight.sum() + 1e-6 * np.eye(4)
-        weight = _student_weight(residual, scatter)
+        weight = _student_weight(residual.T, scatter)
     return Regression(found[: slopes + 1], found[slopes + 1 :], scatter)
 
 
-def _student_weight(residual: Matrix, scatter: Matrix) -> Matrix:
-    """Weights (n,), 0..1, of residuals (n, 4): what expectation maximisation gives for Student's t."""
-    squared_distance = np.einsum("ij,ij->i", residual @ np.linalg.inv(scatter), residual)
-    return _FREEDOM / (_FREEDOM + squared_distance)
+def _student_weight(residual: NDArray[_Real], scatter: Matrix) -> NDArray[_Real]:
+    """Weights (...), 0..1, of residuals (4, ...): what expectation maximisation gives for Student's t."""
+    whitening = np.linalg.inv(np.linalg.cholesky(scatter)).astype(residual.dtype)
+    squared_distance = np.square(np.tensordot(whitening, residual, 1)).sum(0)
+    weight: NDArray[_Real] = _FREEDOM / (_FREEDOM + squared_distance)
+    return weight
 
 
-def _fitted(
-    reflectance: Field, radar: Radar, halo: Field, clear: Mask, towards: Matrix, pixel_size_m: float
-) -> NDArray[np.floating]:
+def _fitted(reflectance: Field, radar: Radar, halo: Field, clear: Mask) -> Field:
     """The scene's regression plus its field (4, h, w)."""
     sample = _spread(clear)
     at_sample = [array.reshape(len(array), -1)[:, sample].T.astype(np.float64) for array in (halo, reflectance)]
-    found = regress(radar.features_at(sample), *at_sample, towards)
+    found = regress(radar.features_at(sample), *at_sample, global_coefficients())
     image = radar.regression(found.ground)
-    residual = reflectance - image - np.tensordot(found.halo.T.astype(np.float32), halo, 1)
-    weight = np.zeros(clear.shape, np.float32)
-    weight[clear] = _student_weight(residual[:, clear].T, found.scatter)
-    return image + _field(residual, weight, pixel_size_m)
+    residual = reflectance - image
+    residual -= np.tensordot(found.halo.T.astype(np.float32), halo, 1)
+    weight = np.where(clear, _student_weight(residual, found.scatter), np.float32(0))
+    image += _field(residual, weight, radar.pixel_size_m)
+    return image
 
 
 @dataclass(frozen=True)
@@ -204,7 +220,7 @@ class Radar:
 
     @classmethod
     def of(cls, sar_db: Field, pixel_size_m: float) -> Radar:
-        valid = np.isfinite(sar_db).all(axis=0)
+        valid: Mask = np.asarray(np.isfinite(sar_db).all(axis=0))
         typical = np.array(_TYPICAL_DB, np.float32)[:, None, None]
         return cls(np.where(valid, (sar_db - typical) / np.float32(_DEVIATION_DB), 0), valid, pixel_size_m)
 
@@ -214,7 +230,7 @@ class Radar:
             sigma_px = scale_m / self.pixel_size_m
             reach = np.maximum(_smooth(self.valid.astype(np.float32), sigma_px), 0.05)
             for band in self.centred:
-                smooth = _smooth(band, sigma_px) / reach
+                smooth: Field = _smooth(band, sigma_px) / reach
                 yield smooth
                 yield smooth * smooth
 
@@ -269,20 +285,18 @@ def _field(residual: Field, weight: Field, pixel_size_m: float) -> Field:
     return _bilinear(nodes, (rows * pitch, cols * pitch), slice(0, height))[..., :width]
 
 
-def _laplacian(rows: int, cols: int) -> sparse.sparray:
-    """Of a lattice (rows * cols, rows * cols), free at its edges."""
+def _laplacian(rows: int, cols: int) -> Any:
+    """The sparse Laplacian (rows * cols, rows * cols) of a lattice, free at its edges."""
 
-    def line(count: int) -> sparse.sparray:
-        links = sparse.diags_array(
-            [np.full(count - 1, -1.0), np.ones(count - 1)], offsets=[0, 1], shape=(count - 1, count)
-        )
-        return links.T @ links
+    def line(count: int) -> Any:
+        steps = sparse.eye_array(count - 1, count, k=1) - sparse.eye_array(count - 1, count)
+        return steps.T @ steps
 
     return sparse.kron(line(rows), sparse.eye_array(cols)) + sparse.kron(sparse.eye_array(rows), line(cols))
 
 
 def _bilinear(image: Field, shape: tuple[int, int], rows: slice) -> Field:
-    """Some rows (C, rows, W) of an image (C, h, w) stretched over `shape` (H, W), constant beyond the outermost centres.
+    """Some rows (C, rows, W) of an image (C, h, w) stretched over `shape` (H, W), constant beyond the outer centres.
 
     Every value depends on its own position alone, so that strips equal the whole.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,22 +69,35 @@ class Survey:
         return np.median(self.sar_db[:, self.sar_valid], axis=1).astype(np.float32)
 
 
+def with_sar_moved(surveyed: Survey, sar: SarReader, east_m: float, north_m: float) -> Survey:
+    """The same survey with Sentinel-1 moved over the ground by metres."""
+    return replace(surveyed, sar_db=_sar_db(surveyed.grid.translated_m(-east_m, -north_m), sar))
+
+
 def take(scene: Scene, pixels: SceneReader, sar: SarReader, mask: MaskReader | None) -> Survey:
     """Look at the whole scene, at Sentinel-1's resolution or coarser. Raises InputError."""
     grid = _coarse(scene.grid)
     dn = pixels.coarse(grid.height, grid.width)
     if not has_data(dn).any():
         raise InputError(f"{scene.path.name} holds no data, all pixels are nodata; give another scene")
-    strips = [(row, min(row + _STRIP_ROWS, grid.height)) for row in range(0, grid.height, _STRIP_ROWS)]
-    sar_db = np.concatenate([sar.on_grid(grid.rows(*strip)) for strip in strips], axis=1)
-    cloudy = [np.zeros(grid.shape, bool)] if mask is None else [mask.on_grid(grid.rows(*strip)) for strip in strips]
-    survey = Survey(grid, dn, sar_db, np.concatenate(cloudy))
+    cloudy = np.zeros(grid.shape, bool)
+    if mask is not None:
+        cloudy = np.concatenate([mask.on_grid(grid.rows(*rows)) for rows in _strips(grid)])
+    survey = Survey(grid, dn, _sar_db(grid, sar), cloudy)
     if not (survey.sar_valid & survey.data).any():
         raise InputError(
             f"Sentinel-1 has no valid pixel where {scene.path.name} has data; an image that sees the same ground is "
             "needed: compare the footprints with cloudfree info"
         )
     return survey
+
+
+def _sar_db(grid: Grid, sar: SarReader) -> NDArray[np.float32]:
+    return np.concatenate([sar.on_grid(grid.rows(*rows)) for rows in _strips(grid)], axis=1)
+
+
+def _strips(grid: Grid) -> list[tuple[int, int]]:
+    return [(row, min(row + _STRIP_ROWS, grid.height)) for row in range(0, grid.height, _STRIP_ROWS)]
 
 
 def _coarse(grid: Grid) -> Grid:

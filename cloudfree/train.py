@@ -46,7 +46,8 @@ class TrainOptions:
     """What to train on, how long, and from which seed. Ends when `minutes` or `steps` are up, whichever comes first.
 
     data: folders as `dataset.read_places` describes; without any, procedural places alone. start: weights to go on
-    from instead of fresh ones of `size`. crop: side of the samples in pixels.
+    from instead of fresh ones of `size`. crop: side of the samples in pixels. primed: share (0..1) of samples with the
+    scene's prior in place of the clouds; the weights will then expect it wherever a run has a mask.
     """
 
     output: Path
@@ -59,6 +60,7 @@ class TrainOptions:
     batch: int = 2
     learning_rate: float = 1e-3
     start: str | None = None
+    primed: float = 0.0
     procedural: int = 40
     threads: int | None = None
     device: str = "auto"
@@ -80,7 +82,7 @@ class TrainOptions:
     def command(self) -> str:
         """The command that repeats the run, folders by name alone."""
         words = ["cloudfree", "train", "-o", self.output.name]
-        for option in ("data", "size", "minutes", "steps", "seed", "crop", "batch", "start"):
+        for option in ("data", "size", "minutes", "steps", "seed", "crop", "batch", "primed", "start"):
             values = getattr(self, option)
             for value in values if isinstance(values, tuple) else [values]:
                 if value is not None:
@@ -107,8 +109,8 @@ def train(options: TrainOptions) -> Path:
         torch.set_num_threads(options.threads)
     device = resolve_device(options.device)
     groups, held_out = _places(options)
-    sampler = Sampler(groups, options.crop)
-    validation = _validation_samples(held_out, options.crop)
+    sampler = Sampler(groups, options.crop, options.primed)
+    validation = _validation_samples(held_out, options.crop, primed=options.primed > 0)
     run = _start(options, device)
     saved = time.monotonic()
     with _Progress(device) as progress:
@@ -140,16 +142,21 @@ def loss_of(restored: Tensor, clear: Tensor, mask: Tensor) -> Tensor:
 
 
 def evaluate(model: CloudRemovalModel, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
-    """Means over samples: PSNR in dB of all pixels, of the clouded, and of these filled with the clear ones' median."""
-    scores: dict[str, list[float]] = {"psnr": [], "psnr_clouded": [], "psnr_clouded_median_fill": []}
+    """Means over samples of PSNR (dB): of all pixels; and of the hidden ones as restored, as given, and as a median.
+
+    As given is the cloud, or the prior of a primed sample; the median is of the pixels that are not hidden.
+    """
+    names = ("psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median")
+    scores: dict[str, list[float]] = {name: [] for name in names}
     for sample in samples:
         with torch.inference_mode():
             inputs = (torch.from_numpy(image)[None].to(device) for image in (sample.cloudy, sample.sar_db))
             restored = model(*inputs)[0].clamp(0, 1).cpu().numpy()
         filled = np.median(sample.cloudy[:, ~sample.mask], axis=1)[:, None, None]
         scores["psnr"].append(metrics.psnr(restored, sample.clear))
-        scores["psnr_clouded"].append(metrics.psnr(restored, sample.clear, sample.mask))
-        scores["psnr_clouded_median_fill"].append(metrics.psnr(filled, sample.clear, sample.mask))
+        scores["psnr_hidden"].append(metrics.psnr(restored, sample.clear, sample.mask))
+        scores["psnr_hidden_input"].append(metrics.psnr(sample.cloudy, sample.clear, sample.mask))
+        scores["psnr_hidden_median"].append(metrics.psnr(filled, sample.clear, sample.mask))
     return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
 
 
@@ -165,11 +172,11 @@ def _places(options: TrainOptions) -> tuple[list[list[Place]], list[Place]]:
     return [training for training, _ in split], [place for _, held in split for place in held]
 
 
-def _validation_samples(places: Sequence[Place], crop: int) -> list[Sample]:
+def _validation_samples(places: Sequence[Place], crop: int, *, primed: bool) -> list[Sample]:
     """The same samples at each validation, some of their pixels clear and some not; none without places."""
     if not places:
         return []
-    sampler, rng = Sampler([places], crop), np.random.default_rng(0)
+    sampler, rng = Sampler([places], crop, float(primed)), np.random.default_rng(0)
     drawn = (sampler.draw(rng) for _ in range(100 * _VALIDATION_SAMPLES))
     usable = (sample for sample in drawn if 0.1 < sample.mask.mean() < 0.9)
     return [sample for _, sample in zip(range(_VALIDATION_SAMPLES), usable, strict=False)]
@@ -196,12 +203,15 @@ def _start(options: TrainOptions, device: torch.device) -> Run:
 
 
 def _new_model(options: TrainOptions) -> CloudRemovalModel:
+    model: CloudRemovalModel
     if options.start:
-        return load_model(options.start).requires_grad_().train()
-    model = AlignCR(SIZES[options.size])
-    # The network starts as one that changes nothing.
-    for parameter in model.UPNet[-1].parameters():
-        nn.init.zeros_(parameter)
+        model = load_model(options.start).requires_grad_().train()
+    else:
+        model = AlignCR(SIZES[options.size])
+        # The network starts as one that changes nothing.
+        for parameter in model.get_submodule("UPNet.2").parameters():
+            nn.init.zeros_(parameter)
+    model.expects_primed = options.primed > 0
     return model
 
 

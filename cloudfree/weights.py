@@ -108,6 +108,7 @@ def load_model(path_or_name: str | Path, device: str | torch.device = "cpu") -> 
     digest = verify(path_or_name)
     state, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_published(path), {})
     model = _build(path, state, metadata)
+    model.expects_primed = bool(metadata.get("expects_primed", False))
     model.weights_info = WeightsInfo(
         name=entry.name if entry else path.name,
         sha256=digest,
@@ -125,6 +126,7 @@ def save_model(model: CloudRemovalModel, path: str | Path, provenance: Mapping[s
         "architecture": model.architecture,
         "config": model.config_dict(),
         "normalization": model.normalization.as_dict(),
+        "expects_primed": model.expects_primed,
         "provenance": dict(provenance or {}),
     }
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}

@@ -6,9 +6,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cloudfree.models import ARCHITECTURES, AlignCR, AlignCRConfig, Identity, Normalization
+from cloudfree.models import (
+    ARCHITECTURES,
+    GLFCR,
+    AlignCR,
+    AlignCRConfig,
+    CloudRemovalModel,
+    DSen2CRConfig,
+    GLFCRConfig,
+    Identity,
+    IdentityConfig,
+    Normalization,
+)
 from cloudfree.models.base import pad_bottom_right
-from cloudfree.models.blocks import TwoStreamSwinBlock, shift_mask
+from cloudfree.models.blocks import StochasticDepth, TwoStreamSwinBlock, shift_mask
 
 TINY = AlignCRConfig(
     width=16,
@@ -23,16 +34,32 @@ TINY = AlignCRConfig(
     mlp_ratio=2,
     tail_width=8,
 )
+TINY_CONFIGS = {
+    "align_cr": TINY,
+    "glf_cr": GLFCRConfig(width=16, blocks=2, dense_layers=3, growth=8, heads=2, tail_width=8),
+    "dsen2_cr": DSen2CRConfig(width=12, blocks=3),
+    "identity": IdentityConfig(),
+}
 
 
-@pytest.fixture(scope="module")
-def tiny() -> AlignCR:
-    """Random weights, the zero-initialised offsets among them, large enough to matter."""
+def randomized(architecture: str) -> CloudRemovalModel:
+    """Random weights, the zero-initialised ones among them, large enough to matter."""
     torch.manual_seed(0)
-    model = AlignCR(TINY).eval().requires_grad_(requires_grad=False)
+    model = ARCHITECTURES[architecture](TINY_CONFIGS[architecture]).eval().requires_grad_(requires_grad=False)
     for parameter in model.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))
     return model
+
+
+@pytest.fixture(scope="module")
+def tiny() -> CloudRemovalModel:
+    return randomized("align_cr")
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def network(request) -> CloudRemovalModel:
+    """Each architecture in turn."""
+    return randomized(request.param)
 
 
 def scene(height: int, width: int, batch: int = 1, dtype: torch.dtype = torch.float32):
@@ -41,21 +68,20 @@ def scene(height: int, width: int, batch: int = 1, dtype: torch.dtype = torch.fl
     return reflectance, -30 * torch.rand(batch, 2, height, width, generator=generator, dtype=dtype)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (15, 7), (1, 500), (33, 47), (64, 32)])
-def test_any_size(tiny, architecture, height, width):
-    model = tiny if architecture == "align_cr" else ARCHITECTURES[architecture]()
+def test_any_size(network, height, width):
     with torch.inference_mode():
-        out = model(*scene(height, width))
+        out = network(*scene(height, width))
     assert out.shape == (1, 4, height, width)
     assert out.isfinite().all()
 
 
-def test_padding_is_cropped_back(tiny):
+def test_padding_is_cropped_back(network):
     reflectance, sar_db = scene(33, 47)
+    sides = network.side_multiple, network.minimum_side
     with torch.inference_mode():
-        padded = tiny(pad_bottom_right(reflectance, 16, 32), pad_bottom_right(sar_db, 16, 32))
-        torch.testing.assert_close(tiny(reflectance, sar_db), padded[..., :33, :47], rtol=0, atol=1e-6)
+        padded = network(pad_bottom_right(reflectance, *sides), pad_bottom_right(sar_db, *sides))
+        torch.testing.assert_close(network(reflectance, sar_db), padded[..., :33, :47], rtol=0, atol=1e-6)
 
 
 def test_padding_reflects_where_the_side_allows_and_replicates_where_not():
@@ -67,11 +93,11 @@ def test_padding_reflects_where_the_side_allows_and_replicates_where_not():
     assert pad_bottom_right(image.expand(1, 1, 32, 20)[..., :16], 16, 16).shape == (1, 1, 32, 16)
 
 
-def test_images_of_a_batch_are_independent(tiny):
+def test_images_of_a_batch_are_independent(network):
     reflectance, sar_db = scene(32, 48, batch=3)
     with torch.inference_mode():
-        together = tiny(reflectance, sar_db)
-        alone = torch.cat([tiny(reflectance[i : i + 1], sar_db[i : i + 1]) for i in range(3)])
+        together = network(reflectance, sar_db)
+        alone = torch.cat([network(reflectance[i : i + 1], sar_db[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
@@ -110,12 +136,16 @@ def test_shift_mask_is_remade_for_each_size():
     assert shift_mask(32, 24, 8, 4, torch.device("cpu")).shape == (12, 64, 64)
 
 
-def test_gradients_reach_every_parameter_but_the_last_sar_gate():
-    torch.manual_seed(3)
-    model = AlignCR(TINY)
-    model(*scene(32, 32)).square().mean().backward()
-    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-    assert without == {"opt_distribute_1x1conv.1.weight", "opt_distribute_1x1conv.1.bias"}
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_gradients_reach_every_parameter_but_the_last_sar_gate(architecture, autocast):
+    model = randomized(architecture).train().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        model(*scene(32, 32, batch=2)).square().mean().backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    without = {name for name, gradient in gradients.items() if gradient is None}
+    assert without == {name for name in gradients if name.startswith("opt_distribute_1x1conv.1.")}
+    assert all(gradient.isfinite().all() for gradient in gradients.values() if gradient is not None)
 
 
 def test_training_after_inference_reuses_cached_masks(tiny):
@@ -125,12 +155,42 @@ def test_training_after_inference_reuses_cached_masks(tiny):
     model(*scene(48, 32)).mean().backward()
 
 
-def test_bfloat16_autocast_stays_near_float32(tiny):
+def test_stochastic_depth_keeps_the_mean_and_rests_outside_training():
+    torch.manual_seed(4)
+    drop, branch = StochasticDepth(0.25), torch.ones(4000, 2, 2, 3)
+    dropped = drop(branch)
+    assert torch.equal(dropped, dropped[:, :1, :1, :1].expand_as(dropped))  # a sample is dropped as a whole
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 1 / 0.75]))
+    assert dropped.mean().item() == pytest.approx(1, abs=0.03)
+    assert drop.eval()(branch) is branch
+    assert StochasticDepth(0.0)(branch) is branch
+
+
+def test_stochastic_depth_of_glf_cr_rises_linearly_over_its_thirty_layers():
+    with torch.device("meta"):
+        rates = [layer.drop.rate for block in GLFCR().RDBs for layer in block.convs]
+    assert rates == pytest.approx(torch.linspace(0, 0.2, 30).tolist())
+
+
+def test_stochastic_depth_acts_in_training_only():
+    model, (reflectance, sar_db) = randomized("glf_cr"), scene(32, 32)
+    images = reflectance.expand(32, -1, -1, -1), sar_db.expand(32, -1, -1, -1)
+
+    def spread() -> float:
+        return model(*images).std(dim=0).max().item()  # between outputs of one and the same image
+
+    with torch.inference_mode():
+        assert spread() < 1e-6
+        model.train()
+        assert spread() > 1e-4
+
+
+def test_bfloat16_autocast_stays_near_float32(network):
     reflectance, sar_db = scene(64, 64)
     with torch.inference_mode():
-        exact = tiny(reflectance, sar_db)
+        exact = network(reflectance, sar_db)
         with torch.autocast("cpu", torch.bfloat16):
-            fast = tiny(reflectance, sar_db)
+            fast = network(reflectance, sar_db)
     assert fast.dtype == torch.float32
     assert (fast - exact).abs().max() < 0.05 * (exact - reflectance).abs().max()
 
@@ -169,8 +229,18 @@ def test_config_refuses_widths_that_do_not_divide(sizes):
         AlignCRConfig(**sizes)
 
 
-def test_config_is_inferred_from_any_state_dict(tiny):
-    assert AlignCR.infer_config(tiny.state_dict()) == TINY
+def test_config_refuses_a_growth_that_does_not_divide():
+    with pytest.raises(ValueError, match="growth 48 is not a multiple of heads 7"):
+        GLFCRConfig(heads=7)
+
+
+def test_config_is_inferred_from_any_state_dict(network):
+    assert network.infer_config(network.state_dict()) == network.config
+
+
+def test_a_state_dict_has_the_signature_of_its_architecture_only(network):
+    state = network.state_dict()
+    assert [name for name, other in ARCHITECTURES.items() if other.signature_key in state] == [network.architecture]
 
 
 def test_two_by_two_images_are_replicated_not_reflected():

@@ -49,7 +49,7 @@ def test_file_loads_and_says_how_it_was_made(options):
     assert provenance["steps"] == 4
     assert provenance["trained_on"] == ["5 procedural places of seed 0"]
     assert provenance["recipe"].startswith("cloudfree train -o net.safetensors --size small --steps 4 --seed 0")
-    assert set(provenance["scores"]) == {"psnr", "psnr_clouded", "psnr_clouded_median_fill"}
+    assert set(provenance["scores"]) == {"psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median"}
     assert [file.name for file in path.parent.iterdir()] == ["net.safetensors"]
 
 

@@ -30,8 +30,8 @@ def fit_table(places: Sequence[Place]) -> Matrix:
     sites = defaultdict(list)
     for place in places:
         if place.reflectance[0][place.valid].mean() < _SNOW:
-            sites[place.site].append([_moments(place, sar_db) for sar_db in place.sar_db])
-    per_site = [[np.mean(parts, axis=0) for parts in zip(*sum(images, []), strict=True)] for images in sites.values()]
+            sites[place.site] += [_moments(place, sar_db) for sar_db in place.sar_db]
+    per_site = [[np.mean(parts, axis=0) for parts in zip(*images, strict=True)] for images in sites.values()]
     within, across = (np.mean([site[i] for site in per_site], axis=0) for i in (0, 1))
     slopes = np.linalg.solve(within + _RIDGE * np.eye(len(within)), across)
     means = [site[3] - site[2] @ slopes for site in per_site]

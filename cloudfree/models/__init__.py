@@ -2,16 +2,24 @@
 
 from cloudfree.models.align_cr import SIZES, AlignCR, AlignCRConfig
 from cloudfree.models.base import CloudRemovalModel, Normalization, WeightsInfo
+from cloudfree.models.dsen2_cr import DSen2CR, DSen2CRConfig
+from cloudfree.models.glf_cr import GLFCR, GLFCRConfig
 from cloudfree.models.identity import Identity, IdentityConfig
 
-ARCHITECTURES: dict[str, type[CloudRemovalModel]] = {model.architecture: model for model in (AlignCR, Identity)}
+ARCHITECTURES: dict[str, type[CloudRemovalModel]] = {
+    model.architecture: model for model in (AlignCR, GLFCR, DSen2CR, Identity)
+}
 
 __all__ = [
     "ARCHITECTURES",
+    "GLFCR",
     "SIZES",
     "AlignCR",
     "AlignCRConfig",
     "CloudRemovalModel",
+    "DSen2CR",
+    "DSen2CRConfig",
+    "GLFCRConfig",
     "Identity",
     "IdentityConfig",
     "Normalization",

@@ -76,6 +76,8 @@ class CloudRemovalModel(nn.Module, ABC):
         self.config = config
         self.normalization = normalization or Normalization()
         self.weights_info: WeightsInfo | None = None
+        self.expects_primed = False
+        """Whether the weights were trained to find the scene's prior, instead of the clouds, under a mask."""
 
     @classmethod
     @abstractmethod
