@@ -223,7 +223,14 @@ def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
 @click.option(
     "--data", type=_FILE, multiple=True, metavar="FOLDER", help="Clear pairs: NAME_optical.tif, NAME_sar.tif."
 )
+@click.option(
+    "--architecture",
+    type=click.Choice(["align_cr", "glf_cr", "dsen2_cr"]),
+    default="align_cr",
+    show_default=True,
+)
 @click.option("--size", type=click.Choice(["small", "published"]), default="small", show_default=True)
+@click.option("--loss", type=click.Choice(["charbonnier", "carl", "l1"]), default="charbonnier", show_default=True)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time.")
 @click.option("--steps", type=click.IntRange(min=1), help="End after so many steps.")
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from cloudfree.errors import InputError
 from cloudfree.landscape import landscape
 from cloudfree.noise import Field, Mask
 from cloudfree.prior import prime
-from cloudfree.simulate import add_clouds, cloud_layer, imperfect_mask
+from cloudfree.simulate import CloudLayer, add_clouds, cloud_layer, imperfect_mask
 
 # Clouds are simulated for PlanetScope whatever the pixels of the pair measure, and radar is mapped at 10 m there.
 _PIXEL_M, _RADAR_FINENESS = 3.0, 3
@@ -124,6 +124,15 @@ def hold_out(places: Sequence[Place], every: int = 5) -> tuple[list[Place], list
     return [p for p in places if p.site not in held], [p for p in places if p.site in held]
 
 
+SkyOver = Callable[[np.random.Generator, int], CloudLayer]
+"""Clouds over a square of so many pixels of 3 m."""
+
+
+def any_sky(rng: np.random.Generator, side: int) -> CloudLayer:
+    """Simulated clouds of any kind, from a few to an overcast sky."""
+    return cloud_layer(rng, side, side, pixel_size_m=_PIXEL_M, cover=float(rng.uniform(0.05, 1.0)))
+
+
 class Sampler:
     """Random crops of places, turned, tinted and clouded over; equal generators give equal samples.
 
@@ -131,10 +140,13 @@ class Sampler:
     samples has the prior of its surroundings in place of the clouds, as a masked scene has when it is run.
     """
 
-    def __init__(self, groups: Sequence[Sequence[Place]], crop: int, primed: float = 0.0) -> None:
+    def __init__(
+        self, groups: Sequence[Sequence[Place]], crop: int, primed: float = 0.0, sky: SkyOver | None = None
+    ) -> None:
         """Raises InputError where no place has a valid square of `crop` pixels, with room to displace the radar."""
         self.crop = crop
         self._primed = primed
+        self._sky = sky or any_sky
         usable = [
             [_Ground(place, *squares) for place in group if (squares := _squares(place.valid, crop))]
             for group in groups
@@ -152,7 +164,7 @@ class Sampler:
         if place.radar_is_fine and rng.random() < 0.7:
             sar_db = _as_mapped_at_10_m(rng, sar_db)
         clear, sar_db = _retinted(rng, clear, sar_db)
-        layer = cloud_layer(rng, side, side, pixel_size_m=_PIXEL_M, cover=float(rng.uniform(0.05, 1.0)))
+        layer = self._sky(rng, side)
         cloudy = add_clouds(clear, layer)
         sample = Sample(cloudy, sar_db, clear, layer.mask)
         if rng.random() < self._primed:
@@ -179,7 +191,7 @@ def _squares(valid: Mask, crop: int) -> tuple[int, NDArray[np.intp]] | None:
 
 
 def _primed(rng: np.random.Generator, sample: Sample) -> Sample:
-    """The sample as a run would prime it: masked, imperfectly as by UDM2, with the mask's rim, and filled by a prior."""
+    """The sample as a run would prime it: masked imperfectly, as by UDM2, with a rim, and filled by a prior."""
     height, width = sample.mask.shape
     rim = Rim(BUFFER_M / _PIXEL_M, FEATHER_M / _PIXEL_M)
     share = rim.share(imperfect_mask(rng, sample.mask))

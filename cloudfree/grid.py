@@ -57,7 +57,11 @@ class Grid:
 
     def rows(self, start: int, stop: int) -> Grid:
         """The full-width strip of rows start..stop, which may reach beyond the grid."""
-        return replace(self, transform=self.transform @ Affine.translation(0, start), height=stop - start)
+        return self.window(start, 0, stop - start, self.width)
+
+    def window(self, row: int, col: int, height: int, width: int) -> Grid:
+        """The pixels from a row and a column on."""
+        return Grid(self.crs, self.transform @ Affine.translation(col, row), width, height)
 
     def resized(self, height: int, width: int) -> Grid:
         """The same ground cut into another number of pixels."""

@@ -37,21 +37,32 @@ def sam(restored: Field, truth: Field, mask: Mask | None = None) -> float:
 
     A pixel where either vector is zero has no angle and does not count.
     """
+    angle = angle_map(restored, truth)
+    return _mean(angle, np.isfinite(angle) if mask is None else mask & np.isfinite(angle))
+
+
+def angle_map(restored: Field, truth: Field) -> NDArray[np.float64]:
+    """Spectral angles (H, W) in degrees, NaN where either vector is zero."""
     a, b = restored.astype(np.float64), truth.astype(np.float64)
     lengths = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        angle = np.degrees(np.arccos(np.clip((a * b).sum(0) / lengths, -1, 1)))
-    return _mean(angle, (lengths > 0) if mask is None else mask & (lengths > 0))
+        angle: NDArray[np.float64] = np.degrees(np.arccos(np.clip((a * b).sum(0) / lengths, -1, 1)))
+    return angle
 
 
 def ssim(restored: Field, truth: Field, mask: Mask | None = None, peak: float = 1.0) -> float:
-    """Structural similarity, -1..1, 1 if equal: the mean over bands and chosen pixels of the map of Wang et al. (2004).
+    """Structural similarity, -1..1, 1 if equal: the mean of `similarity_map` over the chosen pixels."""
+    return _mean(similarity_map(restored, truth, peak), mask)
+
+
+def similarity_map(restored: Field, truth: Field, peak: float = 1.0) -> NDArray[np.float64]:
+    """Structural similarity (H, W) of Wang et al. (2004), the mean of the bands.
 
     Gaussian windows of standard deviation 1.5, 11 pixels wide, reflected at the image's edge. A window reaches past
-    the mask, so pixels within 5 of it take part.
+    the mask that is later laid over the map, so pixels within 5 of it take part.
     """
-    maps = [_ssim_map(a, b, peak) for a, b in zip(restored, truth, strict=True)]
-    return _mean(np.mean(maps, axis=0), mask)
+    bands = [_ssim_map(a, b, peak) for a, b in zip(restored, truth, strict=True)]
+    return np.asarray(np.mean(bands, axis=0))
 
 
 def _ssim_map(restored: Field, truth: Field, peak: float) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.enums import Resampling
+from rasterio.windows import Window
 
 from cloudfree import raster
 from cloudfree.bands import OPTICAL_BANDS, PLANET_BANDS, REFLECTANCE_SCALE
@@ -71,12 +72,16 @@ class SceneReader:
 
     def rows(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Blue, green, red, NIR digital numbers (4, rows, width); all four zero where the scene has no data."""
-        window = raster.row_window(self._dataset, start, stop)
+        return self.window(start, 0, stop - start, self._dataset.width)
+
+    def window(self, row: int, col: int, height: int, width: int) -> NDArray[np.uint16]:
+        """The same of the pixels from a row and a column on."""
+        window = Window(col, row, width, height)
         return self._zero_is_nodata(raster.read(self._dataset, list(self._scene.band_indexes), window))
 
     def coarse(self, height: int, width: int) -> NDArray[np.uint16]:
         """The whole scene averaged to (4, height, width), nodata left out of the averages."""
-        whole = raster.row_window(self._dataset, 0, self._dataset.height)
+        whole = Window(0, 0, self._dataset.width, self._dataset.height)
         indexes = list(self._scene.band_indexes)
         dn = raster.read(self._dataset, indexes, whole, (height, width), Resampling.average)
         return self._zero_is_nodata(dn)

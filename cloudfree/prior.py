@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
-from cloudfree.noise import Field, Mask
+from cloudfree.noise import Field, Mask, as_field
 
 Matrix = NDArray[np.float64]
 _Real = TypeVar("_Real", np.float32, np.float64)
@@ -200,8 +200,8 @@ def _student_weight(residual: NDArray[_Real], scatter: Matrix) -> NDArray[_Real]
 def _fitted(reflectance: Field, radar: Radar, halo: Field, clear: Mask) -> Field:
     """The scene's regression plus its field (4, h, w)."""
     sample = _spread(clear)
-    at_sample = [array.reshape(len(array), -1)[:, sample].T.astype(np.float64) for array in (halo, reflectance)]
-    found = regress(radar.features_at(sample), *at_sample, global_coefficients())
+    decay, observed = (image.reshape(len(image), -1)[:, sample].T.astype(np.float64) for image in (halo, reflectance))
+    found = regress(radar.features_at(sample), decay, observed, global_coefficients())
     image = radar.regression(found.ground)
     residual = reflectance - image
     residual -= np.tensordot(found.halo.T.astype(np.float32), halo, 1)
@@ -230,7 +230,7 @@ class Radar:
             sigma_px = scale_m / self.pixel_size_m
             reach = np.maximum(_smooth(self.valid.astype(np.float32), sigma_px), 0.05)
             for band in self.centred:
-                smooth: Field = _smooth(band, sigma_px) / reach
+                smooth = as_field(_smooth(band, sigma_px) / reach)
                 yield smooth
                 yield smooth * smooth
 
@@ -322,5 +322,5 @@ def _overlap(coarse: int, fine: int) -> Field:
     return (np.diff(covered, axis=0) * -1 * (coarse / fine)).astype(np.float32)
 
 
-def _ratio(total: Field, weight: Field, otherwise: float) -> Field:
+def _ratio(total: NDArray[np.floating], weight: NDArray[np.floating], otherwise: float) -> Field:
     return np.where(weight > 0, total / np.maximum(weight, 1e-6), otherwise).astype(np.float32)

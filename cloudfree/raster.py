@@ -65,11 +65,6 @@ def read(
     return values
 
 
-def row_window(dataset: DatasetReader, start: int, stop: int) -> Window:
-    """The window of full-width rows start..stop."""
-    return Window(0, start, dataset.width, stop - start)
-
-
 def _first_line(error: BaseException) -> str:
     """The root cause in one line: rasterio's own text only points to GDAL's."""
     cause = error.__cause__ or error

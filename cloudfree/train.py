@@ -5,40 +5,38 @@ The same options, seed and machine give the same weights. A run that was killed 
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import math
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 import cloudfree
-from cloudfree import metrics
 from cloudfree.dataset import Place, Sample, Sampler, hold_out, procedural_places, read_places
 from cloudfree.errors import InputError, WeightsError
-from cloudfree.models import SIZES, AlignCR, CloudRemovalModel
+from cloudfree.learning import Learner, batch_of, evaluate, fixed_samples
+from cloudfree.models import ARCHITECTURES, CloudRemovalModel
 from cloudfree.predict import resolve_device
 from cloudfree.weights import load_model, replaced_atomically, save_model
 
 log = logging.getLogger(__name__)
 
-# The published loss: robust, and six times as heavy under cloud.
-_CLOUD_WEIGHT, _EPSILON, _POWER = 5.0, 1e-6, 0.45
-_ALIGNMENT_RATE = 0.1  # of the learning rate, as published: offsets that jump do not come back
 _WARM_UP, _FINAL_RATE = 0.02, 0.02  # share of the budget; share of the learning rate left at its end
-_AVERAGE_DECAY = 0.998
-_MAX_GRADIENT_NORM = 1.0
 _VALIDATION_SAMPLES, _VALIDATIONS = 16, 12
 _SAVE_EVERY_S = 60.0
+_RECORDED = (
+    *("data", "architecture", "size", "loss", "minutes", "steps"),
+    *("seed", "crop", "batch", "primed", "start"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,9 @@ class TrainOptions:
 
     output: Path
     data: tuple[Path, ...] = ()
+    architecture: Literal["align_cr", "glf_cr", "dsen2_cr"] = "align_cr"
     size: Literal["small", "published"] = "small"
+    loss: Literal["charbonnier", "carl", "l1"] = "charbonnier"
     minutes: float | None = None
     steps: int | None = None
     seed: int = 0
@@ -82,7 +82,7 @@ class TrainOptions:
     def command(self) -> str:
         """The command that repeats the run, folders by name alone."""
         words = ["cloudfree", "train", "-o", self.output.name]
-        for option in ("data", "size", "minutes", "steps", "seed", "crop", "batch", "primed", "start"):
+        for option in _RECORDED:
             values = getattr(self, option)
             for value in values if isinstance(values, tuple) else [values]:
                 if value is not None:
@@ -94,12 +94,13 @@ class TrainOptions:
 class Run:
     """All that changes during training."""
 
-    model: CloudRemovalModel
-    average: CloudRemovalModel
-    optimizer: torch.optim.Optimizer
-    step: int = 0
+    learner: Learner
     seconds: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        return self.learner.step
 
 
 def train(options: TrainOptions) -> Path:
@@ -110,54 +111,25 @@ def train(options: TrainOptions) -> Path:
     device = resolve_device(options.device)
     groups, held_out = _places(options)
     sampler = Sampler(groups, options.crop, options.primed)
-    validation = _validation_samples(held_out, options.crop, primed=options.primed > 0)
+    validation = _validation(held_out, options)
     run = _start(options, device)
     saved = time.monotonic()
     with _Progress(device) as progress:
         while (spent := _spent(options, run)) < 1:
             started = time.monotonic()
-            for group in run.optimizer.param_groups:
-                group["lr"] = group["peak"] * _rate(spent)
-            loss = _train_step(run, _batch(sampler, options, run.step, device))
-            _update_average(run)
-            run.step += 1
+            loss = run.learner.learn(_batch(sampler, options, run.step, device), options.loss, _rate(spent))
             run.seconds += time.monotonic() - started
             progress.advance(run, loss, _spent(options, run))
             if validation and _validation_due(spent, _spent(options, run)):
-                run.scores = evaluate(run.average, validation, device)
+                run.scores = evaluate(run.learner.average, validation, device)
                 progress.report(run)
-                save_model(run.average, options.output, _provenance(options, run))
+                save_model(run.learner.average, options.output, _provenance(options, run))
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 _save(options, run)
                 saved = time.monotonic()
-    save_model(run.average, options.output, _provenance(options, run))
+    save_model(run.learner.average, options.output, _provenance(options, run))
     options.checkpoint.unlink(missing_ok=True)
     return options.output
-
-
-def loss_of(restored: Tensor, clear: Tensor, mask: Tensor) -> Tensor:
-    """Published loss of (B, 4, H, W) reflectance; mask (B, H, W) bool is what was clouded."""
-    weight = 1 + _CLOUD_WEIGHT * mask[:, None]
-    return (weight * ((restored - clear).square() + _EPSILON) ** _POWER).mean()
-
-
-def evaluate(model: CloudRemovalModel, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
-    """Means over samples of PSNR (dB): of all pixels; and of the hidden ones as restored, as given, and as a median.
-
-    As given is the cloud, or the prior of a primed sample; the median is of the pixels that are not hidden.
-    """
-    names = ("psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median")
-    scores: dict[str, list[float]] = {name: [] for name in names}
-    for sample in samples:
-        with torch.inference_mode():
-            inputs = (torch.from_numpy(image)[None].to(device) for image in (sample.cloudy, sample.sar_db))
-            restored = model(*inputs)[0].clamp(0, 1).cpu().numpy()
-        filled = np.median(sample.cloudy[:, ~sample.mask], axis=1)[:, None, None]
-        scores["psnr"].append(metrics.psnr(restored, sample.clear))
-        scores["psnr_hidden"].append(metrics.psnr(restored, sample.clear, sample.mask))
-        scores["psnr_hidden_input"].append(metrics.psnr(sample.cloudy, sample.clear, sample.mask))
-        scores["psnr_hidden_median"].append(metrics.psnr(filled, sample.clear, sample.mask))
-    return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
 
 
 # --- data ---
@@ -172,85 +144,39 @@ def _places(options: TrainOptions) -> tuple[list[list[Place]], list[Place]]:
     return [training for training, _ in split], [place for _, held in split for place in held]
 
 
-def _validation_samples(places: Sequence[Place], crop: int, *, primed: bool) -> list[Sample]:
-    """The same samples at each validation, some of their pixels clear and some not; none without places."""
+def _validation(places: Sequence[Place], options: TrainOptions) -> list[Sample]:
+    """Of held-out places, primed if training is; none without places."""
     if not places:
         return []
-    sampler, rng = Sampler([places], crop, float(primed)), np.random.default_rng(0)
-    drawn = (sampler.draw(rng) for _ in range(100 * _VALIDATION_SAMPLES))
-    usable = (sample for sample in drawn if 0.1 < sample.mask.mean() < 0.9)
-    return [sample for _, sample in zip(range(_VALIDATION_SAMPLES), usable, strict=False)]
+    return fixed_samples(Sampler([places], options.crop, float(options.primed > 0)), _VALIDATION_SAMPLES)
 
 
 def _batch(sampler: Sampler, options: TrainOptions, step: int, device: torch.device) -> dict[str, Tensor]:
     """Samples of one step, from a generator of the step's own: a resumed run sees what it would have seen."""
     rng = np.random.default_rng([options.seed, step])
-    samples = [sampler.draw(rng) for _ in range(options.batch)]
-    names = ("cloudy", "sar_db", "clear", "mask")
-    return {name: torch.from_numpy(np.stack([getattr(s, name) for s in samples])).to(device) for name in names}
+    return batch_of([sampler.draw(rng) for _ in range(options.batch)], device)
 
 
-# --- the optimisation ---
+# --- the run ---
 
 
 def _start(options: TrainOptions, device: torch.device) -> Run:
     """A fresh run, or the one that was interrupted."""
-    model = _new_model(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = Run(model, copy.deepcopy(model).prepare_for_inference(), _optimizer(model, options.learning_rate))
+    run = Run(Learner.of(_new_model(options), options.learning_rate, device))
     if options.checkpoint.exists():
         _resume(options, run)
     return run
 
 
 def _new_model(options: TrainOptions) -> CloudRemovalModel:
-    model: CloudRemovalModel
     if options.start:
-        model = load_model(options.start).requires_grad_().train()
+        model = load_model(options.start)
     else:
-        model = AlignCR(SIZES[options.size])
-        # The network starts as one that changes nothing.
-        for parameter in model.get_submodule("UPNet.2").parameters():
-            nn.init.zeros_(parameter)
+        architecture = ARCHITECTURES[options.architecture]
+        model = architecture(architecture.small if options.size == "small" else architecture.config_type())
+        model.start_as_identity()
     model.expects_primed = options.primed > 0
     return model
-
-
-def _optimizer(model: CloudRemovalModel, learning_rate: float) -> torch.optim.Optimizer:
-    alignment = [p for name, p in model.named_parameters() if name.startswith("SFAlign")]
-    others = [p for name, p in model.named_parameters() if not name.startswith("SFAlign")]
-    groups = [
-        {"params": others, "peak": learning_rate},
-        {"params": alignment, "peak": _ALIGNMENT_RATE * learning_rate},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-
-
-def _train_step(run: Run, batch: Mapping[str, Tensor]) -> float:
-    device = batch["cloudy"].device.type
-    with torch.autocast(device, torch.bfloat16, enabled=_bfloat16_is_fast(device)):
-        restored = run.model(batch["cloudy"], batch["sar_db"])
-    loss = loss_of(restored, batch["clear"], batch["mask"])
-    run.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(run.model.parameters(), _MAX_GRADIENT_NORM)
-    run.optimizer.step()
-    return loss.item()
-
-
-def _bfloat16_is_fast(device: str) -> bool:
-    """More than twice the speed of float32 where the hardware multiplies it, a hindrance elsewhere."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, and not in every version
-    return bool(probe and probe())
-
-
-@torch.no_grad()
-def _update_average(run: Run) -> None:
-    """Exponential average of the weights; over the first steps a shorter one, that the random start be forgotten."""
-    decay = min(_AVERAGE_DECAY, (1 + run.step) / (10 + run.step))
-    for average, parameter in zip(run.average.parameters(), run.model.parameters(), strict=True):
-        average.lerp_(parameter, 1 - decay)
 
 
 def _spent(options: TrainOptions, run: Run) -> float:
@@ -278,9 +204,9 @@ def _validation_due(before: float, after: float) -> bool:
 def _save(options: TrainOptions, run: Run) -> None:
     state = {
         "identity": options.identity(),
-        "model": run.model.state_dict(),
-        "average": run.average.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
+        "model": run.learner.model.state_dict(),
+        "average": run.learner.average.state_dict(),
+        "optimizer": run.learner.optimizer.state_dict(),
         "step": run.step,
         "seconds": run.seconds,
         "scores": run.scores,
@@ -296,10 +222,11 @@ def _resume(options: TrainOptions, run: Run) -> None:
             f"{options.checkpoint} is an unfinished run with other options ({state['identity']}); "
             "repeat these to finish it, or delete it to start anew"
         )
-    run.model.load_state_dict(state["model"])
-    run.average.load_state_dict(state["average"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    run.step, run.seconds, run.scores = state["step"], state["seconds"], state["scores"]
+    learner = run.learner
+    learner.model.load_state_dict(state["model"])
+    learner.average.load_state_dict(state["average"])
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.step, run.seconds, run.scores = state["step"], state["seconds"], state["scores"]
     log.info("going on with %s from step %d", options.checkpoint, run.step)
 
 

@@ -9,13 +9,15 @@ from test_models import TINY
 
 from cloudfree import train as training
 from cloudfree.errors import InputError, WeightsError
-from cloudfree.train import TrainOptions, loss_of, train
+from cloudfree.learning import LOSSES
+from cloudfree.models import AlignCR
+from cloudfree.train import TrainOptions, train
 from cloudfree.weights import load_model
 
 
 @pytest.fixture
 def options(tmp_path, monkeypatch) -> Iterator[TrainOptions]:
-    monkeypatch.setitem(training.SIZES, "small", TINY)
+    monkeypatch.setattr(AlignCR, "small", TINY)
     monkeypatch.setattr(training, "_VALIDATION_SAMPLES", 2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on images this small, threads wait for each other
@@ -48,7 +50,9 @@ def test_file_loads_and_says_how_it_was_made(options):
     provenance = model.weights_info.provenance
     assert provenance["steps"] == 4
     assert provenance["trained_on"] == ["5 procedural places of seed 0"]
-    assert provenance["recipe"].startswith("cloudfree train -o net.safetensors --size small --steps 4 --seed 0")
+    assert provenance["recipe"].startswith(
+        "cloudfree train -o net.safetensors --architecture align_cr --size small --loss charbonnier --steps 4 --seed 0"
+    )
     assert set(provenance["scores"]) == {"psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median"}
     assert [file.name for file in path.parent.iterdir()] == ["net.safetensors"]
 
@@ -93,15 +97,32 @@ def test_endless_training_is_refused(tmp_path):
         TrainOptions(tmp_path / "net.safetensors")
 
 
-def test_loss_weighs_clouds_six_times():
-    restored, clear = torch.zeros(1, 4, 1, 2), torch.zeros(1, 4, 1, 2)
+def two_pixels(clouded: tuple[bool, bool]) -> dict[str, torch.Tensor]:
+    clear = torch.zeros(1, 4, 1, 2)
+    return {"clear": clear, "cloudy": clear + 0.5, "mask": torch.tensor([[clouded]])}
+
+
+def test_published_losses_by_hand():
+    restored = torch.zeros(1, 4, 1, 2)
     restored[..., 0] = 0.1
-    clouded = torch.tensor([[[True, False]]])
-    base = loss_of(clear, clear, clouded).item()
-    assert base == pytest.approx(3.5 * 1e-6**0.45, rel=1e-4)
+    cloud_first, cloud_last = two_pixels((True, False)), two_pixels((False, True))
     excess = (0.01 + 1e-6) ** 0.45 - 1e-6**0.45
-    assert loss_of(restored, clear, clouded).item() - base == pytest.approx(3 * excess, rel=1e-4)
-    assert loss_of(restored, clear, ~clouded).item() - base == pytest.approx(0.5 * excess, rel=1e-4)
+    base = 3.5 * 1e-6**0.45
+    charbonnier, carl, l1 = LOSSES["charbonnier"], LOSSES["carl"], LOSSES["l1"]
+    assert charbonnier(restored, cloud_first).item() == pytest.approx(base + 3 * excess, rel=1e-4)
+    assert charbonnier(restored, cloud_last).item() == pytest.approx(base + 0.5 * excess, rel=1e-4)
+    # Under cloud against the truth (0), in the clear against the input (0.5); then all against the truth.
+    assert carl(restored, cloud_first).item() == pytest.approx((0.1 + 0.5) / 2 + 0.05)
+    assert carl(restored, cloud_last).item() == pytest.approx((0.4 + 0.0) / 2 + 0.05)
+    assert l1(restored, cloud_first).item() == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("architecture", ["glf_cr", "dsen2_cr"])
+def test_other_networks_train_on_primed_samples(options, architecture):
+    path = train(dataclasses.replace(options, architecture=architecture, steps=2, loss="carl", primed=1.0))
+    model = load_model(path)
+    assert model.architecture == architecture
+    assert model.expects_primed
 
 
 def test_learning_rate_rises_then_falls():

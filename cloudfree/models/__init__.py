@@ -1,6 +1,6 @@
 """The architectures by name. One file each; what they share is in `base` and `blocks`."""
 
-from cloudfree.models.align_cr import SIZES, AlignCR, AlignCRConfig
+from cloudfree.models.align_cr import AlignCR, AlignCRConfig
 from cloudfree.models.base import CloudRemovalModel, Normalization, WeightsInfo
 from cloudfree.models.dsen2_cr import DSen2CR, DSen2CRConfig
 from cloudfree.models.glf_cr import GLFCR, GLFCRConfig
@@ -13,7 +13,6 @@ ARCHITECTURES: dict[str, type[CloudRemovalModel]] = {
 __all__ = [
     "ARCHITECTURES",
     "GLFCR",
-    "SIZES",
     "AlignCR",
     "AlignCRConfig",
     "CloudRemovalModel",

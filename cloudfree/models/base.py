@@ -66,6 +66,8 @@ class CloudRemovalModel(nn.Module, ABC):
 
     architecture: ClassVar[str]
     config_type: ClassVar[type[Any]]
+    small: ClassVar[Any]
+    """A config for two CPU cores; that of `config_type()` is the published one."""
     signature_key: ClassVar[str]
     """A state-dict key that no other architecture has, by which a published checkpoint is recognised."""
     side_multiple: ClassVar[int] = 1
@@ -87,6 +89,12 @@ class CloudRemovalModel(nn.Module, ABC):
     @abstractmethod
     def residual(self, optical: Tensor, sar: Tensor) -> Tensor:
         """What to add to the clipped reflectance, from inputs (B, 4, H, W) and (B, 2, H, W) in 0..1."""
+
+    def start_as_identity(self) -> None:
+        """Before training: the last convolution at zero, so that the network changes nothing and learns from there."""
+        last = [module for module in self.modules() if isinstance(module, nn.Conv2d)][-1]
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, reflectance: Tensor, sar_db: Tensor) -> Tensor:
         """Cloud-free reflectance (B, 4, H, W), not clamped.

@@ -38,6 +38,7 @@ class DSen2CR(CloudRemovalModel):
     architecture = "dsen2_cr"
     config_type = DSen2CRConfig
     signature_key = "head.0.weight"
+    small = DSen2CRConfig(width=48, blocks=4)
 
     def __init__(self, config: DSen2CRConfig | None = None, normalization: Normalization | None = None) -> None:
         config = config or DSen2CRConfig()

@@ -9,16 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from cloudfree.models.base import OPTICAL_BANDS, SAR_BANDS, Normalization
-from cloudfree.models.blocks import (
-    DenseBlock,
-    Pair,
-    TwoStreamConfig,
-    TwoStreamModel,
-    TwoStreamSwinBlock,
-    conv,
-    rectified_conv,
-    shared_sizes,
-)
+from cloudfree.models.blocks import Pair, TwoStreamSwinBlock, conv, rectified_conv
+from cloudfree.models.two_stream import DenseBlock, TwoStreamConfig, TwoStreamModel, shared_sizes
 
 
 @dataclass(frozen=True)
@@ -62,6 +54,7 @@ class GLFCR(TwoStreamModel):
     architecture = "glf_cr"
     config_type = GLFCRConfig
     signature_key = "SFENet1.weight"
+    small = GLFCRConfig(width=48, blocks=2, dense_layers=3, growth=24, heads=4, tail_width=32)
 
     def __init__(self, config: GLFCRConfig | None = None, normalization: Normalization | None = None) -> None:
         config = config or GLFCRConfig()
