@@ -112,8 +112,8 @@ def _windows(plan: Plan) -> tuple[list[Place], list[Place], list[Mask]]:
                 break
     if len(places) < 2:
         raise InputError(
-            f"{plan.scene.path.name} has {len(places)} window(s) with clear ground of {_CROP_PX} pixels; adaptation needs "
-            "two at least: run without it"
+            f"{plan.scene.path.name} has {len(places)} window(s) with clear ground of {_CROP_PX} pixels; "
+            "adaptation needs two at least: run without it"
         )
     held_out = places[::_HELD_OUT_EVERY]
     return [place for i, place in enumerate(places) if i % _HELD_OUT_EVERY], held_out, shapes

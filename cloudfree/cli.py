@@ -1,4 +1,7 @@
-"""The command line: each command turns words into values, calls the library, and tells the outcome."""
+"""The command line: each command turns words into values, calls the library, and tells the outcome.
+
+torch and rasterio are imported by the command that needs them, so that --help is instant.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
-
-# torch and rasterio are imported by the command that needs them, so that --help is instant.
-if TYPE_CHECKING:
-    from cloudfree.pipeline import Progress
-    from cloudfree.plan import Plan
 
 _FILE = click.Path(path_type=Path)
 
@@ -84,6 +82,14 @@ def main() -> None:
 @click.option(
     "--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Registered weights, or a file."
 )
+@click.option(
+    "--adapt",
+    "adapt_minutes",
+    type=click.FloatRange(min=0),
+    metavar="MINUTES",
+    default=0.0,
+    help="Fine-tune the weights on the scene's clear pixels first, for so long at most.",
+)
 @click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
 @click.option(
@@ -130,7 +136,8 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Pat
     if dry_run:
         click.echo(json.dumps(plan.describe(), indent=2, ensure_ascii=False))
         return
-    with _progress_bar(plan, quiet) as progress:
+    megapixels = plan.grid.width * plan.grid.height / 1e6
+    with _bar(plan.device, quiet, megapixels, "{n:.1f}/{total:.1f} Mpx") as progress:
         result = execute(plan, progress)
     if as_json:
         click.echo(json.dumps(result.as_json(), indent=2, ensure_ascii=False))
@@ -154,6 +161,35 @@ def demo(output: Path, weights: str) -> None:
     )
     click.echo(f"Took {sum(result.seconds.values()):.1f} s on {result.plan.device}.")
     click.echo(f"See {output / 'quicklook.png'}: the cloudy scene, Sentinel-1, the result; files are in {output}.")
+
+
+@main.command()
+@click.option("--planet", type=_FILE, required=True, help="PlanetScope scene to adapt to.")
+@click.option("--sar", type=_FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each.")
+@click.option("-o", "--output", type=_FILE, required=True, help="The safetensors file to write.")
+@click.option("--udm2", type=_FILE, help="Usable data mask of the scene.  [default: its sibling, if there]")
+@click.option("--mask", type=_FILE, help="Any single-band raster instead: non-zero is cloud or shadow.")
+@click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@_verbosity
+def adapt(sar: tuple[Path, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **options: Any) -> None:
+    """Fine-tune weights on the clear pixels of a scene.
+
+    Ends when held-out clear windows are no longer restored better; if they never are, the weights are kept as they were.
+    """
+    _log_to_stderr(quiet, verbose)
+    from cloudfree.adapt import adapt as fine_tune
+    from cloudfree.plan import Options, make_plan
+    from cloudfree.weights import save_model
+
+    plan = make_plan(Options(sar=sar, **options))
+    with _bar(plan.device, quiet, minutes, "{n:.1f}/{total:.1f} min") as progress:
+        model = fine_tune(plan, minutes, seed, lambda share: progress(share * minutes))
+    assert model.weights_info is not None
+    save_model(model, plan.options.output, model.weights_info.provenance)
 
 
 @main.command()
@@ -272,16 +308,16 @@ def _log_to_stderr(quiet: bool, verbose: bool) -> None:
 
 
 @contextmanager
-def _progress_bar(plan: Plan, quiet: bool) -> Iterator[Progress]:
+def _bar(device: str, quiet: bool, total: float, count: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar that names the device, on a terminal only; yields what advances it."""
     from tqdm import tqdm
 
-    total = plan.grid.width * plan.grid.height / 1e6
-    layout = "{desc} {percentage:3.0f}% {bar} {n:.1f}/{total:.1f} Mpx [{elapsed}<{remaining}]"
+    layout = "{desc} {percentage:3.0f}% {bar} " + count + " [{elapsed}<{remaining}]"
     off = quiet or not sys.stderr.isatty()
-    with tqdm(total=total, desc=plan.device, disable=off, file=sys.stderr, bar_format=layout) as bar:
+    with tqdm(total=total, desc=device, disable=off, file=sys.stderr, bar_format=layout) as bar:
 
-        def advance(megapixels: float) -> None:
-            bar.update(megapixels)
+        def advance(amount: float) -> None:
+            bar.update(amount)
 
         yield advance
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from cloudfree import cog, provenance, report, tiles
+from cloudfree.adapt import adapt
 from cloudfree.bands import OPTICAL_BANDS, Qa
 from cloudfree.cloudmask import MaskReader, Rim
 from cloudfree.cog import CogWriter, Product, Staging
@@ -66,6 +67,9 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     """Carry a plan out. Every output appears whole, at the end, or not at all."""
     options = plan.options
     result = Result(plan)
+    if options.adapt_minutes:
+        with _clock(result, "adapt"):
+            plan = result.plan = replace(plan, model=adapt(plan, options.adapt_minutes))
     with gdal_settings(), cog.staging(options.targets, options.overwrite) as stage:
         while True:
             try:

@@ -38,7 +38,8 @@ class Options:
     """Everything a run can be told. The defaults make all but the first three unnecessary.
 
     `sar` is one file with VV and VH, or two with one each. `fill` "auto" is "clouds" with a mask and "all" without.
-    `band` options are one-based numbers: VV, VH; and blue, green, red, NIR. `batch` None is chosen by memory.
+    The two `bands` are one-based numbers: VV, VH; and blue, green, red, NIR. `batch` None is chosen by memory.
+    `adapt_minutes` over 0 fine-tunes the weights on the scene first.
     """
 
     planet: Path
@@ -49,6 +50,7 @@ class Options:
     fill: Literal["auto", "clouds", "all"] = "auto"
     buffer_m: float = BUFFER_M
     weights: str = "auto"
+    adapt_minutes: float = 0.0
     device: str = "auto"
     precision: Precision | Literal["auto"] = "auto"
     tile: int = 512
