@@ -178,7 +178,7 @@ def demo(output: Path, weights: str) -> None:
 def adapt(sar: tuple[Path, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **options: Any) -> None:
     """Fine-tune weights on the clear pixels of a scene.
 
-    Ends when held-out clear windows are no longer restored better; if they never are, the weights are kept as they were.
+    Ends when held-out clear windows are no longer restored better; if they never are, the weights stay as they were.
     """
     _log_to_stderr(quiet, verbose)
     from cloudfree.adapt import adapt as fine_tune

@@ -1,0 +1,96 @@
+"""Fine-tuning on a scene: it learns from clear ground only, and never makes weights worse by its own measure."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from click.testing import Result
+from conftest import ORIGIN, write_raster
+from test_predict import TINY
+
+from cloudfree import adapt as adapting
+from cloudfree.errors import InputError
+from cloudfree.landscape import landscape
+from cloudfree.models import AlignCR
+from cloudfree.plan import Options, make_plan
+from cloudfree.weights import load_model, save_model
+
+Cli = Callable[..., Result]
+SIDE = 300
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """A scene of a made-up place, a cloud over its corner, its SAR, and weights that expect priming."""
+    monkeypatch.setattr(adapting, "_VALIDATION_SAMPLES", 3)
+    monkeypatch.setattr(adapting, "_CHECK_EVERY", 4)
+    monkeypatch.setattr(adapting, "_WINDOW_PX", 120)
+    land = landscape(np.random.default_rng(2), SIDE, SIDE)
+    cloud = np.zeros((SIDE, SIDE), bool)
+    cloud[:80, :90] = True
+    dn = np.where(cloud, 8000, np.clip(land.reflectance * 1e4, 1, 9999)).astype(np.uint16)
+    grid = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
+    model = AlignCR(TINY)
+    model.start_as_identity()
+    model.expects_primed = True
+    return {
+        "planet": write_raster(tmp_path / "scene.tif", dn, grid, nodata=0),
+        "sar": write_raster(tmp_path / "s1.tif", land.sar_db, grid, descriptions=("VV", "VH")),
+        "mask": write_raster(tmp_path / "mask.tif", cloud[None].astype(np.uint8), grid),
+        "weights": save_model(model, tmp_path / "tiny.safetensors"),
+    }
+
+
+def plan_of(files: dict[str, Path], output: Path) -> adapting.Plan:
+    options = Options(files["planet"], (files["sar"],), output, mask=files["mask"], weights=str(files["weights"]))
+    return make_plan(options)
+
+
+def test_windows_hold_clear_ground_only(files: dict[str, Path], tmp_path: Path) -> None:
+    training, held_out, shapes = adapting._windows(plan_of(files, tmp_path / "out.tif"))
+    assert training
+    assert held_out
+    assert {place.site for place in training}.isdisjoint(place.site for place in held_out)
+    for place in training + held_out:
+        assert place.reflectance[:, place.valid].max() < 0.75
+    assert any(shape.any() for shape in shapes)
+
+
+def test_it_learns_and_says_so(cli: Cli, files: dict[str, Path], tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    out = tmp_path / "adapted.safetensors"
+    inputs = [f"--{name}={files[name]}" for name in ("planet", "sar", "mask", "weights")]
+    done = cli("adapt", *inputs, "-o", out, "--minutes", 0.2, "-v")
+    assert done.exit_code == 0, done.output
+    model = load_model(out)
+    assert model.expects_primed
+    provenance = model.weights_info.provenance
+    assert provenance["adapted_to"] == "scene.tif"
+    scores = provenance["adaptation"]["held_out_psnr_db"]
+    assert scores["after"] > scores["before"]
+
+
+def test_weights_stay_where_nothing_is_gained(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapting, "_LEARNING_RATE", 0.0)
+    monkeypatch.setattr(adapting, "_PATIENCE", 1)
+    plan = plan_of(files, tmp_path / "out.tif")
+    assert adapting.adapt(plan, minutes=1) is plan.model
+
+
+def test_run_adapts_first(cli: Cli, files: dict[str, Path], tmp_path: Path) -> None:
+    inputs = [f"--{name}={files[name]}" for name in ("planet", "sar", "mask", "weights")]
+    done = cli("run", *inputs, "-o", tmp_path / "out.tif", "--adapt", 0.05, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["seconds"]["adapt"] > 0
+
+
+def test_a_scene_without_clear_ground_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    write_raster(files["mask"], np.ones((1, SIDE, SIDE), np.uint8), Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]))
+    with pytest.raises(InputError, match="clear ground"):
+        adapting.adapt(plan_of(files, tmp_path / "out.tif"), minutes=1)
