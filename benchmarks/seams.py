@@ -21,7 +21,8 @@ from cloudfree.grid import Grid
 from cloudfree.landscape import landscape
 from cloudfree.models import CloudRemovalModel
 from cloudfree.planet import Scene
-from cloudfree.predict import Filler, Predictor, reconstruct
+from cloudfree.predict import Predictor
+from cloudfree.reconstruct import Filler, Reconstruction
 from cloudfree.report import write_png
 from cloudfree.simulate import add_clouds, cloud_layer
 from cloudfree.tiles import spans
@@ -49,9 +50,8 @@ def tiled(model: CloudRemovalModel, dn: np.ndarray, sar_db: np.ndarray, tile: in
     scene = Scene(Path("scene.tif"), grid, (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ())
     predictor = Predictor(model, torch.device("cpu"), "fp32", None)
     filler = Filler(np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
-    return np.concatenate(
-        [r for _, r in reconstruct(strips, rows, cols, predictor, scene, filler, None, "all")], axis=1
-    )
+    reconstruction = Reconstruction(predictor, scene, filler, None, "all")
+    return np.concatenate([block for _, block in reconstruction.over(strips, rows, cols)], axis=1)
 
 
 def main() -> None:

@@ -23,8 +23,9 @@ from cloudfree.cog import CogWriter, Product, Staging
 from cloudfree.fill import QA_BANDS, Strip, compose
 from cloudfree.grid import Grid
 from cloudfree.plan import Options, Plan, make_plan, open_inputs, with_smaller_tile
-from cloudfree.predict import Filler, Predictor, TileTooLargeError, reconstruct, resolve_device
+from cloudfree.predict import Predictor, TileTooLargeError, resolve_device
 from cloudfree.raster import gdal_settings
+from cloudfree.reconstruct import Filler, Reconstruction
 
 T = TypeVar("T")
 Progress = Callable[[float], None]
@@ -90,17 +91,14 @@ def _write_products(plan: Plan, result: Result, stage: Staging, progress: Progre
     result.pixels = dict.fromkeys(result.pixels, 0)
     rows = tiles.spans(plan.grid.height, plan.tile, plan.overlap)
     cols = tiles.spans(plan.grid.width, plan.tile, plan.overlap)
-    predictor = Predictor(plan.model, resolve_device(plan.device), plan.precision, plan.options.batch)
-    filler = Filler(
-        plan.scene.reflectance(plan.survey.typical_dn()[:, None, None])[:, 0, 0], plan.survey.typical_sar_db()
-    )
+    reconstruction = _reconstruction(plan)
     with ExitStack() as stack:
         writer = stack.enter_context(CogWriter(stage.path(plan.options.output), plan.grid, _optical_product(plan)))
         quality = None
         if plan.options.qa:
             quality = stack.enter_context(CogWriter(stage.path(plan.options.qa), plan.grid, _quality_product(plan)))
         strips = stack.enter_context(_strips(plan, rows, result))
-        finished = reconstruct(strips, rows, cols, predictor, plan.scene, filler, plan.prior, plan.mode)
+        finished = reconstruction.over(strips, rows, cols)
         for strip, reflectance in _clocked(finished, result, "infer", without="read"):
             with _clock(result, "write"):
                 dn, classes = compose(plan.scene, strip, reflectance, plan.mode)
@@ -116,6 +114,13 @@ def _write_products(plan: Plan, result: Result, stage: Staging, progress: Progre
             writer.finish(tags)
             if quality:
                 quality.finish(tags)
+
+
+def _reconstruction(plan: Plan) -> Reconstruction:
+    predictor = Predictor(plan.model, resolve_device(plan.device), plan.precision, plan.options.batch)
+    typical = plan.scene.reflectance(plan.survey.typical_dn()[:, None, None])[:, 0, 0]
+    filler = Filler(typical, plan.survey.typical_sar_db())
+    return Reconstruction(predictor, plan.scene, filler, plan.prior, plan.mode)
 
 
 @contextmanager

@@ -1,23 +1,16 @@
-"""The network over a scene: strips of rows in, blended reflectance of finished rows out, on any device."""
+"""A network on its device: which one, in which precision, and on batches that fit its memory."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cloudfree.errors import DeviceError
-from cloudfree.fill import Mode, Strip
 from cloudfree.models import CloudRemovalModel
-from cloudfree.planet import Scene, has_data
-from cloudfree.prior import ScenePrior, primed
-from cloudfree.tiles import Span
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -29,14 +22,6 @@ log = logging.getLogger(__name__)
 
 class TileTooLargeError(Exception):
     """One tile alone does not fit the device's memory."""
-
-
-@dataclass(frozen=True)
-class Filler:
-    """What the network sees where there is no data: the scene's typical reflectance (4,) and backscatter (2,) in dB."""
-
-    reflectance: NDArray[np.float32]
-    sar_db: NDArray[np.float32]
 
 
 class Predictor:
@@ -110,84 +95,6 @@ def resolve_precision(name: Precision | Literal["auto"], device: torch.device) -
     if device.type == "cpu":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
-def reconstruct(
-    strips: Iterable[Strip],
-    rows: Sequence[Span],
-    cols: Sequence[Span],
-    predictor: Predictor,
-    scene: Scene,
-    filler: Filler,
-    prior: ScenePrior | None,
-    mode: Mode,
-) -> Iterator[tuple[Strip, NDArray[np.float32]]]:
-    """Run the network over strips, one per span of `rows`, and yield each stretch of finished rows from top to bottom.
-
-    With a `prior`, the network finds it in the place of what the mask hides. Yields the strip cut to the finished rows
-    and the blended reflectance (4, rows, width) there. Rows are finished when no later tile can touch them. Tiles with
-    nothing to reconstruct are skipped; a pixel to be reconstructed lies only in tiles that are not, so there the
-    weights sum to one all the same.
-    """
-    width = cols[-1].stop
-    carry = torch.zeros(4, 0, width, device=predictor.device)
-    for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
-        blended = torch.zeros(4, len(span), width, device=predictor.device)
-        blended[:, : carry.shape[1]] = carry
-        _add_tiles(blended, strip, span, cols, predictor, scene, filler, prior, mode)
-        done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
-        yield strip.head(done), blended[:, :done].cpu().numpy()
-        carry = blended[:, done:]
-
-
-def _add_tiles(
-    blended: Tensor,
-    strip: Strip,
-    span: Span,
-    cols: Sequence[Span],
-    predictor: Predictor,
-    scene: Scene,
-    filler: Filler,
-    prior: ScenePrior | None,
-    mode: Mode,
-) -> None:
-    wanted = strip.wanted(mode)
-    chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
-    if not chosen:
-        return
-    optical, sar_db = (torch.from_numpy(a).to(predictor.device) for a in _inputs(strip, scene, filler, prior))
-    row_weights = torch.from_numpy(span.weights).to(predictor.device)[:, None]
-    for group in _batches(chosen, predictor.batch_for(len(span))):
-        tiles = [torch.stack([image[..., c.start : c.stop] for c in group]) for image in (optical, sar_db)]
-        for col, tile in zip(group, predictor(*tiles), strict=True):
-            weights = row_weights * torch.from_numpy(col.weights).to(predictor.device)
-            blended[..., col.start : col.stop].addcmul_(tile, weights)
-
-
-def _inputs(
-    strip: Strip, scene: Scene, filler: Filler, prior: ScenePrior | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Reflectance (4, H, W), the prior in it where the mask is, and dB (2, H, W).
-
-    Both are typical where there is no data: nodata is not black ground.
-    """
-    optical = np.where(has_data(strip.dn), scene.reflectance(strip.dn), filler.reflectance[:, None, None])
-    if prior is not None:
-        optical = primed(optical, prior.rows(strip.start, strip.stop), strip.cloudy)
-    sar_db = np.where(np.isfinite(strip.sar_db), strip.sar_db, filler.sar_db[:, None, None])
-    return optical, sar_db
-
-
-def _batches(cols: Sequence[Span], size: int) -> Iterator[list[Span]]:
-    """Spans of one length together, `size` at most, in order."""
-    group: list[Span] = []
-    for col in cols:
-        if group and (len(group) == size or len(col) != len(group[0])):
-            yield group
-            group = []
-        group.append(col)
-    if group:
-        yield group
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -1,12 +1,13 @@
 """What the ground under a cloud probably looks like, in closed form: the scene's clear pixels, read through the radar.
 
-Three terms, each of which falls back on the one before it where there is less to learn from:
+Four terms, each of which falls back on the one before it where there is less to learn from:
 
 1. a global regression of reflectance on backscatter at several scales, shipped as a table (`global_prior.json`);
 2. the scene's own: a ridge that pulls the coefficients towards the global ones. Pixels count by Student's t, so that
    thin cloud and shadow which the mask missed count little, and what remains of them is told from the ground by its
    decay with the distance from the mask;
-3. a smooth field through what the regression leaves over at the clear pixels, so that a reconstruction agrees with its
+3. the mean of what the regression leaves over at the clear pixels of like backscatter, for surfaces of their own kind;
+4. a smooth field through what is still left over, so that a reconstruction agrees with its
    surroundings at the edge of the mask.
 
 All of it lives on a coarse grid of about 10 m, where Sentinel-1's detail ends, and is sampled bilinearly from there.
@@ -42,9 +43,15 @@ _TYPICAL_DB, _DEVIATION_DB = (-10.0, -17.0), 4.0
 _MAX_SAMPLES = 100_000  # clear pixels to fit to, evenly spread; more take time and change nothing
 # Pull towards the global coefficients: a share of the weight of all clear pixels, for neighbours are no independent
 # witnesses, and a number of pixels, which counts where hardly anything is clear. The mean colour gives way sooner.
-_RIDGE, _PULL_PX, _PULL_MEAN_PX = 0.03, 300.0, 20.0
-_HALO_M, _HALO_RIDGE = (30.0, 80.0), 0.003  # how thin cloud and shadow decay beyond a mask
+_RIDGE, _PULL_PX, _PULL_MEAN_PX = 0.03, 300.0, 1.0
+# How thin cloud and shadow decay beyond a mask. Where all that is clear is near a mask they cannot be told from the
+# ground's mean colour, and are pulled to nothing.
+_HALO_M, _HALO_RIDGE, _PULL_HALO_PX = (30.0, 80.0), 0.003, 1000.0
 _FREEDOM, _REWEIGHTINGS = 9.0, 3  # of Student's t
+_IN_COMMON = 2.0  # deviations that all bands share, at which a pixel counts half
+
+# What the regression leaves over, by backscatter: cells of the range of VV and of VH, smoothed over this scale.
+_CELLS, _CELL_SCALE_M, _CELL_SHRINKAGE_PX, _MAX_RESIDUAL = 32, 20.0, 20.0, 0.25
 
 # The field: a membrane on springs, on a lattice of nodes. It follows the residuals at clear pixels, bridges the gaps
 # without overshoot, and forgets them over the range.
@@ -171,29 +178,34 @@ class Regression:
 
 
 def regress(features: Matrix, halo: Matrix, reflectance: Matrix, towards: Matrix) -> Regression:
-    """A ridge towards given coefficients (features + 1, 4), each pixel weighted by Student's t in its four residuals.
+    """A ridge towards given coefficients (features + 1, 4), with each pixel's weight found from its own residuals.
 
     features (n, features + 1) ends in a column of ones; halo (n, decays); reflectance (n, 4).
     """
     slopes, decays = len(towards) - 1, halo.shape[1]
     design, target = np.hstack([features, halo]), np.vstack([towards, np.zeros((decays, 4))])
     relative = np.array([_RIDGE] * slopes + [0.0] + [_HALO_RIDGE] * decays)
-    absolute = np.array([_PULL_PX] * slopes + [_PULL_MEAN_PX] + [1e-6] * decays)
+    absolute = np.array([_PULL_PX] * slopes + [_PULL_MEAN_PX] + [_PULL_HALO_PX] * decays)
     weight = np.ones(len(design))
     for _ in range(1 + _REWEIGHTINGS):
         weighted, pull = design * weight[:, None], np.diag(relative * weight.sum() + absolute)
         found = np.linalg.solve(weighted.T @ design + pull, weighted.T @ reflectance + pull @ target)
         residual = reflectance - design @ found
         scatter = (residual * weight[:, None]).T @ residual / weight.sum() + 1e-6 * np.eye(4)
-        weight = _student_weight(residual.T, scatter)
+        weight = _ground_weight(residual.T, scatter)
     return Regression(found[: slopes + 1], found[slopes + 1 :], scatter)
 
 
-def _student_weight(residual: NDArray[_Real], scatter: Matrix) -> NDArray[_Real]:
-    """Weights (...), 0..1, of residuals (4, ...): what expectation maximisation gives for Student's t."""
+def _ground_weight(residual: NDArray[_Real], scatter: Matrix) -> NDArray[_Real]:
+    """How far residuals (4, ...) are ground rather than cloud or shadow, 0..1.
+
+    The weight of Student's t, times less where all bands are brighter or all are darker: ground changes colour.
+    """
     whitening = np.linalg.inv(np.linalg.cholesky(scatter)).astype(residual.dtype)
     squared_distance = np.square(np.tensordot(whitening, residual, 1)).sum(0)
-    weight: NDArray[_Real] = _FREEDOM / (_FREEDOM + squared_distance)
+    deviations = (residual.T / np.sqrt(np.diag(scatter)).astype(residual.dtype)).T
+    in_common = np.maximum(0, np.maximum(deviations.min(0), -deviations.max(0)))
+    weight: NDArray[_Real] = _FREEDOM / (_FREEDOM + squared_distance) / (1 + (in_common / _IN_COMMON) ** 2)
     return weight
 
 
@@ -205,9 +217,33 @@ def _fitted(reflectance: Field, radar: Radar, halo: Field, clear: Mask) -> Field
     image = radar.regression(found.ground)
     residual = reflectance - image
     residual -= np.tensordot(found.halo.T.astype(np.float32), halo, 1)
-    weight = np.where(clear, _student_weight(residual, found.scatter), np.float32(0))
+    alike = _mean_of_alike(residual, radar, clear)
+    image += alike
+    residual -= alike
+    weight = np.where(clear, _ground_weight(residual, found.scatter), np.float32(0))
     image += _field(residual, weight, radar.pixel_size_m)
     return image
+
+
+def _mean_of_alike(residual: Field, radar: Radar, clear: Mask) -> Field:
+    """Mean residual (4, h, w) over the clear pixels of like backscatter, in cells of VV and VH, shrunk where few are.
+
+    A regression that is smooth in backscatter cannot follow a surface of its own kind, such as a river among fields.
+    """
+    cells = np.zeros(clear.shape, np.intp)
+    for band in radar.smoothed(_CELL_SCALE_M):
+        low, high = np.percentile(band[clear], (0.5, 99.5))
+        position = (band - low) * (_CELLS / max(high - low, 1e-6))
+        cells = cells * _CELLS + np.clip(position, 0, _CELLS - 1).astype(np.intp)
+
+    def summed(values: Field | None) -> Matrix:
+        chosen = None if values is None else np.clip(values[clear], -_MAX_RESIDUAL, _MAX_RESIDUAL)
+        table = np.bincount(cells[clear], chosen, _CELLS**2).reshape(_CELLS, _CELLS)
+        smooth: Matrix = ndimage.gaussian_filter(table.astype(np.float64), 1.0, mode="constant")
+        return smooth.ravel()
+
+    count = summed(None) + _CELL_SHRINKAGE_PX
+    return np.stack([(summed(band) / count)[cells] for band in residual]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -227,12 +263,16 @@ class Radar:
     def features(self) -> Iterator[Field]:
         """The maps (h, w) one by one, for together they may not fit: each scale of VV and of VH, and its square."""
         for scale_m in _SCALES_M:
-            sigma_px = scale_m / self.pixel_size_m
-            reach = np.maximum(_smooth(self.valid.astype(np.float32), sigma_px), 0.05)
-            for band in self.centred:
-                smooth = as_field(_smooth(band, sigma_px) / reach)
+            for smooth in self.smoothed(scale_m):
                 yield smooth
                 yield smooth * smooth
+
+    def smoothed(self, scale_m: float) -> Iterator[Field]:
+        """VV, then VH (h, w), at a scale, valid pixels alone taking part."""
+        sigma_px = scale_m / self.pixel_size_m
+        reach = np.maximum(_smooth(self.valid.astype(np.float32), sigma_px), 0.05)
+        for band in self.centred:
+            yield as_field(_smooth(band, sigma_px) / reach)
 
     def features_at(self, sample: NDArray[np.intp]) -> Matrix:
         """(n, features + 1) at flat indexes (n,), the last column ones."""

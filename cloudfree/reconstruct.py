@@ -1,0 +1,90 @@
+"""A scene through the network: strips of rows in, blended reflectance of finished rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cloudfree.fill import Mode, Strip
+from cloudfree.planet import Scene, has_data
+from cloudfree.predict import Predictor
+from cloudfree.prior import ScenePrior, primed
+from cloudfree.tiles import Span
+
+
+@dataclass(frozen=True)
+class Filler:
+    """What the network sees where there is no data: the scene's typical reflectance (4,) and backscatter (2,) in dB."""
+
+    reflectance: NDArray[np.float32]
+    sar_db: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """All that is the same from strip to strip. A `prior` stands, for the network, where the mask hides the ground."""
+
+    predictor: Predictor
+    scene: Scene
+    filler: Filler
+    prior: ScenePrior | None
+    mode: Mode
+
+    def over(
+        self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
+    ) -> Iterator[tuple[Strip, NDArray[np.float32]]]:
+        """Run the network over strips, one per span of `rows`, and yield finished rows from top to bottom.
+
+        Yields the strip cut to the finished rows and the blended reflectance (4, rows, width) there. Rows are finished
+        when no later tile can touch them. Tiles with nothing to reconstruct are skipped; a pixel to be reconstructed
+        lies only in tiles that are not, so there the weights sum to one all the same.
+        """
+        width, device = cols[-1].stop, self.predictor.device
+        carry = torch.zeros(4, 0, width, device=device)
+        for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
+            blended = torch.zeros(4, len(span), width, device=device)
+            blended[:, : carry.shape[1]] = carry
+            self._add_tiles(blended, strip, span, cols)
+            done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
+            yield strip.head(done), blended[:, :done].cpu().numpy()
+            carry = blended[:, done:]
+
+    def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
+        wanted = strip.wanted(self.mode)
+        chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
+        if not chosen:
+            return
+        device = self.predictor.device
+        optical, sar_db = (torch.from_numpy(image).to(device) for image in self._inputs(strip))
+        row_weights = torch.from_numpy(span.weights).to(device)[:, None]
+        for group in _batches(chosen, self.predictor.batch_for(len(span))):
+            tiles = [torch.stack([image[..., col.start : col.stop] for col in group]) for image in (optical, sar_db)]
+            for col, tile in zip(group, self.predictor(*tiles), strict=True):
+                weights = row_weights * torch.from_numpy(col.weights).to(device)
+                blended[..., col.start : col.stop].addcmul_(tile, weights)
+
+    def _inputs(self, strip: Strip) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Reflectance (4, H, W) and dB (2, H, W), typical where there is no data: nodata is not black ground."""
+        seen, filler = self.scene.reflectance(strip.dn), self.filler
+        optical = np.where(has_data(strip.dn), seen, filler.reflectance[:, None, None])
+        if self.prior is not None:
+            optical = primed(optical, self.prior.rows(strip.start, strip.stop), strip.cloudy)
+        sar_db = np.where(np.isfinite(strip.sar_db), strip.sar_db, filler.sar_db[:, None, None])
+        return optical, sar_db
+
+
+def _batches(cols: Sequence[Span], size: int) -> Iterator[list[Span]]:
+    """Spans of one length together, `size` at most, in order."""
+    group: list[Span] = []
+    for col in cols:
+        if group and (len(group) == size or len(col) != len(group[0])):
+            yield group
+            group = []
+        group.append(col)
+    if group:
+        yield group
