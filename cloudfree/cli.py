@@ -144,6 +144,45 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Pat
 
 
 @main.command()
+@click.option("--planet", type=_FILE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance.")
+@click.option("--sar", type=_FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each.")
+@click.option("-o", "--output", type=_FILE, required=True, help="The COG to write: VV and VH in dB.")
+@click.option("--udm2", type=_FILE, help="Usable data mask of the scene.  [default: its sibling, if there]")
+@click.option("--mask", type=_FILE, help="Any single-band raster instead: non-zero is cloud or shadow.")
+@click.option(
+    "--max-shift",
+    "max_shift_m",
+    type=click.FloatRange(min=0),
+    metavar="METRES",
+    default=60.0,
+    show_default=True,
+    help="Largest offset to believe.",
+)
+@click.option("--sar-units", type=click.Choice(["auto", "db", "power", "amplitude"]), default="auto", show_default=True)
+@click.option("--sar-bands", type=_Numbers(), metavar="VV,VH", help="Band numbers; one of each file if there are two.")
+@click.option("--planet-bands", type=_Numbers(), metavar="B,G,R,NIR", help="Band numbers of the scene.")
+@click.option("--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True)
+@click.option("--quicklook", type=_FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@click.option("--json", "as_json", is_flag=True, help="The offset and how sure it is, on stdout.")
+@_verbosity
+def align(as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
+    """Bring Sentinel-1 onto a scene's grid, moved to where it belongs.
+
+    Where no offset can be had reliably it stays where it is, and a warning says why.
+    """
+    _log_to_stderr(quiet, verbose)
+    from cloudfree.align import AlignOptions, find, write
+
+    found = find(AlignOptions(**options))
+    megapixels = found.scene.grid.width * found.scene.grid.height / 1e6
+    with _bar("cpu", quiet, megapixels, "{n:.1f}/{total:.1f} Mpx") as progress:
+        write(found, progress)
+    if as_json:
+        click.echo(json.dumps(found.describe(), indent=2, ensure_ascii=False))
+
+
+@main.command()
 @click.option("-o", "--output", type=_FILE, metavar="FOLDER", default="demo_output", show_default=True)
 @click.option(
     "--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Registered weights, or a file."
@@ -161,6 +200,37 @@ def demo(output: Path, weights: str) -> None:
     )
     click.echo(f"Took {sum(result.seconds.values()):.1f} s on {result.plan.device}.")
     click.echo(f"See {output / 'quicklook.png'}: the cloudy scene, Sentinel-1, the result; files are in {output}.")
+
+
+@main.command()
+@click.argument("source", type=_FILE, metavar="FOLDER|CSV")
+@click.option("--root", type=_FILE, metavar="FOLDER", help="What the paths of a CSV are relative to.")
+@click.option(
+    "--weights", multiple=True, metavar="NAME|FILE", help="Weights to score; repeat for more.  [default: auto]"
+)
+@click.option("--protocol", type=click.Choice(["true", "published"]), default="true", show_default=True)
+@click.option("--same-date", is_flag=True, help="Lay the real clouds over the clear image, and score against that.")
+@click.option("--keep-observed", is_flag=True, help="Put unmasked pixels back as they were seen.")
+@click.option(
+    "--format", "layout", type=click.Choice(["markdown", "csv", "json"]), default="markdown", show_default=True
+)
+@click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
+def evaluate(source: Path, root: Path | None, weights: tuple[str, ...], layout: str, device: str, **how: Any) -> None:
+    """Score weights, and what they must beat, on cloudy and clear images of the same places.
+
+    The M3R-CR data set by its CSV, or a folder of NAME_cloudy.tif, NAME_clear.tif, NAME_sar.tif, and NAME_mask.tif and
+    NAME_landcover.tif if there are any. PSNR, SSIM, SAM and MAE over all, clouded and clear pixels and by land cover.
+    """
+    from cloudfree import evaluate as scoring
+    from cloudfree.predict import resolve_device
+    from cloudfree.weights import default_weights, load_model
+
+    names = weights or (default_weights().name,)
+    where = str(resolve_device(device))
+    methods = {Path(name).stem: scoring.network(load_model(name), where) for name in names}
+    table = scoring.evaluate(source, methods, root=root, **how)
+    writer = {"markdown": scoring.as_markdown, "csv": scoring.as_csv, "json": scoring.as_json}[layout]
+    click.echo(writer(table).rstrip("\n"))
 
 
 @main.command()
@@ -274,6 +344,7 @@ def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
     "--crop", type=click.IntRange(min=32), default=96, show_default=True, help="Side of the samples in pixels."
 )
 @click.option("--batch", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
 @click.option(
     "--primed",
     type=click.FloatRange(0, 1),

@@ -35,7 +35,7 @@ _VALIDATION_SAMPLES, _VALIDATIONS = 16, 12
 _SAVE_EVERY_S = 60.0
 _RECORDED = (
     *("data", "architecture", "size", "loss", "minutes", "steps"),
-    *("seed", "crop", "batch", "primed", "start"),
+    *("seed", "crop", "batch", "learning_rate", "primed", "start"),
 )
 
 
@@ -86,7 +86,7 @@ class TrainOptions:
             values = getattr(self, option)
             for value in values if isinstance(values, tuple) else [values]:
                 if value is not None:
-                    words += [f"--{option}", str(value.name if isinstance(value, Path) else value)]
+                    words += [f"--{option.replace('_', '-')}", str(value.name if isinstance(value, Path) else value)]
         return shlex.join(words)
 
 
