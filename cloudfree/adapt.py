@@ -125,9 +125,8 @@ def _window(
     """What the scene shows in a window, valid where it is clear, and what its mask hides there."""
     row, col = corner
     grid = plan.grid.window(row, col, side, side)
-    east, north = plan.shift_m
     dn = pixels.window(row, col, side, side)
-    sar_db = radar.on_grid(grid.translated_m(-east, -north))
+    sar_db = radar.on_grid(grid, plan.moved)
     cloudy = masked.on_grid(grid) if masked else np.zeros(grid.shape, bool)
     clear = Rim.on(plan.grid, plan.options.buffer_m).share(cloudy) == 0
     valid = clear & has_data(dn) & np.isfinite(sar_db).all(axis=0)

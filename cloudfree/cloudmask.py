@@ -21,6 +21,7 @@ from cloudfree import raster
 from cloudfree.bands import UDM2_BAND_COUNT, UDM2_OBSCURED
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
+from cloudfree.planet import Scene, udm2_sibling
 
 BUFFER_M = 30.0
 """Ground beyond the mask that is taken for cloudy too: Planet advises to buffer UDM2, which misses thin edges."""
@@ -71,6 +72,16 @@ class MaskReader:
             resampling=Resampling.nearest,
         )
         return out.astype(bool)
+
+
+def identify(scene: Scene, udm2: Path | None, mask: Path | None) -> CloudMask | None:
+    """The mask of a scene: the one file given, or else the UDM2 beside the scene, or none."""
+    if mask and udm2:
+        raise InputError("--mask and --udm2 are both given; one says where the clouds are: leave the other out")
+    if mask:
+        return identify_mask(mask, scene.grid)
+    udm2 = udm2 or udm2_sibling(scene.path)
+    return identify_udm2(udm2, scene.grid) if udm2 else None
 
 
 def identify_udm2(path: Path, area: Grid) -> CloudMask:

@@ -30,7 +30,7 @@ COMPRESSIONS = ("deflate", "lzw", "zstd", "none")
 
 @dataclass(frozen=True)
 class Product:
-    """What a raster holds, apart from its pixels. Zero is nodata."""
+    """What a raster holds, apart from its pixels."""
 
     dtype: str
     descriptions: tuple[str, ...]
@@ -39,6 +39,7 @@ class Product:
     overviews: str
     compress: str = "deflate"
     units: tuple[str, ...] = field(default=())
+    nodata: float = 0.0
 
 
 class Staging:
@@ -124,7 +125,7 @@ class CogWriter:
             dtype=product.dtype,
             crs=grid.crs,
             transform=grid.transform,
-            nodata=0,
+            nodata=product.nodata,
             tiled=True,
             blockxsize=BLOCK_PX,
             blockysize=BLOCK_PX,

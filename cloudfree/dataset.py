@@ -27,8 +27,6 @@ _PIXEL_M, _RADAR_FINENESS = 3.0, 3
 _LOOKS = 4.4
 # What co-registration may leave between radar and camera; the network is there to align it.
 _MAX_SHIFT_PX = 2
-# Light scattered by clear air: a typical reflectance in blue, and the colour of it.
-_VEIL, _VEIL_COLOUR = 0.06, (1.0, 0.7, 0.45, 0.15)
 
 _CLOUD_PROBABILITY, _CLEAR_SHARE = 40, 0.03  # a date is clear when at most this share is cloudier than this percentage
 _OPTICAL_SUFFIX, _CLOUD_SUFFIX = "_optical.tif", "_cloudprob.tif"
@@ -246,13 +244,7 @@ def _as_mapped_at_10_m(rng: np.random.Generator, sar_db: Field) -> Field:
 
 
 def _retinted(rng: np.random.Generator, clear: Field, sar_db: Field) -> tuple[Field, Field]:
-    """Other seasons, soils, sensors and incidence angles, mildly: gains of each band, shared for the most part.
-
-    Half the scenes keep the light that the air itself scatters, as top-of-atmosphere products do: an even veil belongs
-    to the scene, and a reconstruction must match the clear pixels around it.
-    """
+    """Other seasons, soils, sensors and incidence angles, mildly: gains of each band, shared for the most part."""
     gain = np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.05, 4)).astype(np.float32)
-    veil = abs(rng.normal(0, _VEIL)) * (rng.random() < 0.5) * np.array(_VEIL_COLOUR, np.float32)
     offset_db = (rng.normal(0, 0.8) + rng.normal(0, 0.3, 2)).astype(np.float32)
-    tinted = clear * gain[:, None, None] + veil.astype(np.float32)[:, None, None]
-    return np.clip(tinted, 0, 1), sar_db + offset_db[:, None, None]
+    return np.clip(clear * gain[:, None, None], 0, 1), sar_db + offset_db[:, None, None]

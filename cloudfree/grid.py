@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -86,11 +86,6 @@ class Grid:
         """Ground size of a pixel in metres: the root of its area, at the centre of the grid."""
         per_x, per_y = self.units_per_metre_xy
         return math.sqrt(abs(self.transform.determinant) / (per_x * per_y))
-
-    def translated_m(self, east: float, north: float) -> Grid:
-        """The grid moved over the ground by metres along the axes of its CRS."""
-        per_x, per_y = self.units_per_metre_xy
-        return replace(self, transform=Affine.translation(east * per_x, north * per_y) @ self.transform)
 
     def pixels_to_metres(self, shift_yx_px: tuple[float, float]) -> tuple[float, float]:
         """A displacement in pixels (rows down, columns right) as metres (east, north)."""

@@ -13,7 +13,9 @@ from scipy import ndimage
 from cloudfree.noise import Field, Mask
 
 # Wang et al. (2004): a Gaussian window of 11 pixels, and two constants that keep flat areas from dividing by nothing.
-_SSIM_SIGMA, _SSIM_RADIUS, _SSIM_K1, _SSIM_K2 = 1.5, 5, 0.01, 0.03
+_SSIM_WINDOW = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
+_SSIM_WINDOW /= _SSIM_WINDOW.sum()
+_SSIM_K1, _SSIM_K2 = 0.01, 0.03
 
 
 def mae(restored: Field, truth: Field, mask: Mask | None = None) -> float:
@@ -41,10 +43,10 @@ def sam(restored: Field, truth: Field, mask: Mask | None = None) -> float:
     return _mean(angle, np.isfinite(angle) if mask is None else mask & np.isfinite(angle))
 
 
-def angle_map(restored: Field, truth: Field) -> NDArray[np.float64]:
+def angle_map(restored: Field, truth: Field, squared_norm_floor: float = 0.0) -> NDArray[np.float64]:
     """Spectral angles (H, W) in degrees, NaN where either vector is zero."""
     a, b = restored.astype(np.float64), truth.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    lengths = np.sqrt(np.maximum((a * a).sum(0), squared_norm_floor) * np.maximum((b * b).sum(0), squared_norm_floor))
     with np.errstate(invalid="ignore", divide="ignore"):
         angle: NDArray[np.float64] = np.degrees(np.arccos(np.clip((a * b).sum(0) / lengths, -1, 1)))
     return angle
@@ -55,19 +57,21 @@ def ssim(restored: Field, truth: Field, mask: Mask | None = None, peak: float = 
     return _mean(similarity_map(restored, truth, peak), mask)
 
 
-def similarity_map(restored: Field, truth: Field, peak: float = 1.0) -> NDArray[np.float64]:
+def similarity_map(
+    restored: Field, truth: Field, peak: float = 1.0, window: NDArray[np.float64] = _SSIM_WINDOW
+) -> NDArray[np.float64]:
     """Structural similarity (H, W) of Wang et al. (2004), the mean of the bands.
 
     Gaussian windows of standard deviation 1.5, 11 pixels wide, reflected at the image's edge. A window reaches past
     the mask that is later laid over the map, so pixels within 5 of it take part.
     """
-    bands = [_ssim_map(a, b, peak) for a, b in zip(restored, truth, strict=True)]
+    bands = [_ssim_map(a, b, peak, window) for a, b in zip(restored, truth, strict=True)]
     return np.asarray(np.mean(bands, axis=0))
 
 
-def _ssim_map(restored: Field, truth: Field, peak: float) -> NDArray[np.float64]:
+def _ssim_map(restored: Field, truth: Field, peak: float, window: NDArray[np.float64]) -> NDArray[np.float64]:
     def local_mean(image: NDArray[np.float64]) -> NDArray[np.float64]:
-        smooth: NDArray[np.float64] = ndimage.gaussian_filter(image, _SSIM_SIGMA, radius=_SSIM_RADIUS)
+        smooth: NDArray[np.float64] = ndimage.correlate1d(ndimage.correlate1d(image, window, axis=0), window, axis=1)
         return smooth
 
     a, b = restored.astype(np.float64), truth.astype(np.float64)

@@ -131,9 +131,7 @@ def _strips(plan: Plan, rows: Sequence[tiles.Span], result: Result) -> Iterator[
 
         def read(start: int, stop: int) -> Strip:
             with _clock(result, "read"):
-                east, north = plan.shift_m
-                # Sampling the image at p - shift is the image moved by +shift: the one resampling does both.
-                sar_db = radar.on_grid(plan.grid.rows(start, stop).translated_m(-east, -north))
+                sar_db = radar.on_grid(plan.grid.rows(start, stop), plan.moved)
                 return Strip(start, pixels.rows(start, stop), sar_db, _cloudy(masked, plan.grid, rim, start, stop))
 
         yield (read(span.start, span.stop) for span in rows)

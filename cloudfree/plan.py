@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cloudfree import cog, coregister, planet, prior, sentinel1, survey, tiles
-from cloudfree.cloudmask import BUFFER_M, CloudMask, MaskReader, Rim, identify_mask, identify_udm2
+from cloudfree import cloudmask, cog, coregister, planet, prior, sentinel1, survey, tiles
+from cloudfree.cloudmask import BUFFER_M, CloudMask, MaskReader, Rim
 from cloudfree.coregister import Offset
+from cloudfree.displacement import Displacement
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
 from cloudfree.fill import Mode
 from cloudfree.grid import Grid
@@ -100,9 +101,9 @@ class Plan:
         return self.scene.grid
 
     @property
-    def shift_m(self) -> tuple[float, float]:
-        """Translation (east, north) in metres that is applied to the Sentinel-1 image."""
-        return _shift_m(self.offset, self.survey)
+    def moved(self) -> Displacement:
+        """What is applied to the Sentinel-1 image."""
+        return _moved(self.offset, self.survey)
 
     def describe(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -127,16 +128,9 @@ class Plan:
         }
 
     def _describe_offset(self) -> dict[str, Any]:
-        east, north = self.shift_m
         if self.offset is None:
-            return {"mode": "off", "accepted": False, "shift_m": {"east": east, "north": north}}
-        return {
-            "mode": self.options.coregister,
-            "accepted": self.offset.accepted,
-            "shift_m": {"east": round(east, 2), "north": round(north, 2)},
-            "confidence": round(self.offset.confidence, 6),
-            "reason": self.offset.reason,
-        }
+            return {"mode": "off", "accepted": False, "shift_m": {"east": 0.0, "north": 0.0}}
+        return {"mode": self.options.coregister, **self.offset.describe(self.survey.grid)}
 
 
 def make_plan(options: Options) -> Plan:
@@ -146,14 +140,14 @@ def make_plan(options: Options) -> Plan:
     with gdal_settings():
         scene = planet.identify(options.planet, options.planet_bands)
         sar = sentinel1.identify(list(options.sar), scene.grid, options.sar_units, options.sar_bands)
-        clouds = _mask(options, scene)
+        clouds = cloudmask.identify(scene, options.udm2, options.mask)
         mode = _mode(options, clouds)
         inputs = [*options.inputs, *([clouds.path] if clouds else [])]
         cog.check_targets(options.targets, inputs, options.overwrite)
         with open_inputs(scene, sar, clouds) as (pixels, radar, masked):
             surveyed = survey.take(scene, pixels, radar, masked)
-            offset = _coregister(options, surveyed)
-            surveyed = survey.with_sar_moved(surveyed, radar, *_shift_m(offset, surveyed))
+            offset = _coregister(options, scene, surveyed)
+            surveyed = survey.with_sar_moved(surveyed, radar, _moved(offset, surveyed))
     model = load_model(default_weights().name if options.weights == "auto" else options.weights)
     plan = Plan(
         options=options,
@@ -196,15 +190,6 @@ def open_inputs(
         yield stack.enter_context(scene.open()), stack.enter_context(sar.open()), masked
 
 
-def _mask(options: Options, scene: Scene) -> CloudMask | None:
-    if options.mask and options.udm2:
-        raise InputError("--mask and --udm2 are both given; one says where the clouds are: leave the other out")
-    if options.mask:
-        return identify_mask(options.mask, scene.grid)
-    udm2 = options.udm2 or planet.udm2_sibling(options.planet)
-    return identify_udm2(udm2, scene.grid) if udm2 else None
-
-
 def _mode(options: Options, clouds: CloudMask | None) -> Mode:
     if options.fill == "auto":
         return "clouds" if clouds else "all"
@@ -213,16 +198,10 @@ def _mode(options: Options, clouds: CloudMask | None) -> Mode:
     return options.fill
 
 
-def _coregister(options: Options, surveyed: Survey) -> Offset | None:
+def _coregister(options: Options, scene: Scene, surveyed: Survey) -> Offset | None:
     if options.coregister == "off":
         return None
-    offset = coregister.estimate(
-        surveyed.dn.astype(np.float32),
-        surveyed.clear,
-        surveyed.sar_db,
-        surveyed.sar_valid,
-        options.max_shift_m / surveyed.grid.pixel_size_m,
-    )
+    offset = coregister.of_survey(surveyed, scene, options.max_shift_m)
     if options.coregister == "require" and not offset.accepted:
         raise CoregistrationError(
             f"no reliable offset between Sentinel-1 and the scene: {offset.reason}; --coregister require needs one: "
@@ -241,10 +220,8 @@ def _warn_of_prior(plan: Plan) -> None:
         )
 
 
-def _shift_m(offset: Offset | None, surveyed: Survey) -> tuple[float, float]:
-    if offset is None or not offset.accepted:
-        return 0.0, 0.0
-    return surveyed.grid.pixels_to_metres(offset.shift_yx_px)
+def _moved(offset: Offset | None, surveyed: Survey) -> Displacement:
+    return offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
 
 
 def _prior(options: Options, scene: Scene, surveyed: Survey) -> ScenePrior:
@@ -272,6 +249,4 @@ def _say(plan: Plan) -> None:
         log.warning("%s does not reach the whole scene; beyond it, pixels count as clear", plan.mask.path.name)
     _warn_of_prior(plan)
     if plan.offset is not None:
-        east, north = plan.shift_m
-        words = f"moved by {east:+.1f} m east, {north:+.1f} m north" if plan.offset.accepted else "left where it is"
-        log.info("Sentinel-1 is %s: %s (confidence %.4f)", words, plan.offset.reason, plan.offset.confidence)
+        log.info("%s", plan.offset.in_words(plan.survey.grid))

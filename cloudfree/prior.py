@@ -3,12 +3,12 @@
 Four terms, each of which falls back on the one before it where there is less to learn from:
 
 1. a global regression of reflectance on backscatter at several scales, shipped as a table (`global_prior.json`);
-2. the scene's own: a ridge that pulls the coefficients towards the global ones. Pixels count by Student's t, so that
-   thin cloud and shadow which the mask missed count little, and what remains of them is told from the ground by its
-   decay with the distance from the mask;
+2. the scene's own: a ridge that pulls the coefficients towards the global ones. Thin cloud and shadow that the mask
+   missed count little, being outliers to which all bands agree, and what remains of them is told from the ground by
+   its decay with the distance from the mask;
 3. the mean of what the regression leaves over at the clear pixels of like backscatter, for surfaces of their own kind;
-4. a smooth field through what is still left over, so that a reconstruction agrees with its
-   surroundings at the edge of the mask.
+4. a smooth field through what is still left over, so that a reconstruction agrees with its surroundings at the edge
+   of the mask.
 
 All of it lives on a coarse grid of about 10 m, where Sentinel-1's detail ends, and is sampled bilinearly from there.
 """
@@ -46,18 +46,21 @@ _MAX_SAMPLES = 100_000  # clear pixels to fit to, evenly spread; more take time 
 _RIDGE, _PULL_PX, _PULL_MEAN_PX = 0.03, 300.0, 1.0
 # How thin cloud and shadow decay beyond a mask. Where all that is clear is near a mask they cannot be told from the
 # ground's mean colour, and are pulled to nothing.
-_HALO_M, _HALO_RIDGE, _PULL_HALO_PX = (30.0, 80.0), 0.003, 1000.0
+_HALO_M, _HALO_RIDGE, _PULL_HALO_PX = (30.0, 80.0), 0.003, 50.0
 _FREEDOM, _REWEIGHTINGS = 9.0, 3  # of Student's t
 _IN_COMMON = 2.0  # deviations that all bands share, at which a pixel counts half
 
-# What the regression leaves over, by backscatter: cells of the range of VV and of VH, smoothed over this scale.
-_CELLS, _CELL_SCALE_M, _CELL_SHRINKAGE_PX, _MAX_RESIDUAL = 32, 20.0, 20.0, 0.25
+# What the regression leaves over, by backscatter: cells of the range of VV and of VH, smoothed over this scale. More
+# cells draw contours on the ground.
+_CELLS, _CELL_SCALE_M, _CELL_SHRINKAGE_PX = 16, 20.0, 50.0
 
 # The field: a membrane on springs, on a lattice of nodes. It follows the residuals at clear pixels, bridges the gaps
 # without overshoot, and forgets them over the range.
 _NODE_PX, _MAX_NODES = 4, 100_000
 _STIFFNESS, _RANGE_M = 4.0, 2000.0
 
+# Reflectance of dark ground in blue, green, red, NIR, and the most that may be taken for light of the air.
+_DARK_GROUND, _MAX_VEIL = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
 # Mean excess over the prior in blue and green up to which a pixel is kept as seen, and from which it is all cloud.
 _HAZE_EXCESS, _CLOUD_EXCESS = 0.04, 0.14
 
@@ -67,12 +70,15 @@ class ScenePrior:
     """The prior of one scene.
 
     `reflectance` (4, h, w) 0..1, everywhere, on the coarse grid; `shape` (H, W) of the scene that it covers.
-    `clear_share` (0..1): share of the valid pixels that could be learned from.
+    `clear_share` (0..1): share of the valid pixels that could be learned from. `veil` (4,): reflectance that even the
+    scene's darkest clear pixels have, beyond what dark ground has: light of the air, as in top-of-atmosphere products.
+    To a network it would look like haze, so it is taken off before and put back after.
     """
 
     reflectance: Field
     shape: tuple[int, int]
     clear_share: float
+    veil: Field
 
     @property
     def is_global(self) -> bool:
@@ -109,7 +115,8 @@ def fit(
     else:
         image = radar.regression(global_coefficients())
     share = float(clear.sum() / max(1, valid.sum()))
-    return ScenePrior(np.clip(image, 0, 1).astype(np.float32), shape or (hidden.shape[0], hidden.shape[1]), share)
+    shape = shape or (hidden.shape[0], hidden.shape[1])
+    return ScenePrior(np.clip(image, 0, 1).astype(np.float32), shape, share, _veil(reflectance, clear))
 
 
 def fit_fine(reflectance: Field, sar_db: Field, hidden: Mask, valid: Mask, pixel_size_m: float = PIXEL_M) -> ScenePrior:
@@ -159,6 +166,13 @@ def primed(observed: Field, prior: Field, share: Field) -> Field:
 def blend(observed: Field, prior: Field, share: Field) -> Field:
     """(4, H, W): `prior` where `share` (H, W) is 1, `observed` bit for bit where it is 0."""
     return np.where(share > 0, observed + (prior - observed) * share, observed).astype(np.float32)
+
+
+def _veil(reflectance: Field, clear: Mask) -> Field:
+    if not clear.any():
+        return np.zeros(4, np.float32)
+    darkest = np.percentile(reflectance[:, clear], 1, axis=1)
+    return as_field(np.clip(darkest - _DARK_GROUND, 0, _MAX_VEIL))
 
 
 @cache
@@ -217,7 +231,7 @@ def _fitted(reflectance: Field, radar: Radar, halo: Field, clear: Mask) -> Field
     image = radar.regression(found.ground)
     residual = reflectance - image
     residual -= np.tensordot(found.halo.T.astype(np.float32), halo, 1)
-    alike = _mean_of_alike(residual, radar, clear)
+    alike = _mean_of_alike(residual, _ground_weight(residual, found.scatter), radar, clear)
     image += alike
     residual -= alike
     weight = np.where(clear, _ground_weight(residual, found.scatter), np.float32(0))
@@ -225,25 +239,29 @@ def _fitted(reflectance: Field, radar: Radar, halo: Field, clear: Mask) -> Field
     return image
 
 
-def _mean_of_alike(residual: Field, radar: Radar, clear: Mask) -> Field:
+def _mean_of_alike(residual: Field, weight: Field, radar: Radar, clear: Mask) -> Field:
     """Mean residual (4, h, w) over the clear pixels of like backscatter, in cells of VV and VH, shrunk where few are.
 
     A regression that is smooth in backscatter cannot follow a surface of its own kind, such as a river among fields.
     """
-    cells = np.zeros(clear.shape, np.intp)
-    for band in radar.smoothed(_CELL_SCALE_M):
-        low, high = np.percentile(band[clear], (0.5, 99.5))
-        position = (band - low) * (_CELLS / max(high - low, 1e-6))
-        cells = cells * _CELLS + np.clip(position, 0, _CELLS - 1).astype(np.intp)
+    vv, vh = (_on_scale(band, clear) for band in radar.smoothed(_CELL_SCALE_M))
+    edges = np.arange(_CELLS + 1) - 0.5
+    share = weight[clear]
 
-    def summed(values: Field | None) -> Matrix:
-        chosen = None if values is None else np.clip(values[clear], -_MAX_RESIDUAL, _MAX_RESIDUAL)
-        table = np.bincount(cells[clear], chosen, _CELLS**2).reshape(_CELLS, _CELLS)
-        smooth: Matrix = ndimage.gaussian_filter(table.astype(np.float64), 1.0, mode="constant")
-        return smooth.ravel()
+    def summed(values: Field) -> Matrix:
+        table = np.histogram2d(vv[clear], vh[clear], bins=[edges, edges], weights=values)[0]
+        smooth: Matrix = ndimage.gaussian_filter(table, 1.0, mode="constant")
+        return smooth
 
-    count = summed(None) + _CELL_SHRINKAGE_PX
-    return np.stack([(summed(band) / count)[cells] for band in residual]).astype(np.float32)
+    total = summed(share) + _CELL_SHRINKAGE_PX
+    tables = [summed(band[clear] * share) / total for band in residual]
+    return np.stack([ndimage.map_coordinates(table, (vv, vh), np.float32, order=1) for table in tables])
+
+
+def _on_scale(band: Field, clear: Mask) -> Field:
+    """A band (h, w) on the scale of the cells' centres, 0 to _CELLS - 1 between the extremes of its clear pixels."""
+    low, high = np.percentile(band[clear], (0.5, 99.5))
+    return as_field(np.clip((band - low) * ((_CELLS - 1) / max(high - low, 1e-6)), 0, _CELLS - 1))
 
 
 @dataclass(frozen=True)

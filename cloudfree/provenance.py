@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import rasterio
 
-from cloudfree.plan import Plan
+if TYPE_CHECKING:
+    from cloudfree.plan import Plan
 
 _LIBRARIES = ("cloudfree", "torch", "numpy", "rasterio", "rio-cogeo")
 
@@ -19,20 +22,26 @@ def tags(plan: Plan) -> dict[str, str]:
     """TIFF tags for every product of a run. Reads each input once more, whole, for its hash."""
     described = plan.describe()
     masks = [plan.mask.path] if plan.mask else []
-    inputs = [{"name": path.name, "sha256": _sha256(path)} for path in (plan.options.planet, *plan.options.sar, *masks)]
-    options = {key: value for key, value in asdict(plan.options).items() if key not in ("output", "qa", "quicklook")}
     return {
-        "TIFFTAG_SOFTWARE": f"cloudfree {version('cloudfree')}",
-        "CLOUDFREE_INPUTS": json.dumps(inputs, ensure_ascii=False),
+        **common_tags(asdict(plan.options), [plan.options.planet, *plan.options.sar, *masks], _LIBRARIES),
         "CLOUDFREE_WEIGHTS": json.dumps(described["weights"]),
         "CLOUDFREE_COREGISTRATION": json.dumps(described["coregistration"]),
         "CLOUDFREE_PROCESSING": json.dumps(
             {key: described[key] for key in ("fill", "device", "precision", "tile", "overlap")}
         ),
-        "CLOUDFREE_OPTIONS": json.dumps(options, default=_plain, ensure_ascii=False),
-        "CLOUDFREE_VERSIONS": json.dumps(
-            {name: version(name) for name in _LIBRARIES} | {"gdal": rasterio.__gdal_version__}
-        ),
+    }
+
+
+def common_tags(options: dict[str, Any], inputs: Sequence[Path], libraries: Sequence[str]) -> dict[str, str]:
+    """Tags of any product: what made it, how told, and out of which files by name and hash."""
+    told = {key: value for key, value in options.items() if key not in ("output", "qa", "quicklook")}
+    files = [{"name": path.name, "sha256": _sha256(path)} for path in inputs]
+    versions = {name: version(name) for name in libraries} | {"gdal": rasterio.__gdal_version__}
+    return {
+        "TIFFTAG_SOFTWARE": f"cloudfree {version('cloudfree')}",
+        "CLOUDFREE_INPUTS": json.dumps(files, ensure_ascii=False),
+        "CLOUDFREE_OPTIONS": json.dumps(told, default=_plain, ensure_ascii=False),
+        "CLOUDFREE_VERSIONS": json.dumps(versions),
     }
 
 

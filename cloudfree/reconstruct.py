@@ -51,7 +51,7 @@ class Reconstruction:
             blended[:, : carry.shape[1]] = carry
             self._add_tiles(blended, strip, span, cols)
             done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
-            yield strip.head(done), blended[:, :done].cpu().numpy()
+            yield strip.head(done), blended[:, :done].cpu().numpy() + self._veil
             carry = blended[:, done:]
 
     def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
@@ -68,12 +68,17 @@ class Reconstruction:
                 weights = row_weights * torch.from_numpy(col.weights).to(device)
                 blended[..., col.start : col.stop].addcmul_(tile, weights)
 
+    @property
+    def _veil(self) -> NDArray[np.float32]:
+        """(4, 1, 1), what is taken off before the network and put back after."""
+        return np.zeros((4, 1, 1), np.float32) if self.prior is None else self.prior.veil[:, None, None]
+
     def _inputs(self, strip: Strip) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Reflectance (4, H, W) and dB (2, H, W), typical where there is no data: nodata is not black ground."""
         seen, filler = self.scene.reflectance(strip.dn), self.filler
         optical = np.where(has_data(strip.dn), seen, filler.reflectance[:, None, None])
         if self.prior is not None:
-            optical = primed(optical, self.prior.rows(strip.start, strip.stop), strip.cloudy)
+            optical = primed(optical, self.prior.rows(strip.start, strip.stop), strip.cloudy) - self._veil
         sar_db = np.where(np.isfinite(strip.sar_db), strip.sar_db, filler.sar_db[:, None, None])
         return optical, sar_db
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.cloudmask import MaskReader
+from cloudfree.displacement import Displacement
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
 from cloudfree.planet import Scene, SceneReader, has_data
@@ -69,9 +70,9 @@ class Survey:
         return np.median(self.sar_db[:, self.sar_valid], axis=1).astype(np.float32)
 
 
-def with_sar_moved(surveyed: Survey, sar: SarReader, east_m: float, north_m: float) -> Survey:
-    """The same survey with Sentinel-1 moved over the ground by metres."""
-    return replace(surveyed, sar_db=_sar_db(surveyed.grid.translated_m(-east_m, -north_m), sar))
+def with_sar_moved(surveyed: Survey, sar: SarReader, moved: Displacement) -> Survey:
+    """The same survey with Sentinel-1 displaced over the ground."""
+    return replace(surveyed, sar_db=sar.on_grid(surveyed.grid, moved))
 
 
 def take(scene: Scene, pixels: SceneReader, sar: SarReader, mask: MaskReader | None) -> Survey:
@@ -83,17 +84,13 @@ def take(scene: Scene, pixels: SceneReader, sar: SarReader, mask: MaskReader | N
     cloudy = np.zeros(grid.shape, bool)
     if mask is not None:
         cloudy = np.concatenate([mask.on_grid(grid.rows(*rows)) for rows in _strips(grid)])
-    survey = Survey(grid, dn, _sar_db(grid, sar), cloudy)
+    survey = Survey(grid, dn, sar.on_grid(grid), cloudy)
     if not (survey.sar_valid & survey.data).any():
         raise InputError(
             f"Sentinel-1 has no valid pixel where {scene.path.name} has data; an image that sees the same ground is "
             "needed: compare the footprints with cloudfree info"
         )
     return survey
-
-
-def _sar_db(grid: Grid, sar: SarReader) -> NDArray[np.float32]:
-    return np.concatenate([sar.on_grid(grid.rows(*rows)) for rows in _strips(grid)], axis=1)
 
 
 def _strips(grid: Grid) -> list[tuple[int, int]]:

@@ -3,10 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from conftest import pattern
+from affine import Affine
+from conftest import UTM33, pattern
+from scipy.ndimage import map_coordinates
 from scipy.ndimage import shift as move
 
-from cloudfree.coregister import estimate
+from cloudfree.coregister import Offset, estimate
+from cloudfree.displacement import basis
+from cloudfree.grid import Grid
 
 
 def pair(seed: int = 0, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
@@ -62,6 +66,55 @@ def test_too_little_ground_and_too_far_are_refused_in_words() -> None:
     offset = estimate(optical, everywhere(optical), far, everywhere(sar), max_shift_px=5)
     assert not offset.accepted
     assert "beyond" in offset.reason
+
+
+def bent(sar: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """The image as it is delivered if that displacement is what has to be applied to it."""
+    side = sar.shape[1]
+    rows, cols = np.mgrid[:side, :side].astype(float)
+    u, v = (2 * (axis + 0.5) / side - 1 for axis in (cols, rows))
+    dy, dx = np.moveaxis(basis(u, v, len(coefficients)) @ coefficients, -1, 0)
+    return np.stack([map_coordinates(band, [rows + dy, cols + dx], order=1, mode="nearest") for band in sar])
+
+
+LINEAR = np.array([(1.0, -2.0), (0.0, 1.2), (0.8, 0.0)])
+
+
+def test_a_displacement_that_changes_across_the_scene_is_followed() -> None:
+    optical, sar = pair(size=640)
+    offset = estimate(optical, everywhere(optical), bent(sar, LINEAR), everywhere(sar), max_shift_px=6)
+    assert offset.accepted
+    assert "changes across the scene" in offset.reason
+    np.testing.assert_allclose(offset.coefficients_yx_px, LINEAR, atol=0.25)
+    np.testing.assert_allclose(offset.shift_yx_px, LINEAR[0], atol=0.25)
+
+
+def test_no_field_is_invented() -> None:
+    for seed in range(5):
+        optical, sar = pair(seed, size=320)
+        offset = estimate(optical, everywhere(optical), sar, everywhere(sar), max_shift_px=6)
+        assert len(offset.coefficients_yx_px) == 1
+
+
+def test_no_field_reaches_over_ground_that_no_window_sees() -> None:
+    optical, sar = pair(size=640)
+    clear = everywhere(optical)
+    clear[:, 180:] = False
+    offset = estimate(optical, clear, bent(sar, LINEAR), everywhere(sar), max_shift_px=6)
+    assert len(offset.coefficients_yx_px) == 1
+
+
+def test_metres_follow_the_grid() -> None:
+    grid = Grid(UTM33, Affine(10, 0, 5e5, 0, -10, 5e6), 100, 80)
+    offset = Offset(((1.0, 2.0), (0.0, 0.5), (0.1, 0.0)), 0.99995, accepted=True, reason="so it is", spread_px=0.2)
+    told = offset.describe(grid)
+    assert told["shift_m"] == {"east": 20.0, "north": -10.0}
+    assert told["residual_spread_m"] == 2.0
+    assert told["field_m"] == {"east": [20.0, 5.0, 0.0], "north": [-10.0, 0.0, -1.0]}
+    assert "+20.0 m east, -10.0 m north" in offset.in_words(grid)
+    refused = Offset(((1.0, 2.0),), 0.5, accepted=False, reason="it is not so")
+    assert refused.describe(grid)["shift_m"] == {"east": 0, "north": 0}
+    assert "left where it is: it is not so" in refused.in_words(grid)
 
 
 @pytest.mark.parametrize("size", [1, 7, 33])

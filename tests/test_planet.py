@@ -72,3 +72,19 @@ def test_the_udm2_beside_a_scene_is_found(tmp_path: Path, suffix: str) -> None:
     udm2.touch()
     assert planet.udm2_sibling(scene) == udm2
     assert planet.udm2_sibling(tmp_path / "renamed.tif") is None
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (7, 13), (90, 60)])
+def test_the_coarse_scene_is_an_average_by_area_without_nodata(make_scene: MakeScene, shape: tuple[int, int]) -> None:
+    dn = scene_dn(90, 60)
+    dn[:, :31, :17] = 0
+    with planet.identify(make_scene(dn=dn)).open() as reader:
+        found = reader.coarse(*shape)
+    ratio = [np.lcm(n, m) for n, m in zip((90, 60), shape, strict=True)]
+    fine = dn.repeat(ratio[0] // 90, axis=1).repeat(ratio[1] // 60, axis=2).astype(float)
+    fine[:, ~fine.any(axis=0)] = np.nan
+    parts = fine.reshape(4, shape[0], ratio[0] // shape[0], shape[1], ratio[1] // shape[1])
+    known = np.isfinite(parts).any(axis=(2, 4))
+    expected = np.nansum(parts, axis=(2, 4)) / np.maximum(np.isfinite(parts).sum(axis=(2, 4)), 1)
+    np.testing.assert_array_equal(found.any(axis=0), known.all(axis=0))
+    np.testing.assert_allclose(found, expected, atol=0.51)
