@@ -19,7 +19,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import binary_erosion, gaussian_filter, gaussian_filter1d
 from scipy.stats import binom, f
 
-from cloudfree.displacement import POWERS, Displacement, basis
+from cloudfree.displacement import Displacement, basis, means
 from cloudfree.grid import Grid
 from cloudfree.planet import Scene
 from cloudfree.survey import Survey
@@ -80,8 +80,7 @@ class Offset:
     @property
     def shift_yx_px(self) -> tuple[float, float]:
         """The translation; of a field, its mean over the scene."""
-        share = [0.0 if i % 2 or j % 2 else 1 / ((i + 1) * (j + 1)) for i, j in POWERS[: len(self.coefficients_yx_px)]]
-        dy, dx = np.array(share) @ np.array(self.coefficients_yx_px)
+        dy, dx = means(len(self.coefficients_yx_px)) @ np.array(self.coefficients_yx_px)
         return float(dy), float(dx)
 
     @property

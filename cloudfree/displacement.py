@@ -20,6 +20,12 @@ def basis(u: Coordinates, v: Coordinates, terms: int) -> Coordinates:
     return np.stack([u**i * v**j for i, j in POWERS[:terms]], axis=-1)
 
 
+def means(terms: int) -> Coordinates:
+    """What each of the first terms is on average over the square of u and v."""
+    # Over -1..1 an odd power averages to 0 and an even one, i, to 1 / (i + 1).
+    return np.array([0.0 if i % 2 or j % 2 else 1 / ((i + 1) * (j + 1)) for i, j in POWERS[:terms]])
+
+
 @dataclass(frozen=True)
 class Displacement:
     """Metres east and north along the axes of the CRS of `area`, for each position on the ground.
@@ -40,9 +46,8 @@ class Displacement:
     @property
     def mean_m(self) -> tuple[float, float]:
         """East and north, averaged over the area: the translation, where it is one."""
-        # Over -1..1 an odd power averages to 0 and an even one, i, to 1 / (i + 1).
-        share = [0.0 if i % 2 or j % 2 else 1 / ((i + 1) * (j + 1)) for i, j in POWERS[: len(self.east_m)]]
-        return float(np.dot(share, self.east_m)), float(np.dot(share, self.north_m))
+        share = means(len(self.east_m))
+        return float(share @ self.east_m), float(share @ self.north_m)
 
     def at(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
         """East and north in metres at coordinates of the CRS."""

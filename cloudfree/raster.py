@@ -11,7 +11,6 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio import DatasetReader
-from rasterio.enums import Resampling
 from rasterio.env import getenv, hasenv
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
@@ -52,12 +51,11 @@ def read(
     indexes: list[int],
     window: Window,
     out_shape: tuple[int, int] | None = None,
-    resampling: Resampling = Resampling.nearest,
 ) -> NDArray[np.generic]:
-    """Bands (N, rows, columns) of one window, resampled to `out_shape`; InputError where the file is damaged."""
+    """Bands (N, rows, columns) of one window, thinned to `out_shape`; InputError where the file is damaged."""
     shape = None if out_shape is None else (len(indexes), *out_shape)
     try:
-        values: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=shape, resampling=resampling)
+        values: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=shape)
     except RasterioError as error:
         raise InputError(
             f"{dataset.name} is damaged or cut short ({_first_line(error)}); a whole file is needed: fetch it again"
