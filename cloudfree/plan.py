@@ -113,6 +113,7 @@ class Plan:
             "output": str(self.options.output),
             "fill": self.mode,
             "weights": {"name": info.name, "sha256": info.sha256, "architecture": info.architecture},
+            "primed": self.prior is not None,
             "device": self.device,
             "precision": self.precision,
             "tile": self.tile,

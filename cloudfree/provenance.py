@@ -27,7 +27,7 @@ def tags(plan: Plan) -> dict[str, str]:
         "CLOUDFREE_WEIGHTS": json.dumps(described["weights"]),
         "CLOUDFREE_COREGISTRATION": json.dumps(described["coregistration"]),
         "CLOUDFREE_PROCESSING": json.dumps(
-            {key: described[key] for key in ("fill", "device", "precision", "tile", "overlap")}
+            {key: described[key] for key in ("fill", "primed", "device", "precision", "tile", "overlap")}
         ),
     }
 

@@ -28,6 +28,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """A scene of a made-up place, a cloud over its corner, its SAR, and weights that expect priming."""
     monkeypatch.setattr(adapting, "_VALIDATION_SAMPLES", 3)
     monkeypatch.setattr(adapting, "_CHECK_EVERY", 4)
+    monkeypatch.setattr(adapting, "_LEARNING_RATE", 3e-3)
     monkeypatch.setattr(adapting, "_WINDOW_PX", 120)
     land = landscape(np.random.default_rng(2), SIDE, SIDE)
     cloud = np.zeros((SIDE, SIDE), bool)
@@ -36,6 +37,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     grid = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
     model = AlignCR(TINY)
     model.start_as_identity()
+    torch.nn.init.constant_(model.get_parameter("UPNet.2.bias"), 0.05)  # a colour that the scene can put right
     model.expects_primed = True
     return {
         "planet": write_raster(tmp_path / "scene.tif", dn, grid, nodata=0),
@@ -64,7 +66,7 @@ def test_it_learns_and_says_so(cli: Cli, files: dict[str, Path], tmp_path: Path)
     torch.set_num_threads(1)
     out = tmp_path / "adapted.safetensors"
     inputs = [f"--{name}={files[name]}" for name in ("planet", "sar", "mask", "weights")]
-    done = cli("adapt", *inputs, "-o", out, "--minutes", 0.2, "-v")
+    done = cli("adapt", *inputs, "-o", out, "--minutes", 0.5, "-v")
     assert done.exit_code == 0, done.output
     model = load_model(out)
     assert model.expects_primed
