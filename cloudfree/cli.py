@@ -45,9 +45,51 @@ class _Batch(click.ParamType[Any]):
         return click.IntRange(min=1).convert(value, param, ctx)
 
 
-def _verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar.")(command)
-    return click.option("-v", "--verbose", is_flag=True, help="Say what was taken for what, and why.")(command)
+def _together(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator, in the order of the help."""
+
+    def apply(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return apply
+
+
+# Options that several commands have.
+_scene = _together(
+    click.option("--planet", type=_FILE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
+    click.option(
+        "--sar", type=_FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each."
+    ),
+    click.option("--udm2", type=_FILE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
+    click.option("--mask", type=_FILE, help="Any single-band raster instead: non-zero is cloud or shadow."),
+    click.option(
+        "--max-shift",
+        "max_shift_m",
+        type=click.FloatRange(min=0),
+        metavar="METRES",
+        default=60.0,
+        show_default=True,
+        help="Largest offset to believe.",
+    ),
+    click.option(
+        "--sar-units", type=click.Choice(["auto", "db", "power", "amplitude"]), default="auto", show_default=True
+    ),
+    click.option(
+        "--sar-bands", type=_Numbers(), metavar="VV,VH", help="Band numbers; one of each file if there are two."
+    ),
+    click.option("--planet-bands", type=_Numbers(), metavar="B,G,R,NIR", help="Band numbers of the scene."),
+)
+_compress = click.option(
+    "--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True
+)
+_device = click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+_verbosity = _together(
+    click.option("-v", "--verbose", is_flag=True, help="Say what was taken for what, and why."),
+    click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar."),
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -58,11 +100,8 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--planet", type=_FILE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance.")
-@click.option("--sar", type=_FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each.")
+@_scene
 @click.option("-o", "--output", type=_FILE, required=True, help="The cloud-free COG to write.")
-@click.option("--udm2", type=_FILE, help="Usable data mask of the scene.  [default: its sibling, if there]")
-@click.option("--mask", type=_FILE, help="Any single-band raster instead: non-zero is cloud or shadow.")
 @click.option(
     "--fill",
     type=click.Choice(["auto", "clouds", "all"]),
@@ -90,7 +129,7 @@ def main() -> None:
     default=0.0,
     help="Fine-tune the weights on the scene's clear pixels first, for so long at most.",
 )
-@click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
+@_device
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
 @click.option(
     "--tile", type=int, metavar="PX", default=512, show_default=True, help="Window of the network, a multiple of 16."
@@ -104,22 +143,10 @@ def main() -> None:
     show_default=True,
     help="Correct the offset of Sentinel-1: if it can be had reliably, never, or else fail.",
 )
-@click.option(
-    "--max-shift",
-    "max_shift_m",
-    type=click.FloatRange(min=0),
-    metavar="METRES",
-    default=60.0,
-    show_default=True,
-    help="Largest offset to believe.",
-)
-@click.option("--sar-units", type=click.Choice(["auto", "db", "power", "amplitude"]), default="auto", show_default=True)
-@click.option("--sar-bands", type=_Numbers(), metavar="VV,VH", help="Band numbers; one of each file if there are two.")
-@click.option("--planet-bands", type=_Numbers(), metavar="B,G,R,NIR", help="Band numbers of the scene.")
-@click.option("--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True)
+@_compress
 @click.option("--quicklook", type=_FILE, metavar="PNG", help="Picture of before, SAR, after.")
 @click.option("--qa", type=_FILE, help="COG of what was observed and what reconstructed.")
-@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@_overwrite
 @click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Facts and figures of the run on stdout.")
 @_verbosity
@@ -144,26 +171,11 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Pat
 
 
 @main.command()
-@click.option("--planet", type=_FILE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance.")
-@click.option("--sar", type=_FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each.")
+@_scene
 @click.option("-o", "--output", type=_FILE, required=True, help="The COG to write: VV and VH in dB.")
-@click.option("--udm2", type=_FILE, help="Usable data mask of the scene.  [default: its sibling, if there]")
-@click.option("--mask", type=_FILE, help="Any single-band raster instead: non-zero is cloud or shadow.")
-@click.option(
-    "--max-shift",
-    "max_shift_m",
-    type=click.FloatRange(min=0),
-    metavar="METRES",
-    default=60.0,
-    show_default=True,
-    help="Largest offset to believe.",
-)
-@click.option("--sar-units", type=click.Choice(["auto", "db", "power", "amplitude"]), default="auto", show_default=True)
-@click.option("--sar-bands", type=_Numbers(), metavar="VV,VH", help="Band numbers; one of each file if there are two.")
-@click.option("--planet-bands", type=_Numbers(), metavar="B,G,R,NIR", help="Band numbers of the scene.")
-@click.option("--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True)
+@_compress
 @click.option("--quicklook", type=_FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")
-@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@_overwrite
 @click.option("--json", "as_json", is_flag=True, help="The offset and how sure it is, on stdout.")
 @_verbosity
 def align(as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
@@ -214,7 +226,7 @@ def demo(output: Path, weights: str) -> None:
 @click.option(
     "--format", "layout", type=click.Choice(["markdown", "csv", "json"]), default="markdown", show_default=True
 )
-@click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
+@_device
 def evaluate(source: Path, root: Path | None, weights: tuple[str, ...], layout: str, device: str, **how: Any) -> None:
     """Score weights, and what they must beat, on cloudy and clear images of the same places.
 
@@ -234,16 +246,13 @@ def evaluate(source: Path, root: Path | None, weights: tuple[str, ...], layout: 
 
 
 @main.command()
-@click.option("--planet", type=_FILE, required=True, help="PlanetScope scene to adapt to.")
-@click.option("--sar", type=_FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each.")
+@_scene
 @click.option("-o", "--output", type=_FILE, required=True, help="The safetensors file to write.")
-@click.option("--udm2", type=_FILE, help="Usable data mask of the scene.  [default: its sibling, if there]")
-@click.option("--mask", type=_FILE, help="Any single-band raster instead: non-zero is cloud or shadow.")
 @click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
-@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@_device
+@_overwrite
 @_verbosity
 def adapt(sar: tuple[Path, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **options: Any) -> None:
     """Fine-tune weights on the clear pixels of a scene.
@@ -314,7 +323,7 @@ def weights_verify(names: tuple[str, ...]) -> None:
 @weights.command("convert")
 @click.argument("source", type=_FILE)
 @click.option("-o", "--output", type=_FILE, required=True, help="The safetensors file to write.")
-@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@_overwrite
 def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
     """Turn a published checkpoint into a safetensors file."""
     from cloudfree.cog import check_targets
@@ -353,9 +362,9 @@ def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
     help="Share of samples with the scene's prior in place of the clouds.",
 )
 @click.option("--start", metavar="NAME|FILE", help="Weights to go on from.")
-@click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto", show_default=True)
+@_device
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
-@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@_overwrite
 @_verbosity
 def train(overwrite: bool, quiet: bool, verbose: bool, data: tuple[Path, ...], output: Path, **options: Any) -> None:
     """Train weights on clear places under simulated clouds.
