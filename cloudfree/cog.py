@@ -25,7 +25,6 @@ from cloudfree.errors import OutputError
 from cloudfree.grid import Grid
 
 BLOCK_PX = 512
-COMPRESSIONS = ("deflate", "lzw", "zstd", "none")
 
 
 @dataclass(frozen=True)
