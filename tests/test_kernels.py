@@ -2,12 +2,20 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import Tensor
 
-from cloudfree.kernels import deform_conv2d, dynamic_filter
+from cloudfree.kernels import (
+    deform_conv2d,
+    dynamic_filter,
+    fused_dynamic_filter,
+    implementation,
+    two_stream_attention,
+)
 
 
 def sample(image: Tensor, y: float, x: float) -> float:
@@ -103,3 +111,89 @@ def test_dynamic_filter_gradients():
     x = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
     kernels = torch.randn(1, 2, 25, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, kernels: dynamic_filter(x, kernels, 5), (x, kernels), fast_mode=True)
+
+
+def filter_arguments(batch=2, channels=3, sources=4, height=4, width=5, size=3):
+    kernels = channels * size**2
+    shapes = (batch, channels, height, width), (batch, sources, height, width), (kernels, sources, 1, 1), (kernels,)
+    generator = torch.Generator().manual_seed(8)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes], size
+
+
+def test_fused_dynamic_filter_equals_the_definition():
+    """Kernel of channel c at tap t: row c * taps + t of the 1x1 convolution, leaky ReLU after it."""
+    (x, features, weight, bias), size = filter_arguments()
+    kernels = torch.einsum("nihw,ki->nkhw", features, weight[..., 0, 0]) + bias[:, None, None]
+    kernels = torch.where(kernels > 0, kernels, 0.1 * kernels).unflatten(1, (3, size**2))
+    out = fused_dynamic_filter(x, features, weight, bias, size, 0.1)
+    torch.testing.assert_close(out, naive_dynamic_filter(x, kernels, size), rtol=0, atol=1e-12)
+
+
+def test_fused_dynamic_filter_gradients():
+    tensors, size = filter_arguments(batch=1, channels=2, sources=2, height=3, width=2)
+    tensors = [tensor.requires_grad_() for tensor in tensors]
+    assert torch.autograd.gradcheck(
+        lambda *arguments: fused_dynamic_filter(*arguments, size, 0.1), tensors, fast_mode=True
+    )
+
+
+def attention_arguments(images=2, windows=2, tokens=4, heads=2, depth=3):
+    generator = torch.Generator().manual_seed(9)
+    shapes = [(images * windows, tokens, 3 * heads * depth)] * 2 + [
+        (heads, tokens, tokens), (windows, tokens, tokens), (heads, heads, 1, 1), (heads,),
+    ]  # fmt: skip
+    return *(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes), heads
+
+
+def naive_attention(qkv, qkv_sar, bias, shift_mask, gate_weight, gate_bias, heads):
+    """One window at a time: query i, key j, head h, depth d."""
+    outs = []
+    for n, streams in enumerate(zip(qkv, qkv_sar, strict=True)):
+        (q, k, v), (q_sar, k_sar, v_sar) = (stream.unflatten(1, (3, heads, -1)).unbind(1) for stream in streams)
+        a, b = (torch.einsum("ihd,jhd->hij", *pair) / q.shape[-1] ** 0.5 for pair in ((q, k), (q_sar, k_sar)))
+        a, b = (logits + bias + shift_mask[n % len(shift_mask)] for logits in (a, b))
+        gate = torch.einsum("gh,hij->gij", gate_weight[..., 0, 0], b - a) + gate_bias[:, None, None]
+        a = a + (b - a) / (1 + torch.exp(-gate))
+        weights = (torch.exp(logits) / torch.exp(logits).sum(-1, keepdim=True) for logits in (a, b))
+        outs.append([torch.einsum("hij,jhd->ihd", w, u).flatten(1) for w, u in zip(weights, (v, v_sar), strict=True)])
+    return tuple(torch.stack(stream) for stream in zip(*outs, strict=True))
+
+
+def test_two_stream_attention_equals_the_definition():
+    arguments = attention_arguments()
+    for out, expected in zip(two_stream_attention(*arguments), naive_attention(*arguments), strict=True):
+        torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+
+
+def test_two_stream_attention_gradients():
+    *tensors, heads = attention_arguments(images=1, tokens=2, depth=1)
+    tensors = [tensor.requires_grad_() for tensor in tensors]
+    assert torch.autograd.gradcheck(lambda *arguments: two_stream_attention(*arguments, heads), tensors, fast_mode=True)
+
+
+def test_implementation_follows_the_device_and_the_environment(monkeypatch):
+    x = torch.zeros(1)
+    monkeypatch.delenv("CLOUDFREE_KERNELS", raising=False)
+    assert implementation(x) == "reference"
+    monkeypatch.setenv("CLOUDFREE_KERNELS", "triton")
+    assert implementation(x) == "triton"
+    assert implementation(x.double()) == "reference"
+    monkeypatch.setenv("CLOUDFREE_KERNELS", "cuda")
+    with pytest.raises(ValueError, match="auto, reference and triton"):
+        implementation(x)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_goes_to_triton(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.delenv("CLOUDFREE_KERNELS", raising=False)
+    assert implementation(torch.zeros(1, device="cuda")) == "triton"
+
+
+def test_networks_do_without_triton():
+    code = "import sys; sys.modules['triton'] = None\nimport torch\nfrom cloudfree.models.blocks import *\n"
+    code += "x = torch.zeros(1, 8, 8, 8)\nDynamicFilter(8, 5)(x, x)\n"
+    code += "TwoStreamSwinBlock(8, 8, 2, 2, shifted=True)(x, x)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -70,6 +70,32 @@ def dynamic_filter(x: Tensor, kernels: Tensor, size: int) -> Tensor:
     return filtered
 
 
+def fused_dynamic_filter(x: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
+    """Filter every pixel of every channel with a kernel of its own, predicted from the features there.
+
+    Args:
+        x: what is filtered (B, C, H, W).
+        features: (B, C_in, H, W), which a 1x1 convolution turns into kernels, and a leaky ReLU activates.
+        weight: (C * size*size, C_in, 1, 1), channel-major, then tap: row c * size*size + ky*size + kx makes the weight
+            of row ky, column kx of the neighbourhood in channel c.
+        bias: (C * size*size,), likewise.
+        size: side of the kernels, odd.
+        slope: of the leaky ReLU below zero, positive.
+
+    Returns:
+        (B, C, H, W), of x's type; see `dynamic_filter`.
+    """
+    batch, channels, height, width = x.shape
+    # Tap-major, one tap of all channels is contiguous in channels_last.
+    kernels = F.conv2d(features, _tap_major(weight, size), _tap_major(bias, size))
+    kernels = F.leaky_relu_(kernels, slope).view(batch, size**2, channels, height, width)
+    return dynamic_filter(x, kernels.transpose(1, 2), size)
+
+
+def _tap_major(parameter: Tensor, size: int) -> Tensor:
+    return parameter.reshape(-1, size**2, *parameter.shape[1:]).transpose(0, 1).flatten(0, 1)
+
+
 class _DynamicFilter(torch.autograd.Function):
     """One shifted view a tap: an unfolded copy would be size * size times the features.
 
@@ -102,3 +128,50 @@ def _neighbours(padded: Tensor, kernels: Tensor, size: int) -> Iterator[Tensor]:
     for row in range(size):
         for column in range(size):
             yield padded[:, :, row : row + height, column : column + width]
+
+
+def two_stream_attention(
+    qkv: Tensor,
+    qkv_sar: Tensor,
+    bias: Tensor,
+    shift_mask: Tensor | None,
+    gate_weight: Tensor,
+    gate_bias: Tensor,
+    heads: int,
+) -> tuple[Tensor, Tensor]:
+    """Attention of two streams inside windows, where the SAR logits may replace the optical ones through a gate.
+
+    Args:
+        qkv: of the optical stream (N, T, 3C), N the windows of a batch, image by image, T the tokens of one; the last
+            axis is (q, k, v), then head, then the head's own C/heads.
+        qkv_sar: of the SAR stream, likewise.
+        bias: by relative position (heads, T, T), query then key, added to the logits of both streams.
+        shift_mask: (windows of an image, T, T), added to them too, or None.
+        gate_weight: (heads, heads, 1, 1), and
+        gate_bias: (heads,): the gate is the sigmoid of this 1x1 convolution of (SAR - optical) logits.
+        heads: a divisor of C.
+
+    Returns:
+        Of each stream (N, T, C), of the type of its qkv: the optical values weighed by the softmax of the gated logits,
+        the SAR values by that of their own. The softmax is float32 at least, whatever autocast chose for the logits.
+    """
+    if shift_mask is not None:
+        bias = (bias + shift_mask[:, None]).repeat(len(qkv) // len(shift_mask), 1, 1, 1)
+    logits, values = _logits(qkv, bias, heads)
+    logits_sar, values_sar = _logits(qkv_sar, bias, heads)
+    excess = logits_sar - logits
+    logits = torch.addcmul(logits, excess, F.conv2d(excess, gate_weight, gate_bias).sigmoid())
+    return _weighed(logits, values), _weighed(logits_sar, values_sar)
+
+
+def _logits(qkv: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Tokens (N, T, 3C) -> logits (N, heads, T, T), values (N, heads, T, C/heads)."""
+    count, tokens, _ = qkv.shape
+    q, k, v = qkv.view(count, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    return (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias, v
+
+
+def _weighed(logits: Tensor, values: Tensor) -> Tensor:
+    """Values averaged with the softmax of their logits, heads side by side: (N, T, C)."""
+    weights = logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    return (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloudfree.kernels import dynamic_filter
+from cloudfree.kernels import fused_dynamic_filter, two_stream_attention
 
 Pair = tuple[Tensor, Tensor]
 """The same thing of both streams: (optical, SAR)."""
@@ -30,11 +30,6 @@ def rectified_conv(in_channels: int, out_channels: int) -> nn.Sequential:
 
 def leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.1)
-
-
-def softmax(logits: Tensor) -> Tensor:
-    """Over the last axis, in float32 at least whatever autocast chose for the logits."""
-    return logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
 class WeightNormConv2d(nn.Module):
@@ -96,7 +91,6 @@ class TwoStreamAttention(nn.Module):
     def __init__(self, width: int, window: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.scale = (width // heads) ** -0.5
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         self.register_buffer("relative_position_index", _relative_position_index(window), persistent=False)
@@ -108,23 +102,11 @@ class TwoStreamAttention(nn.Module):
 
     def forward(self, optical: Tensor, sar: Tensor, shift_mask: Tensor | None) -> Pair:
         """Windows (B * windows, T, C) of each stream and, if shifted, the mask (windows, T, T) -> the same shapes."""
-        tokens = optical.shape[1]
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
-        if shift_mask is not None:
-            bias = (bias + shift_mask[:, None]).repeat(len(optical) // len(shift_mask), 1, 1, 1)
-        logits, values = self._logits(self.qkv(optical), bias)
-        logits_sar, values_sar = self._logits(self.qkv_SAR(sar), bias)
-        excess = logits_sar - logits
-        logits = torch.addcmul(logits, excess, self.attn_fuse_1x1conv(excess).sigmoid())
-        out = (softmax(logits).to(values.dtype) @ values).transpose(1, 2).reshape(-1, tokens, optical.shape[2])
-        out_sar = (softmax(logits_sar).to(values.dtype) @ values_sar).transpose(1, 2).reshape(-1, tokens, sar.shape[2])
+        weight, gate_bias = (self.attn_fuse_1x1conv.get_parameter(name) for name in ("weight", "bias"))
+        qkv, qkv_sar = self.qkv(optical), self.qkv_SAR(sar)
+        out, out_sar = two_stream_attention(qkv, qkv_sar, bias, shift_mask, weight, gate_bias, self.heads)
         return self.proj(out), self.proj_SAR(out_sar)
-
-    def _logits(self, qkv: Tensor, bias: Tensor) -> Pair:
-        """Tokens (N, T, 3C), ordered (q, k, v), head, depth D -> logits (N, heads, T, T), values (N, heads, T, D)."""
-        count, tokens, _ = qkv.shape
-        q, k, v = qkv.view(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return (q * self.scale) @ k.transpose(-2, -1) + bias, v
 
 
 def _relative_position_index(window: int) -> Tensor:
@@ -257,15 +239,8 @@ class DynamicFilter(nn.Module):
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
         features = self.fac_warp[:-1](torch.cat((optical, sar), 1))
-        batch, width, rows, columns = sar.shape
-        # Published channels run feature by feature. Tap by tap, one tap of all features is contiguous in channels_last.
-        kernels = F.conv2d(features, self._tap_major("weight"), self._tap_major("bias"))
-        kernels = F.leaky_relu_(kernels, 0.1).view(batch, self.size**2, width, rows, columns)
-        return dynamic_filter(sar, kernels.transpose(1, 2), self.size)
-
-    def _tap_major(self, name: str) -> Tensor:
-        parameter = self.fac_warp.get_parameter(f"3.0.{name}")
-        return parameter.reshape(-1, self.size**2, *parameter.shape[1:]).transpose(0, 1).flatten(0, 1)
+        weight, bias = (self.fac_warp.get_parameter(f"3.0.{name}") for name in ("weight", "bias"))
+        return fused_dynamic_filter(sar, features, weight, bias, self.size, 0.1)
 
 
 class LeakyResidualBlock(nn.Module):

@@ -1,0 +1,112 @@
+"""The Triton kernels against their references on the CUDA device: values, time, peak memory, as a Markdown table.
+
+    python benchmarks/kernels.py [--side 256] [--dtype float32]
+
+Align-CR's sizes, channels_last; `side` is that of the feature map, half the image's. A row is a forward pass without
+gradients, or a forward and backward pass; differences are relative to the largest value, of output and gradients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cloudfree import kernels
+
+WIDTH, GROUPS, HEADS, WINDOW, SIZE = 96, 8, 8, 8, 5
+Call = tuple[Callable[..., Tensor | tuple[Tensor, Tensor]], tuple[Tensor | int | float | None, ...]]
+
+
+def calls(side: int, dtype: torch.dtype) -> dict[str, Call]:
+    """Each kernel and its arguments, as the network calls it on a feature map of side x side."""
+    generator = torch.Generator("cuda").manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        x = torch.randn(shape, generator=generator, device="cuda", dtype=torch.float32).to(dtype)
+        return x.to(memory_format=torch.channels_last) if len(shape) == 4 else x
+
+    features, taps, tokens = (1, WIDTH, side, side), 9 * GROUPS, WINDOW**2
+    windows = (side // WINDOW) ** 2
+    offset, mask = 2 * normal(1, 2 * taps, side, side), normal(1, taps, side, side).sigmoid()
+    kernel = normal(WIDTH * SIZE**2, WIDTH, 1, 1) / WIDTH
+    shift_mask = -100 * (normal(windows, tokens, tokens) > 1).to(dtype)
+    gate = normal(HEADS, HEADS, 1, 1), normal(HEADS)
+    qkv = normal(windows, tokens, 3 * WIDTH), normal(windows, tokens, 3 * WIDTH)
+    weight = normal(WIDTH, WIDTH, 3, 3) / WIDTH
+    return {
+        "deform_conv2d": (kernels.deform_conv2d, (normal(*features), offset, mask, weight, normal(WIDTH), GROUPS)),
+        "fused_dynamic_filter": (
+            kernels.fused_dynamic_filter,
+            (normal(*features), normal(*features), kernel, normal(WIDTH * SIZE**2), SIZE, 0.1),
+        ),
+        "two_stream_attention": (
+            kernels.two_stream_attention,
+            (*qkv, normal(HEADS, tokens, tokens), shift_mask, *gate, HEADS),
+        ),
+    }
+
+
+def run(call: Call, *, backward: bool) -> list[Tensor]:
+    """Outputs, and the gradients of every tensor after them."""
+    function, arguments = call
+    arguments = tuple(
+        x.detach().requires_grad_(backward) if isinstance(x, Tensor) and x.is_floating_point() else x for x in arguments
+    )
+    out = function(*arguments)
+    outs = list(out) if isinstance(out, tuple) else [out]
+    if not backward:
+        return outs
+    leaves = [x for x in arguments if isinstance(x, Tensor)]
+    return [*(x.detach() for x in outs), *torch.autograd.grad(outs, leaves, [x.detach() for x in outs])]
+
+
+def measured(call: Call, *, backward: bool, repeats: int = 20) -> tuple[list[Tensor], float, float]:
+    """(tensors, median milliseconds, peak MiB beyond the arguments)."""
+    tensors = run(call, backward=backward)  # compiles, and is what is compared
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    times = []
+    for _ in range(repeats):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        run(call, backward=backward)
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return tensors, sorted(times)[repeats // 2], (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def difference(tensors: list[Tensor], expected: list[Tensor]) -> float:
+    return max(((x - y).abs().max() / y.abs().max()).item() for x, y in zip(tensors, expected, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=256, help="of the feature map, a multiple of 8")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("No CUDA device: nothing to measure.")
+        return
+    torch.backends.cudnn.allow_tf32 = False  # torch's default for convolutions; the Triton kernels never use it
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {options.dtype}, side {options.side}\n")
+    print("| kernel | pass | ms reference | ms Triton | MiB reference | MiB Triton | largest difference |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, call in calls(options.side, getattr(torch, options.dtype)).items():
+        for backward in (False, True):
+            found = {}
+            for choice in ("reference", "triton"):
+                os.environ[kernels.VARIABLE] = choice
+                found[choice] = measured(call, backward=backward)
+            (expected, ms, mib), (tensors, ms_triton, mib_triton) = found["reference"], found["triton"]
+            row = f"{ms:.2f} | {ms_triton:.2f} | {mib:.0f} | {mib_triton:.0f} | {difference(tensors, expected):.0e}"
+            print(f"| `{name}` | {'both' if backward else 'forward'} | {row} |")
+
+
+if __name__ == "__main__":
+    main()
