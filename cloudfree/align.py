@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,15 +12,15 @@ from typing import Any, Literal
 import numpy as np
 from rasterio.enums import ColorInterp
 
-from cloudfree import cloudmask, cog, coregister, planet, provenance, report, sentinel1, survey
+from cloudfree import cog, coregister, inputs, provenance, report, survey
 from cloudfree.bands import SAR_BANDS
-from cloudfree.cloudmask import CloudMask
 from cloudfree.cog import CogWriter, Product
 from cloudfree.coregister import Offset
 from cloudfree.displacement import Displacement
+from cloudfree.inputs import Inputs
 from cloudfree.planet import Scene
 from cloudfree.raster import gdal_settings
-from cloudfree.sentinel1 import SarReader, Sentinel1, Units
+from cloudfree.sentinel1 import SarReader, Units
 from cloudfree.survey import Survey
 
 log = logging.getLogger(__name__)
@@ -60,11 +59,13 @@ class Alignment:
     """What was found. `survey` shows Sentinel-1 as delivered."""
 
     options: AlignOptions
-    scene: Scene
-    sar: Sentinel1
-    mask: CloudMask | None
+    inputs: Inputs
     survey: Survey
     offset: Offset
+
+    @property
+    def scene(self) -> Scene:
+        return self.inputs.scene
 
     @property
     def moved(self) -> Displacement:
@@ -77,16 +78,14 @@ class Alignment:
             "output": str(self.options.output),
             **({"quicklook": str(self.options.quicklook)} if self.options.quicklook else {}),
             **self.offset.describe(self.survey.grid),
-            "reasons": [*self.scene.reasons, *self.sar.reasons],
+            "reasons": [*self.scene.reasons, *self.inputs.sar.reasons],
         }
 
     def tags(self) -> dict[str, str]:
         """TIFF tags of the product. Reads each input once more, whole, for its hash."""
-        masks = [self.mask.path] if self.mask else []
+        files = [self.options.planet, *self.options.sar, *self.inputs.mask_paths]
         return {
-            **provenance.common_tags(
-                asdict(self.options), [self.options.planet, *self.options.sar, *masks], _LIBRARIES
-            ),
+            **provenance.common_tags(asdict(self.options), files, _LIBRARIES),
             "CLOUDFREE_COREGISTRATION": json.dumps(self.offset.describe(self.survey.grid), ensure_ascii=False),
         }
 
@@ -106,26 +105,30 @@ def align(planet: str | Path, sar: str | Path | Sequence[str | Path], output: st
 
 def find(options: AlignOptions) -> Alignment:
     """Look at the inputs and estimate the offset, without writing a file."""
-    with gdal_settings(), ExitStack() as stack:
-        scene = planet.identify(options.planet, options.planet_bands)
-        sar = sentinel1.identify(list(options.sar), scene.grid, options.sar_units, options.sar_bands)
-        clouds = cloudmask.identify(scene, options.udm2, options.mask)
-        inputs = [options.planet, *options.sar, *([clouds.path] if clouds else [])]
-        cog.check_targets(options.targets, inputs, options.overwrite)
-        masked = stack.enter_context(clouds.open()) if clouds else None
-        pixels, radar = stack.enter_context(scene.open()), stack.enter_context(sar.open())
-        surveyed = survey.take(scene, pixels, radar, masked)
-    offset = coregister.of_survey(surveyed, scene, options.max_shift_m)
-    for reason in (*scene.reasons, *sar.reasons):
+    with gdal_settings():
+        found = inputs.identify(
+            options.planet,
+            options.sar,
+            udm2=options.udm2,
+            mask=options.mask,
+            planet_bands=options.planet_bands,
+            sar_bands=options.sar_bands,
+            sar_units=options.sar_units,
+        )
+        cog.check_targets(options.targets, [options.planet, *options.sar, *found.mask_paths], options.overwrite)
+        with found.open() as readers:
+            surveyed = survey.take(found.scene, *readers)
+    offset = coregister.of_survey(surveyed, found.scene, options.max_shift_m)
+    for reason in (*found.scene.reasons, *found.sar.reasons):
         log.info("%s", reason)
     log.log(logging.INFO if offset.accepted else logging.WARNING, "%s", offset.in_words(surveyed.grid))
-    return Alignment(options, scene, sar, clouds, surveyed, offset)
+    return Alignment(options, found, surveyed, offset)
 
 
 def write(found: Alignment, progress: Progress | None = None) -> None:
     """Write what was planned. Every output appears whole, at the end, or not at all."""
     options = found.options
-    with gdal_settings(), cog.staging(options.targets, options.overwrite) as stage, found.sar.open() as radar:
+    with gdal_settings(), cog.staging(options.targets, options.overwrite) as stage, found.inputs.sar.open() as radar:
         _write_product(found, radar, stage.path(options.output), progress)
         if options.quicklook:
             after = survey.with_sar_moved(found.survey, radar, found.moved)

@@ -311,13 +311,15 @@ def weights_list(as_json: bool) -> None:
 @weights.command("verify")
 @click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
 def weights_verify(names: tuple[str, ...]) -> None:
-    """Compare weights with their recorded hashes, and load them."""
-    from cloudfree.weights import load_model, registry, verify
+    """Compare weights with their recorded hashes, load them, and compare what they give with their golden output."""
+    from cloudfree.weights import load_model, registry, verify, verify_output
 
     for name in names or tuple(entry.name for entry in registry()):
         digest = verify(name)
         load_model(name)
-        click.echo(f"{name}: ok, sha256 {digest}")
+        difference = verify_output(name)
+        golden = "" if difference is None else f", golden output to {difference:.0e}"
+        click.echo(f"{name}: ok, sha256 {digest}{golden}")
 
 
 @weights.command("convert")
@@ -336,47 +338,50 @@ def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
 @main.command()
 @click.option("-o", "--output", type=_FILE, required=True, help="The safetensors file to write.")
 @click.option(
-    "--data", type=_FILE, multiple=True, metavar="FOLDER", help="Clear pairs: NAME_optical.tif, NAME_sar.tif."
+    "--data",
+    type=_FILE,
+    multiple=True,
+    metavar="FOLDER|CSV",
+    help="NAME_optical.tif and NAME_sar.tif; or cloudy and clear images as for evaluate; or a CSV of scenes: "
+    "planet, sar, and udm2 or mask. Repeat for more.",
 )
-@click.option(
-    "--architecture",
-    type=click.Choice(["align_cr", "glf_cr", "dsen2_cr"]),
-    default="align_cr",
-    show_default=True,
-)
-@click.option("--size", type=click.Choice(["small", "published"]), default="small", show_default=True)
-@click.option("--loss", type=click.Choice(["charbonnier", "carl", "l1"]), default="charbonnier", show_default=True)
+@click.option("--clouds", type=_FILE, metavar="FOLDER", help="Images whose clouds are laid over: NAME_cloudy.tif.")
+@click.option("--procedural", type=click.IntRange(min=0), metavar="N", help="Places to make up.  [default: 40]")
+@click.option("--preset", type=click.Choice(["published"]), help="The published recipe, but for what else is given.")
+@click.option("--architecture", type=click.Choice(["align_cr", "glf_cr", "dsen2_cr"]), help="[default: align_cr]")
+@click.option("--size", type=click.Choice(["small", "published"]), help="[default: small]")
+@click.option("--loss", type=click.Choice(["charbonnier", "carl", "l1", "psnr"]), help="[default: charbonnier]")
+@click.option("--schedule", type=click.Choice(["cosine", "halving"]), help="Of the learning rate.  [default: cosine]")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time.")
 @click.option("--steps", type=click.IntRange(min=1), help="End after so many steps.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
-    "--crop", type=click.IntRange(min=32), default=96, show_default=True, help="Side of the samples in pixels."
-)
-@click.option("--batch", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), help="End after so many times as many samples as images.")
+@click.option("--seed", type=int, help="[default: 0]")
+@click.option("--crop", type=click.IntRange(min=32), help="Side of the samples in pixels.  [default: 96]")
+@click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2]")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.001]")
 @click.option(
     "--primed",
     type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Share of samples with the scene's prior in place of the clouds.",
+    help="Share of samples with the scene's prior in place of the clouds.  [default: 0]",
 )
-@click.option("--start", metavar="NAME|FILE", help="Weights to go on from.")
+@click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
 @_device
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
 @_overwrite
 @_verbosity
-def train(overwrite: bool, quiet: bool, verbose: bool, data: tuple[Path, ...], output: Path, **options: Any) -> None:
-    """Train weights on clear places under simulated clouds.
+def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **options: Any) -> None:
+    """Train weights: on clear places under clouds, on pairs of images, on scenes of your own.
 
-    A run that was killed goes on when the command is given again.
+    A run that was killed goes on when the command is given again. On several GPUs, or machines, start it by torchrun:
+    `torchrun --nproc-per-node 4 -m cloudfree train ...`.
     """
     _log_to_stderr(quiet, verbose)
     from cloudfree.cog import check_targets
-    from cloudfree.train import TrainOptions
+    from cloudfree.train import PUBLISHED, TrainOptions
     from cloudfree.train import train as run_training
 
-    told = TrainOptions(output=output, data=data, **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    told = TrainOptions(output=output, **{**(PUBLISHED if preset else {}), **given})
     check_targets([output], [], overwrite or told.checkpoint.exists())
     run_training(told)
 

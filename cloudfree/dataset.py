@@ -1,12 +1,12 @@
-"""Clear places seen by camera and radar, and training samples cut from them with simulated clouds on top."""
+"""Places seen by camera and radar, and training samples cut from their clear ground with clouds laid on top."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,16 @@ from scipy import ndimage
 
 from cloudfree import raster
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
-from cloudfree.cloudmask import BUFFER_M, FEATHER_M, Rim
 from cloudfree.errors import InputError
 from cloudfree.landscape import landscape
 from cloudfree.noise import Field, Mask
-from cloudfree.prior import prime
-from cloudfree.simulate import CloudLayer, add_clouds, cloud_layer, imperfect_mask
+from cloudfree.prior import PIXEL_M
+from cloudfree.samples import LEAST_KNOWN, Sample, primed, turned
+from cloudfree.simulate import add_clouds, imperfect_mask
+from cloudfree.skies import SKY_PIXEL_M, Skies, any_sky
 
-# Clouds are simulated for PlanetScope whatever the pixels of the pair measure, and radar is mapped at 10 m there.
-_PIXEL_M, _RADAR_FINENESS = 3.0, 3
+# This share of samples keeps a pair's pixels as what they are; in others they stand for PlanetScope's, radar coarser.
+_RADAR_FINENESS, _FINE_SHARE = 3, 0.4
 # Sentinel-1 IW GRD: a pixel averages about this many independent looks.
 _LOOKS = 4.4
 # What co-registration may leave between radar and camera; the network is there to align it.
@@ -35,31 +36,21 @@ _SAR_SUFFIXES = ("_sar.tif", "_asc_sar.tif", "_desc_sar.tif")
 
 @dataclass(frozen=True)
 class Place:
-    """A clear image and what the radar saw there.
+    """An image of a place, clear or partly so, and what the radar saw there.
 
     reflectance (4, H, W) float32 in 0..1; sar_db: one or more of (2, H, W) float32, VV and VH; valid (H, W): both are
     real there. `site` is shared by the images of one place, so that a held-out site is wholly unseen. `radar_is_fine`:
-    the radar is on pixels of its own size, sharper than it comes with a PlanetScope scene.
+    the radar is on pixels of its own size, sharper than it comes with a PlanetScope scene, and the place may be taken
+    for one of those too. hidden (H, W): under clouds and shadows of the image's own, None if it has none.
     """
 
     site: str
     reflectance: Field
     sar_db: tuple[Field, ...]
     valid: Mask
-    radar_is_fine: bool
-
-
-@dataclass(frozen=True)
-class Sample:
-    """cloudy, clear (4, H, W) reflectance; sar_db (2, H, W); mask (H, W): what is to be reconstructed.
-
-    That is where cloud, haze or shadow was laid; if the sample is primed, where the scene's prior stands in `cloudy`.
-    """
-
-    cloudy: Field
-    sar_db: Field
-    clear: Field
-    mask: Mask
+    pixel_size_m: float
+    radar_is_fine: bool = False
+    hidden: Mask | None = None
 
 
 def read_places(folder: Path) -> list[Place]:
@@ -90,7 +81,7 @@ def _read_place(path: Path) -> Place | None:
     seen = [digital_numbers > 0, *(np.isfinite(image) & (image > SAR_NOISE_DB) for image in sar_db)]
     valid: Mask = np.logical_and.reduce(np.concatenate(seen))
     reflectance = np.clip(digital_numbers * np.float32(REFLECTANCE_SCALE), 0, 1)
-    return Place(re.sub(r"_\d+$", "", name), reflectance, sar_db, valid, radar_is_fine=True)
+    return Place(re.sub(r"_\d+$", "", name), reflectance, sar_db, valid, PIXEL_M, radar_is_fine=True)
 
 
 def _is_clear(path: Path) -> bool:
@@ -111,66 +102,66 @@ def procedural_places(seed: int, count: int, side: int = 384) -> list[Place]:
 
 
 def _procedural_place(seed: int, index: int, side: int) -> Place:
-    land = landscape(np.random.default_rng([seed, index]), side, side, pixel_size_m=_PIXEL_M)
+    land = landscape(np.random.default_rng([seed, index]), side, side, pixel_size_m=SKY_PIXEL_M)
     valid = np.ones((side, side), bool)
-    return Place(f"procedural_{seed}_{index}", land.reflectance, (land.sar_db,), valid, radar_is_fine=False)
+    return Place(f"procedural_{seed}_{index}", land.reflectance, (land.sar_db,), valid, SKY_PIXEL_M)
 
 
-def hold_out(places: Sequence[Place], every: int = 5) -> tuple[list[Place], list[Place]]:
-    """Places to train on, and those of every fifth site to validate on: of fewer sites the last, of one none."""
-    sites = sorted({place.site for place in places})
+class OfSite(Protocol):
+    """What belongs to a site."""
+
+    @property
+    def site(self) -> str: ...
+
+
+T = TypeVar("T", bound=OfSite)
+
+
+def hold_out(items: Sequence[T], every: int = 5) -> tuple[list[T], list[T]]:
+    """Items to train on, and those of every fifth site to validate on: of fewer sites the last, of one none."""
+    sites = sorted({item.site for item in items})
     every = min(every, max(len(sites), 2))
     held = set(sites[every - 1 :: every])
-    return [p for p in places if p.site not in held], [p for p in places if p.site in held]
-
-
-SkyOver = Callable[[np.random.Generator, int], CloudLayer]
-"""Clouds over a square of so many pixels of 3 m."""
-
-
-def any_sky(rng: np.random.Generator, side: int) -> CloudLayer:
-    """Simulated clouds of any kind, from a few to an overcast sky."""
-    return cloud_layer(rng, side, side, pixel_size_m=_PIXEL_M, cover=float(rng.uniform(0.05, 1.0)))
+    return [item for item in items if item.site not in held], [item for item in items if item.site in held]
 
 
 class Sampler:
     """Random crops of places, turned, tinted and clouded over; equal generators give equal samples.
 
-    Each group of places (a data set) is drawn from equally often, whatever its size. A share `primed` (0..1) of the
-    samples has the prior of its surroundings in place of the clouds, as a masked scene has when it is run.
+    A share `primed` (0..1) of the samples has the prior of its surroundings in place of the clouds, as a masked scene
+    has when it is run. `tinted`: seasons and sensors vary; without it colours and backscatter stay as they are.
     """
 
     def __init__(
-        self, groups: Sequence[Sequence[Place]], crop: int, primed: float = 0.0, sky: SkyOver | None = None
+        self, places: Sequence[Place], crop: int, primed: float = 0.0, sky: Skies = any_sky, *, tinted: bool = True
     ) -> None:
         """Raises InputError where no place has a valid square of `crop` pixels, with room to displace the radar."""
         self.crop = crop
         self._primed = primed
-        self._sky = sky or any_sky
-        usable = [
-            [_Ground(place, *squares) for place in group if (squares := _squares(place.valid, crop))]
-            for group in groups
-        ]
-        self._groups = [group for group in usable if group]
-        if not self._groups:
+        self._sky = sky
+        self._tinted = tinted
+        self._grounds = [_Ground(place, *squares) for place in places if (squares := _squares(place, crop))]
+        if not self._grounds:
             raise InputError(
                 f"no place has a valid square of {crop} pixels and a rim; give larger images or a smaller crop"
             )
 
+    def __len__(self) -> int:
+        return len(self._grounds)
+
     def draw(self, rng: np.random.Generator) -> Sample:
-        group = self._groups[rng.integers(len(self._groups))]
-        place, side, corners = group[rng.integers(len(group))]
-        clear, sar_db = _turned(rng, *_cut(rng, place, corners[rng.integers(len(corners))], side))
-        if place.radar_is_fine and rng.random() < 0.7:
-            sar_db = _as_mapped_at_10_m(rng, sar_db)
-        clear, sar_db = _retinted(rng, clear, sar_db)
+        place, side, corners = self._grounds[rng.integers(len(self._grounds))]
+        clear, sar_db, hidden = turned(rng, *_cut(rng, place, corners[rng.integers(len(corners))], side))
+        pixel_size_m = place.pixel_size_m
+        if place.radar_is_fine and rng.random() >= _FINE_SHARE:
+            sar_db, pixel_size_m = _as_mapped_at_10_m(rng, sar_db), SKY_PIXEL_M
+        if self._tinted:
+            clear, sar_db = _retinted(rng, clear, sar_db)
         layer = self._sky(rng, side)
-        cloudy = add_clouds(clear, layer)
-        sample = Sample(cloudy, sar_db, clear, layer.mask)
+        sample = Sample(add_clouds(clear, layer), sar_db, clear, layer.mask, ~hidden[0].astype(bool))
         if rng.random() < self._primed:
-            sample = _primed(rng, sample)
-        y, x = rng.integers(0, side - self.crop + 1, 2)
-        return _window(sample, slice(y, y + self.crop), slice(x, x + self.crop))
+            sample = primed(rng, sample, imperfect_mask(rng, layer.mask), pixel_size_m)
+        return sample.crop(rng, self.crop)
 
 
 class _Ground(NamedTuple):
@@ -181,52 +172,34 @@ class _Ground(NamedTuple):
     corners: NDArray[np.intp]
 
 
-def _squares(valid: Mask, crop: int) -> tuple[int, NDArray[np.intp]] | None:
+def _squares(place: Place, crop: int) -> tuple[int, NDArray[np.intp]] | None:
     """The largest squares of up to three crops a side that are valid: a prior needs surroundings."""
     for side in (3 * crop, 2 * crop, crop):
-        fitting = min(side, min(valid.shape) - 2 * _MAX_SHIFT_PX)
-        if fitting >= crop and len(corners := _corners(valid, fitting)):
+        fitting = min(side, min(place.valid.shape) - 2 * _MAX_SHIFT_PX)
+        if fitting >= crop and len(corners := _corners(place, fitting)):
             return fitting, corners
     return None
 
 
-def _primed(rng: np.random.Generator, sample: Sample) -> Sample:
-    """The sample as a run would prime it: masked imperfectly, as by UDM2, with a rim, and filled by a prior."""
-    height, width = sample.mask.shape
-    rim = Rim(BUFFER_M / _PIXEL_M, FEATHER_M / _PIXEL_M)
-    share = rim.share(imperfect_mask(rng, sample.mask))
-    filled, _ = prime(sample.cloudy, sample.sar_db, share, np.ones((height, width), bool), _PIXEL_M)
-    return replace(sample, cloudy=filled, mask=share > 0)
-
-
-def _window(sample: Sample, rows: slice, cols: slice) -> Sample:
-    cloudy, sar_db, clear = (
-        np.ascontiguousarray(image[:, rows, cols]) for image in (sample.cloudy, sample.sar_db, sample.clear)
-    )
-    return Sample(cloudy, sar_db, clear, sample.mask[rows, cols])
-
-
-def _corners(valid: Mask, crop: int) -> NDArray[np.intp]:
-    """(N, 2) rows and columns of corners of a valid square of `crop` and a rim for the radar's displacement."""
-    side = crop + 2 * _MAX_SHIFT_PX
+def _corners(place: Place, crop: int) -> NDArray[np.intp]:
+    """(N, 2) rows and columns of corners of a valid square of `crop`, clear enough, and a rim to displace the radar."""
+    side, valid = crop + 2 * _MAX_SHIFT_PX, place.valid
     if min(valid.shape) < side:
         return np.empty((0, 2), np.intp)
-    whole = ndimage.minimum_filter(valid, side, origin=-(side // 2))  # its corner is the pixel itself
-    return np.argwhere(whole[: valid.shape[0] - side + 1, : valid.shape[1] - side + 1])
+    usable = ndimage.minimum_filter(valid, side, origin=-(side // 2))  # its corner is the pixel itself
+    if place.hidden is not None:
+        hidden_share = ndimage.uniform_filter(place.hidden.astype(np.float32), side, origin=-(side // 2))
+        usable &= hidden_share < 1 - LEAST_KNOWN
+    return np.argwhere(usable[: valid.shape[0] - side + 1, : valid.shape[1] - side + 1])
 
 
-def _cut(rng: np.random.Generator, place: Place, corner: NDArray[np.intp], crop: int) -> tuple[Field, Field]:
-    """A square of the optical image, and of one radar image displaced by a pixel or two."""
+def _cut(rng: np.random.Generator, place: Place, corner: NDArray[np.intp], crop: int) -> tuple[Field, Field, Field]:
+    """A square of the optical image, of one radar image displaced by a pixel or two, and (1, crop, crop) of hidden."""
     sar_db = place.sar_db[rng.integers(len(place.sar_db))]
+    hidden = np.zeros_like(place.valid) if place.hidden is None else place.hidden
     (y, x), (down, right) = corner + _MAX_SHIFT_PX, corner + rng.integers(0, 2 * _MAX_SHIFT_PX + 1, 2)
-    return place.reflectance[:, y : y + crop, x : x + crop], sar_db[:, down : down + crop, right : right + crop]
-
-
-def _turned(rng: np.random.Generator, *images: Field) -> list[Field]:
-    """One of the eight symmetries of the square, the same for all."""
-    turns, flip = int(rng.integers(4)), rng.random() < 0.5
-    turned = [np.rot90(image, turns, (1, 2)) for image in images]
-    return [image[..., ::-1] if flip else image for image in turned]
+    optical = np.concatenate([place.reflectance, hidden[None].astype(np.float32)])[:, y : y + crop, x : x + crop]
+    return optical[:4], sar_db[:, down : down + crop, right : right + crop], optical[4:]
 
 
 def _as_mapped_at_10_m(rng: np.random.Generator, sar_db: Field) -> Field:

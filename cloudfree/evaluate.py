@@ -22,7 +22,7 @@ from cloudfree.errors import InputError
 from cloudfree.models import CloudRemovalModel
 from cloudfree.noise import Field, Mask, as_field
 from cloudfree.prior import fit_fine, prime
-from cloudfree.triplets import Observation, Triplet, find, read
+from cloudfree.triplets import Observation, Triplet, find, pasted, read
 
 Method = Callable[[Observation], Field]
 """Reflectance (4, H, W) of the ground everywhere, from what is seen."""
@@ -59,7 +59,6 @@ PUBLISHED_GROUPS = {
 }
 """Classes as the published tables group them."""
 
-_PASTE_FEATHER_M = 50.0  # over which a pasted cloud thins out beyond its mask, as real ones do
 _RIDGE_SCALES_M, _RIDGE_AWAY_M, _RIDGE_SHRINKAGE = (10.0, 20.0, 40.0, 80.0), 50.0, 1e-3
 _MIN_FIT_PX = 200
 
@@ -117,7 +116,7 @@ def median(seen: Observation) -> Field:
 def ridge(seen: Observation) -> Field:
     """A ridge regression on smoothed backscatter and its squares, fitted on clear pixels away from the mask."""
     usable = seen.valid & ~seen.hidden & np.isfinite(seen.sar_db).all(axis=0)
-    away = usable & (_distance_m(seen) > _RIDGE_AWAY_M)
+    away = usable & (seen.distance_m() > _RIDGE_AWAY_M)
     chosen = away if away.sum() >= _MIN_FIT_PX else usable
     if chosen.sum() < _MIN_FIT_PX:
         return median(seen)
@@ -149,7 +148,7 @@ def network(model: CloudRemovalModel, device: str = "cpu") -> Method:
             rim = Rim(BUFFER_M / seen.pixel_size_m, max(1.0, FEATHER_M / seen.pixel_size_m))
             optical, fitted = prime(optical, seen.sar_db, rim.share(seen.mask), seen.valid, seen.pixel_size_m)
             veil = fitted.veil[:, None, None]
-        inputs = (torch.from_numpy(image)[None].to(device) for image in (optical - veil, _without_gaps(seen.sar_db)))
+        inputs = (torch.from_numpy(image)[None].to(device) for image in (optical - veil, seen.sar_without_gaps()))
         with torch.inference_mode():
             return veil + model(*inputs)[0].float().cpu().numpy()
 
@@ -192,23 +191,6 @@ def evaluate(
     if not scores:
         raise InputError(f"no image of {source} has a mask with a masked pixel; --same-date needs them: leave it out")
     return Table(tuple(scores), tuple(skipped), protocol, same_date, keep_observed)
-
-
-def pasted(triplet: Triplet) -> Triplet:
-    """The masked part of the cloudy image over the clear one, thinning out beyond the mask.
-
-    Within the mask the pixels are wholly those of the cloudy image: nothing of the truth shows through thin cloud.
-    """
-    share = np.clip(1 - _distance_m(triplet.seen) / _PASTE_FEATHER_M, 0, 1) ** 2
-    seen = triplet.seen
-    mixed = as_field(triplet.truth + (seen.reflectance - triplet.truth) * as_field(share))
-    return Triplet(
-        triplet.name,
-        Observation(mixed, seen.sar_db, triplet.valid, seen.mask, seen.pixel_size_m),
-        triplet.truth,
-        triplet.valid,
-        triplet.landcover,
-    )
 
 
 def _restore(method: Method, seen: Observation, keep_observed: bool) -> Field:
@@ -266,28 +248,15 @@ def _put(seen: Observation, restored: Field) -> Field:
     return restored if seen.mask is None else np.where(seen.mask, restored, seen.reflectance)
 
 
-def _distance_m(seen: Observation) -> NDArray[np.float64]:
-    """From the mask (H, W), infinite if nothing is masked."""
-    if not seen.hidden.any():
-        return np.full(seen.hidden.shape, math.inf)
-    return np.asarray(seen.pixel_size_m * ndimage.distance_transform_edt(~seen.hidden))
-
-
 def _backscatter_features(seen: Observation) -> Field:
     """(features, H, W): VV and VH smoothed at each scale, and their squares."""
-    sar_db = _without_gaps(seen.sar_db)
+    sar_db = seen.sar_without_gaps()
     smooth = [
         ndimage.gaussian_filter(band, scale_m / seen.pixel_size_m, mode="nearest")
         for band in sar_db
         for scale_m in _RIDGE_SCALES_M
     ]
     return as_field([*smooth, *np.square(smooth)])
-
-
-def _without_gaps(sar_db: Field) -> Field:
-    """The median of each polarisation where it is invalid; 0 dB if all of it is."""
-    medians = [np.median(band[np.isfinite(band)]) if np.isfinite(band).any() else 0.0 for band in sar_db]
-    return as_field(np.where(np.isfinite(sar_db), sar_db, np.array(medians)[:, None, None]))
 
 
 # --- the table as text ---

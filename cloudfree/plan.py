@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cloudfree import cloudmask, cog, coregister, planet, prior, sentinel1, survey, tiles
+from cloudfree import cog, coregister, inputs, prior, survey, tiles
 from cloudfree.cloudmask import BUFFER_M, CloudMask, MaskReader, Rim
 from cloudfree.coregister import Offset
 from cloudfree.displacement import Displacement
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
 from cloudfree.fill import Mode
 from cloudfree.grid import Grid
+from cloudfree.inputs import Inputs
 from cloudfree.models import CloudRemovalModel
 from cloudfree.planet import Scene, SceneReader
 from cloudfree.predict import Precision, resolve_device, resolve_precision
@@ -68,8 +69,8 @@ class Options:
     overwrite: bool = False
 
     @property
-    def inputs(self) -> list[Path]:
-        """The files that are given by name."""
+    def files(self) -> list[Path]:
+        """The input files that are given by name."""
         given = [self.planet, *self.sar, self.udm2, self.mask, Path(self.weights)]
         return [path for path in given if path is not None]
 
@@ -83,9 +84,7 @@ class Plan:
     """What a run found and decided before the network starts."""
 
     options: Options
-    scene: Scene
-    sar: Sentinel1
-    mask: CloudMask | None
+    inputs: Inputs
     mode: Mode
     survey: Survey
     offset: Offset | None
@@ -95,6 +94,18 @@ class Plan:
     precision: Precision
     tile: int
     overlap: int
+
+    @property
+    def scene(self) -> Scene:
+        return self.inputs.scene
+
+    @property
+    def sar(self) -> Sentinel1:
+        return self.inputs.sar
+
+    @property
+    def mask(self) -> CloudMask | None:
+        return self.inputs.mask
 
     @property
     def grid(self) -> Grid:
@@ -139,26 +150,29 @@ def make_plan(options: Options) -> Plan:
     tiles.check_tile(options.tile, options.overlap)
     device = resolve_device(options.device)
     with gdal_settings():
-        scene = planet.identify(options.planet, options.planet_bands)
-        sar = sentinel1.identify(list(options.sar), scene.grid, options.sar_units, options.sar_bands)
-        clouds = cloudmask.identify(scene, options.udm2, options.mask)
-        mode = _mode(options, clouds)
-        inputs = [*options.inputs, *([clouds.path] if clouds else [])]
-        cog.check_targets(options.targets, inputs, options.overwrite)
-        with open_inputs(scene, sar, clouds) as (pixels, radar, masked):
-            surveyed = survey.take(scene, pixels, radar, masked)
-            offset = _coregister(options, scene, surveyed)
-            surveyed = survey.with_sar_moved(surveyed, radar, _moved(offset, surveyed))
+        found = inputs.identify(
+            options.planet,
+            options.sar,
+            udm2=options.udm2,
+            mask=options.mask,
+            planet_bands=options.planet_bands,
+            sar_bands=options.sar_bands,
+            sar_units=options.sar_units,
+        )
+        mode = _mode(options, found.mask)
+        cog.check_targets(options.targets, [*options.files, *found.mask_paths], options.overwrite)
+        with found.open() as readers:
+            surveyed = survey.take(found.scene, *readers)
+            offset = _coregister(options, found.scene, surveyed)
+            surveyed = survey.with_sar_moved(surveyed, readers.radar, _moved(offset, surveyed))
     model = load_model(default_weights().name if options.weights == "auto" else options.weights)
     plan = Plan(
         options=options,
-        scene=scene,
-        sar=sar,
-        mask=clouds,
+        inputs=found,
         mode=mode,
         survey=surveyed,
         offset=offset,
-        prior=_prior(options, scene, surveyed) if model.expects_primed and clouds else None,
+        prior=_prior(options, found.scene, surveyed) if model.expects_primed and found.mask else None,
         model=model,
         device=str(device),
         precision=resolve_precision(options.precision, device),

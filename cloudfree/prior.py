@@ -65,6 +65,9 @@ _DARK_GROUND, _MAX_VEIL = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
 _HAZE_EXCESS, _CLOUD_EXCESS = 0.04, 0.14
 _ROOF_PX, _EDGE_PX, _SOFT_PX = 3, 4, 1.5
 
+LENIENCE = 1.0
+"""How much haze is kept as seen: the share of the thresholds above; 0 keeps nothing that the mask flags."""
+
 
 @dataclass(frozen=True)
 class ScenePrior:
@@ -143,24 +146,32 @@ def fit_fine(reflectance: Field, sar_db: Field, hidden: Mask, valid: Mask, pixel
 
 
 def prime(
-    reflectance: Field, sar_db: Field, share: Field, valid: Mask, pixel_size_m: float = PIXEL_M
+    reflectance: Field,
+    sar_db: Field,
+    share: Field,
+    valid: Mask,
+    pixel_size_m: float = PIXEL_M,
+    lenience: float = LENIENCE,
 ) -> tuple[Field, ScenePrior]:
     """An image (4, H, W) with the prior in place of what cloud hides, and the prior.
 
     share (H, W) 0..1: how much of each pixel is to be reconstructed, a mask or a mask with a soft rim.
     """
     prior = fit_fine(reflectance, sar_db, share > 0, valid, pixel_size_m)
-    return primed(reflectance, prior.whole(), share), prior
+    return primed(reflectance, prior.whole(), share, lenience), prior
 
 
-def primed(observed: Field, prior: Field, share: Field) -> Field:
+def primed(observed: Field, prior: Field, share: Field, lenience: float = LENIENCE) -> Field:
     """(4, H, W): `prior` where the mask's `share` (H, W) is and the observation is brighter than ground.
 
     Thin haze and shadow keep their texture, and so do the clear pixels of the mask's rim: a network restores these
-    better from what is seen than from what is guessed. Reaches 11 pixels: within the margin that tiles throw away.
+    better from what is seen than from what is guessed. How much brighter a pixel may be goes with `lenience`; at 0 the
+    prior is in all of the mask. Reaches 11 pixels: within the margin that tiles throw away.
     """
+    if lenience == 0:
+        return blend(observed, prior, share)
     excess = (observed[:2] - prior[:2]).mean(axis=0)  # in blue and green cloud stands out from any ground but snow
-    t = np.clip((excess - _HAZE_EXCESS) / (_CLOUD_EXCESS - _HAZE_EXCESS), 0, 1)
+    t = np.clip((excess / lenience - _HAZE_EXCESS) / (_CLOUD_EXCESS - _HAZE_EXCESS), 0, 1)
     # Roofs are as bright as cloud, but small; and cloud has an edge that is brighter than ground, but not by much.
     grown = ndimage.maximum_filter(ndimage.minimum_filter(t * t * (3 - 2 * t), _ROOF_PX), _ROOF_PX + 2 * _EDGE_PX)
     return blend(observed, prior, share * ndimage.gaussian_filter(grown, _SOFT_PX, truncate=3.0))

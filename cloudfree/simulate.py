@@ -121,6 +121,11 @@ def cloud_layer(
     return _classified(opacity[:height, :width], radiance[:, :height, :width], shadow[:height, :width])
 
 
+def layer_of(opacity: Field, radiance: Field, sky: Sky, pixel_size_m: float = 3.0) -> CloudLayer:
+    """Given clouds, opacity (H, W) and radiance (4, H, W), with the shadows that they cast under a sky."""
+    return _classified(opacity, radiance, _shadow(opacity, sky, pixel_size_m))
+
+
 def add_clouds(reflectance: Field, layer: CloudLayer) -> Field:
     """A scene (4, H, W), reflectance in blue, green, red, NIR, as seen under the layer; float32.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cloudfree import raster, sentinel1
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
@@ -18,6 +21,7 @@ from cloudfree.noise import Field, Mask, as_field
 _CLEAR_SUFFIX = "_clear.tif"
 _COLUMNS = ("cloud-free", "cloudy", "Sentinel-1", "land cover", "cloud mask")
 _REQUIRED_COLUMNS = 3
+_PASTE_FEATHER_M = 50.0  # over which a pasted cloud thins out beyond its mask, as real ones do
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class TripletFiles:
     sar: Path
     mask: Path | None = None
     landcover: Path | None = None
+
+    @property
+    def site(self) -> str:
+        """What the patches of one place share: the name of the clear image without the patch's number (`_p_457`)."""
+        return re.sub(r"_p_?\d+$", "", self.clear.stem.removesuffix("_clear"))
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,17 @@ class Observation:
     def hidden(self) -> Mask:
         """The mask, or nothing where there is none."""
         return np.zeros_like(self.valid) if self.mask is None else self.mask
+
+    def distance_m(self) -> NDArray[np.float64]:
+        """From the mask (H, W), infinite if nothing is masked."""
+        if not self.hidden.any():
+            return np.full(self.hidden.shape, math.inf)
+        return np.asarray(self.pixel_size_m * ndimage.distance_transform_edt(~self.hidden))
+
+    def sar_without_gaps(self) -> Field:
+        """Backscatter (2, H, W) with the median of each polarisation where it is invalid; 0 dB if all of it is."""
+        medians = [np.median(band[np.isfinite(band)]) if np.isfinite(band).any() else 0.0 for band in self.sar_db]
+        return as_field(np.where(np.isfinite(self.sar_db), self.sar_db, np.array(medians)[:, None, None]))
 
 
 @dataclass(frozen=True)
@@ -123,6 +143,23 @@ def read(files: TripletFiles, georeferenced: bool = True) -> Triplet:
         clear,
         np.asarray(seen.valid & (clear > 0).any(0)),
         None if landcover is None else landcover.astype(np.uint8),
+    )
+
+
+def pasted(triplet: Triplet) -> Triplet:
+    """The masked part of the cloudy image over the clear one, thinning out beyond the mask.
+
+    Within the mask the pixels are wholly those of the cloudy image: nothing of the truth shows through thin cloud.
+    """
+    share = np.clip(1 - triplet.seen.distance_m() / _PASTE_FEATHER_M, 0, 1) ** 2
+    seen = triplet.seen
+    mixed = as_field(triplet.truth + (seen.reflectance - triplet.truth) * as_field(share))
+    return Triplet(
+        triplet.name,
+        Observation(mixed, seen.sar_db, triplet.valid, seen.mask, seen.pixel_size_m),
+        triplet.truth,
+        triplet.valid,
+        triplet.landcover,
     )
 
 

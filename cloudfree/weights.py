@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cloudfree.errors import WeightsError
@@ -27,6 +27,9 @@ from cloudfree.models import ARCHITECTURES, CloudRemovalModel, Normalization, We
 
 METADATA_KEY = "cloudfree"
 FORMAT_VERSION = 1
+
+GOLDEN_TOLERANCE = 1e-4
+"""Reflectance by which an output may differ from machine to machine."""
 
 # Where a published checkpoint keeps its tensors, and what a DataParallel wrapper puts before each key.
 _PUBLISHED_ENTRY, _PARALLEL_PREFIX = "network", "module."
@@ -53,6 +56,11 @@ class RegisteredWeights:
     @property
     def path(self) -> Path:
         return weights_folder() / self.file
+
+    @property
+    def golden_path(self) -> Path:
+        """Inputs and the output that the weights gave where they were made; not there for a toy."""
+        return self.path.with_suffix(".golden.safetensors")
 
 
 def weights_folder() -> Path:
@@ -97,6 +105,26 @@ def verify(name_or_path: str | Path) -> str:
             f"and {entry.sha256[:12]}…: the file is damaged or replaced, so fetch it again or reinstall cloudfree"
         )
     return digest
+
+
+def verify_output(name: str) -> float | None:
+    """Largest difference (reflectance) of registered weights' output here to the golden one; None if there is none.
+
+    Raises WeightsError where it is more than rounding.
+    """
+    _, entry = _resolve(name)
+    if entry is None or not entry.golden_path.exists():
+        return None
+    golden = load_file(entry.golden_path)
+    with torch.inference_mode():
+        restored = load_model(name)(golden["reflectance"], golden["sar_db"])
+    difference = float((restored - golden["restored"]).abs().max())
+    if not difference < GOLDEN_TOLERANCE:
+        raise WeightsError(
+            f"{name} differs from its golden output by {difference:.1g} reflectance, {GOLDEN_TOLERANCE:g} is allowed: "
+            "this torch computes something else; install the versions in constraints.txt"
+        )
+    return difference
 
 
 def load_model(path_or_name: str | Path, device: str | torch.device = "cpu") -> CloudRemovalModel:

@@ -13,6 +13,8 @@ from conftest import ORIGIN, write_raster
 from test_predict import TINY
 
 from cloudfree import adapt as adapting
+from cloudfree import ground
+from cloudfree.dataset import Sampler
 from cloudfree.errors import InputError
 from cloudfree.landscape import landscape
 from cloudfree.models import AlignCR
@@ -29,7 +31,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     monkeypatch.setattr(adapting, "_VALIDATION_SAMPLES", 3)
     monkeypatch.setattr(adapting, "_CHECK_EVERY", 4)
     monkeypatch.setattr(adapting, "_LEARNING_RATE", 3e-3)
-    monkeypatch.setattr(adapting, "_WINDOW_PX", 120)
+    monkeypatch.setattr(ground, "_WINDOW_PX", 120)
     land = landscape(np.random.default_rng(2), SIDE, SIDE)
     cloud = np.zeros((SIDE, SIDE), bool)
     cloud[:80, :90] = True
@@ -52,14 +54,29 @@ def plan_of(files: dict[str, Path], output: Path) -> adapting.Plan:
     return make_plan(options)
 
 
-def test_windows_hold_clear_ground_only(files: dict[str, Path], tmp_path: Path) -> None:
-    training, held_out, shapes = adapting._windows(plan_of(files, tmp_path / "out.tif"))
-    assert training
-    assert held_out
-    assert {place.site for place in training}.isdisjoint(place.site for place in held_out)
-    for place in training + held_out:
-        assert place.reflectance[:, place.valid].max() < 0.75
-    assert any(shape.any() for shape in shapes)
+def ground_of(files: dict[str, Path], folder: Path) -> ground.Ground:
+    plan = plan_of(files, folder / "out.tif")
+    return ground.survey_ground(plan.inputs, plan.moved, buffer_m=30.0, crop=96, count=60)
+
+
+def test_clear_ground_is_known_and_clouds_are_not(files: dict[str, Path], tmp_path: Path) -> None:
+    found = ground_of(files, tmp_path)
+    assert len(found.places) >= 4
+    assert any(place.hidden.any() for place in found.places)
+    for place in found.places:
+        assert place.reflectance[:, ~place.hidden].max() < 0.75
+    assert any(0 < shape.mean() < 1 for shape in found.shapes)
+
+
+def test_what_the_scene_hides_is_never_the_truth_of_a_sample(files: dict[str, Path], tmp_path: Path) -> None:
+    found = ground_of(files, tmp_path)
+    sampler = Sampler([place for place in found.places if place.hidden.any()], 96, primed=1.0, tinted=False)
+    rng = np.random.default_rng(3)
+    samples = [sampler.draw(rng) for _ in range(10)]
+    assert any(not sample.known.all() for sample in samples)
+    for sample in samples:
+        assert sample.clear[:, sample.known].max() < 0.75
+        assert sample.mask[~sample.known].all()
 
 
 def test_it_learns_and_says_so(cli: Cli, files: dict[str, Path], tmp_path: Path) -> None:

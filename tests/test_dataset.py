@@ -49,8 +49,8 @@ def test_clear_pairs_are_read(folder):
 
 def test_samples_hold_no_invalid_pixel(folder):
     place = read_places(folder)[1]
-    spoilt = Place(place.site, np.where(place.valid, place.reflectance, np.nan), place.sar_db, place.valid, False)
-    sampler = Sampler([[spoilt]], 8)
+    spoilt = Place(place.site, np.where(place.valid, place.reflectance, np.nan), place.sar_db, place.valid, 10.0)
+    sampler = Sampler([spoilt], 8)
     rng = np.random.default_rng(1)
     for _ in range(200):
         sample = sampler.draw(rng)
@@ -61,12 +61,14 @@ def test_samples_hold_no_invalid_pixel(folder):
 @pytest.mark.parametrize("fine", [True, False])
 def test_samples_are_of_the_size_and_repeat_with_the_seed(fine):
     place = procedural_places(seed=3, count=1, side=64)[0]
-    sampler = Sampler([[Place("x", place.reflectance, place.sar_db, place.valid, fine)]], 32)
+    place = Place("x", place.reflectance, place.sar_db, place.valid, 3.0, fine)
+    sampler = Sampler([place], 32)
     one, other = (sampler.draw(np.random.default_rng([5, 6])) for _ in range(2))
-    for name, shape in {"cloudy": (4, 32, 32), "clear": (4, 32, 32), "sar_db": (2, 32, 32), "mask": (32, 32)}.items():
+    shapes = {"cloudy": (4, 32, 32), "clear": (4, 32, 32), "sar_db": (2, 32, 32)}
+    for name, shape in {**shapes, "mask": (32, 32), "known": (32, 32)}.items():
         image = getattr(one, name)
         assert image.shape == shape
-        assert image.dtype == (bool if name == "mask" else np.float32)
+        assert image.dtype == (bool if name in ("mask", "known") else np.float32)
         assert np.array_equal(image, getattr(other, name))
     assert 0 <= one.clear.min() <= one.clear.max() <= 1
 
@@ -81,7 +83,7 @@ def test_held_out_sites_are_unseen():
 @pytest.mark.parametrize(("sites", "held"), [(1, 0), (2, 1), (4, 1), (5, 1), (10, 2)])
 def test_something_is_held_out_wherever_something_is_left(sites, held):
     image = np.zeros((4, 2, 2), np.float32)
-    places = [Place(str(site), image, (image[:2],), image[0] == 0, True) for site in range(sites)]
+    places = [Place(str(site), image, (image[:2],), image[0] == 0, 10.0) for site in range(sites)]
     training, validation = hold_out(places)
     assert (len(training), len(validation)) == (sites - held, held)
 
@@ -109,4 +111,4 @@ def test_optical_image_of_too_few_bands(folder):
 
 def test_crop_larger_than_every_place(folder):
     with pytest.raises(InputError, match="no place has a valid square of 64"):
-        Sampler([read_places(folder)], 64)
+        Sampler(read_places(folder), 64)

@@ -152,7 +152,7 @@ def test_same_date_pastes_clouds_and_lets_no_truth_through_the_mask(folder):
     assert table.skipped == ("c",)
     clear, cloudy, _, mask = images()
     np.testing.assert_allclose(seen_by[0].reflectance[:, mask], (cloudy / 1e4)[:, mask], atol=1e-6)
-    far = evaluate._distance_m(seen_by[0]) > 60
+    far = seen_by[0].distance_m() > 60
     np.testing.assert_allclose(seen_by[0].reflectance[:, far], (clear / 1e4)[:, far], atol=1e-6)
     near = ~mask & ~far
     assert (seen_by[0].reflectance[:, near] > (clear / 1e4 + 1e-4)[:, near]).any()

@@ -1,6 +1,7 @@
 """A few steps of training: they change the weights, repeat, resume, and leave a file that loads."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -51,7 +52,8 @@ def test_file_loads_and_says_how_it_was_made(options):
     assert provenance["steps"] == 4
     assert provenance["trained_on"] == ["5 procedural places of seed 0"]
     assert provenance["recipe"].startswith(
-        "cloudfree train -o net.safetensors --architecture align_cr --size small --loss charbonnier --steps 4 --seed 0"
+        "cloudfree train -o net.safetensors --procedural 5 --architecture align_cr --size small --loss charbonnier "
+        "--schedule cosine --steps 4 --seed 0"
     )
     assert set(provenance["scores"]) == {"psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median"}
     assert [file.name for file in path.parent.iterdir()] == ["net.safetensors"]
@@ -93,13 +95,43 @@ def test_time_budget_ends_a_run(options):
 
 
 def test_endless_training_is_refused(tmp_path):
-    with pytest.raises(InputError, match="give --minutes or --steps"):
+    with pytest.raises(InputError, match="give --minutes, --steps or --epochs"):
         TrainOptions(tmp_path / "net.safetensors")
+
+
+def test_published_schedule_halves_every_five_epochs_from_the_tenth():
+    rates = [training._rate("halving", epoch / 30) for epoch in range(30)]
+    assert rates == [1.0] * 10 + [0.5] * 5 + [0.25] * 5 + [0.125] * 5 + [0.0625] * 5
+
+
+def test_published_preset_is_the_published_recipe(cli, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(training, "train", told.append)
+    done = cli("train", "-o", tmp_path / "net.safetensors", "--preset", "published", "--data", tmp_path, "--batch", 8)
+    assert done.exit_code == 0, done.output
+    options = told[0]
+    recipe = (options.size, options.loss, options.learning_rate, options.crop, options.epochs, options.batch)
+    assert recipe == ("published", "charbonnier", 1e-4, 160, 30, 8)
+    assert (options.keep, options.average_decay, options.stretched_sar, options.primed) == ("best", 0, True, 0)
+
+
+def test_the_best_weights_are_kept(options, monkeypatch):
+    scores = iter([{"psnr": 30.0}, {"psnr": 20.0}])
+    monkeypatch.setattr(training, "_VALIDATIONS", 2)
+    monkeypatch.setattr(training, "evaluate", lambda *_: next(scores))
+    provenance = load_model(train(dataclasses.replace(options, keep="best"))).weights_info.provenance
+    assert (provenance["steps"], provenance["scores"]) == (2, {"psnr": 30.0})
+
+
+def test_an_epoch_is_as_many_samples_as_images(options):
+    model = load_model(train(dataclasses.replace(options, steps=None, epochs=3, batch=2, procedural=5)))
+    assert model.weights_info.provenance["steps"] == 3 * 2  # four of five places, two a step
 
 
 def two_pixels(clouded: tuple[bool, bool]) -> dict[str, torch.Tensor]:
     clear = torch.zeros(1, 4, 1, 2)
-    return {"clear": clear, "cloudy": clear + 0.5, "mask": torch.tensor([[clouded]])}
+    known = torch.ones(1, 1, 2, dtype=torch.bool)
+    return {"clear": clear, "cloudy": clear + 0.5, "mask": torch.tensor([[clouded]]), "known": known}
 
 
 def test_published_losses_by_hand():
@@ -117,6 +149,27 @@ def test_published_losses_by_hand():
     assert l1(restored, cloud_first).item() == pytest.approx(0.05)
 
 
+def test_psnr_as_a_loss():
+    restored = torch.zeros(1, 4, 1, 2)
+    restored[..., 0] = 0.1
+    squared = {(True, True): 0.01 / 2, (True, False): 0.01 * 6 / 7, (False, True): 0.01 / 7}
+    for clouded, expected in squared.items():
+        value = LOSSES["psnr"](restored, two_pixels(clouded)).item()
+        assert value == pytest.approx(math.log10(expected + 1e-5), abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_what_is_not_known_does_not_count(loss):
+    batch = two_pixels((True, True))
+    batch["known"] = torch.tensor([[[True, False]]])
+    restored = torch.full((1, 4, 1, 2), 0.1)
+    spoilt = restored.clone()
+    spoilt[..., 1] = 0.9
+    assert LOSSES[loss](spoilt, batch).item() == pytest.approx(LOSSES[loss](restored, batch).item())
+    spoilt[..., 0] = 0.9
+    assert LOSSES[loss](spoilt, batch).item() > LOSSES[loss](restored, batch).item()
+
+
 @pytest.mark.parametrize("architecture", ["glf_cr", "dsen2_cr"])
 def test_other_networks_train_on_primed_samples(options, architecture):
     path = train(dataclasses.replace(options, architecture=architecture, steps=2, loss="carl", primed=1.0))
@@ -126,7 +179,7 @@ def test_other_networks_train_on_primed_samples(options, architecture):
 
 
 def test_learning_rate_rises_then_falls():
-    rates = [training._rate(spent / 100) for spent in range(101)]
+    rates = [training._rate("cosine", spent / 100) for spent in range(101)]
     assert rates[0] < rates[1] < rates[2] == max(rates)
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert rates[-1] == pytest.approx(0.02)
