@@ -25,6 +25,8 @@ from cloudfree.errors import OutputError
 from cloudfree.grid import Grid
 
 BLOCK_PX = 512
+WORK_ROWS = 64
+"""Rows that are best written at once: blocks of the work file are so high, and one half written would be read back."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class CogWriter:
             nodata=product.nodata,
             tiled=True,
             blockxsize=BLOCK_PX,
-            blockysize=BLOCK_PX,
+            blockysize=WORK_ROWS,
             interleave="pixel",
             BIGTIFF="IF_SAFER",
             photometric="MINISBLACK",

@@ -1,4 +1,4 @@
-"""The main job, as a table of contents: plan, then strip by strip read, infer, fill and write."""
+"""The main job, as a table of contents: plan, then strip by strip read, infer, fill and write, all at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from rasterio.enums import ColorInterp
 
 from cloudfree import cog, provenance, report, tiles
 from cloudfree.adapt import adapt
+from cloudfree.ahead import ahead
 from cloudfree.bands import OPTICAL_BANDS, Qa
 from cloudfree.cloudmask import MaskReader, Rim
 from cloudfree.cog import CogWriter, Product, Staging
@@ -34,7 +36,11 @@ Progress = Callable[[float], None]
 
 @dataclass
 class Result:
-    """What a run did. `pixels` counts by class; `seconds` by stage; `peak_memory_mb` is of the whole process."""
+    """What a run did. `pixels` counts by class; `peak_memory_mb` is of the whole process.
+
+    `seconds` are what was waited for, by stage: reading and writing happen beside the network, and count only as far as
+    they keep it waiting.
+    """
 
     plan: Plan
     pixels: dict[str, int] = field(default_factory=lambda: {qa.name.lower(): 0 for qa in Qa})
@@ -87,27 +93,24 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
 
 
 def _write_products(plan: Plan, result: Result, stage: Staging, progress: Progress | None) -> None:
-    """One pass over the scene: all of its strips through the network into the staged files."""
+    """One pass over the scene: its strips are read, go through the network and are written, each beside the others."""
     result.pixels = dict.fromkeys(result.pixels, 0)
     rows = tiles.spans(plan.grid.height, plan.tile, plan.overlap)
     cols = tiles.spans(plan.grid.width, plan.tile, plan.overlap)
-    reconstruction = _reconstruction(plan)
     with ExitStack() as stack:
         writer = stack.enter_context(CogWriter(stage.path(plan.options.output), plan.grid, _optical_product(plan)))
         quality = None
         if plan.options.qa:
             quality = stack.enter_context(CogWriter(stage.path(plan.options.qa), plan.grid, _quality_product(plan)))
-        strips = stack.enter_context(_strips(plan, rows, result))
-        finished = reconstruction.over(strips, rows, cols)
-        for strip, reflectance in _clocked(finished, result, "infer", without="read"):
-            with _clock(result, "write"):
-                dn, classes = compose(plan.scene, strip, reflectance, plan.mode)
-                writer.write(dn)
-                if quality:
-                    quality.write(classes)
-            _tally(result, classes)
+        read = stack.enter_context(_reader(plan))
+        strips = _clocked(stack.enter_context(ahead(read, rows)), result, "read")
+        finished = _clocked(_reconstruction(plan).over(strips, rows, cols), result, "infer")
+        written = stack.enter_context(ahead(partial(_write, plan, writer, quality), finished))
+        for counts in _clocked(written, result, "write"):
+            for qa, count in zip(Qa, counts, strict=True):
+                result.pixels[qa.name.lower()] += int(count)
             if progress:
-                progress(dn.shape[1] * dn.shape[2] / 1e6)
+                progress(counts.sum() / 1e6)
         with _clock(result, "hash inputs"):
             tags = provenance.tags(plan)
         with _clock(result, "cog"):
@@ -124,17 +127,17 @@ def _reconstruction(plan: Plan) -> Reconstruction:
 
 
 @contextmanager
-def _strips(plan: Plan, rows: Sequence[tiles.Span], result: Result) -> Iterator[Iterator[Strip]]:
-    """The scene, its SAR and its mask in full-width strips, one per row of tiles."""
+def _reader(plan: Plan) -> Iterator[Callable[[tiles.Span], Strip]]:
+    """What reads the scene, its SAR and its mask on a span of rows, full-width."""
     rim = Rim.on(plan.grid, plan.options.buffer_m)
     with open_inputs(plan.scene, plan.sar, plan.mask) as (pixels, radar, masked):
 
-        def read(start: int, stop: int) -> Strip:
-            with _clock(result, "read"):
-                sar_db = radar.on_grid(plan.grid.rows(start, stop), plan.moved)
-                return Strip(start, pixels.rows(start, stop), sar_db, _cloudy(masked, plan.grid, rim, start, stop))
+        def read(span: tiles.Span) -> Strip:
+            start, stop = span.start, span.stop
+            sar_db = radar.on_grid(plan.grid.rows(start, stop), plan.moved)
+            return Strip(start, pixels.rows(start, stop), sar_db, _cloudy(masked, plan.grid, rim, start, stop))
 
-        yield (read(span.start, span.stop) for span in rows)
+        yield read
 
 
 def _cloudy(masked: MaskReader | None, grid: Grid, rim: Rim, start: int, stop: int) -> NDArray[np.float32]:
@@ -143,6 +146,28 @@ def _cloudy(masked: MaskReader | None, grid: Grid, rim: Rim, start: int, stop: i
         return np.zeros((stop - start, grid.width), np.float32)
     first, last = max(0, start - rim.reach_px), min(grid.height, stop + rim.reach_px)
     return rim.share(masked.on_grid(grid.rows(first, last)))[start - first : stop - first]
+
+
+def _write(
+    plan: Plan, writer: CogWriter, quality: CogWriter | None, finished: tuple[Strip, NDArray[np.float32]]
+) -> NDArray[np.intp]:
+    """Fill a strip with the network's reflectance and write it; how many of its pixels are of each class."""
+    counts = np.zeros(len(Qa), np.intp)
+    for strip, reflectance in _pieces(*finished):
+        dn, classes = compose(plan.scene, strip, reflectance, plan.mode)
+        writer.write(dn)
+        if quality:
+            quality.write(classes)
+        counts += np.bincount(classes[0].ravel(), minlength=len(Qa))
+    return counts
+
+
+def _pieces(strip: Strip, reflectance: NDArray[np.float32]) -> Iterator[tuple[Strip, NDArray[np.float32]]]:
+    """A strip in shallow ones, on which arithmetic stays in the processor's cache."""
+    for row in range(0, strip.dn.shape[1], cog.WORK_ROWS):
+        rows = slice(row, row + cog.WORK_ROWS)
+        start, dn, sar_db = strip.start + row, strip.dn[:, rows], strip.sar_db[:, rows]
+        yield Strip(start, dn, sar_db, strip.cloudy[rows]), reflectance[:, rows]
 
 
 def _optical_product(plan: Plan) -> Product:
@@ -162,11 +187,6 @@ def _quality_product(plan: Plan) -> Product:
     return Product("uint8", QA_BANDS, interp, (1.0, 0.01), overviews="nearest", compress=plan.options.compress)
 
 
-def _tally(result: Result, classes: NDArray[np.uint8]) -> None:
-    for qa, count in zip(Qa, np.bincount(classes[0].ravel(), minlength=len(Qa)), strict=True):
-        result.pixels[qa.name.lower()] += int(count)
-
-
 @contextmanager
 def _clock(result: Result, stage: str) -> Iterator[None]:
     started = time.perf_counter()
@@ -174,13 +194,14 @@ def _clock(result: Result, stage: str) -> Iterator[None]:
     result.seconds[stage] = result.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
-def _clocked(items: Iterator[T], result: Result, stage: str, without: str) -> Iterator[T]:
-    """Count the time that `items` takes, less that of the stage which runs inside it."""
+def _clocked(items: Iterator[T], result: Result, stage: str) -> Iterator[T]:
+    """Count the time that `items` are waited for, less that of the stages within, which count their own."""
     while True:
-        started, inside = time.perf_counter(), result.seconds.get(without, 0.0)
+        started, inside = time.perf_counter(), sum(result.seconds.values())
         item = next(items, None)
-        spent = time.perf_counter() - started - (result.seconds.get(without, 0.0) - inside)
+        spent = time.perf_counter() - started - (sum(result.seconds.values()) - inside)
         result.seconds[stage] = result.seconds.get(stage, 0.0) + spent
         if item is None:
             return
         yield item
+        del item  # it may be large

@@ -20,6 +20,7 @@ from cloudfree.errors import InputError
 _GDAL_SETTINGS = {
     "GDAL_CACHEMAX": 128,  # MB; GDAL's own default, a share of all memory, would defeat the bound by the scene's width
     "GDAL_NUM_THREADS": "ALL_CPUS",
+    "COG_TMP_COMPRESSION": "NONE",  # of overviews on their way into a COG; packing them takes a third of its time
     "GDAL_PAM_ENABLED": "NO",  # a statistic asked of a read-only input must not try to write beside it
 }
 

@@ -45,14 +45,14 @@ class Reconstruction:
         lies only in tiles that are not, so there the weights sum to one all the same.
         """
         width, device = cols[-1].stop, self.predictor.device
-        carry = torch.zeros(4, 0, width, device=device)
+        blended = torch.zeros(4, max(map(len, rows)), width, device=device)
         for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
-            blended = torch.zeros(4, len(span), width, device=device)
-            blended[:, : carry.shape[1]] = carry
-            self._add_tiles(blended, strip, span, cols)
+            self._add_tiles(blended[:, : len(span)], strip, span, cols)
             done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
             yield strip.head(done), blended[:, :done].cpu().numpy() + self._veil
-            carry = blended[:, done:]
+            begun = len(span) - done
+            blended[:, :begun] = blended[:, done : len(span)].clone()
+            blended[:, begun:] = 0
 
     def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
         wanted = strip.wanted(self.mode)
@@ -75,8 +75,8 @@ class Reconstruction:
 
     def _inputs(self, strip: Strip) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Reflectance (4, H, W) and dB (2, H, W), typical where there is no data: nodata is not black ground."""
-        seen, filler = self.scene.reflectance(strip.dn), self.filler
-        optical = np.where(has_data(strip.dn), seen, filler.reflectance[:, None, None])
+        optical, filler = self.scene.reflectance(strip.dn), self.filler
+        np.copyto(optical, filler.reflectance[:, None, None], where=~has_data(strip.dn))
         if self.prior is not None:
             optical = primed(optical, self.prior.rows(strip.start, strip.stop), strip.cloudy) - self._veil
         sar_db = np.where(np.isfinite(strip.sar_db), strip.sar_db, filler.sar_db[:, None, None])

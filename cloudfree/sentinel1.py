@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,6 @@ from pyproj import Transformer
 from rasterio import DatasetReader
 from rasterio.crs import CRS
 from rasterio.windows import Window
-from scipy.ndimage import map_coordinates
 
 from cloudfree import raster
 from cloudfree.bands import SAR_BANDS, SAR_NOISE_DB
@@ -35,7 +35,7 @@ _PLAUSIBLE_MEDIAN_DB = (-45.0, 10.0)
 _BY_POSITION = "VV and VH: by position, for nothing names them"
 _COARSER = 1.5  # of the image's own pixel: from here on, power is averaged
 _LATTICE_PX = 16  # between points that are transformed exactly
-_PIECE_PIXELS = 1_000_000  # at a time, so that memory is bounded by the result
+_PIECE_PX = 512  # side of what is warped at once: it sees little of the image, and stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,13 @@ class SarReader:
         Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
         under `grid` is read. Going finer, dB are interpolated bilinearly; going coarser, power is averaged.
         """
-        rows = max(1, _PIECE_PIXELS // grid.width)
-        pieces = [grid.rows(row, min(row + rows, grid.height)) for row in range(0, grid.height, rows)]
-        bands = [[_warp(band, dataset, piece, moved) for piece in pieces] for band, dataset in self._bands]
-        return np.stack([np.concatenate(band) for band in bands])
+        found = np.empty((len(self._bands), *grid.shape), np.float32)
+        for row, col in product(range(0, grid.height, _PIECE_PX), range(0, grid.width, _PIECE_PX)):
+            part = found[:, row : row + _PIECE_PX, col : col + _PIECE_PX]
+            piece = grid.window(row, col, *part.shape[1:])
+            for values, (band, dataset) in zip(part, self._bands, strict=True):
+                values[:] = _warp(band, dataset, piece, moved)
+        return found
 
 
 def identify(
@@ -274,27 +277,65 @@ def _bilinear(
     band: SarBand, dataset: DatasetReader, grid: Grid, moved: Displacement | None, *, in_power: bool
 ) -> NDArray[np.float32]:
     """The band interpolated at the pixel centres of `grid`, NaN where most of the weight falls on invalid pixels."""
-    row, col = _positions(band.grid, grid, moved)
-    inside = (row >= -0.5) & (row <= band.grid.height - 0.5) & (col >= -0.5) & (col <= band.grid.width - 0.5)
-    if not inside.any():
+    taps = _taps(band.grid, grid, moved)
+    if taps is None:
         return np.full(grid.shape, np.nan, np.float32)
-    row0, row1 = _extent(row[inside], band.grid.height)
-    col0, col1 = _extent(col[inside], band.grid.width)
-    stored = raster.read(dataset, [band.index], Window(col0, row0, col1 - col0, row1 - row0))[0].astype(np.float32)
+    stored = raster.read(dataset, [band.index], taps.window)[0].astype(np.float32)
     values = to_db(_without_nodata(stored, band.nodata), band.units)
     if in_power:
         values = np.power(np.float32(10), values / 10)
     valid = np.isfinite(values)
-    at = np.stack([row - row0, col - col0])
-    found = _interpolated(np.where(valid, values, 0), at)
+    found = taps.of(np.where(valid, values, 0))
     if not valid.all():
-        weight = _interpolated(valid.astype(np.float32), at)
-        found = np.where(weight >= 0.5, found / np.maximum(weight, 0.5), np.nan)
-    return np.where(inside, found, np.nan).astype(np.float32)
+        weight = taps.of(valid.astype(np.float32))
+        found = np.where(weight >= 0.5, found / np.maximum(weight, 0.5), np.float32(np.nan))
+    return np.where(taps.inside, found, np.float32(np.nan))
 
 
-def _interpolated(values: NDArray[np.float32], at: Coordinates) -> NDArray[np.float32]:
-    return np.asarray(map_coordinates(values, at, order=1, mode="nearest", prefilter=False, output=np.float32))
+@dataclass(frozen=True)
+class _Taps:
+    """Where bilinear interpolation looks in an image, for each pixel (H, W) of a grid.
+
+    `window` is the part of the image to read, `first` the upper left of four neighbours in it (with one more row and
+    column), `down` and `across` the share (0..1) of the lower and the right ones; `inside` tells what is on the image.
+    """
+
+    window: Window
+    inside: NDArray[np.bool_]
+    first: NDArray[np.intp]
+    down: NDArray[np.float32]
+    across: NDArray[np.float32]
+
+    def of(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The window's values, interpolated; beyond its edge as at its edge."""
+        padded = np.pad(values, (0, 1), mode="edge")
+        upper, lower = (self._between_columns(padded, skipped * padded.shape[1]) for skipped in (0, 1))
+        return upper + self.down * (lower - upper)
+
+    def _between_columns(self, padded: NDArray[np.float32], offset: int) -> NDArray[np.float32]:
+        left, right = (padded.ravel()[offset + step :].take(self.first) for step in (0, 1))
+        return left + self.across * (right - left)
+
+
+@lru_cache(maxsize=1)  # VV and VH are mostly on one grid
+def _taps(source: Grid, grid: Grid, moved: Displacement | None) -> _Taps | None:
+    """The neighbours in `source` of each pixel centre of `grid`; None where there are none."""
+    row, col = _positions(source, grid, moved)
+    inside = (row >= -0.5) & (row <= source.height - 0.5) & (col >= -0.5) & (col <= source.width - 0.5)
+    if not inside.any():
+        return None
+    row0, row1 = _extent(row[inside], source.height)
+    col0, col1 = _extent(col[inside], source.width)
+    # fmin and fmax take the number where the other is NaN.
+    row, col = np.fmin(np.fmax(row - row0, 0), row1 - row0 - 1), np.fmin(np.fmax(col - col0, 0), col1 - col0 - 1)
+    upper, left = row.astype(np.intp), col.astype(np.intp)
+    return _Taps(
+        window=Window(col0, row0, col1 - col0, row1 - row0),
+        inside=inside,
+        first=upper * (col1 - col0 + 1) + left,
+        down=(row - upper).astype(np.float32),
+        across=(col - left).astype(np.float32),
+    )
 
 
 def _extent(at: Coordinates, length: int) -> tuple[int, int]:

@@ -1,6 +1,10 @@
 """Measure methods and rivals on real clouds, and draw what they make of them.
 
     python benchmarks/quality/run.py [--data ../shared/data] [--output build/quality] [--weights NAME_OR_FILE]...
+                                     [--adapt MINUTES]
+
+With `--adapt` each same-date image is also restored by the first weights after so many minutes on its own clear pixels.
+The last part runs the whole command on the PlanetScope scene with a mask that leaves 2 % of it clear, or nothing.
 
 Writes `quality.md` and `quality.csv`, and a strip of pictures for each image and setting: the cloudy image, Sentinel-1
 (red VV, green VH, blue VV - VH), every method, the truth. All data here is for measuring: nothing is trained on it.
@@ -9,23 +13,35 @@ Writes `quality.md` and `quality.csv`, and a strip of pictures for each image an
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
+import logging
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
-from cloudfree import evaluate
+from cloudfree import evaluate, metrics, pipeline
+from cloudfree.adapt import CROP_PX, fine_tune
+from cloudfree.cloudmask import BUFFER_M, Rim
+from cloudfree.dataset import Place, Sampler
+from cloudfree.errors import InputError
 from cloudfree.evaluate import Method, Protocol, Table, Watch
+from cloudfree.ground import Ground
+from cloudfree.models import CloudRemovalModel
 from cloudfree.noise import Field
 from cloudfree.report import write_png
-from cloudfree.triplets import Triplet
+from cloudfree.triplets import Triplet, find
 from cloudfree.weights import load_model
 
 HERE = Path(__file__).resolve().parent
 _GAP_PX, _MIN_PANEL_PX = 6, 384
+_WINDOW_PX = 128
 _SAR_RANGES_DB = ((-22.0, -2.0), (-28.0, -8.0), (2.0, 14.0))
 
 
@@ -67,6 +83,78 @@ def methods_of(weights: list[str], device: str) -> dict[str, Method]:
     """The networks by name, each also with shuffled radar."""
     networks = {Path(name).stem: evaluate.network(load_model(name), device) for name in weights}
     return networks | {f"{name}, radar shuffled": shuffled_radar(network) for name, network in networks.items()}
+
+
+def adapted(model: CloudRemovalModel, minutes: float, device: str) -> Method:
+    """The network adapted to the image, or as it was where there is too little clear ground or that never helped."""
+
+    def restored(seen: evaluate.Observation) -> Field:
+        ground = ground_of(seen)
+        tuned = model
+        if len(ground.places) > 1:
+            tuned = fine_tune(model, ground, minutes, device).model
+        return evaluate.network(tuned, device)(seen)
+
+    return restored
+
+
+def ground_of(seen: evaluate.Observation) -> Ground:
+    """Windows of an image that are clear enough to learn from, and the shapes of its clouds."""
+    hidden = Rim(BUFFER_M / seen.pixel_size_m, 1.0).share(seen.hidden) > 0
+    reflectance, sar_db = np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps()
+    found = Ground([], [])
+    starts = [np.linspace(0, side - _WINDOW_PX, 3).astype(int) for side in hidden.shape]
+    for y, x in itertools.product(*starts):
+        window = slice(y, y + _WINDOW_PX), slice(x, x + _WINDOW_PX)
+        images = reflectance[:, *window], (sar_db[:, *window],), seen.valid[window]
+        place = Place(f"{y} {x}", *images, seen.pixel_size_m, hidden=hidden[window])
+        if 0.05 < hidden[window].mean() < 0.95:
+            found.shapes.append(hidden[window])
+        with contextlib.suppress(InputError):
+            Sampler([place], CROP_PX)
+            found.places.append(place)
+    return found
+
+
+def scarce(data: Path, output: Path, weights: str, device: str) -> str:
+    """The whole command on a scene with hardly a clear pixel: what it warns of, how well it does, and a picture."""
+    files = find(data / "planet" / "m3r-cr" / "train.csv")[0]
+    lines = ["| clear | PSNR of all pixels, dB | reflectance | warnings |", "| ---: | ---: | --- | --- |"]
+    for clear_share in (0.02, 0.0):
+        name = f"scarce_{100 * clear_share:.0f}"
+        mask = output / f"{name}_mask.tif"
+        with rasterio.open(files.cloudy) as scene:
+            truth = rasterio.open(files.clear).read() * 1e-4
+            flags = np.ones(scene.shape, np.uint8)
+            side = round(math.sqrt(clear_share * flags.size))
+            flags[:side, :side] = 0
+            profile = {**scene.profile, "driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": None}
+            with rasterio.open(mask, "w", **profile) as target:
+                target.write(flags, 1)
+        warned = _Warnings()
+        logging.getLogger("cloudfree").addHandler(warned)
+        product = output / f"{name}.tif"
+        options = {"mask": mask, "buffer_m": 0.0, "weights": weights, "device": device, "overwrite": True}
+        pipeline.run(files.cloudy, files.sar, product, quicklook=output / f"{name}.png", **options)
+        logging.getLogger("cloudfree").removeHandler(warned)
+        with rasterio.open(product) as dataset:
+            made = dataset.read() * 1e-4
+        mean = ", ".join(f"{band.mean():.3f}" for band in made)
+        lines.append(
+            f"| {clear_share:.0%} | {metrics.psnr(made, truth):.2f} | mean {mean} | {'; '.join(warned.texts)} |"
+        )
+    return "\n".join(lines)
+
+
+class _Warnings(logging.Handler):
+    """The texts of warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
 
 
 def measure(setting: Setting, data: Path, methods: Mapping[str, Method], watch: Watch) -> Table | None:
@@ -117,21 +205,29 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data")
     parser.add_argument("--output", type=Path, default=HERE.parents[1] / "build" / "quality")
     parser.add_argument("--weights", action="append", default=[], help="registered name or file; may be repeated")
+    parser.add_argument("--adapt", type=float, default=0.0, metavar="MINUTES")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     methods = methods_of(arguments.weights, arguments.device)
+    tuned: dict[str, Method] = {}
+    if arguments.adapt and arguments.weights:
+        first = arguments.weights[0]
+        tuned[f"{Path(first).stem}, adapted"] = adapted(load_model(first), arguments.adapt, arguments.device)
     text, lines = ["# Quality on real clouds\n"], []
     for setting in SETTINGS:
 
         def draw(triplet: Triplet, restored: Mapping[str, Field], name: str = setting.name) -> None:
             write_png(arguments.output / f"{name}_{triplet.name}.png", strip(triplet, restored))
 
-        table = measure(setting, arguments.data, methods, draw)
+        table = measure(setting, arguments.data, methods | (tuned if setting.same_date else {}), draw)
         if table:
             text.append(f"## {setting.title}\n\n{evaluate.as_markdown(table)}")
             header, *rows = evaluate.as_csv(table).splitlines()
             lines += [f"setting,{header}"] * (not lines) + [f"{setting.name},{row}" for row in rows]
+    if arguments.weights and (arguments.data / "planet").exists():
+        table_of_scarce = scarce(arguments.data, arguments.output, arguments.weights[0], arguments.device)
+        text.append(f"## A scene that is nearly all cloud\n\n{table_of_scarce}\n")
     (arguments.output / "quality.md").write_text("\n".join(text), encoding="utf-8")
     (arguments.output / "quality.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(arguments.output / "quality.md")

@@ -1,0 +1,159 @@
+"""A whole scene, files to validated COG, beside what GDAL alone takes for its part: time, processor time and memory.
+
+    python benchmarks/scene.py [--side 10000] [--repeat 1] [--network-side 0] [--output FOLDER]
+
+Makes a scene and its Sentinel-1. In turn, as often as told: GDAL warps the SAR onto the scene's grid and writes the
+scene with its COG driver, with all threads and our options; then `cloudfree run` with the identity model, in a process
+of its own. With `--network-side`, the default weights run on a scene of that size too. Files go to a temporary folder,
+or to the one given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import Resampling, reproject, transform_bounds
+from rasterio.windows import Window
+
+T = TypeVar("T")
+UTM33, ORIGIN = CRS.from_epsg(32633), (400_000.0, 5_000_000.0)
+STRIP = 512
+
+
+def write_scene(path: Path, side: int) -> None:
+    """Land with texture, as hard to compress as a real scene, nodata in two corners."""
+    rng = np.random.default_rng(0)
+    profile = {"driver": "GTiff", "width": side, "height": side, "count": 4, "dtype": "uint16", "nodata": 0}
+    place = {"crs": UTM33, "transform": Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])}
+    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "lzw"}
+    x = np.arange(side)
+    with rasterio.open(path, "w", **profile, **place, **layout) as dataset:
+        for row in range(0, side, STRIP):
+            y = np.arange(row, min(row + STRIP, side))[:, None]
+            ground = 1500 + 800 * np.sin(x / 60) * np.cos(y / 45)
+            dn = (ground + rng.integers(0, 60, (4, len(y), side))).astype(np.uint16)
+            dn[:, (x + y < side // 4) | (x + y > 7 * side // 4)] = 0
+            dataset.write(dn, window=Window(0, row, side, len(y)))
+
+
+def write_sar(path: Path, side: int) -> None:
+    """Linear power at 10 m in the neighbouring UTM zone, with a margin."""
+    zone = CRS.from_epsg(32632)
+    outline = transform_bounds(UTM33, zone, ORIGIN[0], ORIGIN[1] - 3 * side, ORIGIN[0] + 3 * side, ORIGIN[1])
+    width, height = (int((outline[i + 2] - outline[i]) / 10) + 20 for i in (0, 1))
+    transform = Affine(10, 0, outline[0] - 100, 0, -10, outline[3] + 100)
+    profile = {"driver": "GTiff", "width": width, "height": height, "count": 2, "dtype": "float32", "tiled": True}
+    power = 0.05 * np.random.default_rng(1).gamma(4.4, 1 / 4.4, (2, height, width)).astype(np.float32)
+    with rasterio.open(path, "w", **profile, crs=zone, transform=transform) as dataset:
+        dataset.write(power * np.array([1, 0.2], np.float32)[:, None, None])
+        dataset.descriptions = ("VV", "VH")
+
+
+def gdal_warp(scene: Path, sar: Path, out: Path) -> None:
+    """What gdalwarp does: both bands, bilinear, onto the grid of the scene, all threads."""
+    with rasterio.open(scene) as grid, rasterio.open(sar) as source:
+        place = {"width": grid.width, "height": grid.height, "crs": grid.crs, "transform": grid.transform}
+        tiled = {"tiled": True, "blockxsize": 512, "blockysize": 512}
+        with rasterio.open(out, "w", driver="GTiff", count=2, dtype="float32", **place, **tiled) as target:
+            bands = rasterio.band(source, [1, 2]), rasterio.band(target, [1, 2])
+            reproject(*bands, resampling=Resampling.bilinear, num_threads=os.cpu_count(), warp_mem_limit=256)
+
+
+def gdal_cog(scene: Path, out: Path) -> None:
+    """The scene through GDAL's COG driver, packed as ours and with the same overviews, all threads."""
+    packing = {"COMPRESS": "DEFLATE", "OVERVIEW_COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512"}
+    options = {"OVERVIEW_RESAMPLING": "AVERAGE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
+    rasterio.shutil.copy(scene, out, driver="COG", **packing, **options)
+
+
+def timed(work: Callable[..., None], *paths: Path) -> tuple[float, float]:
+    """Seconds by the clock and of the processor."""
+    wall, busy = time.perf_counter(), time.process_time()
+    with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"):
+        work(*paths)
+    return time.perf_counter() - wall, time.process_time() - busy
+
+
+def elsewhere(work: Callable[..., T], *arguments: Any) -> T:
+    """Do it in a process of its own: a child's peak memory counts what its parent held when it was born."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def cloudfree_run(scene: Path, sar: Path, out: Path, weights: str) -> tuple[float, float, float, dict[str, float]]:
+    """Seconds by the clock and of the processor, peak resident MB, and what each stage was waited for."""
+    files = ["--planet", scene, "--sar", sar, "-o", out, "--overwrite"]
+    command = [sys.executable, "-m", "cloudfree", "run", *files, "--weights", weights, "--json"]
+    started = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    report = json.load(process.stdout)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    peak_mb = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
+    return wall, usage.ru_utime + usage.ru_stime, peak_mb, report["seconds"]
+
+
+def against_gdal(folder: Path, side: int) -> float:
+    """One row of the table for each step; the ratio of the times."""
+    scene, sar, out = folder / "scene.tif", folder / "s1.tif", folder / "out.tif"
+    gdal = [elsewhere(timed, gdal_warp, scene, sar, out), elsewhere(timed, gdal_cog, scene, out)]
+    wall, busy, peak_mb, seconds = cloudfree_run(scene, sar, out, "identity")
+    alone = sum(wall for wall, _ in gdal)
+    for name, (clock, processor) in zip(("GDAL alone: warp", "GDAL alone: COG"), gdal, strict=True):
+        print(f"| {name} | {clock:.1f} | {processor:.1f} | | |")
+    seconds = {"start and plan": wall - sum(seconds.values()), **seconds}
+    stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if value >= 0.05)
+    print(f"| cloudfree, {side * side / 1e6:.0f} Mpx | {wall:.1f} | {busy:.1f} | {peak_mb:.0f} | {stages}", end="")
+    print(f"; {wall / alone:.2f} x GDAL alone |", flush=True)
+    return wall / alone
+
+
+def with_network(folder: Path, side: int) -> None:
+    elsewhere(write_scene, folder / "scene.tif", side)
+    elsewhere(write_sar, folder / "s1.tif", side)
+    wall, busy, peak_mb, seconds = cloudfree_run(folder / "scene.tif", folder / "s1.tif", folder / "out.tif", "auto")
+    print(f"| default weights, {side * side / 1e6:.1f} Mpx | {wall:.1f} | {busy:.1f} | {peak_mb:.0f} | ", end="")
+    print(f"{side * side / 1e3 / wall:.1f} kpx/s, network alone {side * side / 1e3 / seconds['infer']:.1f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=10_000, help="pixels")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--network-side", type=int, default=0, help="pixels; 0 leaves the network out")
+    parser.add_argument("--output", type=Path, help="an existing folder, in which the files stay")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = arguments.output or Path(name)
+        elsewhere(write_scene, folder / "scene.tif", arguments.side)
+        elsewhere(write_sar, folder / "s1.tif", arguments.side)
+        print("| step | seconds | processor seconds | peak MB | waited for |")
+        print("| --- | --- | --- | --- | --- |", flush=True)
+        ratios = [against_gdal(folder, arguments.side) for _ in range(arguments.repeat)]
+        if arguments.network_side:
+            with_network(folder, arguments.network_side)
+    print(f"\n{statistics.median(ratios):.2f} times GDAL alone, median of {len(ratios)}, on {os.cpu_count()} cores")
+
+
+if __name__ == "__main__":
+    main()
