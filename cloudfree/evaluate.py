@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree import metrics, published
+from cloudfree import metrics, published, trust
 from cloudfree.cloudmask import BUFFER_M, FEATHER_M, Rim
 from cloudfree.errors import InputError
 from cloudfree.models import CloudRemovalModel
 from cloudfree.noise import Field, Mask, as_field
-from cloudfree.prior import fit_fine, prime
+from cloudfree.predict import Predictor
+from cloudfree.prior import blend, fit_fine, replaced
 from cloudfree.triplets import Observation, Triplet, find, pasted, read
 
 Method = Callable[[Observation], Field]
@@ -139,18 +140,19 @@ RIVALS: Mapping[str, Method] = {"input": as_seen, "median": median, "ridge": rid
 
 
 def network(model: CloudRemovalModel, device: str = "cpu") -> Method:
-    """A network as a method, run on the whole image at once, and primed if its weights expect that."""
-    model = model.to(device).eval()
+    """A network as a method, run on the whole image at once; primed and tempered if its weights expect that."""
+    predictor = Predictor(model, torch.device(device), "fp32", batch=1)
 
     def restored(seen: Observation) -> Field:
-        optical, veil = seen.reflectance, np.zeros((4, 1, 1), np.float32)
-        if model.expects_primed and seen.mask is not None:
-            rim = Rim(BUFFER_M / seen.pixel_size_m, max(1.0, FEATHER_M / seen.pixel_size_m))
-            optical, fitted = prime(optical, seen.sar_db, rim.share(seen.mask), seen.valid, seen.pixel_size_m)
-            veil = fitted.veil[:, None, None]
-        inputs = (torch.from_numpy(image)[None].to(device) for image in (optical - veil, seen.sar_without_gaps()))
-        with torch.inference_mode():
-            return veil + model(*inputs)[0].float().cpu().numpy()
+        sar_db = seen.sar_without_gaps()
+        if not model.expects_primed or seen.mask is None:
+            return predictor.image(seen.reflectance, sar_db)
+        rim = Rim(BUFFER_M / seen.pixel_size_m, max(1.0, FEATHER_M / seen.pixel_size_m)).share(seen.mask)
+        fitted = fit_fine(seen.reflectance, seen.sar_db, seen.mask, seen.valid, seen.pixel_size_m)
+        share = replaced(seen.reflectance, fitted.whole(), rim)
+        given, veil = blend(seen.reflectance, fitted.whole(), share), fitted.veil[:, None, None]
+        belief = trust.of_image(predictor.image, seen.reflectance, sar_db, rim > 0, seen.valid, seen.pixel_size_m)
+        return trust.temper(veil + predictor.image(given - veil, sar_db), given, share, belief)
 
     return restored
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import time
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from cloudfree import cog, provenance, report, tiles
+from cloudfree import cog, provenance, report, tiles, trust
 from cloudfree.adapt import adapt
 from cloudfree.ahead import ahead
 from cloudfree.bands import OPTICAL_BANDS, Qa
@@ -24,12 +25,14 @@ from cloudfree.cloudmask import MaskReader, Rim
 from cloudfree.cog import CogWriter, Product, Staging
 from cloudfree.fill import QA_BANDS, Strip, compose
 from cloudfree.grid import Grid
-from cloudfree.plan import Options, Plan, make_plan, open_inputs, with_smaller_tile
+from cloudfree.plan import Options, Plan, make_plan, with_smaller_tile
 from cloudfree.predict import Predictor, TileTooLargeError, resolve_device
 from cloudfree.raster import gdal_settings
 from cloudfree.reconstruct import Filler, Reconstruction
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
 Progress = Callable[[float], None]
 """Called with the megapixels just finished."""
 
@@ -80,6 +83,9 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     with gdal_settings(), cog.staging(options.targets, options.overwrite) as stage:
         while True:
             try:
+                if plan.prior is not None:
+                    with _clock(result, "trust"):
+                        plan = result.plan = _trusting(plan)
                 _write_products(plan, result, stage, progress)
                 break
             except TileTooLargeError:
@@ -119,18 +125,28 @@ def _write_products(plan: Plan, result: Result, stage: Staging, progress: Progre
                 quality.finish(tags)
 
 
+def _trusting(plan: Plan) -> Plan:
+    """The plan with the trust that its network deserves on its scene."""
+    found = trust.of_scene(plan.inputs, plan.survey, plan.moved, plan.options.buffer_m, _predictor(plan).image)
+    log.info("under opaque cloud the network is believed to %.0f %%, the prior to the rest", 100 * found)
+    return replace(plan, trust=found)
+
+
+def _predictor(plan: Plan) -> Predictor:
+    return Predictor(plan.model, resolve_device(plan.device), plan.precision, plan.options.batch)
+
+
 def _reconstruction(plan: Plan) -> Reconstruction:
-    predictor = Predictor(plan.model, resolve_device(plan.device), plan.precision, plan.options.batch)
     typical = plan.scene.reflectance(plan.survey.typical_dn()[:, None, None])[:, 0, 0]
     filler = Filler(typical, plan.survey.typical_sar_db())
-    return Reconstruction(predictor, plan.scene, filler, plan.prior, plan.mode)
+    return Reconstruction(_predictor(plan), plan.scene, filler, plan.prior, plan.trust, plan.mode)
 
 
 @contextmanager
 def _reader(plan: Plan) -> Iterator[Callable[[tiles.Span], Strip]]:
     """What reads the scene, its SAR and its mask on a span of rows, full-width."""
     rim = Rim.on(plan.grid, plan.options.buffer_m)
-    with open_inputs(plan.scene, plan.sar, plan.mask) as (pixels, radar, masked):
+    with plan.inputs.open() as (pixels, radar, masked):
 
         def read(span: tiles.Span) -> Strip:
             start, stop = span.start, span.stop

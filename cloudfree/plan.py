@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cloudfree import cog, coregister, inputs, prior, survey, tiles
-from cloudfree.cloudmask import BUFFER_M, CloudMask, MaskReader, Rim
+from cloudfree.cloudmask import BUFFER_M, CloudMask
 from cloudfree.coregister import Offset
 from cloudfree.displacement import Displacement
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
@@ -20,18 +18,18 @@ from cloudfree.fill import Mode
 from cloudfree.grid import Grid
 from cloudfree.inputs import Inputs
 from cloudfree.models import CloudRemovalModel
-from cloudfree.planet import Scene, SceneReader
+from cloudfree.planet import Scene
 from cloudfree.predict import Precision, resolve_device, resolve_precision
 from cloudfree.prior import ScenePrior
 from cloudfree.raster import gdal_settings
-from cloudfree.sentinel1 import SarReader, Sentinel1, Units
+from cloudfree.sentinel1 import Sentinel1, Units
 from cloudfree.survey import Survey
 from cloudfree.weights import default_weights, load_model
 
 log = logging.getLogger(__name__)
 
 _SMALLEST_TILE_PX = 64
-_FEW_CLEAR = 0.02
+_FEW_CLEAR = 0.05
 _COMPLETE = 0.999  # coverage under this share is worth a warning
 
 
@@ -81,7 +79,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run found and decided before the network starts."""
+    """What a run found and decided before the network starts.
+
+    `trust` (0..1) is found by the network itself, on the scene: see `trust.of_scene`.
+    """
 
     options: Options
     inputs: Inputs
@@ -94,6 +95,7 @@ class Plan:
     precision: Precision
     tile: int
     overlap: int
+    trust: float = 1.0
 
     @property
     def scene(self) -> Scene:
@@ -125,6 +127,7 @@ class Plan:
             "fill": self.mode,
             "weights": {"name": info.name, "sha256": info.sha256, "architecture": info.architecture},
             "primed": self.prior is not None,
+            "trust": self.trust,
             "device": self.device,
             "precision": self.precision,
             "tile": self.tile,
@@ -172,7 +175,7 @@ def make_plan(options: Options) -> Plan:
         mode=mode,
         survey=surveyed,
         offset=offset,
-        prior=_prior(options, found.scene, surveyed) if model.expects_primed and found.mask else None,
+        prior=_prior(found.scene, surveyed) if model.expects_primed and found.mask else None,
         model=model,
         device=str(device),
         precision=resolve_precision(options.precision, device),
@@ -193,16 +196,6 @@ def with_smaller_tile(plan: Plan) -> Plan:
         )
     log.warning("out of memory on %s: starting again with tiles of %d", plan.device, half)
     return replace(plan, tile=half, overlap=min(plan.overlap, half // 4))
-
-
-@contextmanager
-def open_inputs(
-    scene: Scene, sar: Sentinel1, clouds: CloudMask | None
-) -> Iterator[tuple[SceneReader, SarReader, MaskReader | None]]:
-    """Readers of all three, closed together."""
-    with ExitStack() as stack:
-        masked = stack.enter_context(clouds.open()) if clouds else None
-        yield stack.enter_context(scene.open()), stack.enter_context(sar.open()), masked
 
 
 def _mode(options: Options, clouds: CloudMask | None) -> Mode:
@@ -239,11 +232,12 @@ def _moved(offset: Offset | None, surveyed: Survey) -> Displacement:
     return offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
 
 
-def _prior(options: Options, scene: Scene, surveyed: Survey) -> ScenePrior:
-    """What the ground under the mask and its rim probably looks like, from the clear pixels."""
-    hidden = Rim.on(surveyed.grid, options.buffer_m).share(surveyed.cloudy) > 0
+def _prior(scene: Scene, surveyed: Survey) -> ScenePrior:
+    """What the ground under the mask probably looks like, from the pixels that it leaves clear."""
     reflectance = np.clip(scene.reflectance(surveyed.dn), 0, 1)
-    return prior.fit(reflectance, surveyed.sar_db, hidden, surveyed.data, surveyed.grid.pixel_size_m, scene.grid.shape)
+    return prior.fit(
+        reflectance, surveyed.sar_db, surveyed.cloudy, surveyed.data, surveyed.grid.pixel_size_m, scene.grid.shape
+    )
 
 
 def _say(plan: Plan) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cloudfree.errors import DeviceError
 from cloudfree.models import CloudRemovalModel
+from cloudfree.noise import Field
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,6 +56,12 @@ class Predictor:
         log.warning("out of memory on %s: going on with a batch of %d", self.device, self._batch)
         halves = zip(torch.split(optical, self._batch), torch.split(sar_db, self._batch), strict=True)
         return torch.cat([self(*half) for half in halves])
+
+    def image(self, reflectance: Field, sar_db: Field) -> Field:
+        """Reflectance (4, H, W) of one image, from arrays to an array."""
+        inputs = (torch.from_numpy(image)[None].to(self.device) for image in (reflectance, sar_db))
+        restored: Field = self(*inputs)[0].cpu().numpy()
+        return restored
 
     def _forward(self, optical: Tensor, sar_db: Tensor) -> Tensor:
         enabled = self.precision != "fp32"

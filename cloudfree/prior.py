@@ -65,7 +65,7 @@ _DARK_GROUND, _MAX_VEIL = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
 _HAZE_EXCESS, _CLOUD_EXCESS = 0.04, 0.14
 _ROOF_PX, _EDGE_PX, _SOFT_PX = 3, 4, 1.5
 
-LENIENCE = 1.0
+LENIENCE = 0.3
 """How much haze is kept as seen: the share of the thresholds above; 0 keeps nothing that the mask flags."""
 
 
@@ -148,6 +148,7 @@ def fit_fine(reflectance: Field, sar_db: Field, hidden: Mask, valid: Mask, pixel
 def prime(
     reflectance: Field,
     sar_db: Field,
+    mask: Mask,
     share: Field,
     valid: Mask,
     pixel_size_m: float = PIXEL_M,
@@ -155,26 +156,32 @@ def prime(
 ) -> tuple[Field, ScenePrior]:
     """An image (4, H, W) with the prior in place of what cloud hides, and the prior.
 
-    share (H, W) 0..1: how much of each pixel is to be reconstructed, a mask or a mask with a soft rim.
+    The prior is fitted to all that the mask (H, W) leaves clear: thin edges that it missed count little there. share
+    (H, W) 0..1: how much of each pixel is to be reconstructed, the mask with a soft rim.
     """
-    prior = fit_fine(reflectance, sar_db, share > 0, valid, pixel_size_m)
+    prior = fit_fine(reflectance, sar_db, mask, valid, pixel_size_m)
     return primed(reflectance, prior.whole(), share, lenience), prior
 
 
 def primed(observed: Field, prior: Field, share: Field, lenience: float = LENIENCE) -> Field:
-    """(4, H, W): `prior` where the mask's `share` (H, W) is and the observation is brighter than ground.
+    """(4, H, W): `prior` where the mask's `share` (H, W) is and the observation is brighter than ground."""
+    return blend(observed, prior, replaced(observed, prior, share, lenience))
+
+
+def replaced(observed: Field, prior: Field, share: Field, lenience: float = LENIENCE) -> Field:
+    """How much of each pixel (H, W), 0..1, the prior stands in for when an image is primed.
 
     Thin haze and shadow keep their texture, and so do the clear pixels of the mask's rim: a network restores these
     better from what is seen than from what is guessed. How much brighter a pixel may be goes with `lenience`; at 0 the
     prior is in all of the mask. Reaches 11 pixels: within the margin that tiles throw away.
     """
     if lenience == 0:
-        return blend(observed, prior, share)
+        return share
     excess = (observed[:2] - prior[:2]).mean(axis=0)  # in blue and green cloud stands out from any ground but snow
     t = np.clip((excess / lenience - _HAZE_EXCESS) / (_CLOUD_EXCESS - _HAZE_EXCESS), 0, 1)
     # Roofs are as bright as cloud, but small; and cloud has an edge that is brighter than ground, but not by much.
     grown = ndimage.maximum_filter(ndimage.minimum_filter(t * t * (3 - 2 * t), _ROOF_PX), _ROOF_PX + 2 * _EDGE_PX)
-    return blend(observed, prior, share * ndimage.gaussian_filter(grown, _SOFT_PX, truncate=3.0))
+    return as_field(share * ndimage.gaussian_filter(grown, _SOFT_PX, truncate=3.0))
 
 
 def blend(observed: Field, prior: Field, share: Field) -> Field:

@@ -21,13 +21,13 @@ _LIBRARIES = ("cloudfree", "torch", "numpy", "rasterio", "rio-cogeo")
 def tags(plan: Plan) -> dict[str, str]:
     """TIFF tags for every product of a run. Reads each input once more, whole, for its hash."""
     described = plan.describe()
-    masks = [plan.mask.path] if plan.mask else []
+    files = [plan.options.planet, *plan.options.sar, *plan.inputs.mask_paths]
     return {
-        **common_tags(asdict(plan.options), [plan.options.planet, *plan.options.sar, *masks], _LIBRARIES),
+        **common_tags(asdict(plan.options), files, _LIBRARIES),
         "CLOUDFREE_WEIGHTS": json.dumps(described["weights"]),
         "CLOUDFREE_COREGISTRATION": json.dumps(described["coregistration"]),
         "CLOUDFREE_PROCESSING": json.dumps(
-            {key: described[key] for key in ("fill", "primed", "device", "precision", "tile", "overlap")}
+            {key: described[key] for key in ("fill", "primed", "trust", "device", "precision", "tile", "overlap")}
         ),
     }
 

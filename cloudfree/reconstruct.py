@@ -13,7 +13,7 @@ from torch import Tensor
 from cloudfree.fill import Mode, Strip
 from cloudfree.planet import Scene, has_data
 from cloudfree.predict import Predictor
-from cloudfree.prior import ScenePrior, primed
+from cloudfree.prior import ScenePrior, blend, replaced
 from cloudfree.tiles import Span
 
 
@@ -27,12 +27,17 @@ class Filler:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """All that is the same from strip to strip. A `prior` stands, for the network, where the mask hides the ground."""
+    """All that is the same from strip to strip.
+
+    A `prior` stands, for the network, where the mask hides the ground; `trust` (0..1) is how far the network is
+    believed there.
+    """
 
     predictor: Predictor
     scene: Scene
     filler: Filler
     prior: ScenePrior | None
+    trust: float
     mode: Mode
 
     def over(
@@ -60,11 +65,13 @@ class Reconstruction:
         if not chosen:
             return
         device = self.predictor.device
-        optical, sar_db = (torch.from_numpy(image).to(device) for image in self._inputs(strip))
+        optical, sar_db, doubt = (torch.from_numpy(image).to(device) for image in self._inputs(strip))
         row_weights = torch.from_numpy(span.weights).to(device)[:, None]
         for group in _batches(chosen, self.predictor.batch_for(len(span))):
-            tiles = [torch.stack([image[..., col.start : col.stop] for col in group]) for image in (optical, sar_db)]
-            for col, tile in zip(group, self.predictor(*tiles), strict=True):
+            given, radar, unsure = (
+                torch.stack([image[..., col.start : col.stop] for col in group]) for image in (optical, sar_db, doubt)
+            )
+            for col, tile in zip(group, torch.lerp(self.predictor(given, radar), given, unsure), strict=True):
                 weights = row_weights * torch.from_numpy(col.weights).to(device)
                 blended[..., col.start : col.stop].addcmul_(tile, weights)
 
@@ -73,14 +80,21 @@ class Reconstruction:
         """(4, 1, 1), what is taken off before the network and put back after."""
         return np.zeros((4, 1, 1), np.float32) if self.prior is None else self.prior.veil[:, None, None]
 
-    def _inputs(self, strip: Strip) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Reflectance (4, H, W) and dB (2, H, W), typical where there is no data: nodata is not black ground."""
+    def _inputs(self, strip: Strip) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Reflectance (4, H, W) and dB (2, H, W), typical where there is no data: nodata is not black ground.
+
+        And (1, H, W), how far to stay with that reflectance whatever the network makes of it.
+        """
+        doubt = np.zeros((1, *strip.cloudy.shape), np.float32)
         optical, filler = self.scene.reflectance(strip.dn), self.filler
         np.copyto(optical, filler.reflectance[:, None, None], where=~has_data(strip.dn))
         if self.prior is not None:
-            optical = primed(optical, self.prior.rows(strip.start, strip.stop), strip.cloudy) - self._veil
+            guess = self.prior.rows(strip.start, strip.stop)
+            share = replaced(optical, guess, strip.cloudy)
+            optical = blend(optical, guess, share) - self._veil
+            doubt[0] = (1 - self.trust) * share
         sar_db = np.where(np.isfinite(strip.sar_db), strip.sar_db, filler.sar_db[:, None, None])
-        return optical, sar_db
+        return optical, sar_db, doubt
 
 
 def _batches(cols: Sequence[Span], size: int) -> Iterator[list[Span]]:

@@ -75,10 +75,12 @@ def primed(rng: np.random.Generator, sample: Sample, mask: Mask, pixel_size_m: f
     What is not known is masked too, for a run would not show it either.
     """
     rim = Rim(BUFFER_M / pixel_size_m, FEATHER_M / pixel_size_m)
-    share = rim.share(mask | ~sample.known)
+    hidden = mask | ~sample.known
+    share = rim.share(hidden)
     lenience = 0.0 if rng.random() < _WHOLLY_PRIMED else float(rng.uniform(0.1, 1))
-    valid = np.ones(share.shape, bool)
-    filled, prior = prime(sample.cloudy, sample.sar_db, share, valid, pixel_size_m, lenience)
+    filled, prior = prime(
+        sample.cloudy, sample.sar_db, hidden, share, np.ones(share.shape, bool), pixel_size_m, lenience
+    )
     veil = prior.veil[:, None, None]
     return replace(sample, cloudy=filled - veil, clear=sample.clear - veil, mask=share > 0)
 
