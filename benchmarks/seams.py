@@ -50,7 +50,7 @@ def tiled(model: CloudRemovalModel, dn: np.ndarray, sar_db: np.ndarray, tile: in
     scene = Scene(Path("scene.tif"), grid, (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ())
     predictor = Predictor(model, torch.device("cpu"), "fp32", None)
     filler = Filler(np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
-    reconstruction = Reconstruction(predictor, scene, filler, None, "all")
+    reconstruction = Reconstruction(predictor, scene, filler, prior=None, trust=1.0, mode="all")
     return np.concatenate([block for _, block in reconstruction.over(strips, rows, cols)], axis=1)
 
 

@@ -42,7 +42,8 @@ class Strip:
     def wanted(self, mode: Mode) -> NDArray[np.float32]:
         """Share of reconstruction (H, W), 0..1: none without data, and none without SAR."""
         possible = has_data(self.dn) & np.isfinite(self.sar_db).all(axis=0)
-        return np.where(possible, 1.0 if mode == "all" else self.cloudy, 0.0).astype(np.float32)
+        share = np.float32(1) if mode == "all" else self.cloudy
+        return np.where(possible, share, np.float32(0))
 
 
 def compose(

@@ -45,15 +45,20 @@ def check_tile(tile: int, overlap: int) -> None:
 
 
 def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
-    """Cover 0..length by windows of `tile` pixels that share at least `overlap`, rounded up to the lattice.
+    """Cover 0..length by windows of at most `tile` pixels that share at least `overlap`, rounded up to the lattice.
 
-    Neighbours start at least one lattice step apart, so an overlap of nearly the whole tile is cut to what that leaves.
-    The last window is moved back so that it is whole, or nearly: it loses less than a lattice step. An axis shorter
-    than the tile gets one window.
+    Windows are of one size, the least that as many of them need: of an axis a little longer than the tile, little is
+    done twice. Neighbours start at least one lattice step apart, so an overlap of nearly the whole tile is cut to what
+    that leaves. The last window is moved back so that it is whole, or nearly: it loses less than a lattice step. An
+    axis shorter than the tile gets one window.
     """
     check_tile(tile, overlap)
-    stride = max(LATTICE_PX, (tile - overlap) // LATTICE_PX * LATTICE_PX)
-    last = max(0, math.ceil((length - tile) / LATTICE_PX) * LATTICE_PX)
+    shared = tile - max(LATTICE_PX, (tile - overlap) // LATTICE_PX * LATTICE_PX)
+    count = max(1, math.ceil((length - shared) / (tile - shared)))
+    if count > 1:
+        tile = min(tile, _on_lattice((length + (count - 1) * shared) / count))
+    stride = max(LATTICE_PX, tile - shared)
+    last = max(0, _on_lattice(length - tile))
     starts = [*range(0, last, stride), last]
     bounds = [(start, min(start + tile, length)) for start in starts]
     raw = [_ramps(start, stop, length, tile - stride) for start, stop in bounds]
@@ -65,6 +70,10 @@ def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
         Span(start, stop, (ramp / total[start:stop]).astype(np.float32))
         for (start, stop), ramp in zip(bounds, raw, strict=True)
     )
+
+
+def _on_lattice(length: float) -> int:
+    return math.ceil(length / LATTICE_PX) * LATTICE_PX
 
 
 def _ramps(start: int, stop: int, length: int, overlap: int) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ UNPROVEN = 0.5
 
 _HOLE_M, _HOLE_SHARE, _PATTERNS = 600.0, 0.3, 3
 _FEWEST_PX = 2000
-_WINDOW_PX, _WINDOWS = 256, 6
+_WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
 
 
 @dataclass
@@ -121,7 +121,8 @@ def _windows(tested: Mask, shape: tuple[int, int]) -> Iterator[tuple[range, rang
         for spans in found
     ]
     good = [spans for spans, count in zip(found, counts, strict=True) if count >= max(counts) / 2]
-    chosen = np.unique(np.linspace(0, len(good) - 1, min(_WINDOWS, len(good))).astype(int))
+    count = min(_MOST_WINDOWS, max(_FEWEST_WINDOWS, shape[0] * shape[1] // (4 * _WINDOW_PX**2)), len(good))
+    chosen = np.unique(np.linspace(0, len(good) - 1, count).astype(int))
     yield from (good[i] for i in chosen)
 
 
