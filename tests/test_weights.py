@@ -196,3 +196,16 @@ def test_checkpoint_that_lacks_tensors(tmp_path):
 def test_target_that_cannot_be_written(tiny, tmp_path):
     with pytest.raises(WeightsError, match="cannot write"):
         weights.save_model(tiny, tmp_path / "absent" / "tiny.safetensors")
+
+
+def test_registered_weights_give_their_golden_output():
+    assert weights.verify_output("align-cr-small") < weights.GOLDEN_TOLERANCE
+    assert weights.verify_output("identity") is None
+
+
+def test_another_output_than_the_golden_one_is_refused(checkout):
+    entry = weights.registry()[0]
+    image, sar_db = scene(20, 20)
+    save_file({"reflectance": image, "sar_db": sar_db, "restored": image + 0.01}, entry.golden_path)
+    with pytest.raises(WeightsError, match="differs from its golden output"):
+        weights.verify_output(entry.name)

@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("trained", type=Path)
     parser.add_argument("name")
     parser.add_argument("--scores", type=json.loads, default={})
+    parser.add_argument("--recipe", help="instead of the file's own, where several commands made it")
+    parser.add_argument("--trained-on", help="instead of the file's own words")
     arguments = parser.parse_args()
     target = HERE / f"{arguments.name}.safetensors"
     if arguments.trained.resolve() != target:
@@ -37,24 +39,24 @@ def main() -> None:
     registry = HERE / "registry.json"
     entries = json.loads(registry.read_text(encoding="utf-8"))["weights"]
     others = [entry | {"default": False} for entry in entries if entry["name"] != arguments.name]
-    text = json.dumps({"weights": [entry_of(target, arguments.name, arguments.scores), *others]}, indent=2)
+    text = json.dumps({"weights": [entry_of(target, arguments), *others]}, indent=2)
     registry.write_text(text + "\n", encoding="utf-8")
 
 
-def entry_of(path: Path, name: str, scores: dict[str, float]) -> dict[str, object]:
+def entry_of(path: Path, told: argparse.Namespace) -> dict[str, object]:
     info = load_model(path).weights_info
     assert info is not None
     return {
-        "name": name,
+        "name": told.name,
         "file": path.name,
         "sha256": sha256_of(path),
         "size_bytes": path.stat().st_size,
         "architecture": info.architecture,
         "licence": "Apache-2.0",
         "source": "trained for cloudfree",
-        "trained_on": ", ".join(info.provenance["trained_on"]),
-        "recipe": info.provenance["recipe"],
-        "scores": scores,
+        "trained_on": told.trained_on or ", ".join(info.provenance["trained_on"]),
+        "recipe": told.recipe or info.provenance["recipe"],
+        "scores": told.scores,
         "default": True,
     }
 
