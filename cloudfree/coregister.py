@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import binary_erosion, gaussian_filter, gaussian_filter1d
-from scipy.stats import binom, f
+from scipy.special import bdtrc, fdtrc
 
 from cloudfree.displacement import Displacement, basis, means
 from cloudfree.grid import Grid
@@ -295,7 +295,7 @@ def _judge(surfaces: Array, places: _Places, max_shift_px: float) -> Offset:
     total = surfaces.sum(axis=0)
     agreeing = sum(bool(np.hypot(*(_peak(surface) - _peak(total - surface))) <= _AGREEMENT_PX) for surface in surfaces)
     chance = min(1.0, np.pi * _AGREEMENT_PX**2 / total.size)
-    confidence = 1.0 - float(binom.sf(agreeing - 1, len(surfaces), chance))
+    confidence = 1.0 - float(bdtrc(agreeing - 1, len(surfaces), chance))
     counts = f"{agreeing} of {len(surfaces)} windows agree"
     coefficients = np.array([_subpixel_peak(total)])
     peaks = np.array([_subpixel_peak(surface) for surface in surfaces])
@@ -365,7 +365,7 @@ def _is_supported(candidate: Floats, terms_before: int, peaks: Floats, places: _
     after = float(((peaks[used] - design @ candidate) ** 2).sum())
     freedom = 2 * (len(design) - terms)
     ratio = (before - after) / (2 * (terms - terms_before)) / max(after / freedom, 1e-9)
-    if f.sf(ratio, 2 * (terms - terms_before), freedom) > _FIELD_CHANCE:
+    if fdtrc(2 * (terms - terms_before), freedom, ratio) > _FIELD_CHANCE:
         return False
     everywhere = places.terms(places.every, terms)
     variance = np.einsum("nt,tk,nk->n", everywhere, np.linalg.pinv(design.T @ design), everywhere).max()
