@@ -14,6 +14,7 @@ from cloudfree.kernels import (
     dynamic_filter,
     fused_dynamic_filter,
     implementation,
+    reference,
     two_stream_attention,
 )
 
@@ -169,6 +170,17 @@ def test_two_stream_attention_gradients():
     *tensors, heads = attention_arguments(images=1, tokens=2, depth=1)
     tensors = [tensor.requires_grad_() for tensor in tensors]
     assert torch.autograd.gradcheck(lambda *arguments: two_stream_attention(*arguments, heads), tensors, fast_mode=True)
+
+
+def test_without_gradients_they_work_in_parts_and_give_the_same(monkeypatch):
+    monkeypatch.setattr(reference, "_CACHED_WINDOWS", 3)  # of eight windows, two of an image
+    tensors, size = filter_arguments()
+    cases = [(two_stream_attention, attention_arguments(images=4)), (fused_dynamic_filter, (*tensors, size, 0.1))]
+    for function, arguments in cases:
+        learned = function(*arguments)
+        with torch.inference_mode():
+            inferred = function(*arguments)
+        torch.testing.assert_close(inferred, learned, rtol=1e-12, atol=1e-12)
 
 
 def test_implementation_follows_the_device_and_the_environment(monkeypatch):

@@ -5,12 +5,15 @@ Shapes: B batch, C channels, H and W rows and columns, G deformable groups, K ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_CACHED_WINDOWS = 16
+"""Windows of 8 heads x 64 x 64 logits that fit a core's cache several times over."""
 
 
 def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
@@ -86,10 +89,24 @@ def fused_dynamic_filter(x: Tensor, features: Tensor, weight: Tensor, bias: Tens
         (B, C, H, W), of x's type; see `dynamic_filter`.
     """
     batch, channels, height, width = x.shape
+    if not torch.is_grad_enabled():
+        return _filtered_by_tap(x, features, weight, bias, size, slope)
     # Tap-major, one tap of all channels is contiguous in channels_last.
     kernels = F.conv2d(features, _tap_major(weight, size), _tap_major(bias, size))
     kernels = F.leaky_relu_(kernels, slope).view(batch, size**2, channels, height, width)
     return dynamic_filter(x, kernels.transpose(1, 2), size)
+
+
+def _filtered_by_tap(x: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
+    """The same, one tap after the other: its kernels are used while the cache still holds them, and forgotten."""
+    weights, biases = (torch.split(_tap_major(each, size), x.shape[1]) for each in (weight, bias))
+    padded = F.pad(x, [size // 2] * 4, mode="replicate")
+    out = torch.zeros_like(x)
+    views = _neighbours(padded, x.shape[-2:], size)
+    for view, tap_weight, tap_bias in zip(views, weights, biases, strict=True):
+        kernel = F.leaky_relu_(F.conv2d(features, tap_weight, tap_bias), slope)
+        out.addcmul_(view, kernel.to(x.dtype))
+    return out
 
 
 def _tap_major(parameter: Tensor, size: int) -> Tensor:
@@ -107,7 +124,7 @@ class _DynamicFilter(torch.autograd.Function):
         ctx.save_for_backward(padded, kernels)
         ctx.size = size
         out = torch.zeros_like(kernels[:, :, 0], dtype=padded.dtype)
-        for tap, view in enumerate(_neighbours(padded, kernels, size)):
+        for tap, view in enumerate(_neighbours(padded, kernels.shape[-2:], size)):
             out.addcmul_(view, kernels[:, :, tap].to(padded.dtype))
         return out
 
@@ -115,16 +132,16 @@ class _DynamicFilter(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         padded, kernels = ctx.saved_tensors
         grad_padded, grad_kernels = torch.zeros_like(padded), torch.empty_like(kernels)
-        views, targets = (_neighbours(image, kernels, ctx.size) for image in (padded, grad_padded))
+        views, targets = (_neighbours(image, kernels.shape[-2:], ctx.size) for image in (padded, grad_padded))
         for tap, (view, target) in enumerate(zip(views, targets, strict=True)):
             grad_kernels[:, :, tap] = grad * view
             target.addcmul_(grad, kernels[:, :, tap].to(grad.dtype))
         return grad_padded, grad_kernels, None
 
 
-def _neighbours(padded: Tensor, kernels: Tensor, size: int) -> Iterator[Tensor]:
-    """The padded image as each tap sees it, row-major: views, no copies."""
-    height, width = kernels.shape[-2:]
+def _neighbours(padded: Tensor, shape: Sequence[int], size: int) -> Iterator[Tensor]:
+    """The padded image as each tap of an image of this shape (H, W) sees it, row-major: views, no copies."""
+    height, width = shape
     for row in range(size):
         for column in range(size):
             yield padded[:, :, row : row + height, column : column + width]
@@ -155,8 +172,23 @@ def two_stream_attention(
         Of each stream (N, T, C), of the type of its qkv: the optical values weighed by the softmax of the gated logits,
         the SAR values by that of their own. The softmax is float32 at least, whatever autocast chose for the logits.
     """
-    if shift_mask is not None:
-        bias = (bias + shift_mask[:, None]).repeat(len(qkv) // len(shift_mask), 1, 1, 1)
+    step = len(qkv) if torch.is_grad_enabled() or qkv.device.type != "cpu" else _CACHED_WINDOWS
+    parts = []
+    for start in range(0, len(qkv), step):
+        chunk = slice(start, min(start + step, len(qkv)))
+        biases = bias
+        if shift_mask is not None:
+            windows = torch.arange(chunk.start, chunk.stop, device=bias.device) % len(shift_mask)
+            biases = bias + shift_mask[windows, None]
+        parts.append(_attended(qkv[chunk], qkv_sar[chunk], biases, gate_weight, gate_bias, heads))
+    optical, sar = zip(*parts, strict=True)
+    return torch.cat(optical), torch.cat(sar)
+
+
+def _attended(
+    qkv: Tensor, qkv_sar: Tensor, bias: Tensor, gate_weight: Tensor, gate_bias: Tensor, heads: int
+) -> tuple[Tensor, Tensor]:
+    """Some windows of both streams; the bias (heads, T, T), or with an axis of windows where they differ."""
     logits, values = _logits(qkv, bias, heads)
     logits_sar, values_sar = _logits(qkv_sar, bias, heads)
     excess = logits_sar - logits
