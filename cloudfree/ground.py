@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cloudfree import coregister, survey
 from cloudfree.cloudmask import BUFFER_M, Rim
@@ -22,6 +21,7 @@ from cloudfree.inputs import Inputs, Readers, identify
 from cloudfree.noise import Mask
 from cloudfree.planet import Scene, has_data
 from cloudfree.raster import gdal_settings
+from cloudfree.tiles import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def _windows(inputs: Inputs, moved: Displacement, buffer_m: float, crop: int, mo
     """Windows side by side, two at least along each axis that is long enough, in random order."""
     grid = inputs.scene.grid
     side = min(_WINDOW_PX, max(crop + crop // 4, min(grid.shape) // 2), *grid.shape)
-    corners = [(row, col) for row in _starts(grid.height, side) for col in _starts(grid.width, side)]
+    corners = [(row, col) for row in side_by_side(grid.height, side) for col in side_by_side(grid.width, side)]
     order = np.random.default_rng(0).permutation(len(corners))[:most]
     rim = Rim(buffer_m / grid.pixel_size_m, 1.0)
     with gdal_settings(), inputs.open() as readers:
@@ -137,8 +137,3 @@ def _is_learnable(place: Place, crop: int) -> bool:
     except InputError:
         return False
     return True
-
-
-def _starts(length: int, side: int) -> NDArray[np.intp]:
-    """Windows that lie side by side, or share a little, from edge to edge."""
-    return np.linspace(0, length - side, -(-length // side)).astype(np.intp)

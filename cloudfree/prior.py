@@ -160,12 +160,8 @@ def prime(
     (H, W) 0..1: how much of each pixel is to be reconstructed, the mask with a soft rim.
     """
     prior = fit_fine(reflectance, sar_db, mask, valid, pixel_size_m)
-    return primed(reflectance, prior.whole(), share, lenience), prior
-
-
-def primed(observed: Field, prior: Field, share: Field, lenience: float = LENIENCE) -> Field:
-    """(4, H, W): `prior` where the mask's `share` (H, W) is and the observation is brighter than ground."""
-    return blend(observed, prior, replaced(observed, prior, share, lenience))
+    whole = prior.whole()
+    return blend(reflectance, whole, replaced(reflectance, whole, share, lenience)), prior
 
 
 def replaced(observed: Field, prior: Field, share: Field, lenience: float = LENIENCE) -> Field:

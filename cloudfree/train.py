@@ -116,6 +116,7 @@ class TrainOptions:
     def command(self) -> str:
         """The command that repeats the run, folders by name alone."""
         words = ["cloudfree", "train", "-o", self.output.name]
+        words += ["--preset", "published"] if self.stretched_sar else []  # the only way to these settings
         for option in _RECORDED:
             values = getattr(self, option)
             for value in values if isinstance(values, tuple) else [values]:

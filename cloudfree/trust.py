@@ -21,6 +21,7 @@ from cloudfree.planet import has_data
 from cloudfree.prior import blend, fit, fit_fine
 from cloudfree.raster import gdal_settings
 from cloudfree.survey import Survey
+from cloudfree.tiles import side_by_side
 
 Network = Callable[[Field, Field], Field]
 """Reflectance (4, H, W) from reflectance and backscatter (2, H, W) in dB."""
@@ -128,7 +129,7 @@ def _windows(tested: Mask, shape: tuple[int, int]) -> Iterator[tuple[range, rang
 
 def _spans(length: int) -> list[range]:
     side = min(_WINDOW_PX, length)
-    return [range(start, start + side) for start in np.linspace(0, length - side, -(-length // side)).astype(int)]
+    return [range(start, start + side) for start in side_by_side(length, side)]
 
 
 def temper(restored: Field, given: Field, replaced: Field, trust: float) -> Field:

@@ -113,6 +113,7 @@ def test_published_preset_is_the_published_recipe(cli, tmp_path, monkeypatch):
     recipe = (options.size, options.loss, options.learning_rate, options.crop, options.epochs, options.batch)
     assert recipe == ("published", "charbonnier", 1e-4, 160, 30, 8)
     assert (options.keep, options.average_decay, options.stretched_sar, options.primed) == ("best", 0, True, 0)
+    assert options.command().startswith("cloudfree train -o net.safetensors --preset published ")
 
 
 def test_the_best_weights_are_kept(options, monkeypatch):
