@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from typing import Literal
 
@@ -17,6 +18,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MEMORY_SHARE = 0.8  # of what is free on the device; the rest is for fragmentation and other users
 _MAX_BATCH = 16
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ class Predictor:
         self.precision = precision
         self._model = model.to(device).eval()
         self._batch = batch
+        if device.type == "cpu":
+            _keep_freed_memory()
 
     @torch.inference_mode()
     def batch_for(self, tile: int) -> int:
@@ -76,6 +80,16 @@ class Predictor:
         self(torch.zeros(1, 4, tile, tile, device=self.device), torch.zeros(1, 2, tile, tile, device=self.device))
         per_tile = torch.cuda.max_memory_allocated(self.device) - before
         return int(np.clip(_MEMORY_SHARE * free / max(1, per_tile), 1, _MAX_BATCH))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next layer: pages fresh from the system cost as much as arithmetic."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library: its ways are its own
+        return
+    mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that is allowed
+    mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def resolve_device(name: str) -> torch.device:

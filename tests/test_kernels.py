@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from cloudfree.kernels import (
+    cpu,
     deform_conv2d,
     dynamic_filter,
     fused_dynamic_filter,
     implementation,
+    in_parts,
+    linear,
     reference,
     two_stream_attention,
 )
@@ -172,21 +175,67 @@ def test_two_stream_attention_gradients():
     assert torch.autograd.gradcheck(lambda *arguments: two_stream_attention(*arguments, heads), tensors, fast_mode=True)
 
 
-def test_without_gradients_they_work_in_parts_and_give_the_same(monkeypatch):
-    monkeypatch.setattr(reference, "_CACHED_WINDOWS", 3)  # of eight windows, two of an image
+PARTS = {"_CACHED_BYTES": 64, "_CACHED_FILTER_BYTES": 300, "_CACHED_SAMPLES": 100, "_CACHED_WINDOWS": 3}
+
+
+@pytest.mark.parametrize("parts", [{}, PARTS], ids=["whole", "in parts"])
+def test_a_processor_without_gradients_gets_the_same(parts, monkeypatch):
+    for name, value in parts.items():
+        monkeypatch.setattr(cpu, name, value)
     tensors, size = filter_arguments()
-    cases = [(two_stream_attention, attention_arguments(images=4)), (fused_dynamic_filter, (*tensors, size, 0.1))]
-    for function, arguments in cases:
-        learned = function(*arguments)
+    for name, arguments in [
+        ("two_stream_attention", attention_arguments(images=4, windows=4)),
+        ("two_stream_attention", tuple(None if i == 3 else x for i, x in enumerate(attention_arguments()))),
+        ("fused_dynamic_filter", (*tensors, size, 0.1)),
+        ("deform_conv2d", deform_arguments(height=7)),
+        ("deform_conv2d", deform_arguments(height=1, width=1, reach=0.4)),
+    ]:
         with torch.inference_mode():
-            inferred = function(*arguments)
-        torch.testing.assert_close(inferred, learned, rtol=1e-12, atol=1e-12)
+            quick = getattr(cpu, name)(*arguments)
+        torch.testing.assert_close(quick, getattr(reference, name)(*arguments), rtol=1e-12, atol=1e-12)
+
+
+def test_far_and_undefined_offsets_on_a_processor():
+    """Beyond the image there is nothing; where an offset is not a number neither is the result, and nothing else."""
+    x, offset, mask, weight, bias, groups = deform_arguments(dtype=torch.float32)
+    far = torch.full_like(offset, 1e30)
+    far[:, ::2] = -1e30
+    with torch.inference_mode():
+        out = deform_conv2d(x, far, mask, weight, bias, groups)
+        torch.testing.assert_close(out, bias[None, :, None, None].expand_as(out))
+        offset[0, :, 2, 1] = float("nan")
+        out = deform_conv2d(x, offset, mask, weight, bias, groups)
+    undefined = torch.zeros_like(out, dtype=torch.bool)
+    undefined[0, :, 2, 1] = True
+    assert torch.equal(out.isnan(), undefined)
+
+
+def test_linear_and_in_parts():
+    x = torch.randn(2, 5, 3, 4, requires_grad=True)
+    weight, bias = torch.randn(6, 4, requires_grad=True), torch.randn(6, requires_grad=True)
+    torch.testing.assert_close(linear(x, weight, bias), torch.nn.functional.linear(x, weight, bias))
+    ours, theirs = (
+        torch.autograd.grad(function(x, weight, bias).square().sum(), (x, weight, bias))
+        for function in (linear, torch.nn.functional.linear)
+    )
+    torch.testing.assert_close(ours, theirs)
+    rows = []
+
+    def double(part: Tensor) -> Tensor:
+        rows.append(part.shape[1])
+        return 2 * part
+
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "_CACHED_BYTES", 200)
+        assert torch.equal(in_parts(double, x, 1), 2 * x)
+    assert rows == [3, 2]
 
 
 def test_implementation_follows_the_device_and_the_environment(monkeypatch):
     x = torch.zeros(1)
     monkeypatch.delenv("CLOUDFREE_KERNELS", raising=False)
-    assert implementation(x) == "reference"
+    assert implementation(x) == "cpu"
+    assert implementation(x.to("meta")) == "reference"
     monkeypatch.setenv("CLOUDFREE_KERNELS", "triton")
     assert implementation(x) == "triton"
     assert implementation(x.double()) == "reference"

@@ -1,8 +1,9 @@
-"""Operations that torch has no layer for. Networks import them from here, not from an implementation.
+"""Operations that torch has no layer for, or a slow one. Networks import them from here, not from an implementation.
 
-Each stands in plain torch (`reference`) and, but for `dynamic_filter`, which its fused form makes needless there, in
-Triton. Tensors on CUDA go to Triton where it is installed, all others to the reference; the environment variable
-`CLOUDFREE_KERNELS` (auto, reference, triton) decides otherwise. float64, which is for checking, is the reference's.
+Each stands in plain torch, differentiable and on any device (`reference`); on a processor and without gradients in
+parts that its cache holds (`cpu`); and, where torch alone will not do, in Triton, which serves CUDA where it is
+installed. The environment variable `CLOUDFREE_KERNELS` (auto, reference, triton) decides otherwise. float64, which is
+for checking, is the reference's.
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ import functools
 import importlib
 import importlib.metadata
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cloudfree.kernels import reference
+from cloudfree.kernels import cpu, reference
 from cloudfree.kernels.reference import dynamic_filter
 
-__all__ = ["deform_conv2d", "dynamic_filter", "fused_dynamic_filter", "implementation", "two_stream_attention"]
+__all__ = [
+    "deform_conv2d",
+    "dynamic_filter",
+    "fused_dynamic_filter",
+    "implementation",
+    "in_parts",
+    "linear",
+    "two_stream_attention",
+]
 
 VARIABLE = "CLOUDFREE_KERNELS"
 OLDEST_TRITON = (3, 3)
@@ -27,13 +37,17 @@ OLDEST_TRITON = (3, 3)
 
 
 def implementation(x: Tensor) -> str:
-    """What runs for x: "triton" or "reference"."""
+    """What runs for x: "triton", "cpu" or "reference"."""
     choice = os.environ.get(VARIABLE, "auto")
     if choice not in ("auto", "reference", "triton"):
         raise ValueError(f"{VARIABLE} is {choice!r}; auto, reference and triton are known: unset it or choose one.")
-    if choice == "auto":
-        choice = "triton" if x.is_cuda and _has_triton() else "reference"
-    return "reference" if x.dtype == torch.float64 else choice
+    if x.dtype == torch.float64:
+        return "reference"
+    if choice != "auto":
+        return choice
+    if x.is_cuda:
+        return "triton" if _has_triton() else "reference"
+    return "cpu" if x.device.type == "cpu" else "reference"
 
 
 def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
@@ -63,9 +77,25 @@ def two_stream_attention(
     return out
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x (..., C_in) @ weight.T (C_in, C_out) + bias, differentiable everywhere."""
+    return cpu.linear(x, weight, bias) if implementation(x) == "cpu" else torch.nn.functional.linear(x, weight, bias)
+
+
+def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
+    """A function of single pixels, of some rows (`axis`) at a time where that is quicker."""
+    return cpu.in_parts(function, x, axis) if _works_in_parts(x) else function(x)
+
+
 def _module(name: str, x: Tensor) -> Any:
     """The module that serves x: importing one of Triton's imports Triton, so only then."""
-    return importlib.import_module(f"{__name__}.{name}") if implementation(x) == "triton" else reference
+    if implementation(x) == "triton":
+        return importlib.import_module(f"{__name__}.{name}")
+    return cpu if _works_in_parts(x) else reference
+
+
+def _works_in_parts(x: Tensor) -> bool:
+    return implementation(x) == "cpu" and not torch.is_grad_enabled()
 
 
 @functools.cache

