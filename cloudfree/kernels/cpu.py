@@ -57,7 +57,7 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
     regular_y = torch.arange(height, dtype=precise)[:, None, None] + tap_y
     regular_x = torch.arange(width, dtype=precise)[:, None] + tap_x
     group = torch.arange(groups, dtype=torch.int32).repeat_interleave(taps)
-    offset_y, offset_x = offset.permute(0, 2, 3, 1).unflatten(-1, (-1, 2)).unbind(-1)
+    offset_y, offset_x = (offset[:, i::2].permute(0, 2, 3, 1) for i in range(2))
     mask = mask.permute(0, 2, 3, 1)
     out = x.new_empty(batch, height, width, len(weight))
     for image in range(batch):
