@@ -9,7 +9,8 @@ taken, provided that it is well determined all over the scene.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,8 @@ _MARGIN_PX = 3  # searched beyond the largest shift allowed, so that a peak at t
 _EDGE_PX = 1.5  # scale of the gradients
 _CONTEXT_PX = 8.0  # over which the mean strength of edges is taken off
 _HALO_PX = 32  # beyond a block, for what the filters see
-_BLOCK_PX = 768  # windows are looked at in blocks of about this side: bounds the memory
+_BLOCK_PX = 768  # windows are looked at in blocks of about this side, and few at once: bounds the memory
+_BLOCKS_AT_ONCE = min(4, os.cpu_count() or 1)
 
 _FIT_PX = 2  # around a peak, for its position between pixels
 _FIT_X, _FIT_Y = (axis.ravel() for axis in np.meshgrid(*2 * [np.arange(-_FIT_PX, _FIT_PX + 1.0)]))
@@ -148,12 +150,13 @@ def estimate(optical: Array, optical_valid: Mask, sar_db: Array, sar_valid: Mask
     reach = int(np.ceil(max_shift_px)) + _MARGIN_PX
     both = optical_valid & sar_valid
     layout = _windows(both.shape)
-    surfaces: list[Array] = []
-    compared: list[_Window] = []
-    for block in layout:
-        usable = [window for window in block if window.share(both) >= _MIN_VALID_SHARE]
-        surfaces += _surfaces(usable, optical, optical_valid, sar_db, sar_valid, reach)
-        compared += usable
+    blocks = [[window for window in block if window.share(both) >= _MIN_VALID_SHARE] for block in layout]
+    images = optical, optical_valid, sar_db, sar_valid
+    with ThreadPoolExecutor(_BLOCKS_AT_ONCE) as pool:  # scipy's filters and transforms let other threads run
+        surfaces = [
+            surface for found in pool.map(lambda block: _surfaces(block, *images, reach), blocks) for surface in found
+        ]
+    compared = [window for block in blocks for window in block]
     every = [window.centre for block in layout for window in block]
     if len(compared) < _MIN_WINDOWS:
         reason = f"only {len(compared)} windows have enough clear ground under both images; {_MIN_WINDOWS} are needed"
@@ -228,15 +231,16 @@ def _windows(shape: tuple[int, ...]) -> list[list[_Window]]:
 
 def _surfaces(
     windows: list[_Window], optical: Array, optical_valid: Mask, sar_db: Array, sar_valid: Mask, reach: int
-) -> Iterator[Array]:
+) -> list[Array]:
     """The correlation surface of each window of one block."""
     if not windows:
-        return
+        return []
     top, left = (max(0, min(s.start for s in spans) - reach - _HALO_PX) for spans in _spans(windows))
     bottom, right = (max(s.stop for s in spans) + reach + _HALO_PX for spans in _spans(windows))
     part = np.s_[..., top:bottom, left:right]
     fixed, fixed_weight = _structure(_optical_layers(optical[part], optical_valid[part]), optical_valid[part])
     moving, moving_weight = _structure(_sar_layers(sar_db[part], sar_valid[part]), sar_valid[part])
+    surfaces = []
     for window in windows:
         r0, r1 = window.rows.start - top, window.rows.stop - top
         c0, c1 = window.cols.start - left, window.cols.stop - left
@@ -245,7 +249,8 @@ def _surfaces(
         core = np.zeros_like(fixed_weight)
         core[r0:r1, c0:c1] = fixed_weight[r0:r1, c0:c1]
         chosen = core[around]
-        yield _correlation(fixed[around] * chosen, chosen, moving[around], moving_weight[around], reach)
+        surfaces.append(_correlation(fixed[around] * chosen, chosen, moving[around], moving_weight[around], reach))
+    return surfaces
 
 
 def _spans(windows: list[_Window]) -> tuple[list[slice], list[slice]]:

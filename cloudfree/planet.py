@@ -123,7 +123,7 @@ class SceneReader:
 
 def has_data(dn: NDArray[np.uint16]) -> NDArray[np.bool_]:
     """Where a scene has data (H, W): a pixel may be black in some band, but not in all."""
-    return np.any(dn, axis=0).astype(bool, copy=False)
+    return np.asarray(dn.max(axis=0) > 0)
 
 
 def identify(path: Path, band_numbers: tuple[int, ...] | None = None) -> Scene:

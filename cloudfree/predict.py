@@ -13,12 +13,13 @@ from torch import Tensor
 from cloudfree.errors import DeviceError
 from cloudfree.models import CloudRemovalModel
 from cloudfree.noise import Field
+from cloudfree.replay import Replayed, cuda_graph
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_MEMORY_SHARE = 0.8  # of what is free on the device; the rest is for fragmentation and other users
+_MEMORY_SHARE = 0.4  # of what is free on the device: a recorded graph needs as much again; the rest is for other users
 _MAX_BATCH = 16
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class Predictor:
         self.precision = precision
         self._model = model.to(device).eval()
         self._batch = batch
-        if device.type == "cpu":
-            _keep_freed_memory()
+        self._forward = Replayed(self._computed, cuda_graph if device.type == "cuda" else None)
+        _keep_freed_memory()
 
     @torch.inference_mode()
     def batch_for(self, tile: int) -> int:
@@ -57,6 +58,7 @@ class Predictor:
         if len(optical) == 1:
             raise TileTooLargeError
         self._batch = len(optical) // 2
+        self._forward.forget()
         log.warning("out of memory on %s: going on with a batch of %d", self.device, self._batch)
         halves = zip(torch.split(optical, self._batch), torch.split(sar_db, self._batch), strict=True)
         return torch.cat([self(*half) for half in halves])
@@ -67,7 +69,7 @@ class Predictor:
         restored: Field = self(*inputs)[0].cpu().numpy()
         return restored
 
-    def _forward(self, optical: Tensor, sar_db: Tensor) -> Tensor:
+    def _computed(self, optical: Tensor, sar_db: Tensor) -> Tensor:
         enabled = self.precision != "fp32"
         with torch.autocast(self.device.type, _DTYPES[self.precision], enabled=enabled):
             reflectance: Tensor = self._model(optical, sar_db)
@@ -88,7 +90,7 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library: its ways are its own
         return
-    mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that is allowed
+    mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,15 +65,15 @@ class Reconstruction:
         chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
         if not chosen:
             return
-        device = self.predictor.device
-        optical, sar_db, doubt = (torch.from_numpy(image).to(device) for image in self._inputs(strip))
-        row_weights = torch.from_numpy(span.weights).to(device)[:, None]
+        guess = None if self.prior is None else self.prior.rows(strip.start, strip.stop)
+        row_weights = torch.from_numpy(span.weights).to(blended.device)[:, None]
         for group in _batches(chosen, self.predictor.batch_for(len(span))):
-            given, radar, unsure = (
-                torch.stack([image[..., col.start : col.stop] for col in group]) for image in (optical, sar_db, doubt)
+            tiles = [self._inputs(strip, guess, slice(col.start, col.stop)) for col in group]
+            given, radar, doubt = (
+                torch.from_numpy(np.stack(images)).to(blended.device) for images in zip(*tiles, strict=True)
             )
-            for col, tile in zip(group, torch.lerp(self.predictor(given, radar), given, unsure), strict=True):
-                weights = row_weights * torch.from_numpy(col.weights).to(device)
+            for col, tile in zip(group, torch.lerp(self.predictor(given, radar), given, doubt), strict=True):
+                weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
                 blended[..., col.start : col.stop].addcmul_(tile, weights)
 
     @property
@@ -80,30 +81,30 @@ class Reconstruction:
         """(4, 1, 1), what is taken off before the network and put back after."""
         return np.zeros((4, 1, 1), np.float32) if self.prior is None else self.prior.veil[:, None, None]
 
-    def _inputs(self, strip: Strip) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Reflectance (4, H, W) and dB (2, H, W), typical where there is no data: nodata is not black ground.
+    def _inputs(
+        self, strip: Strip, guess: NDArray[np.float32] | None, cols: slice
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Reflectance (4, H, W) and dB (2, H, W) of a tile, typical where there is no data: nodata is not black ground.
 
-        And (1, H, W), how far to stay with that reflectance whatever the network makes of it.
+        And (1, 1, 1) or (1, H, W), how far to stay with that reflectance whatever the network makes of it. The `guess`
+        is the prior's, of the whole strip.
         """
-        doubt = np.zeros((1, *strip.cloudy.shape), np.float32)
-        optical, filler = self.scene.reflectance(strip.dn), self.filler
-        np.copyto(optical, filler.reflectance[:, None, None], where=~has_data(strip.dn))
-        if self.prior is not None:
-            guess = self.prior.rows(strip.start, strip.stop)
-            share = replaced(optical, guess, strip.cloudy)
+        dn, sar_db, doubt = strip.dn[..., cols], strip.sar_db[..., cols].copy(), np.zeros((1, 1, 1), np.float32)
+        optical = self.scene.reflectance(dn)
+        np.copyto(optical, self.filler.reflectance[:, None, None], where=~has_data(dn))
+        np.copyto(sar_db, self.filler.sar_db[:, None, None], where=~np.isfinite(sar_db))
+        if guess is not None:
+            guess = guess[..., cols]
+            share = replaced(optical, guess, strip.cloudy[:, cols])
             optical = blend(optical, guess, share) - self._veil
-            doubt[0] = (1 - self.trust) * share
-        sar_db = np.where(np.isfinite(strip.sar_db), strip.sar_db, filler.sar_db[:, None, None])
+            doubt = (1 - np.float32(self.trust)) * share[None]
         return optical, sar_db, doubt
 
 
 def _batches(cols: Sequence[Span], size: int) -> Iterator[list[Span]]:
-    """Spans of one length together, `size` at most, in order."""
-    group: list[Span] = []
-    for col in cols:
-        if group and (len(group) == size or len(col) != len(group[0])):
-            yield group
-            group = []
-        group.append(col)
-    if group:
-        yield group
+    """Spans of one length together, `size` at most, in order; batches of one length are as equal as can be."""
+    for _, same in itertools.groupby(cols, len):
+        spans = list(same)
+        count = -(-len(spans) // size)
+        cuts = [len(spans) * i // count for i in range(count + 1)]
+        yield from (spans[start:stop] for start, stop in itertools.pairwise(cuts))

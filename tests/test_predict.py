@@ -1,7 +1,9 @@
 """The tile loop: independence of batches, tiles and strips, and what happens when memory runs out."""
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import rasterio
 import torch
 from click.testing import Result
 from conftest import scene_dn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from cloudfree.models import AlignCR, AlignCRConfig, CloudRemovalModel, Identity
 from cloudfree.predict import Predictor, TileTooLargeError
@@ -83,6 +87,37 @@ def test_out_of_memory_halves_the_batch_for_good() -> None:
     assert run.batch_for(16) == 2
     with pytest.raises(TileTooLargeError):
         predictor(limit=255, batch=1)(optical, sar)
+
+
+class Live(TorchDispatchMode):
+    """Bytes of the tensors made within, at their most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sizes: dict[int, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in filter(torch.is_tensor, tree_leaves(made)):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self._sizes:
+                self._sizes[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, self._sizes.pop, storage._cdata)
+                self.peak = max(self.peak, sum(self._sizes.values()))
+        return made
+
+
+def test_the_published_size_fits_a_card_of_8_gb() -> None:
+    """A default tile in float32, by the plain kernels: on tensors without data, that need no card."""
+    with torch.device("meta"):
+        model = AlignCR().prepare_for_inference()
+        optical, sar = torch.empty(1, 4, 512, 512), torch.empty(1, 2, 512, 512)
+    weights = sum(4 * parameter.numel() for parameter in model.parameters())
+    with torch.inference_mode(), Live() as live:
+        model(optical, sar)
+    assert live.peak > 2 * 336 * 256 * 256 * 4  # what a dense block holds of both streams: the count is real
+    assert weights + live.peak < 2 * 2**30
 
 
 def test_out_of_memory_then_halves_the_tile_then_says_so(

@@ -34,16 +34,20 @@ class Normalization:
 
     def clip_reflectance(self, reflectance: Tensor) -> Tensor:
         """Reflectance clipped to its range, NaN at the lower end; the network reads and corrects it in these units."""
-        low, high = self.reflectance_range
-        return torch.nan_to_num(reflectance, nan=low).clamp(low, high)
+        return _clipped(reflectance, *self.reflectance_range)
 
     def sar(self, sar_db: Tensor) -> Tensor:
         """Backscatter (B, 2, H, W) in dB, VV and VH -> 0..1; NaN and -inf (no return) become 0."""
         scaled = [
-            (torch.nan_to_num(band, nan=low).clamp(low, high) - low) / (high - low)
+            _clipped(band, low, high).sub_(low).div_(high - low)
             for band, (low, high) in zip(sar_db.unbind(1), (self.vv_range_db, self.vh_range_db), strict=True)
         ]
         return torch.stack(scaled, dim=1)
+
+
+def _clipped(image: Tensor, low: float, high: float) -> Tensor:
+    """A clipped copy, NaN at the lower end."""
+    return torch.nan_to_num(image, nan=low, posinf=high, neginf=low).clamp_(low, high)
 
 
 @dataclass(frozen=True)
