@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from cloudfree.planet import Scene, has_data
 from cloudfree.predict import Predictor
 from cloudfree.prior import ScenePrior, blend, replaced
 from cloudfree.tiles import Span
+
+T = TypeVar("T")
+Fetch = Callable[[], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,21 @@ class Reconstruction:
         when no later tile can touch them. Tiles with nothing to reconstruct are skipped; a pixel to be reconstructed
         lies only in tiles that are not, so there the weights sum to one all the same.
         """
+        begun = self._begun(strips, rows, cols)
+        # On CUDA a strip is fetched when the next has been begun, so that the device has work meanwhile.
+        for strip, fetch in begun if self.predictor.device.type == "cpu" else one_behind(begun):
+            yield strip, fetch()
+
+    def _begun(
+        self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
+    ) -> Iterator[tuple[Strip, Fetch]]:
         width, device = cols[-1].stop, self.predictor.device
         blended = torch.zeros(4, max(map(len, rows)), width, device=device)
+        veil = _sent(self._veil, device)
         for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
             self._add_tiles(blended[:, : len(span)], strip, span, cols)
             done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
-            yield strip.head(done), blended[:, :done].cpu().numpy() + self._veil
+            yield strip.head(done), _fetched(blended[:, :done] + veil)
             begun = len(span) - done
             blended[:, :begun] = blended[:, done : len(span)].clone()
             blended[:, begun:] = 0
@@ -69,9 +82,7 @@ class Reconstruction:
         row_weights = torch.from_numpy(span.weights).to(blended.device)[:, None]
         for group in _batches(chosen, self.predictor.batch_for(len(span))):
             tiles = [self._inputs(strip, guess, slice(col.start, col.stop)) for col in group]
-            given, radar, doubt = (
-                torch.from_numpy(np.stack(images)).to(blended.device) for images in zip(*tiles, strict=True)
-            )
+            given, radar, doubt = (_sent(np.stack(images), blended.device) for images in zip(*tiles, strict=True))
             for col, tile in zip(group, torch.lerp(self.predictor(given, radar), given, doubt), strict=True):
                 weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
                 blended[..., col.start : col.stop].addcmul_(tile, weights)
@@ -99,6 +110,39 @@ class Reconstruction:
             optical = blend(optical, guess, share) - self._veil
             doubt = (1 - np.float32(self.trust)) * share[None]
         return optical, sar_db, doubt
+
+
+def one_behind(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each only when the next has been drawn."""
+    waiting: list[T] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting
+
+
+def _sent(image: NDArray[np.float32], device: torch.device) -> Tensor:
+    """The image on the device; to CUDA it travels while the processor goes on."""
+    tensor = torch.from_numpy(image)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _fetched(result: Tensor) -> Fetch:
+    """Begin to bring a result back; what is returned waits for it."""
+    if result.device.type == "cpu":
+        return result.numpy
+    here = torch.empty(result.shape, pin_memory=True)
+    here.copy_(result, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+
+    def wait() -> NDArray[np.float32]:
+        arrived.synchronize()
+        fetched: NDArray[np.float32] = here.numpy()
+        return fetched
+
+    return wait
 
 
 def _batches(cols: Sequence[Span], size: int) -> Iterator[list[Span]]:

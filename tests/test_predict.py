@@ -1,7 +1,7 @@
 """The tile loop: independence of batches, tiles and strips, and what happens when memory runs out."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from cloudfree.models import AlignCR, AlignCRConfig, CloudRemovalModel, Identity
 from cloudfree.predict import Predictor, TileTooLargeError
+from cloudfree.reconstruct import one_behind
 from cloudfree.weights import save_model
 
 MakeScene = Callable[..., Path]
@@ -87,6 +88,19 @@ def test_out_of_memory_halves_the_batch_for_good() -> None:
     assert run.batch_for(16) == 2
     with pytest.raises(TileTooLargeError):
         predictor(limit=255, batch=1)(optical, sar)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_one_behind(count: int) -> None:
+    drawn = []
+
+    def source() -> Iterator[int]:
+        for i in range(count):
+            drawn.append(i)
+            yield i
+
+    seen = [(item, len(drawn)) for item in one_behind(source())]
+    assert seen == [(i, min(i + 2, count)) for i in range(count)]
 
 
 class Live(TorchDispatchMode):
