@@ -58,6 +58,7 @@ class Reconstruction:
         # On CUDA a strip is fetched when the next has been begun, so that the device has work meanwhile.
         for strip, fetch in begun if self.predictor.device.type == "cpu" else one_behind(begun):
             yield strip, fetch()
+            del strip, fetch  # they are large
 
     def _begun(
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
