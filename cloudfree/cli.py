@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import click
+
+from cloudfree import process
 
 _FILE = click.Path(path_type=Path)
 
@@ -98,10 +99,7 @@ _verbosity = _together(
 def main() -> None:
     """Remove clouds from PlanetScope scenes with the help of Sentinel-1."""
     signal.signal(signal.SIGTERM, _terminate)
-    # Idle threads of torch must not spin for milliseconds on cores that reading and writing want. GNU OpenMP looks at
-    # this when torch is imported; a user's own setting of either variable stands.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    process.settle()
 
 
 @main.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 from typing import Literal
 
@@ -19,7 +18,6 @@ Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MEMORY_SHARE = 0.4  # of what is free on the device: a recorded graph needs as much again; the rest is for other users
 _MAX_BATCH = 16
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +36,6 @@ class Predictor:
         self._model = model.to(device).eval()
         self._batch = batch
         self._forward = Replayed(self._computed, cuda_graph if device.type == "cuda" else None)
-        _keep_freed_memory()
 
     @torch.inference_mode()
     def batch_for(self, tile: int) -> int:
@@ -82,16 +79,6 @@ class Predictor:
         self(torch.zeros(1, 4, tile, tile, device=self.device), torch.zeros(1, 2, tile, tile, device=self.device))
         per_tile = torch.cuda.max_memory_allocated(self.device) - before
         return int(np.clip(_MEMORY_SHARE * free / max(1, per_tile), 1, _MAX_BATCH))
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed for the next layer: pages fresh from the system cost as much as arithmetic."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library: its ways are its own
-        return
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def resolve_device(name: str) -> torch.device:
