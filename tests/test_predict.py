@@ -14,10 +14,12 @@ from conftest import scene_dn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from cloudfree.landscape import landscape
 from cloudfree.models import AlignCR, AlignCRConfig, CloudRemovalModel, Identity
-from cloudfree.predict import Predictor, TileTooLargeError
+from cloudfree.predict import Precision, Predictor, TileTooLargeError
 from cloudfree.reconstruct import one_behind
-from cloudfree.weights import save_model
+from cloudfree.simulate import add_clouds, cloud_layer
+from cloudfree.weights import default_weights, load_model, save_model
 
 MakeScene = Callable[..., Path]
 Cli = Callable[..., Result]
@@ -153,8 +155,21 @@ def test_out_of_memory_then_halves_the_tile_then_says_so(
 
 
 def identity_like(kind: type[Identity]) -> CloudRemovalModel:
-    from cloudfree.weights import load_model
-
     model = load_model("identity")
     model.__class__ = kind
     return model
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_keeps_the_reflectance(precision: Precision) -> None:
+    """The shipped weights on a cloudy place: autocast on CPU stands in for CUDA's, which rounds the same layers."""
+    rng = np.random.default_rng(5)
+    land = landscape(rng, 256, 256)
+    cloudy = add_clouds(land.reflectance, cloud_layer(rng, 256, 256, cover=0.4))
+    exact, fast = (
+        Predictor(load_model(default_weights().name), torch.device("cpu"), kind, 1).image(cloudy, land.sar_db)
+        for kind in ("fp32", precision)
+    )
+    change = np.abs(exact - fast)
+    assert 0 < np.percentile(change, 99.9) < 5e-4
+    assert change.max() < 2e-3

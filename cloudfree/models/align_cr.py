@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from cloudfree.models.alignment import FeatureAlign
 from cloudfree.models.base import OPTICAL_BANDS, SAR_BANDS, Normalization
-from cloudfree.models.blocks import DenseLayer, Pair, TwoStreamSwinBlock, WideActivationBlock, conv, count_members
+from cloudfree.models.blocks import (
+    DenseLayer,
+    Pair,
+    TwoStreamSwinBlock,
+    WideActivationBlock,
+    conv,
+    count_members,
+    in_float32,
+)
 from cloudfree.models.two_stream import DenseBlock, TwoStreamConfig, TwoStreamModel, shared_sizes
 
 
@@ -76,7 +84,7 @@ class AlignCR(TwoStreamModel):
         self.add_fusion_and_tail()
 
     def shallow(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rectified = F.relu(self.SFE_conv(optical))
+        rectified = F.relu(in_float32(self.SFE_conv, optical))
         return self.SFE_module(rectified), self.SFE_module_SAR(F.relu(self.SFE_conv_SAR(sar))), rectified
 
     def deepen(self, i: int, x: Tensor, s: Tensor) -> Pair:

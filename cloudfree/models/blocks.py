@@ -28,6 +28,15 @@ def rectified_conv(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(conv(in_channels, out_channels, 3), nn.ReLU(inplace=True))
 
 
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer that autocast must not round: at either end of a network, a rounding is one of the reflectance."""
+    precise = x.to(torch.promote_types(x.dtype, torch.float32))
+    if not torch.amp.is_autocast_available(x.device.type):
+        return layer(precise)
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(precise)
+
+
 def leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.1, inplace=True)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cloudfree.models.base import OPTICAL_BANDS, SAR_BANDS, CloudRemovalModel, Normalization
-from cloudfree.models.blocks import conv, count_members, rectified_conv
+from cloudfree.models.blocks import conv, count_members, in_float32, rectified_conv
 
 RESIDUAL_SCALE = 0.1
 """What a block adds is scaled down, which keeps the training of many wide blocks stable."""
@@ -49,8 +49,11 @@ class DSen2CR(CloudRemovalModel):
         )
 
     def residual(self, optical: Tensor, sar: Tensor) -> Tensor:
-        out: Tensor = self.body(self.head(torch.cat((optical, sar), 1)))
-        return out
+        *blocks, last = self.body
+        x = self.head(torch.cat((optical, sar), 1))
+        for block in blocks:
+            x = block(x)
+        return in_float32(last, x)
 
     @classmethod
     def infer_config(cls, state: Mapping[str, Tensor]) -> DSen2CRConfig:

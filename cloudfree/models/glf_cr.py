@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cloudfree.models.base import OPTICAL_BANDS, SAR_BANDS, Normalization
-from cloudfree.models.blocks import Pair, TwoStreamSwinBlock, conv, rectified_conv
+from cloudfree.models.blocks import Pair, TwoStreamSwinBlock, conv, in_float32, rectified_conv
 from cloudfree.models.two_stream import DenseBlock, TwoStreamConfig, TwoStreamModel, shared_sizes
 
 
@@ -70,7 +70,7 @@ class GLFCR(TwoStreamModel):
         self.add_fusion_and_tail()
 
     def shallow(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        first = self.SFENet1(optical)
+        first = in_float32(self.SFENet1, optical)
         return self.SFENet2(first), self.SFENet2_SAR(self.SFENet1_SAR(sar)), first
 
     @classmethod

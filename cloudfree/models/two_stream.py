@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cloudfree.models.base import OPTICAL_BANDS, CloudRemovalModel
-from cloudfree.models.blocks import DynamicFilter, Pair, conv, count_members
+from cloudfree.models.blocks import DynamicFilter, Pair, conv, count_members, in_float32
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,7 @@ class TwoStreamModel(CloudRemovalModel):
         for i in range(self.config.blocks):
             x, s = self._fuse(i, *self.deepen(i, x, s))
             kept.append(x)
-        out: Tensor = self.UPNet(self.GFF(torch.cat(kept, 1)) + skip)
-        return out
+        return in_float32(self.UPNet, self.GFF(torch.cat(kept, 1)) + skip)
 
     def _fuse(self, i: int, x: Tensor, s: Tensor) -> Pair:
         """Let the streams correct each other, each through a gate on what the other has and it has not."""
