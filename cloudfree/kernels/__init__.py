@@ -22,6 +22,7 @@ from cloudfree.kernels import cpu, reference
 from cloudfree.kernels.reference import dynamic_filter
 
 __all__ = [
+    "conv3x3",
     "deform_conv2d",
     "dynamic_filter",
     "fused_dynamic_filter",
@@ -75,6 +76,11 @@ def two_stream_attention(
     attend = _module("triton_attention", qkv).two_stream_attention
     out: tuple[Tensor, Tensor] = attend(qkv, qkv_sar, bias, shift_mask, gate_weight, gate_bias, heads)
     return out
+
+
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The convolution that most of the arithmetic is: see `reference.conv3x3`."""
+    return (cpu if _works_in_parts(x) else reference).conv3x3(x, weight, bias)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -13,6 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve x (B, C, H, W) with weight (C_out, C, 3, 3) at stride 1, zero padding of one pixel: (B, C_out, H, W)."""
+    return F.conv2d(x, weight, bias, padding=1)
+
+
 def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
     """Convolve, each tap displaced by its own offset and scaled by its own mask (deformable convolution, version 2).
 

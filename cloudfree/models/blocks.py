@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloudfree.kernels import fused_dynamic_filter, in_parts, linear, two_stream_attention
+from cloudfree.kernels import conv3x3, fused_dynamic_filter, in_parts, linear, two_stream_attention
 
 Pair = tuple[Tensor, Tensor]
 """The same thing of both streams: (optical, SAR)."""
@@ -21,7 +21,16 @@ Pair = tuple[Tensor, Tensor]
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A convolution that keeps the size (at stride 1): zero padding of (kernel - 1) / 2."""
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2)
+    layer = Conv3x3 if (kernel, stride) == (3, 1) else nn.Conv2d
+    return layer(in_channels, out_channels, kernel, stride, padding=kernel // 2)
+
+
+class Conv3x3(nn.Conv2d):
+    """By whichever algorithm is the quicker one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        return conv3x3(x, self.weight, self.bias)
 
 
 def rectified_conv(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -56,7 +65,7 @@ class WeightNormConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight_v * (self.weight_g / _norm(self.weight_v))
-        return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
+        return conv3x3(x, weight, self.bias) if weight.shape[-1] == 3 else F.conv2d(x, weight, self.bias)
 
 
 def _norm(weight: Tensor) -> Tensor:
