@@ -46,16 +46,20 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, optical: Tensor, sar_db: Tensor) -> Tensor:
-        """Reflectance (N, 4, H, W) float32. Out of memory halves the batch for good; TileTooLargeError at one tile."""
+        """Reflectance (N, 4, H, W) float32. Out of memory gives up graphs, then halves the batch, each for good.
+
+        Raises TileTooLargeError where one tile is too much.
+        """
         try:
             return self._forward(optical, sar_db)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
+        if self._forward.forget():
+            return self(optical, sar_db)  # what graphs held may be enough
         if len(optical) == 1:
             raise TileTooLargeError
         self._batch = len(optical) // 2
-        self._forward.forget()
         log.warning("out of memory on %s: going on with a batch of %d", self.device, self._batch)
         halves = zip(torch.split(optical, self._batch), torch.split(sar_db, self._batch), strict=True)
         return torch.cat([self(*half) for half in halves])

@@ -40,10 +40,12 @@ class Replayed:
             self._add_recording(shapes, optical, sar_db)
         return self._recordings.get(shapes, self._function)(optical, sar_db)
 
-    def forget(self) -> None:
-        """Give the memory of all recordings back, and make none any more."""
+    def forget(self) -> bool:
+        """Give the memory of all recordings back, and make none any more. Whether there were any."""
+        had_any = bool(self._recordings)
         self._recordings.clear()
         self._record = None
+        return had_any
 
     def _add_recording(self, shapes: tuple[torch.Size, torch.Size], optical: Tensor, sar_db: Tensor) -> None:
         if shapes in self._recordings or self._record is None:

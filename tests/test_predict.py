@@ -18,6 +18,7 @@ from cloudfree.landscape import landscape
 from cloudfree.models import AlignCR, AlignCRConfig, CloudRemovalModel, Identity
 from cloudfree.predict import Precision, Predictor, TileTooLargeError
 from cloudfree.reconstruct import one_behind
+from cloudfree.replay import Replayed
 from cloudfree.simulate import add_clouds, cloud_layer
 from cloudfree.weights import default_weights, load_model, save_model
 
@@ -134,6 +135,18 @@ def test_the_published_size_fits_a_card_of_8_gb() -> None:
         model(optical, sar)
     assert live.peak > 2 * 336 * 256 * 256 * 4  # what a dense block holds of both streams: the count is real
     assert weights + live.peak < 2 * 2**30
+
+
+def test_out_of_memory_gives_up_recordings_first() -> None:
+    run = predictor(limit=2 * 256, batch=2)
+    recorded = run._forward = Replayed(run._computed, lambda function, *_: function)
+    optical, sar = torch.rand(2, 4, 16, 16), torch.zeros(2, 2, 16, 16)
+    for _ in range(6):
+        run(optical, sar)
+    run._model.limit = 256  # another process took memory
+    torch.testing.assert_close(run(optical, sar), optical)
+    assert not recorded.forget()
+    assert run.batch_for(16) == 1
 
 
 def test_out_of_memory_then_halves_the_tile_then_says_so(

@@ -51,7 +51,8 @@ def test_only_what_comes_often_is_recorded() -> None:
     call(run, 2, 3)
     call(run, 1, 9)  # a third pair of shapes is one too many
     assert recorder.recorded == [3, 2]
-    run.forget()
+    assert run.forget()
+    assert not run.forget()
     call(run, 3, 9)
     assert len(recorder.replayed) == 7
 

@@ -26,7 +26,7 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> n
 
 
 class Conv3x3(nn.Conv2d):
-    """By whichever algorithm is the quicker one."""
+    """`nn.Conv2d` of stride 1, by whichever algorithm is the quicker one."""
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None
