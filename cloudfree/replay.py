@@ -36,8 +36,13 @@ class Replayed:
     def __call__(self, optical: Tensor, sar_db: Tensor) -> Tensor:
         shapes = optical.shape, sar_db.shape
         self._calls[shapes] += 1
-        if self._record and self._calls[shapes] > _CALLS_BEFORE and len(self._recordings) < _MAX_RECORDINGS:
-            self._add_recording(shapes, optical, sar_db)
+        is_new = shapes not in self._recordings and len(self._recordings) < _MAX_RECORDINGS
+        if self._record and is_new and self._calls[shapes] > _CALLS_BEFORE:
+            try:
+                self._recordings[shapes] = self._record(self._function, optical, sar_db)
+            except RuntimeError as error:  # out of memory among them: what runs without a recording goes on without
+                log.info("the network is not recorded as a CUDA graph (%s)", str(error).partition("\n")[0])
+                self.forget()
         return self._recordings.get(shapes, self._function)(optical, sar_db)
 
     def forget(self) -> bool:
@@ -46,15 +51,6 @@ class Replayed:
         self._recordings.clear()
         self._record = None
         return had_any
-
-    def _add_recording(self, shapes: tuple[torch.Size, torch.Size], optical: Tensor, sar_db: Tensor) -> None:
-        if shapes in self._recordings or self._record is None:
-            return
-        try:
-            self._recordings[shapes] = self._record(self._function, optical, sar_db)
-        except RuntimeError as error:  # out of memory among them: what runs without a recording goes on without
-            log.info("the network is not recorded as a CUDA graph (%s)", str(error).partition("\n")[0])
-            self.forget()
 
 
 def cuda_graph(function: Forward, optical: Tensor, sar_db: Tensor) -> Forward:

@@ -90,15 +90,14 @@ def fused_dynamic_filter(x: Tensor, features: Tensor, weight: Tensor, bias: Tens
     Returns:
         (B, C, H, W), of x's type; see `dynamic_filter`.
     """
-    padded = F.pad(x, [size // 2] * 4, mode="replicate")
     if not torch.is_grad_enabled():
+        padded = F.pad(x, [size // 2] * 4, mode="replicate")
         return filtered_by_tap(padded, features, weight, bias, size, slope)
     batch, channels, height, width = x.shape
     # Tap-major, one tap of all channels is contiguous in channels_last.
     kernels = F.conv2d(features, _tap_major(weight, size), _tap_major(bias, size))
     kernels = F.leaky_relu_(kernels, slope).view(batch, size**2, channels, height, width)
-    filtered: Tensor = _DynamicFilter.apply(padded, kernels.transpose(1, 2), size)  # type: ignore[no-untyped-call]
-    return filtered
+    return dynamic_filter(x, kernels.transpose(1, 2), size)
 
 
 def filtered_by_tap(padded: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:

@@ -9,8 +9,6 @@ is some two to three times that of the direct convolution.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -74,8 +72,7 @@ def _transformed(image: Tensor, columns: int) -> Tensor:
 
 def _restore(products: Tensor, target: Tensor) -> None:
     """Products (rows, columns, 6, C_out) -> the target (rows, columns, 4, C_out): A^T m."""
-    m: Sequence[Tensor] = products.unbind(2)
-    out = target.unbind(2)
+    m, out = products.unbind(2), target.unbind(2)
     first, second = m[1] + m[2], m[3] + m[4]
     torch.add(first, second, alpha=4, out=out[2])
     torch.add(first.add_(second), m[0], out=out[0])
