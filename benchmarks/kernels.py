@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cloudfree import kernels
+from cloudfree.network import kernels
 
 WIDTH, GROUPS, HEADS, WINDOW, SIZE = 96, 8, 8, 8, 5
 Call = tuple[Callable[..., Tensor | tuple[Tensor, Tensor]], tuple[Tensor | int | float | None, ...]]

@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cloudfree import kernels, process
-from cloudfree.models import AlignCR, CloudRemovalModel
-from cloudfree.predict import Predictor, resolve_device
-from cloudfree.weights import load_model
+from cloudfree import process
+from cloudfree.network import kernels
+from cloudfree.network.models import AlignCR, CloudRemovalModel
+from cloudfree.network.predict import Predictor, resolve_device
+from cloudfree.network.weights import load_model
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _REPEATS = 5

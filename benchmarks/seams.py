@@ -16,17 +16,17 @@ import torch
 from affine import Affine
 from rasterio.crs import CRS
 
-from cloudfree.fill import Strip
 from cloudfree.grid import Grid
-from cloudfree.landscape import landscape
-from cloudfree.models import CloudRemovalModel
-from cloudfree.planet import Scene
-from cloudfree.predict import Predictor
-from cloudfree.reconstruct import Filler, Reconstruction
-from cloudfree.report import write_png
-from cloudfree.simulate import add_clouds, cloud_layer
-from cloudfree.tiles import spans
-from cloudfree.weights import default_weights, load_model
+from cloudfree.inputs.planet import Scene
+from cloudfree.network.models import CloudRemovalModel
+from cloudfree.network.predict import Predictor
+from cloudfree.network.sliding_window import Filler, Reconstruction
+from cloudfree.network.tiles import spans
+from cloudfree.network.weights import default_weights, load_model
+from cloudfree.product.compose import Strip
+from cloudfree.product.pictures import write_png
+from cloudfree.simulate.clouds import add_clouds, cloud_layer
+from cloudfree.simulate.landscape import landscape
 
 PLANS = ((256, 32), (256, 64), (256, 96), (512, 32), (512, 64))
 

@@ -10,13 +10,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cloudfree.network.weights import load_model
     from cloudfree.pipeline import run
-    from cloudfree.weights import load_model
 
 __version__ = version("cloudfree")
 __all__ = ["__version__", "load_model", "run"]
 
-_HOMES = {"run": "cloudfree.pipeline", "load_model": "cloudfree.weights"}
+_HOMES = {"run": "cloudfree.pipeline", "load_model": "cloudfree.network.weights"}
 
 
 def __getattr__(name: str) -> Any:

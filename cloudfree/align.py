@@ -12,16 +12,19 @@ from typing import Any, Literal
 import numpy as np
 from rasterio.enums import ColorInterp
 
-from cloudfree import cog, coregister, inputs, provenance, report, survey
 from cloudfree.bands import SAR_BANDS
-from cloudfree.cog import CogWriter, Product
-from cloudfree.coregister import Offset
-from cloudfree.displacement import Displacement
-from cloudfree.inputs import Inputs
-from cloudfree.planet import Scene
-from cloudfree.raster import gdal_settings
-from cloudfree.sentinel1 import SarReader, Units
-from cloudfree.survey import Survey
+from cloudfree.inputs import files as inputs
+from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.planet import Scene
+from cloudfree.inputs.raster import gdal_settings
+from cloudfree.inputs.sentinel1 import SarReader, Units
+from cloudfree.product import cog, provenance
+from cloudfree.product import pictures as report
+from cloudfree.product.cog import CogWriter, Product
+from cloudfree.scene import coregister, survey
+from cloudfree.scene.coregister import Offset
+from cloudfree.scene.survey import Survey
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from cloudfree import metrics
 from cloudfree.bands import REFLECTANCE_SCALE, Qa
 from cloudfree.errors import InputError
+from cloudfree.evaluate import metrics
 from cloudfree.pipeline import Result, run
 
 SCENE = "20240615_101530_84_2481_3B_AnalyticMS_SR_clip.tif"

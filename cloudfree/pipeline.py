@@ -17,18 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from cloudfree import cog, provenance, report, tiles, trust
-from cloudfree.adapt import adapt
-from cloudfree.ahead import ahead
 from cloudfree.bands import OPTICAL_BANDS, Qa
-from cloudfree.cloudmask import MaskReader, Rim
-from cloudfree.cog import CogWriter, Product, Staging
-from cloudfree.fill import QA_BANDS, Strip, compose
 from cloudfree.grid import Grid
+from cloudfree.inputs.cloudmask import MaskReader, Rim
+from cloudfree.inputs.raster import gdal_settings
+from cloudfree.learn.adapt import adapt
+from cloudfree.network import tiles
+from cloudfree.network.predict import Predictor, TileTooLargeError, resolve_device
+from cloudfree.network.sliding_window import Filler, Reconstruction
 from cloudfree.plan import Options, Plan, make_plan, with_smaller_tile
-from cloudfree.predict import Predictor, TileTooLargeError, resolve_device
-from cloudfree.raster import gdal_settings
-from cloudfree.reconstruct import Filler, Reconstruction
+from cloudfree.product import cog, provenance
+from cloudfree.product import pictures as report
+from cloudfree.product.cog import CogWriter, Product, Staging
+from cloudfree.product.compose import QA_BANDS, Strip, compose
+from cloudfree.scene import trust
+from cloudfree.stages import ahead
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

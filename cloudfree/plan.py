@@ -9,22 +9,25 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cloudfree import cog, coregister, inputs, prior, survey, tiles
-from cloudfree.cloudmask import BUFFER_M, CloudMask
-from cloudfree.coregister import Offset
-from cloudfree.displacement import Displacement
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
-from cloudfree.fill import Mode
 from cloudfree.grid import Grid
-from cloudfree.inputs import Inputs
-from cloudfree.models import CloudRemovalModel
-from cloudfree.planet import Scene
-from cloudfree.predict import Precision, resolve_device, resolve_precision
-from cloudfree.prior import ScenePrior
-from cloudfree.raster import gdal_settings
-from cloudfree.sentinel1 import Sentinel1, Units
-from cloudfree.survey import Survey
-from cloudfree.weights import default_weights, load_model
+from cloudfree.inputs import files as inputs
+from cloudfree.inputs.cloudmask import BUFFER_M, CloudMask
+from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.planet import Scene
+from cloudfree.inputs.raster import gdal_settings
+from cloudfree.inputs.sentinel1 import Sentinel1, Units
+from cloudfree.network import tiles
+from cloudfree.network.models import CloudRemovalModel
+from cloudfree.network.predict import Precision, resolve_device, resolve_precision
+from cloudfree.network.weights import default_weights, load_model
+from cloudfree.product import cog
+from cloudfree.product.compose import Mode
+from cloudfree.scene import coregister, prior, survey
+from cloudfree.scene.coregister import Offset
+from cloudfree.scene.prior import ScenePrior
+from cloudfree.scene.survey import Survey
 
 log = logging.getLogger(__name__)
 

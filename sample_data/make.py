@@ -21,10 +21,10 @@ from rasterio.warp import reproject, transform_bounds
 from scipy import ndimage
 
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, UDM2_BAND_COUNT, Udm2
-from cloudfree.landscape import Landscape, landscape
-from cloudfree.noise import Field, Mask
-from cloudfree.simulate import CloudLayer, Sky, add_clouds, cloud_layer, imperfect_mask
-from cloudfree.surface import speckle
+from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer, imperfect_mask
+from cloudfree.simulate.landscape import Landscape, landscape
+from cloudfree.simulate.noise import Field, Mask
+from cloudfree.simulate.surface import speckle
 
 LAND_SEED, CLOUD_SEED, SENSOR_SEED = 11, 105, 2024
 SCENE = "20240615_101530_84_2481_3B"

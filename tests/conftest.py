@@ -1,4 +1,4 @@
-"""Small true-to-life rasters, made from seeds, and the command run in this process."""
+"""Fixtures of all rooms: files as a user has them, and the command run in this process."""
 
 from __future__ import annotations
 
@@ -8,53 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
 from affine import Affine
 from click.testing import CliRunner, Result
-from rasterio.crs import CRS
-from scipy.ndimage import gaussian_filter
+from support import ORIGIN, SHARED, sar_values_db, scene_dn, write_raster
 
 from cloudfree.cli import main
-
-UTM33 = CRS.from_epsg(32633)
-ORIGIN = (400_000.0, 5_000_000.0)
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-
-
-def pattern(height: int, width: int, seed: int = 0, smooth: float = 3.0) -> np.ndarray:
-    """A smooth random field of mean 0 and deviation 1."""
-    noise = np.random.default_rng(seed).standard_normal((height, width))
-    field = gaussian_filter(noise, smooth, mode="wrap") if min(height, width) > 1 else noise
-    return (field - field.mean()) / (field.std() or 1)
-
-
-def write_raster(path: Path, values: np.ndarray, transform: Affine, crs: CRS | None = UTM33, **profile: Any) -> Path:
-    """Write (bands, rows, columns)."""
-    descriptions = profile.pop("descriptions", None)
-    count, height, width = values.shape
-    options = {"driver": "GTiff", "dtype": values.dtype, "count": count, "height": height, "width": width} | profile
-    with rasterio.open(path, "w", crs=crs, transform=transform, **options) as dataset:
-        dataset.write(values)
-        if descriptions:
-            dataset.descriptions = descriptions
-    return path
-
-
-def scene_dn(height: int, width: int, bands: int = 4, seed: int = 0) -> np.ndarray:
-    """Digital numbers (bands, H, W) of land: 500..4000, correlated between bands."""
-    ground = pattern(height, width, seed)
-    return np.stack(
-        [
-            np.clip(1500 + 300 * b + 500 * ground + 50 * pattern(height, width, seed + 1 + b), 1, 9000)
-            for b in range(bands)
-        ]
-    ).astype(np.uint16)
-
-
-def sar_values_db(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """VV and VH in dB (2, H, W)."""
-    ground = pattern(height, width, seed)
-    return np.stack([-10 + 3 * ground, -17 + 3 * ground]).astype(np.float32)
 
 
 @pytest.fixture

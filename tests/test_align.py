@@ -9,17 +9,17 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
-from conftest import ORIGIN, UTM33, pattern, write_raster
 from rasterio.crs import CRS
 from rasterio.warp import transform as transform_points
 from rio_cogeo.cogeo import cog_validate
 from scipy.ndimage import map_coordinates
+from support import ORIGIN, UTM33, pattern, write_raster
 
-from cloudfree import sentinel1
 from cloudfree.align import align
-from cloudfree.displacement import Displacement, basis
 from cloudfree.errors import InputError, OutputError
 from cloudfree.grid import Grid
+from cloudfree.inputs import sentinel1
+from cloudfree.inputs.displacement import Displacement, basis
 
 Cli = Callable[..., Result]
 EAST, NORTH = 23.0, -14.0

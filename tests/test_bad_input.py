@@ -15,10 +15,10 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
-from conftest import ORIGIN, UTM33, sar_values_db, scene_dn, write_raster
 from safetensors.torch import save_file
+from support import ORIGIN, UTM33, sar_values_db, scene_dn, write_raster
 
-from cloudfree.weights import weights_folder
+from cloudfree.network.weights import weights_folder
 
 Cli = Callable[..., Result]
 MakeScene = Callable[..., Path]
@@ -247,7 +247,7 @@ def test_weights_of_the_wrong_hash(
     damaged = bytearray((folder / "identity.safetensors").read_bytes())
     damaged[-1] ^= 1
     (folder / "identity.safetensors").write_bytes(damaged)
-    monkeypatch.setattr("cloudfree.weights.weights_folder", lambda: folder)
+    monkeypatch.setattr("cloudfree.network.weights.weights_folder", lambda: folder)
     case.fails("sha256")
 
 
@@ -328,7 +328,7 @@ def test_targets_that_cannot_be_written(case: Case) -> None:
 
 SLOW_IDENTITY = """
 import sys, time
-from cloudfree.models import Identity
+from cloudfree.network.models import Identity
 forward = Identity.forward
 def slow(self, *inputs):
     time.sleep(0.2)

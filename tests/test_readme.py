@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import Result
+from support import TINY_ONE_BLOCK
 
-from cloudfree.models import AlignCR, AlignCRConfig
+from cloudfree.network.models import AlignCR
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
@@ -24,7 +25,7 @@ def workplace(
     """A folder that holds every input the README names."""
     make_scene()
     make_sar()
-    model = AlignCR(AlignCRConfig(width=16, blocks=1, heads=2, growth=8, dense_layers=2, deformable_groups=2))
+    model = AlignCR(TINY_ONE_BLOCK)
     torch.save(
         {"network": {f"module.{key}": value for key, value in model.state_dict().items()}}, tmp_path / "published.pth"
     )

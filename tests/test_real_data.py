@@ -8,15 +8,15 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
-from conftest import write_raster
 from rio_cogeo.cogeo import cog_validate
+from support import write_raster
 
-from cloudfree import planet, sentinel1
 from cloudfree.bands import Qa
-from cloudfree.cloudmask import identify_udm2
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
-from cloudfree.inspection import inspect
+from cloudfree.inputs import planet, sentinel1
+from cloudfree.inputs.cloudmask import identify_udm2
+from cloudfree.inputs.inspection import inspect
 
 Cli = Callable[..., Result]
 

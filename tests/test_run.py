@@ -14,14 +14,14 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
-from conftest import ORIGIN, UTM33, pattern, sar_values_db, scene_dn, write_raster
 from rasterio.crs import CRS
 from rasterio.warp import transform as transform_points
 from rio_cogeo.cogeo import cog_validate
+from support import ORIGIN, UTM33, pattern, sar_values_db, scene_dn, write_raster
 
 import cloudfree
 from cloudfree.bands import Qa
-from cloudfree.weights import sha256_of
+from cloudfree.network.weights import sha256_of
 
 MakeScene = Callable[..., Path]
 MakeSar = Callable[..., Path]

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from cloudfree.landscape import landscape
-from cloudfree.simulate import add_clouds, cloud_layer
-from cloudfree.weights import load_model, sha256_of
+from cloudfree.network.weights import load_model, sha256_of
+from cloudfree.simulate.clouds import add_clouds, cloud_layer
+from cloudfree.simulate.landscape import landscape
 
 HERE = Path(__file__).resolve().parent
 _SHAPE = 40, 56  # no multiple of anything

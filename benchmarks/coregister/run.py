@@ -28,11 +28,11 @@ from scipy.ndimage import gaussian_filter, map_coordinates, shift
 from skimage.registration import phase_cross_correlation
 
 from cloudfree import align
-from cloudfree.coregister import Offset, estimate
-from cloudfree.landscape import landscape
-from cloudfree.sentinel1 import to_db
-from cloudfree.simulate import add_clouds, cloud_layer
-from cloudfree.surface import with_speckle_db
+from cloudfree.inputs.sentinel1 import to_db
+from cloudfree.scene.coregister import Offset, estimate
+from cloudfree.simulate.clouds import add_clouds, cloud_layer
+from cloudfree.simulate.landscape import landscape
+from cloudfree.simulate.surface import with_speckle_db
 
 PIXEL_M = 10.0
 MAX_SHIFT_M = 60.0

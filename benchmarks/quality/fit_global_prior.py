@@ -18,8 +18,8 @@ import numpy as np
 
 import cloudfree
 from cloudfree.bands import OPTICAL_BANDS
-from cloudfree.dataset import Place, read_places
-from cloudfree.prior import Matrix, Radar
+from cloudfree.learn.places import Place, read_places
+from cloudfree.scene.prior import Matrix, Radar
 
 _SNOW = 0.3  # mean blue reflectance above which a place is snow or haze, whose colours are no guide
 _RIDGE = 0.03

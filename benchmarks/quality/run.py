@@ -26,18 +26,20 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from cloudfree import evaluate, metrics, pipeline
-from cloudfree.adapt import CROP_PX, fine_tune
-from cloudfree.cloudmask import BUFFER_M, Rim
-from cloudfree.dataset import Place, Sampler
+from cloudfree import pipeline
 from cloudfree.errors import InputError
-from cloudfree.evaluate import Method, Protocol, Table, Watch
-from cloudfree.ground import Ground
-from cloudfree.models import CloudRemovalModel
-from cloudfree.noise import Field
-from cloudfree.report import write_png
-from cloudfree.triplets import Triplet, find
-from cloudfree.weights import load_model
+from cloudfree.evaluate import metrics
+from cloudfree.evaluate import score as evaluate
+from cloudfree.evaluate.score import Method, Protocol, Table, Watch
+from cloudfree.evaluate.triplets import Triplet, find
+from cloudfree.inputs.cloudmask import BUFFER_M, Rim
+from cloudfree.learn.adapt import CROP_PX, fine_tune
+from cloudfree.learn.places import Place, Sampler
+from cloudfree.learn.scenes import Ground
+from cloudfree.network.models import CloudRemovalModel
+from cloudfree.network.weights import load_model
+from cloudfree.product.pictures import write_png
+from cloudfree.simulate.noise import Field
 
 HERE = Path(__file__).resolve().parent
 _GAP_PX, _MIN_PANEL_PX = 6, 384

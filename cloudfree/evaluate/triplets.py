@@ -1,0 +1,248 @@
+"""Cloudy, clear and radar images of one place, as data sets of cloud removal keep them on disk."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
+from cloudfree.errors import InputError
+from cloudfree.grid import Grid
+from cloudfree.inputs import raster, sentinel1
+from cloudfree.simulate.noise import Field, Mask, as_field
+
+_CLEAR_SUFFIX = "_clear.tif"
+_COLUMNS = ("cloud-free", "cloudy", "Sentinel-1", "land cover", "cloud mask")
+_REQUIRED_COLUMNS = 3
+_PASTE_FEATHER_M = 50.0  # over which a pasted cloud thins out beyond its mask, as real ones do
+
+
+@dataclass(frozen=True)
+class TripletFiles:
+    """Where the images of one place are; mask and land cover may be missing."""
+
+    name: str
+    clear: Path
+    cloudy: Path
+    sar: Path
+    mask: Path | None = None
+    landcover: Path | None = None
+
+    @property
+    def site(self) -> str:
+        """What the patches of one place share: the name of the clear image without the patch's number (`_p_457`)."""
+        return re.sub(r"_p_?\d+$", "", self.clear.stem.removesuffix("_clear"))
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a method may see of a place.
+
+    reflectance (4, H, W), cloudy, not clipped; sar_db (2, H, W) dB, VV and VH, NaN where invalid; valid (H, W): the
+    optical image has data; mask (H, W): cloud or shadow, None if not known.
+    """
+
+    reflectance: Field
+    sar_db: Field
+    valid: Mask
+    mask: Mask | None
+    pixel_size_m: float
+
+    @property
+    def hidden(self) -> Mask:
+        """The mask, or nothing where there is none."""
+        return np.zeros_like(self.valid) if self.mask is None else self.mask
+
+    def distance_m(self) -> NDArray[np.float64]:
+        """From the mask (H, W), infinite if nothing is masked."""
+        if not self.hidden.any():
+            return np.full(self.hidden.shape, math.inf)
+        return np.asarray(self.pixel_size_m * ndimage.distance_transform_edt(~self.hidden))
+
+    def sar_without_gaps(self) -> Field:
+        """Backscatter (2, H, W) with the median of each polarisation where it is invalid; 0 dB if all of it is."""
+        medians = [np.median(band[np.isfinite(band)]) if np.isfinite(band).any() else 0.0 for band in self.sar_db]
+        return as_field(np.where(np.isfinite(self.sar_db), self.sar_db, np.array(medians)[:, None, None]))
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """A place: what is seen of it, and what it looks like.
+
+    truth (4, H, W) reflectance, not clipped; valid (H, W): the truth has data, and so has the observation; landcover
+    (H, W): WorldCover's codes, None if not known.
+    """
+
+    name: str
+    seen: Observation
+    truth: Field
+    valid: Mask
+    landcover: NDArray[np.uint8] | None = None
+
+    def cut(self, rows: slice, cols: slice) -> Triplet:
+        """A part of it."""
+        seen = Observation(
+            self.seen.reflectance[:, rows, cols],
+            self.seen.sar_db[:, rows, cols],
+            self.seen.valid[rows, cols],
+            None if self.seen.mask is None else self.seen.mask[rows, cols],
+            self.seen.pixel_size_m,
+        )
+        landcover = None if self.landcover is None else self.landcover[rows, cols]
+        return Triplet(self.name, seen, self.truth[:, rows, cols], self.valid[rows, cols], landcover)
+
+
+def find(source: Path, root: Path | None = None) -> list[TripletFiles]:
+    """The images that a list or a folder names, in its order. Raises InputError where there is none.
+
+    A list is a CSV without header in the layout of M3R-CR: cloud-free, cloudy, Sentinel-1, and in its longer form land
+    cover and cloud mask, relative to `root`, which is the list's own folder or the split's folder beside it if None.
+    A folder holds `NAME_cloudy.tif`, `NAME_clear.tif`, `NAME_sar.tif`, and may hold `NAME_mask.tif` and
+    `NAME_landcover.tif`.
+    """
+    found = _in_folder(source) if source.is_dir() else _in_list(source, root)
+    if not found:
+        raise InputError(
+            f"{source} names no images; NAME_cloudy.tif, NAME_clear.tif and NAME_sar.tif are needed, or a list of "
+            "such files in the layout of M3R-CR: check the path"
+        )
+    return found
+
+
+def read(files: TripletFiles, georeferenced: bool = True) -> Triplet:
+    """The pixels of one place, on the grid of its cloudy image. Raises InputError or GridError.
+
+    Digital numbers are surface reflectance x 10000, 0 nodata. Radar is laid where it says it lies, or else stretched
+    over the image by nearest neighbour if it is not `georeferenced`. Land cover and mask are stretched.
+    """
+    cloudy, grid = _optical(files.cloudy)
+    clear, _ = _optical(files.clear)
+    if clear.shape != cloudy.shape:
+        raise InputError(
+            f"{files.clear.name} and {files.cloudy.name} have {clear.shape[1:]} and {cloudy.shape[1:]} pixels; "
+            "they must share their grid: warp one"
+        )
+    seen = Observation(
+        cloudy,
+        _radar(files.sar, grid) if georeferenced else _stretched_radar(files.sar, grid),
+        np.asarray((cloudy > 0).any(0)),
+        None if files.mask is None else _mask(files.mask, grid),
+        grid.pixel_size_m,
+    )
+    landcover = None if files.landcover is None else _stretched(_pixels(files.landcover)[0], grid.shape)
+    return Triplet(
+        files.name,
+        seen,
+        clear,
+        np.asarray(seen.valid & (clear > 0).any(0)),
+        None if landcover is None else landcover.astype(np.uint8),
+    )
+
+
+def pasted(triplet: Triplet) -> Triplet:
+    """The masked part of the cloudy image over the clear one, thinning out beyond the mask.
+
+    Within the mask the pixels are wholly those of the cloudy image: nothing of the truth shows through thin cloud.
+    """
+    share = np.clip(1 - triplet.seen.distance_m() / _PASTE_FEATHER_M, 0, 1) ** 2
+    seen = triplet.seen
+    mixed = as_field(triplet.truth + (seen.reflectance - triplet.truth) * as_field(share))
+    return Triplet(
+        triplet.name,
+        Observation(mixed, seen.sar_db, triplet.valid, seen.mask, seen.pixel_size_m),
+        triplet.truth,
+        triplet.valid,
+        triplet.landcover,
+    )
+
+
+def _in_folder(folder: Path) -> list[TripletFiles]:
+    found = []
+    for clear in sorted(folder.glob(f"*{_CLEAR_SUFFIX}")):
+        name = clear.name.removesuffix(_CLEAR_SUFFIX)
+        cloudy, sar, mask, landcover = (
+            folder / f"{name}_{kind}.tif" for kind in ("cloudy", "sar", "mask", "landcover")
+        )
+        if cloudy.exists() and sar.exists():
+            optional = [path if path.exists() else None for path in (mask, landcover)]
+            found.append(TripletFiles(name, clear, cloudy, sar, *optional))
+    return found
+
+
+def _in_list(path: Path, root: Path | None) -> list[TripletFiles]:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; a list or a folder of images is needed: check the path")
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = [[cell.strip() for cell in line] for line in csv.reader(file) if line]
+    for number, line in enumerate(lines, 1):
+        if len(line) not in (_REQUIRED_COLUMNS, len(_COLUMNS)):
+            raise InputError(
+                f"line {number} of {path.name} has {len(line)} columns; three or five are allowed: "
+                f"{', '.join(_COLUMNS)}, without a header"
+            )
+    return [_of_line(root or _root(path, line[0]), line) for line in lines]
+
+
+def _root(path: Path, first: str) -> Path:
+    """The folder that a list's paths are relative to: its own, or one of the same name (`test.csv`, `test/`)."""
+    beside = path.with_suffix("")
+    return beside if (beside / first).exists() else path.parent
+
+
+def _of_line(root: Path, line: list[str]) -> TripletFiles:
+    clear, cloudy, sar, *others = (root / cell for cell in line)
+    landcover, mask = others or (None, None)
+    return TripletFiles(cloudy.stem, clear, cloudy, sar, mask, landcover)
+
+
+def _optical(path: Path) -> tuple[Field, Grid]:
+    with raster.opened(path) as dataset:
+        if dataset.count != 4 or dataset.dtypes[0] != "uint16":
+            raise InputError(
+                f"{path.name} has {dataset.count} bands of {dataset.dtypes[0]}; four of uint16 are needed, "
+                "blue, green, red, NIR, reflectance x 10000: export it so"
+            )
+        return dataset.read().astype(np.float32) * np.float32(REFLECTANCE_SCALE), Grid.of(dataset)
+
+
+def _radar(path: Path, grid: Grid) -> Field:
+    with raster.opened(path) as dataset:
+        if dataset.count == 2 and Grid.of(dataset) == grid:
+            return _without_noise(dataset.read().astype(np.float32))
+    with sentinel1.identify([path], grid, "db").open() as reader:
+        return reader.on_grid(grid)
+
+
+def _without_noise(sar_db: Field) -> Field:
+    """NaN where there is no ground. One band of zeros is ground: SEN12MS-CR cuts VV off at 0 dB."""
+    absent = ~np.isfinite(sar_db) | (sar_db < SAR_NOISE_DB) | (sar_db == 0).all(axis=0)
+    return as_field(np.where(absent, np.nan, sar_db))
+
+
+def _stretched_radar(path: Path, grid: Grid) -> Field:
+    """By nearest neighbour, as published, wherever it lies."""
+    return _without_noise(as_field(_stretched(_pixels(path).astype(np.float32), grid.shape)))
+
+
+def _mask(path: Path, grid: Grid) -> Mask:
+    pixels = np.load(path) if path.suffix == ".npy" else _pixels(path)[0]
+    return np.asarray(_stretched(pixels, grid.shape) != 0)
+
+
+def _pixels(path: Path) -> NDArray[np.generic]:
+    with raster.opened(path) as dataset:
+        pixels: NDArray[np.generic] = dataset.read()
+        return pixels
+
+
+def _stretched(image: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
+    """An image (..., h, w) over `shape` (H, W) by nearest neighbour."""
+    rows, cols = (((2 * np.arange(n) + 1) * m) // (2 * n) for n, m in zip(shape, image.shape[-2:], strict=True))
+    return image[..., rows[:, None], cols]

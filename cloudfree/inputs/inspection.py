@@ -1,0 +1,116 @@
+"""What a file would be taken for, and why: the same code that `run` trusts, asked without running."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rasterio import DatasetReader
+from rasterio.windows import Window
+
+from cloudfree.bands import SAR_BANDS, UDM2_BAND_COUNT
+from cloudfree.errors import CloudfreeError
+from cloudfree.grid import Grid
+from cloudfree.inputs import planet, raster, sentinel1
+from cloudfree.inputs.raster import gdal_settings
+
+_SAMPLE_PX = 512
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A file in words and numbers. `overlap_share` is the share of the first file's ground that this one covers."""
+
+    file: str
+    kind: str
+    reasons: tuple[str, ...]
+    bands: int
+    dtype: str
+    crs: str
+    width: int
+    height: int
+    pixel_size_m: float
+    valid_share: float
+    overlap_share: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For people, one fact a line."""
+        facts = [
+            f"{self.file}: {self.kind}",
+            *(f"  {reason}" for reason in self.reasons),
+            f"  {self.bands} x {self.dtype}, {self.width} x {self.height} px of {self.pixel_size_m:.3g} m, {self.crs}",
+            f"  {100 * self.valid_share:.1f} % valid",
+        ]
+        if self.overlap_share is not None:
+            facts.append(f"  covers {100 * self.overlap_share:.1f} % of the first file's footprint")
+        return facts
+
+
+def inspect(paths: list[Path]) -> list[Inspection]:
+    """Say of each file what it is; the first is the reference for overlaps. Raises InputError or GridError."""
+    found: list[Inspection] = []
+    reference: Grid | None = None
+    with gdal_settings():
+        for path in paths:
+            with raster.opened(path) as dataset:
+                grid = Grid.of(dataset)
+                found.append(_inspect(path, dataset, grid, reference))
+            reference = reference or grid
+    return found
+
+
+def _inspect(path: Path, dataset: DatasetReader, grid: Grid, reference: Grid | None) -> Inspection:
+    kind, reasons = _kind(path, dataset, grid)
+    return Inspection(
+        file=str(path),
+        kind=kind,
+        reasons=reasons,
+        bands=dataset.count,
+        dtype=dataset.dtypes[0],
+        crs=grid.crs.to_string(),
+        width=grid.width,
+        height=grid.height,
+        pixel_size_m=round(grid.pixel_size_m, 4),
+        valid_share=_valid_share(dataset),
+        overlap_share=None if reference is None else round(reference.overlap_share(grid), 4),
+    )
+
+
+def _kind(path: Path, dataset: DatasetReader, grid: Grid) -> tuple[str, tuple[str, ...]]:
+    dtype, count = dataset.dtypes[0], dataset.count
+    if dtype == "uint8" and count == UDM2_BAND_COUNT:
+        return "PlanetScope usable data mask (UDM2)", ("8 bands of uint8",)
+    if dtype == "uint8" and count == 1:
+        return "mask", ("one band of uint8: non-zero would be cloud or shadow",)
+    try:
+        if dtype == "uint16" and count >= 4:
+            scene = planet.identify(path)
+            return f"{planet.sensor(path, count)}, {scene.quantity}", scene.reasons
+        return _sentinel1(dataset, grid)
+    except CloudfreeError as error:
+        return "nothing that cloudfree can use as it is", (error.message,)
+
+
+def _sentinel1(dataset: DatasetReader, grid: Grid) -> tuple[str, tuple[str, ...]]:
+    if dataset.count == 1:
+        name = sentinel1.polarisation(dataset, 1)
+        band, why = sentinel1.measure(name or "the band", dataset, 1, grid, "auto")
+        which = f"{name} by description, tag or file name" if name else "nothing names the polarisation"
+        return f"Sentinel-1, one polarisation, {band.units}", (which, why)
+    image = sentinel1.identify([Path(dataset.name)], grid)
+    return f"Sentinel-1, {' and '.join(SAR_BANDS)}, {image.vv.units}", image.reasons
+
+
+def _valid_share(dataset: DatasetReader) -> float:
+    """Share of pixels with data in every band of a thinned sample: no nodata, NaN, or (in all bands) zero."""
+    shape = (min(dataset.height, _SAMPLE_PX), min(dataset.width, _SAMPLE_PX))
+    values = raster.read(dataset, list(dataset.indexes), Window(0, 0, dataset.width, dataset.height), shape)
+    valid = np.isfinite(values).all(axis=0) & (values != 0).any(axis=0)
+    if dataset.nodata is not None:
+        valid &= (values != dataset.nodata).any(axis=0)
+    return round(float(valid.mean()), 4)

@@ -1,0 +1,150 @@
+"""Light fine-tuning of weights on one scene: its clear pixels are truth of the same sensor, day and light.
+
+Clear windows of the scene are clouded over, half of them by simulated clouds and half by clouds of the scene's own
+shapes, primed as the scene will be, and learned from. Windows held out decide when to stop, and whether the new weights
+are better at all.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+
+from cloudfree.errors import InputError
+from cloudfree.learn.cloud_layers import Skies, any_sky
+from cloudfree.learn.learner import Learner, batch_of, evaluate, fixed_samples
+from cloudfree.learn.places import Sampler
+from cloudfree.learn.scenes import Ground, survey_ground
+from cloudfree.network.models import CloudRemovalModel, WeightsInfo
+from cloudfree.plan import Plan
+from cloudfree.simulate.clouds import CloudLayer, cloud_layer
+from cloudfree.simulate.noise import Mask
+
+log = logging.getLogger(__name__)
+
+CROP_PX = 96
+"""Side of the samples."""
+
+_BATCH = 2
+_MAX_WINDOWS, _FEWEST_WINDOWS, _HELD_OUT_EVERY = 60, 2, 4
+_LEARNING_RATE = 3e-4
+_CHECK_EVERY, _PATIENCE = 25, 4  # steps between scores; scores without improvement that end it
+_VALIDATION_SAMPLES = 16
+_BETTER_DB = 0.02
+
+Progress = Callable[[float], None]
+"""Called with the share of the time that has just passed."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Weights after fine-tuning, or those before if they were better, and PSNR (dB) on held-out clear ground."""
+
+    model: CloudRemovalModel
+    before_db: float
+    after_db: float
+    steps: int
+
+    @property
+    def helped(self) -> bool:
+        return self.after_db > self.before_db
+
+
+def adapt(plan: Plan, minutes: float, seed: int = 0, progress: Progress | None = None) -> CloudRemovalModel:
+    """The plan's model fine-tuned to its scene, or as it was if that never did better on held-out clear windows.
+
+    Raises InputError where the scene has too little clear ground.
+    """
+    ground = survey_ground(plan.inputs, plan.moved, plan.options.buffer_m, CROP_PX, _MAX_WINDOWS)
+    if len(ground.places) < _FEWEST_WINDOWS:
+        raise InputError(
+            f"{plan.scene.path.name} has {len(ground.places)} window(s) with clear ground of {CROP_PX} pixels; "
+            "adaptation needs two at least: run without it"
+        )
+    tuned = fine_tune(plan.model, ground, minutes, plan.device, seed, progress)
+    if not tuned.helped:
+        log.warning("adaptation did not help on held-out clear windows: the weights stay as they are")
+        return plan.model
+    log.info(
+        "adapted in %d steps: %.2f dB on held-out clear windows, %.2f before",
+        *(tuned.steps, tuned.after_db, tuned.before_db),
+    )
+    return _signed(tuned, plan)
+
+
+def fine_tune(
+    model: CloudRemovalModel,
+    ground: Ground,
+    minutes: float,
+    device: str,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Learn from two windows of a scene or more, until those held out no longer gain or the time is up."""
+    torch.manual_seed(seed)
+    training = [place for i, place in enumerate(ground.places) if i % _HELD_OUT_EVERY]
+    primed, sky, where = float(model.expects_primed), _sky_like(ground.shapes), torch.device(device)
+    sampler = Sampler(training, CROP_PX, primed, sky, tinted=False)
+    held_out = Sampler(ground.places[::_HELD_OUT_EVERY], CROP_PX, primed, sky, tinted=False)
+    validation = fixed_samples(held_out, _VALIDATION_SAMPLES)
+    learner = Learner.of(copy.deepcopy(model), _LEARNING_RATE, where)
+    best, before_db = model, evaluate(model.to(where), validation, where)["psnr_hidden"]
+    best_db, without_gain, rng = before_db, 0, np.random.default_rng(seed)
+    started = last = time.monotonic()
+    while without_gain < _PATIENCE and (now := time.monotonic()) - started < 60 * minutes:
+        spent = (now - started) / (60 * minutes)
+        learner.learn(batch_of([sampler.draw(rng) for _ in range(_BATCH)], where), "psnr", 1 - 0.9 * spent)
+        if progress:
+            progress((now - last) / (60 * minutes))
+        last = now
+        if learner.step % _CHECK_EVERY == 0:
+            score_db = evaluate(learner.average, validation, where)["psnr_hidden"]
+            without_gain += 1
+            if score_db > best_db + _BETTER_DB:
+                best, best_db, without_gain = copy.deepcopy(learner.average), score_db, 0
+    return Tuned(best.eval().requires_grad_(requires_grad=False), before_db, best_db, learner.step)
+
+
+def _signed(tuned: Tuned, plan: Plan) -> CloudRemovalModel:
+    """The model, and what it says of itself."""
+    info = plan.model.weights_info
+    assert info is not None
+    provenance = {
+        **info.provenance,
+        "adapted_from": info.name,
+        "adapted_from_sha256": info.sha256,
+        "adapted_to": plan.scene.path.name,
+        "adaptation": {
+            "steps": tuned.steps,
+            "held_out_psnr_db": {"before": tuned.before_db, "after": tuned.after_db},
+        },
+    }
+    tuned.model.weights_info = WeightsInfo(
+        f"{info.name}, adapted", info.sha256, info.architecture, info.config, provenance
+    )
+    return tuned.model
+
+
+def _sky_like(shapes: list[Mask]) -> Skies:
+    """Simulated clouds, every other time cut to a shape (H, W) of the scene's own."""
+
+    def sky(rng: np.random.Generator, side: int) -> CloudLayer:
+        usable = [shape for shape in shapes if min(shape.shape) >= side]
+        if not usable or rng.random() < 0.5:
+            return any_sky(rng, side)
+        shape = np.rot90(usable[rng.integers(len(usable))], int(rng.integers(4)))[:side, :side]
+        overcast = cloud_layer(rng, side, side, cover=1.0)
+        opacity = np.clip(1.5 * gaussian_filter(shape.astype(np.float32), 2.0), 0, 1)
+        nothing = np.zeros_like(shape)
+        return replace(
+            overcast, opacity=opacity, shadow=nothing.astype(np.float32), cloud=shape, haze=nothing, shade=nothing
+        )
+
+    return sky

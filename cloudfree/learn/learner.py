@@ -1,0 +1,172 @@
+"""How a network learns: losses, one step of it, the average of its weights, and the score that decides."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cloudfree.evaluate import metrics
+from cloudfree.learn.distributed import ALONE, Team
+from cloudfree.learn.samples import Sample, Source
+from cloudfree.network.models import CloudRemovalModel
+
+# The published loss of Align-CR: robust, and six times as heavy under cloud.
+_CLOUD_WEIGHT, _EPSILON, _POWER = 5.0, 1e-6, 0.45
+_NEGLIGIBLE, _TINY = 1e-5, 1e-6  # squared error, and a number of pixels
+_ALIGNMENT_RATE = 0.1  # of the learning rate, as published: offsets that jump do not come back
+_MAX_GRADIENT_NORM = 1.0
+
+AVERAGE_DECAY = 0.998
+"""Of the running average of weights, a step."""
+
+
+Batch = Mapping[str, Tensor]
+"""cloudy and clear (B, 4, H, W) reflectance, sar_db (B, 2, H, W), mask and known (B, H, W) bool: see `Sample`."""
+
+
+def charbonnier(restored: Tensor, batch: Batch) -> Tensor:
+    """Align-CR's loss: nearly the absolute error, six times as heavy under cloud."""
+    return _mean(_weight(batch) * ((restored - batch["clear"]).square() + _EPSILON) ** _POWER, batch)
+
+
+def cloud_adaptive(restored: Tensor, batch: Batch) -> Tensor:
+    """DSen2-CR's loss: absolute error against the input where clear, else the truth; and against the truth overall."""
+    reference = torch.where(batch["mask"][:, None], batch["clear"], batch["cloudy"])
+    return _mean((restored - reference).abs() + (restored - batch["clear"]).abs(), batch)
+
+
+def absolute(restored: Tensor, batch: Batch) -> Tensor:
+    """GLF-CR's loss: absolute error."""
+    return _mean((restored - batch["clear"]).abs(), batch)
+
+
+def logarithmic(restored: Tensor, batch: Batch) -> Tensor:
+    """Minus the PSNR in units of 10 dB, mean of samples: dark scenes count like bright, cloud six times as heavy."""
+    weight = (_weight(batch) * batch["known"][:, None]).expand_as(restored)
+    squared = weight * (restored - batch["clear"]).square()
+    return (squared.sum((1, 2, 3)) / (weight.sum((1, 2, 3)) + _TINY) + _NEGLIGIBLE).log10().mean()
+
+
+def _weight(batch: Batch) -> Tensor:
+    return 1 + _CLOUD_WEIGHT * batch["mask"][:, None]
+
+
+def _mean(error: Tensor, batch: Batch) -> Tensor:
+    """Over all pixels (B, 4, H, W) whose truth is known."""
+    known = batch["known"][:, None].expand_as(error)
+    return (error * known).sum() / (known.sum() + _TINY)
+
+
+LOSSES = {"charbonnier": charbonnier, "carl": cloud_adaptive, "l1": absolute, "psnr": logarithmic}
+"""Each of restored (B, 4, H, W) and a batch; where the truth is not known nothing counts."""
+
+
+@dataclass
+class Learner:
+    """A network in training, the running average of its weights, which is the one to keep, and the optimizer."""
+
+    model: CloudRemovalModel
+    average: CloudRemovalModel
+    optimizer: torch.optim.Optimizer
+    decay: float = AVERAGE_DECAY
+    step: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        model: CloudRemovalModel,
+        learning_rate: float,
+        device: torch.device,
+        *,
+        weight_decay: float = 1e-4,
+        average_decay: float = AVERAGE_DECAY,
+    ) -> Self:
+        """A learner of the model's weights; an `average_decay` of 0 keeps the last weights instead of an average."""
+        model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.requires_grad_().train()
+        average = copy.deepcopy(model).prepare_for_inference()
+        return cls(model, average, _optimizer(model, learning_rate, weight_decay), average_decay)
+
+    def learn(self, batch: Batch, loss: str, rate: float, team: Team = ALONE) -> float:
+        """One step at a share `rate` (0..1) of the learning rate, with a team's mean gradient; the loss before it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        device = batch["cloudy"].device.type
+        with torch.autocast(device, torch.bfloat16, enabled=_bfloat16_is_fast(device)):
+            restored = self.model(batch["cloudy"], batch["sar_db"])
+        value = LOSSES[loss](restored, batch)
+        self.optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        team.share_gradients(self.model.parameters())
+        nn.utils.clip_grad_norm_(self.model.parameters(), _MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        self._update_average()
+        self.step += 1
+        return value.item()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential; over the first steps a shorter one, that the start be forgotten."""
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        for average, parameter in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            average.lerp_(parameter, 1 - decay)
+
+
+def batch_of(samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
+    """Samples of one size stacked."""
+    names = [field.name for field in fields(Sample)]
+    return {name: torch.from_numpy(np.stack([getattr(s, name) for s in samples])).to(device) for name in names}
+
+
+def fixed_samples(source: Source, count: int) -> list[Sample]:
+    """The same samples at each call, some of their pixels hidden and some not."""
+    rng = np.random.default_rng(0)
+    drawn = (source.draw(rng) for _ in range(100 * count))
+    usable = (sample for sample in drawn if (sample.mask & sample.known).mean() > 0.1 and sample.mask.mean() < 0.9)
+    return [sample for _, sample in zip(range(count), usable, strict=False)]
+
+
+def evaluate(model: CloudRemovalModel, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
+    """Means over samples of PSNR (dB): of all pixels; and of the hidden ones as restored, as given, and as a median.
+
+    As given is the cloud, or the prior of a primed sample; the median is of the pixels that are not hidden.
+    """
+    names = ("psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median")
+    scores: dict[str, list[float]] = {name: [] for name in names}
+    for sample in samples:
+        with torch.inference_mode():
+            inputs = (torch.from_numpy(image)[None].to(device) for image in (sample.cloudy, sample.sar_db))
+            restored = model(*inputs)[0].clamp(0, 1).cpu().numpy()
+        filled = np.median(sample.cloudy[:, ~sample.mask], axis=1)[:, None, None]
+        hidden = sample.mask & sample.known
+        scores["psnr"].append(metrics.psnr(restored, sample.clear, sample.known))
+        scores["psnr_hidden"].append(metrics.psnr(restored, sample.clear, hidden))
+        scores["psnr_hidden_input"].append(metrics.psnr(sample.cloudy, sample.clear, hidden))
+        scores["psnr_hidden_median"].append(metrics.psnr(filled, sample.clear, hidden))
+    return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
+
+
+def _optimizer(model: CloudRemovalModel, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    alignment = [p for name, p in model.named_parameters() if name.startswith("SFAlign")]
+    others = [p for name, p in model.named_parameters() if not name.startswith("SFAlign")]
+    groups = [
+        {"params": others, "peak": learning_rate},
+        {"params": alignment, "peak": _ALIGNMENT_RATE * learning_rate},
+    ]
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay
+    )
+
+
+def _bfloat16_is_fast(device: str) -> bool:
+    """More than twice the speed of float32 where the hardware multiplies it, a hindrance elsewhere."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, and not in every version
+    return bool(probe and probe())

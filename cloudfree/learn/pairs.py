@@ -1,0 +1,65 @@
+"""Cloudy and clear images of the same places, as data sets of cloud removal hold them, to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from cloudfree.errors import InputError
+from cloudfree.evaluate.triplets import Triplet, TripletFiles, pasted, read
+from cloudfree.learn.samples import Sample, primed, turned
+from cloudfree.simulate.noise import as_field
+
+_KEPT = 256  # images in memory; an M3R-CR patch takes 4 MB
+
+
+class Pairs:
+    """Random crops of pairs, turned. Equal generators give equal samples.
+
+    A share `primed` (0..1) of the samples that have a mask is primed. `same_date`: the clouds are laid over the clear
+    image, and nothing else differs. `stretched_sar`: radar is stretched over the image as the published code does it,
+    instead of lying where it belongs.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[TripletFiles],
+        crop: int,
+        primed: float = 0.0,
+        *,
+        same_date: bool = False,
+        stretched_sar: bool = False,
+    ) -> None:
+        self._files = files
+        self._crop = crop
+        self._primed = primed
+        self._same_date = same_date
+        self._read = lru_cache(_KEPT)(lambda one: read(one, georeferenced=not stretched_sar))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """A sample. Raises InputError where an image is smaller than the crop."""
+        triplet = self._read(self._files[int(rng.integers(len(self._files)))])
+        if min(triplet.valid.shape) < self._crop:
+            raise InputError(
+                f"{triplet.name} has {triplet.valid.shape[0]} x {triplet.valid.shape[1]} pixels, less than the crop of "
+                f"{self._crop}: give a smaller --crop"
+            )
+        sample = _sample(rng, pasted(triplet) if self._same_date else triplet)
+        if triplet.seen.mask is not None and rng.random() < self._primed:
+            sample = primed(rng, sample, sample.mask, triplet.seen.pixel_size_m)
+        return sample.crop(rng, self._crop)
+
+
+def _sample(rng: np.random.Generator, triplet: Triplet) -> Sample:
+    """The whole triplet, turned, within 0..1; typical backscatter where there is none."""
+    seen = triplet.seen
+    flags = as_field(np.stack([seen.hidden, triplet.valid]))
+    cloudy, sar_db, clear, flags = turned(
+        rng, np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps(), np.clip(triplet.truth, 0, 1), flags
+    )
+    return Sample(cloudy, sar_db, clear, flags[0] > 0, flags[1] > 0)

@@ -1,0 +1,97 @@
+"""What `--data` names: folders of clear pairs, data sets of cloudy and clear images, a user's own scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from cloudfree.errors import InputError
+from cloudfree.evaluate import triplets
+from cloudfree.evaluate.triplets import TripletFiles
+from cloudfree.learn.cloud_layers import Skies, any_sky, real_clouds, real_or_simulated
+from cloudfree.learn.pairs import Pairs
+from cloudfree.learn.places import Place, Sampler, hold_out, procedural_places, read_places
+from cloudfree.learn.samples import Mixture, Source
+from cloudfree.learn.scenes import is_manifest, read_manifest
+
+_MANIFEST_WINDOWS = 400  # of 256 pixels a side: 630 MB
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What to learn from, and how samples are made of it.
+
+    data: see `open_sources`. clouds: a folder of real cloudy images (`skies.real_clouds`) for most of the skies over
+    clear ground. procedural: places to make up. crop: side of the samples in pixels. primed (0..1): share of samples
+    with the scene's prior in place of the clouds. stretched_sar: radar of data sets over the whole image, as published.
+    """
+
+    data: tuple[Path, ...] = ()
+    clouds: Path | None = None
+    procedural: int = 40
+    crop: int = 96
+    primed: float = 0.0
+    stretched_sar: bool = False
+    seed: int = 0
+
+
+class Sources(NamedTuple):
+    """To train on, and to validate on: other sites under other clouds; None where nothing could be held out."""
+
+    training: Source
+    validation: Source | None
+
+
+def open_sources(options: SourceOptions) -> Sources:
+    """All that `data` names, and procedural places, each drawn from equally often.
+
+    A folder holds clear pairs (`dataset.read_places`) or cloudy and clear images (`triplets.find`). A CSV lists such
+    images in the layout of M3R-CR, or, by its header, scenes without a clear image (`ground.read_manifest`). Every
+    fifth site is held out, and every fifth of the clouds. Raises InputError.
+    """
+    sky, unseen_sky = _skies(options.clouds)
+    crop, training = options.crop, list[Source]()
+    unseen_places, unseen_pairs = list[Place](), list[TripletFiles]()
+    for path in options.data:
+        if _names_pairs(path):
+            pairs, held_pairs = hold_out(triplets.find(path))
+            training.append(Pairs(pairs, crop, options.primed, stretched_sar=options.stretched_sar))
+            unseen_pairs += held_pairs
+    for places in _places(options):
+        seen, held_places = hold_out(places)
+        training.append(Sampler(seen, crop, options.primed, sky))
+        unseen_places += held_places
+    if not training:
+        raise InputError("there is nothing to train on; give --data, or --procedural 1 or more")
+    validation, primed = list[Source](), float(options.primed > 0)  # as a run would prime it
+    if unseen_places:
+        validation.append(Sampler(unseen_places, crop, primed, unseen_sky))
+    if unseen_pairs:
+        validation.append(Pairs(unseen_pairs, crop, primed, same_date=True, stretched_sar=options.stretched_sar))
+    return Sources(Mixture(training), Mixture(validation) if validation else None)
+
+
+def _skies(clouds: Path | None) -> tuple[Skies, Skies]:
+    """To train and to validate under: where there are real clouds most are, and all of those to validate under."""
+    if clouds is None:
+        return any_sky, any_sky
+    training, held_out = hold_out(real_clouds(clouds))
+    return real_or_simulated(training), real_or_simulated(held_out, share=1.0)
+
+
+def _places(options: SourceOptions) -> list[list[Place]]:
+    groups = [
+        read_manifest(path, options.crop, _MANIFEST_WINDOWS) if is_manifest(path) else read_places(path)
+        for path in options.data
+        if not _names_pairs(path)
+    ]
+    if options.procedural:
+        groups.append(procedural_places(options.seed, options.procedural, side=max(384, options.crop + 16)))
+    return groups
+
+
+def _names_pairs(path: Path) -> bool:
+    if not path.exists():
+        raise InputError(f"{path} does not exist; a folder or a CSV is needed: check --data")
+    return any(path.glob("*_clear.tif")) if path.is_dir() else not is_manifest(path)

@@ -1,0 +1,26 @@
+"""The architectures by name. One file each; what they share is in `base` and `blocks`."""
+
+from cloudfree.network.models.align_cr import AlignCR, AlignCRConfig
+from cloudfree.network.models.base import CloudRemovalModel, Normalization, WeightsInfo
+from cloudfree.network.models.dsen2_cr import DSen2CR, DSen2CRConfig
+from cloudfree.network.models.glf_cr import GLFCR, GLFCRConfig
+from cloudfree.network.models.identity import Identity, IdentityConfig
+
+ARCHITECTURES: dict[str, type[CloudRemovalModel]] = {
+    model.architecture: model for model in (AlignCR, GLFCR, DSen2CR, Identity)
+}
+
+__all__ = [
+    "ARCHITECTURES",
+    "GLFCR",
+    "AlignCR",
+    "AlignCRConfig",
+    "CloudRemovalModel",
+    "DSen2CR",
+    "DSen2CRConfig",
+    "GLFCRConfig",
+    "Identity",
+    "IdentityConfig",
+    "Normalization",
+    "WeightsInfo",
+]

@@ -1,0 +1,115 @@
+"""A network on its device: which one, in which precision, and on batches that fit its memory."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cloudfree.errors import DeviceError
+from cloudfree.network.cuda_graphs import Replayed, cuda_graph
+from cloudfree.network.models import CloudRemovalModel
+from cloudfree.simulate.noise import Field
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_MEMORY_SHARE = 0.4  # of what is free on the device: a recorded graph needs as much again; the rest is for other users
+_MAX_BATCH = 16
+
+log = logging.getLogger(__name__)
+
+
+class TileTooLargeError(Exception):
+    """One tile alone does not fit the device's memory."""
+
+
+class Predictor:
+    """A model on its device, run on batches that fit."""
+
+    def __init__(self, model: CloudRemovalModel, device: torch.device, precision: Precision, batch: int | None) -> None:
+        """`batch` None finds the largest that fits the free memory."""
+        self.device = device
+        self.precision = precision
+        self._model = model.to(device).eval()
+        self._batch = batch
+        self._forward = Replayed(self._computed, cuda_graph if device.type == "cuda" else None)
+
+    @torch.inference_mode()
+    def batch_for(self, tile: int) -> int:
+        """Tiles to run at once; where it is not given, measured with one tile on CUDA, and one on CPU."""
+        if self._batch is None:
+            self._batch = self._measured_batch(tile) if self.device.type == "cuda" else 1
+        return self._batch
+
+    @torch.inference_mode()
+    def __call__(self, optical: Tensor, sar_db: Tensor) -> Tensor:
+        """Reflectance (N, 4, H, W) float32. Out of memory gives up graphs, then halves the batch, each for good.
+
+        Raises TileTooLargeError where one tile is too much.
+        """
+        try:
+            return self._forward(optical, sar_db)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        if self._forward.forget():
+            return self(optical, sar_db)  # what graphs held may be enough
+        if len(optical) == 1:
+            raise TileTooLargeError
+        self._batch = len(optical) // 2
+        log.warning("out of memory on %s: going on with a batch of %d", self.device, self._batch)
+        halves = zip(torch.split(optical, self._batch), torch.split(sar_db, self._batch), strict=True)
+        return torch.cat([self(*half) for half in halves])
+
+    def image(self, reflectance: Field, sar_db: Field) -> Field:
+        """Reflectance (4, H, W) of one image, from arrays to an array."""
+        inputs = (torch.from_numpy(image)[None].to(self.device) for image in (reflectance, sar_db))
+        restored: Field = self(*inputs)[0].cpu().numpy()
+        return restored
+
+    def _computed(self, optical: Tensor, sar_db: Tensor) -> Tensor:
+        enabled = self.precision != "fp32"
+        with torch.autocast(self.device.type, _DTYPES[self.precision], enabled=enabled):
+            reflectance: Tensor = self._model(optical, sar_db)
+        return reflectance.float()
+
+    def _measured_batch(self, tile: int) -> int:
+        free, _ = torch.cuda.mem_get_info(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        self(torch.zeros(1, 4, tile, tile, device=self.device), torch.zeros(1, 2, tile, tile, device=self.device))
+        per_tile = torch.cuda.max_memory_allocated(self.device) - before
+        return int(np.clip(_MEMORY_SHARE * free / max(1, per_tile), 1, _MAX_BATCH))
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there. Raises DeviceError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"--device is {name}; auto, cpu, cuda and cuda:N are known: choose one of them")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        found = f"{count} CUDA device(s) are" if count else "no CUDA device is"
+        raise DeviceError(f"--device is {name} and {found} available here; use --device cpu or auto")
+    return device
+
+
+def resolve_precision(name: Precision | Literal["auto"], device: torch.device) -> Precision:
+    """`auto` is float32 on CPU; on CUDA bfloat16 where the card has it, else float16."""
+    if name != "auto":
+        return name
+    if device.type == "cpu":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

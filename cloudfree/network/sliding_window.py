@@ -1,0 +1,155 @@
+"""A scene through the network: strips of rows in, blended reflectance of finished rows out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cloudfree.inputs.planet import Scene, has_data
+from cloudfree.network.predict import Predictor
+from cloudfree.network.tiles import Span
+from cloudfree.product.compose import Mode, Strip
+from cloudfree.scene.prior import ScenePrior, blend, replaced
+
+T = TypeVar("T")
+Fetch = Callable[[], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Filler:
+    """What the network sees where there is no data: the scene's typical reflectance (4,) and backscatter (2,) in dB."""
+
+    reflectance: NDArray[np.float32]
+    sar_db: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """All that is the same from strip to strip.
+
+    A `prior` stands, for the network, where the mask hides the ground; `trust` (0..1) is how far the network is
+    believed there.
+    """
+
+    predictor: Predictor
+    scene: Scene
+    filler: Filler
+    prior: ScenePrior | None
+    trust: float
+    mode: Mode
+
+    def over(
+        self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
+    ) -> Iterator[tuple[Strip, NDArray[np.float32]]]:
+        """Run the network over strips, one per span of `rows`, and yield finished rows from top to bottom.
+
+        Yields the strip cut to the finished rows and the blended reflectance (4, rows, width) there. Rows are finished
+        when no later tile can touch them. Tiles with nothing to reconstruct are skipped; a pixel to be reconstructed
+        lies only in tiles that are not, so there the weights sum to one all the same.
+        """
+        begun = self._begun(strips, rows, cols)
+        # On CUDA a strip is fetched when the next has been begun, so that the device has work meanwhile.
+        for strip, fetch in begun if self.predictor.device.type == "cpu" else one_behind(begun):
+            yield strip, fetch()
+            del strip, fetch  # they are large
+
+    def _begun(
+        self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
+    ) -> Iterator[tuple[Strip, Fetch]]:
+        width, device = cols[-1].stop, self.predictor.device
+        blended = torch.zeros(4, max(map(len, rows)), width, device=device)
+        veil = _sent(self._veil, device)
+        for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
+            self._add_tiles(blended[:, : len(span)], strip, span, cols)
+            done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
+            yield strip.head(done), _fetched(blended[:, :done] + veil)
+            begun = len(span) - done
+            blended[:, :begun] = blended[:, done : len(span)].clone()
+            blended[:, begun:] = 0
+
+    def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
+        wanted = strip.wanted(self.mode)
+        chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
+        if not chosen:
+            return
+        guess = None if self.prior is None else self.prior.rows(strip.start, strip.stop)
+        row_weights = torch.from_numpy(span.weights).to(blended.device)[:, None]
+        for group in _batches(chosen, self.predictor.batch_for(len(span))):
+            tiles = [self._inputs(strip, guess, slice(col.start, col.stop)) for col in group]
+            given, radar, doubt = (_sent(np.stack(images), blended.device) for images in zip(*tiles, strict=True))
+            for col, tile in zip(group, torch.lerp(self.predictor(given, radar), given, doubt), strict=True):
+                weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
+                blended[..., col.start : col.stop].addcmul_(tile, weights)
+
+    @property
+    def _veil(self) -> NDArray[np.float32]:
+        """(4, 1, 1), what is taken off before the network and put back after."""
+        return np.zeros((4, 1, 1), np.float32) if self.prior is None else self.prior.veil[:, None, None]
+
+    def _inputs(
+        self, strip: Strip, guess: NDArray[np.float32] | None, cols: slice
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Reflectance (4, H, W) and dB (2, H, W) of a tile, typical where there is no data: nodata is not black ground.
+
+        And (1, 1, 1) or (1, H, W), how far to stay with that reflectance whatever the network makes of it. The `guess`
+        is the prior's, of the whole strip.
+        """
+        dn, sar_db, doubt = strip.dn[..., cols], strip.sar_db[..., cols].copy(), np.zeros((1, 1, 1), np.float32)
+        optical = self.scene.reflectance(dn)
+        np.copyto(optical, self.filler.reflectance[:, None, None], where=~has_data(dn))
+        np.copyto(sar_db, self.filler.sar_db[:, None, None], where=~np.isfinite(sar_db))
+        if guess is not None:
+            guess = guess[..., cols]
+            share = replaced(optical, guess, strip.cloudy[:, cols])
+            optical = blend(optical, guess, share) - self._veil
+            doubt = (1 - np.float32(self.trust)) * share[None]
+        return optical, sar_db, doubt
+
+
+def one_behind(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each only when the next has been drawn."""
+    waiting: list[T] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting
+
+
+def _sent(image: NDArray[np.float32], device: torch.device) -> Tensor:
+    """The image on the device; to CUDA it travels while the processor goes on."""
+    tensor = torch.from_numpy(image)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _fetched(result: Tensor) -> Fetch:
+    """Begin to bring a result back; what is returned waits for it."""
+    if result.device.type == "cpu":
+        return result.numpy
+    here = torch.empty(result.shape, pin_memory=True)
+    here.copy_(result, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+
+    def wait() -> NDArray[np.float32]:
+        arrived.synchronize()
+        fetched: NDArray[np.float32] = here.numpy()
+        return fetched
+
+    return wait
+
+
+def _batches(cols: Sequence[Span], size: int) -> Iterator[list[Span]]:
+    """Spans of one length together, `size` at most, in order; batches of one length are as equal as can be."""
+    for _, same in itertools.groupby(cols, len):
+        spans = list(same)
+        count = -(-len(spans) // size)
+        cuts = [len(spans) * i // count for i in range(count + 1)]
+        yield from (spans[start:stop] for start, stop in itertools.pairwise(cuts))

@@ -1,0 +1,137 @@
+"""How far a network is believed where cloud leaves it nothing to see: as far as the scene's clear ground bears it out.
+
+Some of the clear ground is hidden, the prior is fitted without it, and the network is shown that prior there. If what
+it adds brings the guess nearer to what was hidden, it is believed; if not, the prior stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloudfree.inputs.cloudmask import Rim
+from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.planet import has_data
+from cloudfree.inputs.raster import gdal_settings
+from cloudfree.network.tiles import side_by_side
+from cloudfree.scene.prior import blend, fit, fit_fine
+from cloudfree.scene.survey import Survey
+from cloudfree.simulate.noise import Field, Mask, fast_shape, fractal_noise
+
+Network = Callable[[Field, Field], Field]
+"""Reflectance (4, H, W) from reflectance and backscatter (2, H, W) in dB."""
+
+UNPROVEN = 0.5
+"""The trust where there is too little clear ground to tell."""
+
+_HOLE_M, _HOLE_SHARE, _PATTERNS = 600.0, 0.3, 3
+_FEWEST_PX = 2000
+_WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
+
+
+@dataclass
+class Evidence:
+    """What a network adds to the prior at hidden pixels, against what would have been right."""
+
+    agreement: float = 0.0
+    size: float = 0.0
+    pixels: int = 0
+
+    def add(self, restored: Field, given: Field, truth: Field, tested: Mask) -> None:
+        """Images (4, H, W); tested (H, W): where `given` is the prior and the truth is known."""
+        added, missing = (restored - given)[:, tested].astype(np.float64), (truth - given)[:, tested]
+        self.agreement += float((added * missing).sum())
+        self.size += float(np.square(added).sum())
+        self.pixels += int(tested.sum())
+
+    @property
+    def trust(self) -> float:
+        """0..1: the share of what the network adds that leaves the least squared error."""
+        if self.pixels < _FEWEST_PX or self.size == 0:
+            return UNPROVEN
+        return round(float(np.clip(self.agreement / self.size, 0, 1)), 3)
+
+
+def holes(shape: tuple[int, int], pixel_size_m: float, pattern: int = 0) -> Mask:
+    """Blots (H, W) over three tenths of an area; equal arguments give equal blots."""
+    noise = fractal_noise(
+        np.random.default_rng(pattern), fast_shape(*shape), slope=2.5, outer_px=max(4.0, _HOLE_M / pixel_size_m)
+    )[: shape[0], : shape[1]]
+    return np.asarray(noise > np.quantile(noise, 1 - _HOLE_SHARE))
+
+
+def of_image(
+    network: Network, reflectance: Field, sar_db: Field, hidden: Mask, valid: Mask, pixel_size_m: float
+) -> float:
+    """The trust in a network on an image (4, H, W) that fits in memory, whose mask and its rim are `hidden` (H, W)."""
+    evidence, known = Evidence(), valid & ~hidden & np.isfinite(sar_db).all(axis=0)
+    for pattern in range(_PATTERNS):
+        cut = holes((hidden.shape[0], hidden.shape[1]), pixel_size_m, pattern)
+        if not (known & ~cut).any():
+            continue
+        prior = fit_fine(reflectance, sar_db, hidden | cut, valid, pixel_size_m)
+        given = blend(reflectance, prior.whole(), (hidden | cut).astype(np.float32))
+        veil = prior.veil[:, None, None]
+        evidence.add(veil + network(given - veil, sar_db), given, reflectance, known & cut)
+    return evidence.trust
+
+
+def of_scene(inputs: Inputs, surveyed: Survey, moved: Displacement, buffer_m: float, network: Network) -> float:
+    """The trust in a network on a scene, by some windows of it; the arguments are as of a `Plan`."""
+    scene, cut = inputs.scene, holes(surveyed.grid.shape, surveyed.grid.pixel_size_m)
+    tested = cut & surveyed.clear & surveyed.sar_valid
+    if not tested.any() or not (surveyed.clear & ~cut).any():
+        return UNPROVEN
+    reflectance, hidden = np.clip(scene.reflectance(surveyed.dn), 0, 1), surveyed.cloudy | cut
+    size_m, shape = surveyed.grid.pixel_size_m, scene.grid.shape
+    prior = fit(reflectance, surveyed.sar_db, hidden, surveyed.data, size_m, shape)
+    veil, typical_db = prior.veil[:, None, None], surveyed.typical_sar_db()[:, None, None]
+    rim, evidence = Rim.on(scene.grid, buffer_m), Evidence()
+    with gdal_settings(), inputs.open() as readers:
+        for rows, cols in _windows(tested, shape):
+            grid = scene.grid.window(rows.start, cols.start, len(rows), len(cols))
+            dn, sar_db = readers.pixels.window(rows.start, cols.start, *grid.shape), readers.radar.on_grid(grid, moved)
+            cloudy = rim.share(readers.masked.on_grid(grid)) > 0 if readers.masked else np.zeros(grid.shape, bool)
+            blots = cut[np.ix_(_coarse(rows, cut.shape[0], shape[0]), _coarse(cols, cut.shape[1], shape[1]))]
+            guess = prior.rows(rows.start, rows.stop)[:, :, cols.start : cols.stop]
+            truth = np.where(has_data(dn), np.clip(scene.reflectance(dn), 0, 1), guess)
+            given = blend(truth, guess, (cloudy | blots).astype(np.float32))
+            known = has_data(dn) & ~cloudy & np.isfinite(sar_db).all(axis=0)
+            restored = veil + network(given - veil, np.where(np.isfinite(sar_db), sar_db, typical_db))
+            evidence.add(restored, given, truth, known & blots)
+    return evidence.trust
+
+
+def _coarse(span: range, coarse: int, fine: int) -> NDArray[np.intp]:
+    """The coarse pixels of an axis that fine ones lie in."""
+    return np.asarray(span, np.intp) * coarse // fine
+
+
+def _windows(tested: Mask, shape: tuple[int, int]) -> Iterator[tuple[range, range]]:
+    """Rows and columns of a few windows of a scene (H, W) in which much of `tested` (h, w) lies, spread over it."""
+    axes = [_spans(length) for length in shape]
+    scale = [coarse / length for coarse, length in zip(tested.shape, shape, strict=True)]
+    found = [(rows, cols) for rows in axes[0] for cols in axes[1]]
+    counts = [
+        tested[tuple(slice(int(s.start * k), math.ceil(s.stop * k)) for s, k in zip(spans, scale, strict=True))].sum()
+        for spans in found
+    ]
+    good = [spans for spans, count in zip(found, counts, strict=True) if count >= max(counts) / 2]
+    count = min(_MOST_WINDOWS, max(_FEWEST_WINDOWS, shape[0] * shape[1] // (4 * _WINDOW_PX**2)), len(good))
+    chosen = np.unique(np.linspace(0, len(good) - 1, count).astype(int))
+    yield from (good[i] for i in chosen)
+
+
+def _spans(length: int) -> list[range]:
+    side = min(_WINDOW_PX, length)
+    return [range(start, start + side) for start in side_by_side(length, side)]
+
+
+def temper(restored: Field, given: Field, replaced: Field, trust: float) -> Field:
+    """The network's image (4, H, W), but, where the prior had `replaced` (H, W) 0..1 the ground, that by its trust."""
+    return (restored + ((1 - trust) * replaced) * (given - restored)).astype(np.float32)

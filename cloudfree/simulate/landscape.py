@@ -1,0 +1,366 @@
+"""A made-up piece of farmland, from the air and from the radar: river, fields, woods, roads and a town.
+
+The layout comes first: which material lies where, and in what state. Two sensors look at it afterwards (`surface`), so
+that radar and camera agree where they should and each sees what the other cannot.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import KDTree
+
+from cloudfree.simulate.noise import Field, Mask, as_field, fast_shape, fractal_noise
+from cloudfree.simulate.surface import Ground, Material, slope_towards_sun, with_speckle_db
+
+Index = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Land of H x W pixels as two sensors see it.
+
+    reflectance (4, H, W) float32: surface reflectance, 0..1, in blue, green, red, NIR; without cloud or sensor noise.
+    sar_db (2, H, W) float32: sigma0 of VV and VH in dB, with speckle. sar_mean_db: the same without.
+    land_cover (H, W) uint8: ESA WorldCover classes.
+    """
+
+    reflectance: Field
+    sar_db: Field
+    sar_mean_db: Field
+    land_cover: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """A generator of randomness, and where each pixel lies in metres right of and below the corner."""
+
+    rng: np.random.Generator
+    shape: tuple[int, int]
+    pixel_size_m: float
+    y_m: Field
+    x_m: Field
+
+    def noise(self, slope: float, outer_m: float) -> Field:
+        field = fractal_noise(self.rng, fast_shape(*self.shape), slope=slope, outer_px=outer_m / self.pixel_size_m)
+        return field[: self.shape[0], : self.shape[1]]
+
+    @property
+    def size_m(self) -> tuple[float, float]:
+        return self.shape[0] * self.pixel_size_m, self.shape[1] * self.pixel_size_m
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Land cut up along straight lines that follow a local direction.
+
+    block (H, W): index. box (N, 4): extent of each block in metres along (u0, u1) and across (v0, v1) the direction.
+    u_m, v_m (H, W): position in those coordinates. edge_m: distance to the block's border. lane_m: to an early cut.
+    """
+
+    block: Index
+    box: Field
+    u_m: Field
+    v_m: Field
+    edge_m: Field
+    lane_m: Field
+
+    def cells(self, width_m: Field, depth_m: Field) -> tuple[Index, Field, Field]:
+        """Blocks cut into equal cells of about that size per block: a key per pixel, and position within, -0.5..0.5."""
+        u0, u1, v0, v1 = self.box.T
+        # A sliver of one pixel has no extent, and is one cell.
+        length, breadth = np.maximum(u1 - u0, 1e-3), np.maximum(v1 - v0, 1e-3)
+        across, down = np.maximum(np.round(length / width_m), 1), np.maximum(np.round(breadth / depth_m), 1)
+        u = (self.u_m - u0[self.block]) / length[self.block] * across[self.block]
+        v = (self.v_m - v0[self.block]) / breadth[self.block] * down[self.block]
+        column, row = np.floor(u), np.floor(v)
+        key = (self.block * 1009 + column * 31 + row).astype(np.int32)
+        return key, as_field(u - column - 0.5), as_field(v - row - 0.5)
+
+
+class _Piece(NamedTuple):
+    """A piece of land: flat pixel indices, its box [[u0, u1], [v0, v1]] in metres, and how often it has been cut."""
+
+    pixels: NDArray[np.intp]
+    box: NDArray[np.float32]
+    cuts: int
+
+    def halved(self, rng: np.random.Generator, uv: Field) -> tuple[tuple[_Piece, _Piece], Field]:
+        """Cut near the middle of the longer side; and each pixel's distance from the cut."""
+        axis = int(np.ptp(self.box, 1).argmax())
+        start, stop = self.box[axis]
+        at = start + np.float32(rng.uniform(0.36, 0.64)) * (stop - start)
+        offset = uv[axis, self.pixels] - at
+        low, high = self.box.copy(), self.box.copy()
+        low[axis, 1], high[axis, 0] = at, at
+        heirs = (
+            _Piece(self.pixels[offset < 0], low, self.cuts + 1),
+            _Piece(self.pixels[offset >= 0], high, self.cuts + 1),
+        )
+        return heirs, np.abs(offset)
+
+
+@dataclass
+class _Draft:
+    """The layout while it is drawn, layer over layer; becomes a Ground."""
+
+    material: NDArray[np.uint8]
+    vigour: Field
+    ripeness: Field
+    wetness: Field
+    tone: Field
+
+    def paint(self, where: Mask, material: Material, tone: Field | float = 1.0) -> None:
+        self.material[where] = material
+        self.tone[where] = tone[where] if isinstance(tone, np.ndarray) else tone
+
+
+def landscape(rng: np.random.Generator, height: int, width: int, *, pixel_size_m: float = 3.0) -> Landscape:
+    """A place that does not exist, `height` x `width` pixels; the same generator state gives the same place."""
+    ground = _ground(_canvas(rng, height, width, pixel_size_m))
+    mean_db = ground.backscatter_db()
+    return Landscape(ground.reflectance(), with_speckle_db(rng, mean_db, pixel_size_m), mean_db, ground.land_cover)
+
+
+def _canvas(rng: np.random.Generator, height: int, width: int, pixel_size_m: float) -> _Canvas:
+    y, x = np.mgrid[:height, :width].astype(np.float32) * np.float32(pixel_size_m)
+    return _Canvas(rng, (height, width), pixel_size_m, y, x)
+
+
+def _ground(canvas: _Canvas) -> Ground:
+    """The layout, from the oldest layer to the youngest: land, fields, woods, water, town, roads."""
+    relief_m = 14 * canvas.noise(2.6, 1500)
+    damp = np.clip(0.5 - 0.02 * relief_m + 0.12 * canvas.noise(1.8, 300), 0, 1)
+    farms, border_m = _farms(canvas)
+    river_m = _distance_to_river_m(canvas)
+    draft = _fields(canvas, farms, damp)
+    _woods(canvas, draft, farms)
+    _lanes(canvas, draft, farms)
+    centre_yx_m = _town_site(canvas)
+    _town(canvas, draft, centre_yx_m)
+    _water(canvas, draft, river_m)
+    _roads(canvas, draft, border_m, river_m, centre_yx_m)
+    slope = slope_towards_sun(relief_m, canvas.pixel_size_m)
+    return Ground(**vars(draft), slope=slope, pixel_size_m=canvas.pixel_size_m)
+
+
+def _farms(canvas: _Canvas) -> tuple[_Blocks, Field]:
+    """Fields, laid out district by district, each in its own direction; and the distance to the districts' borders."""
+    district, border_m = _districts(canvas, spacing_m=950)
+    angles = canvas.rng.uniform(0, math.pi) + canvas.rng.normal(0, 0.5, district.max() + 1)
+    return _cut(canvas, district, angles, side_m=230, lane_cuts=2), border_m
+
+
+def _districts(canvas: _Canvas, spacing_m: float) -> tuple[Index, Field]:
+    """Nearest of scattered seeds, in gently bent coordinates; and the distance in metres to the border of that area."""
+    y, x = canvas.y_m + 50 * canvas.noise(3.0, 600), canvas.x_m + 50 * canvas.noise(3.0, 600)
+    rows, columns = (math.ceil(size / spacing_m) + 2 for size in canvas.size_m)
+    lattice = np.mgrid[-1 : rows - 1, -1 : columns - 1].reshape(2, -1).T
+    seeds_m = (lattice + canvas.rng.uniform(0, 1, lattice.shape)) * spacing_m
+    found = KDTree(seeds_m).query(np.stack([y, x], -1), k=2)
+    (near_m, next_m), (owner, neighbour) = (np.moveaxis(np.asarray(two), -1, 0) for two in found)
+    # From the bisector between two seeds: half the difference of the squared distances over the seeds' own distance.
+    apart_m = np.linalg.norm(seeds_m[owner] - seeds_m[neighbour], axis=-1)
+    return owner.astype(np.int32), as_field((next_m**2 - near_m**2) / (2 * apart_m))
+
+
+def _cut(canvas: _Canvas, district: Index, angles: NDArray[np.float64], side_m: float, lane_cuts: int) -> _Blocks:
+    """Each district's land divided among heirs, across its longer side, until the pieces are about `side_m` long."""
+    bend = 12 * canvas.noise(2.6, 500)
+    cos, sin = (f(angles).astype(np.float32)[district] for f in (np.cos, np.sin))
+    uv = np.stack([canvas.x_m * cos + canvas.y_m * sin + bend, canvas.y_m * cos - canvas.x_m * sin + bend])
+    uv = uv.reshape(2, -1)
+    block = np.zeros(district.size, np.int32)
+    edge, lane = np.full((2, district.size), 1e6, np.float32)
+    boxes: list[NDArray[np.float32]] = []
+    estates = [np.flatnonzero(district.ravel() == d) for d in np.unique(district)]
+    pieces = [_Piece(pixels, np.stack([uv[:, pixels].min(1), uv[:, pixels].max(1)], 1), 0) for pixels in estates]
+    while pieces:
+        piece = pieces.pop()
+        if np.ptp(piece.box, 1).max() < side_m * canvas.rng.uniform(0.9, 1.7):
+            block[piece.pixels] = len(boxes)
+            boxes.append(piece.box.ravel())
+            continue
+        heirs, distance = piece.halved(canvas.rng, uv)
+        pieces += [heir for heir in heirs if heir.pixels.size]
+        edge[piece.pixels] = np.minimum(edge[piece.pixels], distance)
+        if piece.cuts < lane_cuts:
+            lane[piece.pixels] = np.minimum(lane[piece.pixels], distance)
+    u, v, edge_m, lane_m = (as_field(plane.reshape(canvas.shape)) for plane in (uv[0], uv[1], edge, lane))
+    return _Blocks(block.reshape(canvas.shape), as_field(boxes), u, v, edge_m, lane_m)
+
+
+def _fields(canvas: _Canvas, farms: _Blocks, damp: Field) -> _Draft:
+    """Parcels in strips, each with its crop, stage and soil; rows and tram lines run along the strip."""
+    rng, count = canvas.rng, len(farms.box)
+    strip_m = rng.uniform(35, 160, count).astype(np.float32)
+    lengthwise = rng.random(count) < 0.5
+    endless = np.float32(1e6)
+    key, _, _ = farms.cells(np.where(lengthwise, strip_m, endless), np.where(lengthwise, endless, strip_m))
+    parcel = np.unique(key, return_inverse=True)[1].reshape(canvas.shape)
+    parcels = int(parcel.max()) + 1
+
+    kind = rng.choice([Material.CROP, Material.SOIL, Material.GRASS], parcels, p=[0.62, 0.18, 0.2]).astype(np.uint8)
+    density = np.where(kind == Material.CROP, rng.beta(2.2, 1.1, parcels), 0.4)
+    ripeness = np.where(rng.random(parcels) < 0.3, rng.uniform(0.5, 1, parcels), rng.uniform(0, 0.2, parcels))
+    across_m = np.where(lengthwise[farms.block], farms.u_m, farms.v_m)
+    material = kind[parcel]
+    tram = (material == Material.CROP) & (np.mod(across_m, 24) < 3)
+    soil_patches = 0.1 * canvas.noise(1.7, 120)
+    wetness = damp + rng.normal(0, 0.14, parcels)[parcel] - soil_patches
+    vigour = density[parcel] + soil_patches + 0.25 * (damp - 0.5) - 0.12 * tram
+    streaks = rng.normal(0, 0.03, 4096)[np.floor(across_m / 4).astype(np.int32) % 4096]
+    tone = rng.lognormal(0, 0.13, parcels)[parcel] * (1 + streaks + 0.03 * canvas.noise(1.2, 40))
+    states = (np.clip(vigour, 0, 1), ripeness[parcel], np.clip(wetness, 0, 1), tone)
+    return _Draft(material, *(as_field(state) for state in states))
+
+
+def _woods(canvas: _Canvas, draft: _Draft, farms: _Blocks) -> None:
+    """Woods, which keep to the blocks but not quite, and hedges along some of their borders."""
+    place = canvas.noise(2.3, 700)
+    of_block = ndimage.mean(place, farms.block, np.arange(len(farms.box)))[farms.block]
+    score = 0.6 * of_block + 0.35 * place + 0.08 * canvas.noise(1.5, 60)
+    wood = score > np.quantile(score, 1 - canvas.rng.uniform(0.14, 0.3))
+    hedged = (canvas.rng.random(len(farms.box)) < 0.4)[farms.block]
+    ragged = canvas.noise(1.0, 40)
+    hedge = hedged & (farms.edge_m < 5 + 2 * ragged) & (ragged > -0.7)
+    crowns = _crowns(canvas)
+    draft.paint(hedge, Material.SHRUB, crowns)
+    draft.paint(wood, Material.TREES, crowns)
+    stand = np.clip(0.6 + 0.22 * canvas.noise(2.0, 200), 0, 1)
+    draft.vigour[wood] = stand[wood]
+    # Younger, denser stands are also brighter, so that radar and camera tell the same story.
+    draft.tone[wood] *= (0.7 + 0.5 * stand)[wood]
+
+
+def _crowns(canvas: _Canvas) -> Field:
+    """Brightness of tree crowns, some 8 m wide, lit from one side."""
+    tops = canvas.noise(1.2, 9)
+    return np.clip(1 + 0.13 * tops + 0.5 * slope_towards_sun(tops, canvas.pixel_size_m), 0.45, 1.7)
+
+
+def _lanes(canvas: _Canvas, draft: _Draft, farms: _Blocks) -> None:
+    """Field tracks along the oldest cuts, with a grassy verge."""
+    wooded = draft.material == Material.TREES
+    verge = (farms.lane_m < 6) & (canvas.noise(1.2, 30) > -0.3)
+    draft.paint(verge & ~wooded, Material.GRASS, draft.tone)
+    draft.paint((farms.lane_m < 2.3) & ~wooded, Material.TRACK, 1 + 0.08 * canvas.noise(1.0, 30))
+
+
+def _town_site(canvas: _Canvas) -> tuple[float, float]:
+    height_m, width_m = canvas.size_m
+    return height_m * canvas.rng.uniform(0.3, 0.7), width_m * canvas.rng.uniform(0.3, 0.7)
+
+
+def _town(canvas: _Canvas, draft: _Draft, centre_yx_m: tuple[float, float]) -> None:
+    """Street blocks around a centre: dense within, gardens without, a park here and a factory there."""
+    rng = canvas.rng
+    one = np.zeros(canvas.shape, np.int32)
+    streets = _cut(canvas, one, rng.uniform(0, math.pi, 1), side_m=85, lane_cuts=3)
+    count = len(streets.box)
+    radius_m = min(rng.uniform(280, 430), 0.3 * min(canvas.size_m))
+    distance = np.hypot(canvas.y_m - centre_yx_m[0], canvas.x_m - centre_yx_m[1]) / radius_m
+    remote = ndimage.mean(distance + 0.22 * canvas.noise(2.0, 300), streets.block, np.arange(count))
+    town = (remote < 1)[streets.block]
+
+    kind = rng.random(count)
+    park, works = kind < 0.07, (kind > 0.86) & (remote > 0.45)
+    draft.paint(town, Material.GARDEN, 1 + 0.16 * canvas.noise(1.0, 20))
+    draft.paint(town & park[streets.block], Material.GRASS)
+    trees = town & (canvas.noise(1.3, 35) > np.where(park[streets.block], 0.4, 1.0))
+    draft.paint(trees, Material.TREES, _crowns(canvas))
+    _houses(rng, draft, streets, built=(remote < 1) & ~park, works=works, centrality=np.clip(1 - remote, 0, 1))
+    street = town & (streets.edge_m < np.where(streets.lane_m < 5, 4.5, 3.2))
+    draft.paint(street, Material.ASPHALT, 1 + 0.06 * canvas.noise(1.0, 20))
+
+
+def _houses(
+    rng: np.random.Generator,
+    draft: _Draft,
+    streets: _Blocks,
+    *,
+    built: Mask,
+    works: Mask,
+    centrality: NDArray[np.float64],
+) -> None:
+    """One building a lot, if any, square to the street: tiled in general, large and pale at the works."""
+    lot_m = np.where(works, rng.uniform(45, 80, len(built)), rng.uniform(17, 24, len(built))).astype(np.float32)
+    key, across, down = streets.cells(lot_m, lot_m * np.float32(1.2))
+    lots = 65536
+    draw = key % lots
+    block = streets.block
+    roomy = (0.27 + 0.16 * np.maximum(centrality, works * 0.6))[block]
+    half = rng.uniform(0.7, 1.0, (2, lots))[:, draw] * roomy
+    inhabited = rng.random(lots)[draw] < 0.6 + 0.4 * centrality[block]
+    house = built[block] & inhabited & (np.abs(across) < half[0]) & (np.abs(down) < half[1]) & (streets.edge_m > 5)
+    roof = rng.choice([Material.TILE_ROOF, Material.GREY_ROOF, Material.BRIGHT_ROOF], lots, p=[0.62, 0.32, 0.06])
+    pale = rng.choice([Material.GREY_ROOF, Material.BRIGHT_ROOF], lots, p=[0.55, 0.45])
+    shade = rng.lognormal(0, 0.25, lots)[draw]
+    draft.material[house] = np.where(works[block], pale[draw], roof[draw])[house]
+    draft.tone[house] = shade[house]
+
+
+def _distance_to_river_m(canvas: _Canvas) -> Field:
+    """Distance (H, W) to the bank of a meandering river, negative in the water.
+
+    The centre line is a sine-generated curve, the path of least bending (Langbein and Leopold 1966).
+    """
+    rng, step_m = canvas.rng, canvas.pixel_size_m / 2
+    reach_m = 2.5 * math.hypot(*canvas.size_m)
+    along = np.arange(-reach_m, reach_m, step_m)
+    pace = 1 + 0.35 * np.sin(along / rng.uniform(500, 900) + rng.uniform(0, 6))
+    phase = rng.uniform(0, 2 * math.pi) + np.cumsum(pace) * step_m * 2 * math.pi / rng.uniform(1000, 1500)
+    heading = rng.uniform(0, math.pi) + rng.uniform(0.8, 1.15) * np.sin(phase)
+    y, x = np.cumsum(np.sin(heading)) * step_m, np.cumsum(np.cos(heading)) * step_m
+    middle = len(along) // 2
+    y += canvas.size_m[0] * rng.uniform(0.3, 0.7) - y[middle]
+    x += canvas.size_m[1] * rng.uniform(0.3, 0.7) - x[middle]
+
+    # Beyond the canvas too, or the banks would bend where the river leaves it.
+    margin = 30
+    rows, columns = (np.floor(axis / canvas.pixel_size_m).astype(int) + margin for axis in (y, x))
+    dry = np.ones((canvas.shape[0] + 2 * margin, canvas.shape[1] + 2 * margin), bool)
+    inside = (rows >= 0) & (rows < dry.shape[0]) & (columns >= 0) & (columns < dry.shape[1])
+    dry[rows[inside], columns[inside]] = False
+    distance = ndimage.distance_transform_edt(dry)[margin:-margin, margin:-margin] * canvas.pixel_size_m
+    half_width_m = rng.uniform(14, 26) * (1 + 0.12 * canvas.noise(2.0, 400)) + 1.5 * canvas.noise(1.4, 60)
+    return as_field(distance - half_width_m)
+
+
+def _water(canvas: _Canvas, draft: _Draft, river_m: Field) -> None:
+    """The river, with trees along it, and sand where the stream is slack."""
+    built = draft.material >= Material.ASPHALT
+    growth = canvas.noise(1.6, 90)
+    bank = river_m < 14 + 14 * growth
+    draft.paint(bank & ~built, Material.GRASS)
+    draft.paint(bank & (growth > -0.2) & (river_m < 4 + 16 * growth) & ~built, Material.TREES, _crowns(canvas))
+    draft.paint((river_m < 5) & (canvas.noise(1.8, 150) > 0.8), Material.SAND, 1 + 0.05 * canvas.noise(1.0, 20))
+    draft.paint(river_m < 0, Material.WATER, 1 + 0.06 * canvas.noise(2.0, 300))
+
+
+def _roads(canvas: _Canvas, draft: _Draft, border_m: Field, river_m: Field, centre_yx_m: tuple[float, float]) -> None:
+    """By-roads between the districts, and two highways that meet in town and bridge the river."""
+    surface = 1 + 0.07 * canvas.noise(1.2, 40)
+    draft.paint((border_m < 2.8) & (river_m > 4), Material.ASPHALT, surface)
+    for main_axis in (0, 1):
+        road_m = _distance_to_road_m(canvas, main_axis, centre_yx_m)
+        open_land = draft.material < Material.ASPHALT
+        draft.paint((road_m < 10) & open_land & (river_m > 4), Material.GRASS)
+        draft.paint(road_m < 4.6, Material.ASPHALT, surface)
+
+
+def _distance_to_road_m(canvas: _Canvas, main_axis: int, centre_yx_m: tuple[float, float]) -> Field:
+    """Distance (H, W) to a swinging road through the centre, which crosses the canvas down (0) or across (1)."""
+    rng = canvas.rng
+    along, aside = (canvas.y_m, canvas.x_m) if main_axis == 0 else (canvas.x_m, canvas.y_m)
+    run = along - np.float32(centre_yx_m[main_axis])
+    incline, swing_m, wavelength_m = rng.uniform(-0.4, 0.4), rng.uniform(20, 70), rng.uniform(900, 1600)
+    turn = run * np.float32(2 * math.pi / wavelength_m)
+    line = np.float32(centre_yx_m[1 - main_axis]) + incline * run + swing_m * np.sin(turn)
+    gradient = incline + swing_m * 2 * math.pi / wavelength_m * np.cos(turn)
+    return as_field(np.abs(aside - line) / np.hypot(1, gradient))

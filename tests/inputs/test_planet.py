@@ -1,0 +1,90 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import scene_dn
+
+from cloudfree.errors import InputError
+from cloudfree.inputs import planet
+
+MakeScene = Callable[..., Path]
+COEFFICIENTS = (1.9e-5, 2.0e-5, 2.3e-5, 3.5e-5)
+
+
+def write_xml(path: Path, coefficients: tuple[float, ...] = COEFFICIENTS) -> None:
+    bands = "".join(
+        f"<ps:bandSpecificMetadata><ps:bandNumber>{i}</ps:bandNumber>"
+        f"<ps:reflectanceCoefficient>{c}</ps:reflectanceCoefficient></ps:bandSpecificMetadata>"
+        for i, c in enumerate(coefficients, 1)
+    )
+    path.write_text(f'<r xmlns:ps="http://schemas.planet.com/ps/v1">{bands}</r>')
+
+
+def test_superdove_bands_are_2_4_6_8(make_scene: MakeScene) -> None:
+    dn = scene_dn(40, 50, bands=8)
+    scene = planet.identify(make_scene(dn=dn))
+    with scene.open() as reader:
+        np.testing.assert_array_equal(reader.rows(10, 30), dn[[1, 3, 5, 7], 10:30])
+
+
+def test_descriptions_and_option_win_over_position(make_scene: MakeScene) -> None:
+    dn = scene_dn(20, 20)
+    path = make_scene(dn=dn[::-1], descriptions=("NIR", "Red", "Green", "Blue"))
+    assert planet.identify(path).band_indexes == (4, 3, 2, 1)
+    assert planet.identify(path, (1, 2, 3, 4)).band_indexes == (1, 2, 3, 4)
+    five = make_scene(name="five.tif", dn=scene_dn(20, 20, bands=5))
+    assert planet.identify(five, (2, 3, 4, 5)).band_indexes == (2, 3, 4, 5)
+
+
+def test_a_declared_nodata_becomes_zero_and_black_is_data(make_scene: MakeScene) -> None:
+    dn = scene_dn(20, 20)
+    dn[:, :5] = 65535
+    dn[0, 10] = 0
+    with planet.identify(make_scene(dn=dn, nodata=65535)).open() as reader:
+        rows = reader.rows(0, 20)
+    data = planet.has_data(rows)
+    assert not data[:5].any()
+    assert data[5:].all()
+
+
+def test_radiance_needs_coefficients_and_uses_them(make_scene: MakeScene, tmp_path: Path) -> None:
+    path = make_scene(name="20170915_020728_103d_3B_AnalyticMS.tif")
+    with pytest.raises(InputError, match="radiance"):
+        planet.identify(path)
+    write_xml(tmp_path / "20170915_020728_103d_3B_AnalyticMS_metadata.xml")
+    scene = planet.identify(path)
+    assert not scene.is_surface_reflectance
+    assert scene.scale == COEFFICIENTS
+    dn = np.full((4, 1, 1), 10_000, np.uint16)
+    np.testing.assert_allclose(scene.reflectance(dn).ravel(), np.array(COEFFICIENTS) * 1e4, rtol=1e-6)
+    np.testing.assert_allclose(scene.digital_numbers(scene.reflectance(dn)), dn, rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["_3B_AnalyticMS_SR_clip", "_3B_AnalyticMS_SR_8b_harmonized_clip", "_3B_AnalyticMS"])
+def test_the_udm2_beside_a_scene_is_found(tmp_path: Path, suffix: str) -> None:
+    scene, udm2 = (
+        tmp_path / f"20211008_002442_03_2456{suffix}.tif",
+        tmp_path / "20211008_002442_03_2456_3B_udm2_clip.tif",
+    )
+    scene.touch()
+    assert planet.udm2_sibling(scene) is None
+    udm2.touch()
+    assert planet.udm2_sibling(scene) == udm2
+    assert planet.udm2_sibling(tmp_path / "renamed.tif") is None
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (7, 13), (90, 60)])
+def test_the_coarse_scene_is_an_average_by_area_without_nodata(make_scene: MakeScene, shape: tuple[int, int]) -> None:
+    dn = scene_dn(90, 60)
+    dn[:, :31, :17] = 0
+    with planet.identify(make_scene(dn=dn)).open() as reader:
+        found = reader.coarse(*shape)
+    ratio = [np.lcm(n, m) for n, m in zip((90, 60), shape, strict=True)]
+    fine = dn.repeat(ratio[0] // 90, axis=1).repeat(ratio[1] // 60, axis=2).astype(float)
+    fine[:, ~fine.any(axis=0)] = np.nan
+    parts = fine.reshape(4, shape[0], ratio[0] // shape[0], shape[1], ratio[1] // shape[1])
+    known = np.isfinite(parts).any(axis=(2, 4))
+    expected = np.nansum(parts, axis=(2, 4)) / np.maximum(np.isfinite(parts).sum(axis=(2, 4)), 1)
+    np.testing.assert_array_equal(found.any(axis=0), known.all(axis=0))
+    np.testing.assert_allclose(found, expected, atol=0.51)

@@ -1,0 +1,114 @@
+"""Fine-tuning on a scene: it learns from clear ground only, and never makes weights worse by its own measure."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from click.testing import Result
+from support import ORIGIN, TINY_ONE_BLOCK, write_raster
+
+from cloudfree.errors import InputError
+from cloudfree.learn import adapt as adapting
+from cloudfree.learn import scenes as ground
+from cloudfree.learn.places import Sampler
+from cloudfree.network.models import AlignCR
+from cloudfree.network.weights import load_model, save_model
+from cloudfree.plan import Options, make_plan
+from cloudfree.simulate.landscape import landscape
+
+Cli = Callable[..., Result]
+SIDE = 300
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """A scene of a made-up place, a cloud over its corner, its SAR, and weights that expect priming."""
+    monkeypatch.setattr(adapting, "_VALIDATION_SAMPLES", 3)
+    monkeypatch.setattr(adapting, "_CHECK_EVERY", 4)
+    monkeypatch.setattr(adapting, "_LEARNING_RATE", 3e-3)
+    monkeypatch.setattr(ground, "_WINDOW_PX", 120)
+    land = landscape(np.random.default_rng(2), SIDE, SIDE)
+    cloud = np.zeros((SIDE, SIDE), bool)
+    cloud[:80, :90] = True
+    dn = np.where(cloud, 8000, np.clip(land.reflectance * 1e4, 1, 9999)).astype(np.uint16)
+    grid = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
+    model = AlignCR(TINY_ONE_BLOCK)
+    model.start_as_identity()
+    torch.nn.init.constant_(model.get_parameter("UPNet.2.bias"), 0.05)  # a colour that the scene can put right
+    model.expects_primed = True
+    return {
+        "planet": write_raster(tmp_path / "scene.tif", dn, grid, nodata=0),
+        "sar": write_raster(tmp_path / "s1.tif", land.sar_db, grid, descriptions=("VV", "VH")),
+        "mask": write_raster(tmp_path / "mask.tif", cloud[None].astype(np.uint8), grid),
+        "weights": save_model(model, tmp_path / "tiny.safetensors"),
+    }
+
+
+def plan_of(files: dict[str, Path], output: Path) -> adapting.Plan:
+    options = Options(files["planet"], (files["sar"],), output, mask=files["mask"], weights=str(files["weights"]))
+    return make_plan(options)
+
+
+def ground_of(files: dict[str, Path], folder: Path) -> ground.Ground:
+    plan = plan_of(files, folder / "out.tif")
+    return ground.survey_ground(plan.inputs, plan.moved, buffer_m=30.0, crop=96, count=60)
+
+
+def test_clear_ground_is_known_and_clouds_are_not(files: dict[str, Path], tmp_path: Path) -> None:
+    found = ground_of(files, tmp_path)
+    assert len(found.places) >= 4
+    assert any(place.hidden.any() for place in found.places)
+    for place in found.places:
+        assert place.reflectance[:, ~place.hidden].max() < 0.75
+    assert any(0 < shape.mean() < 1 for shape in found.shapes)
+
+
+def test_what_the_scene_hides_is_never_the_truth_of_a_sample(files: dict[str, Path], tmp_path: Path) -> None:
+    found = ground_of(files, tmp_path)
+    sampler = Sampler([place for place in found.places if place.hidden.any()], 96, primed=1.0, tinted=False)
+    rng = np.random.default_rng(3)
+    samples = [sampler.draw(rng) for _ in range(10)]
+    assert any(not sample.known.all() for sample in samples)
+    for sample in samples:
+        assert sample.clear[:, sample.known].max() < 0.75
+        assert sample.mask[~sample.known].all()
+
+
+def test_it_learns_and_says_so(cli: Cli, files: dict[str, Path], tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    out = tmp_path / "adapted.safetensors"
+    inputs = [f"--{name}={files[name]}" for name in ("planet", "sar", "mask", "weights")]
+    done = cli("adapt", *inputs, "-o", out, "--minutes", 0.5, "-v")
+    assert done.exit_code == 0, done.output
+    model = load_model(out)
+    assert model.expects_primed
+    provenance = model.weights_info.provenance
+    assert provenance["adapted_to"] == "scene.tif"
+    scores = provenance["adaptation"]["held_out_psnr_db"]
+    assert scores["after"] > scores["before"]
+
+
+def test_weights_stay_where_nothing_is_gained(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapting, "_LEARNING_RATE", 0.0)
+    monkeypatch.setattr(adapting, "_PATIENCE", 1)
+    plan = plan_of(files, tmp_path / "out.tif")
+    assert adapting.adapt(plan, minutes=1) is plan.model
+
+
+def test_run_adapts_first(cli: Cli, files: dict[str, Path], tmp_path: Path) -> None:
+    inputs = [f"--{name}={files[name]}" for name in ("planet", "sar", "mask", "weights")]
+    done = cli("run", *inputs, "-o", tmp_path / "out.tif", "--adapt", 0.05, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["seconds"]["adapt"] > 0
+
+
+def test_a_scene_without_clear_ground_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    write_raster(files["mask"], np.ones((1, SIDE, SIDE), np.uint8), Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]))
+    with pytest.raises(InputError, match="clear ground"):
+        adapting.adapt(plan_of(files, tmp_path / "out.tif"), minutes=1)

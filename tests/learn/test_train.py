@@ -1,0 +1,186 @@
+"""A few steps of training: they change the weights, repeat, resume, and leave a file that loads."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from support import TINY
+
+from cloudfree.errors import InputError, WeightsError
+from cloudfree.learn import train as training
+from cloudfree.learn.learner import LOSSES
+from cloudfree.learn.train import TrainOptions, train
+from cloudfree.network.models import AlignCR
+from cloudfree.network.weights import load_model
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch) -> Iterator[TrainOptions]:
+    monkeypatch.setattr(AlignCR, "small", TINY)
+    monkeypatch.setattr(training, "_VALIDATION_SAMPLES", 2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on images this small, threads wait for each other
+    yield TrainOptions(tmp_path / "net.safetensors", steps=4, crop=32, batch=2, procedural=5)
+    torch.set_num_threads(threads)
+
+
+def weights_of(path) -> dict[str, torch.Tensor]:
+    return load_model(path).state_dict()
+
+
+def killed_after(monkeypatch, steps: int) -> None:
+    """Save at every step, and stop as abruptly as kill -9 would once `steps` are saved."""
+    save = training._save
+
+    def save_and_die(options, run) -> None:
+        save(options, run)
+        if run.step == steps:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_SAVE_EVERY_S", 0)
+    monkeypatch.setattr(training, "_save", save_and_die)
+
+
+def test_file_loads_and_says_how_it_was_made(options):
+    path = train(options)
+    model = load_model(path)
+    assert model.config == TINY
+    assert float(model.state_dict()["UPNet.2.bias"].abs().max()) > 0
+    provenance = model.weights_info.provenance
+    assert provenance["steps"] == 4
+    assert provenance["trained_on"] == ["5 procedural places of seed 0"]
+    assert provenance["recipe"].startswith(
+        "cloudfree train -o net.safetensors --procedural 5 --architecture align_cr --size small --loss charbonnier "
+        "--schedule cosine --steps 4 --seed 0"
+    )
+    assert set(provenance["scores"]) == {"psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median"}
+    assert [file.name for file in path.parent.iterdir()] == ["net.safetensors"]
+
+
+def test_resumed_run_equals_an_uninterrupted_one(options, tmp_path, monkeypatch):
+    whole = weights_of(train(dataclasses.replace(options, output=tmp_path / "whole.safetensors")))
+    with monkeypatch.context() as patch:
+        killed_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            train(options)
+    assert options.checkpoint.exists()
+    resumed = weights_of(train(options))
+    assert not options.checkpoint.exists()
+    for key, tensor in whole.items():
+        torch.testing.assert_close(resumed[key], tensor, rtol=0, atol=1e-6)
+
+
+def test_unfinished_run_of_other_options_is_refused(options, monkeypatch):
+    with monkeypatch.context() as patch:
+        killed_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(options)
+    with pytest.raises(WeightsError, match="unfinished run with other options"):
+        train(dataclasses.replace(options, seed=1))
+
+
+def test_going_on_from_weights(options, tmp_path):
+    first = train(options)
+    second = train(dataclasses.replace(options, output=tmp_path / "second.safetensors", start=str(first), steps=2))
+    before, after = weights_of(first), weights_of(second)
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+    assert all((before[key] - after[key]).abs().max() < 0.01 for key in before)
+
+
+def test_time_budget_ends_a_run(options):
+    model = load_model(train(dataclasses.replace(options, steps=None, minutes=0.01)))
+    assert model.weights_info.provenance["steps"] >= 1
+
+
+def test_endless_training_is_refused(tmp_path):
+    with pytest.raises(InputError, match="give --minutes, --steps or --epochs"):
+        TrainOptions(tmp_path / "net.safetensors")
+
+
+def test_published_schedule_halves_every_five_epochs_from_the_tenth():
+    rates = [training._rate("halving", epoch / 30) for epoch in range(30)]
+    assert rates == [1.0] * 10 + [0.5] * 5 + [0.25] * 5 + [0.125] * 5 + [0.0625] * 5
+
+
+def test_published_preset_is_the_published_recipe(cli, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(training, "train", told.append)
+    done = cli("train", "-o", tmp_path / "net.safetensors", "--preset", "published", "--data", tmp_path, "--batch", 8)
+    assert done.exit_code == 0, done.output
+    options = told[0]
+    recipe = (options.size, options.loss, options.learning_rate, options.crop, options.epochs, options.batch)
+    assert recipe == ("published", "charbonnier", 1e-4, 160, 30, 8)
+    assert (options.keep, options.average_decay, options.stretched_sar, options.primed) == ("best", 0, True, 0)
+    assert options.command().startswith("cloudfree train -o net.safetensors --preset published ")
+
+
+def test_the_best_weights_are_kept(options, monkeypatch):
+    scores = iter([{"psnr": 30.0}, {"psnr": 20.0}])
+    monkeypatch.setattr(training, "_VALIDATIONS", 2)
+    monkeypatch.setattr(training, "evaluate", lambda *_: next(scores))
+    provenance = load_model(train(dataclasses.replace(options, keep="best"))).weights_info.provenance
+    assert (provenance["steps"], provenance["scores"]) == (2, {"psnr": 30.0})
+
+
+def test_an_epoch_is_as_many_samples_as_images(options):
+    model = load_model(train(dataclasses.replace(options, steps=None, epochs=3, batch=2, procedural=5)))
+    assert model.weights_info.provenance["steps"] == 3 * 2  # four of five places, two a step
+
+
+def two_pixels(clouded: tuple[bool, bool]) -> dict[str, torch.Tensor]:
+    clear = torch.zeros(1, 4, 1, 2)
+    known = torch.ones(1, 1, 2, dtype=torch.bool)
+    return {"clear": clear, "cloudy": clear + 0.5, "mask": torch.tensor([[clouded]]), "known": known}
+
+
+def test_published_losses_by_hand():
+    restored = torch.zeros(1, 4, 1, 2)
+    restored[..., 0] = 0.1
+    cloud_first, cloud_last = two_pixels((True, False)), two_pixels((False, True))
+    excess = (0.01 + 1e-6) ** 0.45 - 1e-6**0.45
+    base = 3.5 * 1e-6**0.45
+    charbonnier, carl, l1 = LOSSES["charbonnier"], LOSSES["carl"], LOSSES["l1"]
+    assert charbonnier(restored, cloud_first).item() == pytest.approx(base + 3 * excess, rel=1e-4)
+    assert charbonnier(restored, cloud_last).item() == pytest.approx(base + 0.5 * excess, rel=1e-4)
+    # Under cloud against the truth (0), in the clear against the input (0.5); then all against the truth.
+    assert carl(restored, cloud_first).item() == pytest.approx((0.1 + 0.5) / 2 + 0.05)
+    assert carl(restored, cloud_last).item() == pytest.approx((0.4 + 0.0) / 2 + 0.05)
+    assert l1(restored, cloud_first).item() == pytest.approx(0.05)
+
+
+def test_psnr_as_a_loss():
+    restored = torch.zeros(1, 4, 1, 2)
+    restored[..., 0] = 0.1
+    squared = {(True, True): 0.01 / 2, (True, False): 0.01 * 6 / 7, (False, True): 0.01 / 7}
+    for clouded, expected in squared.items():
+        value = LOSSES["psnr"](restored, two_pixels(clouded)).item()
+        assert value == pytest.approx(math.log10(expected + 1e-5), abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_what_is_not_known_does_not_count(loss):
+    batch = two_pixels((True, True))
+    batch["known"] = torch.tensor([[[True, False]]])
+    restored = torch.full((1, 4, 1, 2), 0.1)
+    spoilt = restored.clone()
+    spoilt[..., 1] = 0.9
+    assert LOSSES[loss](spoilt, batch).item() == pytest.approx(LOSSES[loss](restored, batch).item())
+    spoilt[..., 0] = 0.9
+    assert LOSSES[loss](spoilt, batch).item() > LOSSES[loss](restored, batch).item()
+
+
+@pytest.mark.parametrize("architecture", ["glf_cr", "dsen2_cr"])
+def test_other_networks_train_on_primed_samples(options, architecture):
+    path = train(dataclasses.replace(options, architecture=architecture, steps=2, loss="carl", primed=1.0))
+    model = load_model(path)
+    assert model.architecture == architecture
+    assert model.expects_primed
+
+
+def test_learning_rate_rises_then_falls():
+    rates = [training._rate("cosine", spent / 100) for spent in range(101)]
+    assert rates[0] < rates[1] < rates[2] == max(rates)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[-1] == pytest.approx(0.02)

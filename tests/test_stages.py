@@ -1,0 +1,109 @@
+"""Work done ahead: the order, how far ahead, errors, and that no thread outlives its block."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from rasterio.env import Env, get_gdal_config
+
+from cloudfree.stages import ahead
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 10])
+def test_it_is_a_map(count: int, depth: int) -> None:
+    with ahead(lambda x: x * x, range(count), depth) as results:
+        assert list(results) == [x * x for x in range(count)]
+
+
+def test_one_thread_works_beside_the_consumer_and_only_so_far_ahead() -> None:
+    begun: list[int] = []
+    threads: set[int] = set()
+
+    def work(x: int) -> int:
+        begun.append(x)
+        threads.add(threading.get_ident())
+        return x
+
+    with ahead(work, range(100), depth=2) as results:
+        assert next(results) == 0
+        time.sleep(0.05)
+        assert begun == [0, 1, 2]
+        assert next(results) == 1
+        time.sleep(0.05)
+        assert begun == [0, 1, 2, 3]
+    assert begun == [0, 1, 2, 3]
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_items_are_drawn_by_the_consumer() -> None:
+    drawn_in: set[int] = set()
+
+    def items() -> Iterator[int]:
+        for x in range(3):
+            drawn_in.add(threading.get_ident())
+            yield x
+
+    with ahead(abs, items()) as results:
+        assert list(results) == [0, 1, 2]
+    assert drawn_in == {threading.get_ident()}
+
+
+def fail_at_two(x: int) -> int:
+    if x == 2:
+        raise ValueError("two")
+    return x
+
+
+def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
+    with ahead(fail_at_two, range(5)) as results:
+        assert [next(results), next(results)] == [0, 1]
+        with pytest.raises(ValueError, match="two") as caught:
+            next(results)
+    assert "fail_at_two" in [entry.name for entry in caught.traceback]
+
+
+def test_an_error_of_the_items_passes_through() -> None:
+    with ahead(abs, map(fail_at_two, range(5))) as results, pytest.raises(ValueError, match="two"):
+        list(results)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, ValueError])
+def test_what_has_begun_is_waited_for_when_the_block_fails(error: type[BaseException]) -> None:
+    ended: list[int] = []
+
+    def slow(x: int) -> int:
+        time.sleep(0.05)
+        ended.append(x)
+        return x
+
+    def broken() -> None:
+        with ahead(slow, range(100), depth=5) as results:
+            next(results)
+            raise error
+
+    with pytest.raises(error):
+        broken()
+    at_the_end = list(ended)
+    time.sleep(0.1)
+    assert ended == at_the_end
+    assert len(ended) <= 3  # the first, and what had begun by then
+
+
+def test_one_inside_the_other_like_reading_and_writing() -> None:
+    with ahead(lambda x: x + 1, range(20)) as numbers, ahead(lambda x: 2 * x, (n * n for n in numbers)) as doubled:
+        assert list(doubled) == [2 * (x + 1) ** 2 for x in range(20)]
+
+
+def test_the_settings_of_gdal_hold_in_the_thread() -> None:
+    with Env(GDAL_CACHEMAX=77), ahead(get_gdal_config, ["GDAL_CACHEMAX"]) as found:
+        assert list(found) == [77]
