@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from numpy.typing import NDArray
 
+from cloudfree.arrays import Image
 from cloudfree.bands import REFLECTANCE_SCALE, Qa
 from cloudfree.errors import InputError
 from cloudfree.evaluate import metrics
@@ -58,7 +58,7 @@ def _score(folder: Path, product: Path, qa: Path) -> Score:
     return Score(*(metrics.psnr(image, truth, where) for where in (data, made) for image in (before, after)))
 
 
-def _reflectance(path: Path) -> NDArray[np.float32]:
+def _reflectance(path: Path) -> Image:
     """Reflectance (4, H, W), saturated clouds cut at one."""
     with rasterio.open(path) as dataset:
         return np.minimum(dataset.read() * np.float32(REFLECTANCE_SCALE), 1)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import shapely
 from affine import Affine
-from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from rasterio import DatasetReader
 from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
+from cloudfree.arrays import Float64Array
 from cloudfree.errors import GridError
 
 _WGS84 = CRS.from_epsg(4326)
@@ -136,6 +136,6 @@ class Grid:
         return list(lon), list(lat)
 
 
-def _apply(affine: Affine, xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _apply(affine: Affine, xy: Float64Array) -> tuple[Float64Array, Float64Array]:
     x, y = xy[:, 0], xy[:, 1]
     return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
+from cloudfree.arrays import Image
 from cloudfree.bands import OPTICAL_BANDS, Qa
 from cloudfree.grid import Grid
 from cloudfree.inputs.cloudmask import MaskReader, Rim
@@ -159,7 +160,7 @@ def _reader(plan: Plan) -> Iterator[Callable[[tiles.Span], Strip]]:
         yield read
 
 
-def _cloudy(masked: MaskReader | None, grid: Grid, rim: Rim, start: int, stop: int) -> NDArray[np.float32]:
+def _cloudy(masked: MaskReader | None, grid: Grid, rim: Rim, start: int, stop: int) -> Image:
     """Share of reconstruction that the mask asks for on rows start..stop; its halo makes strips equal the whole."""
     if masked is None:
         return np.zeros((stop - start, grid.width), np.float32)
@@ -167,9 +168,7 @@ def _cloudy(masked: MaskReader | None, grid: Grid, rim: Rim, start: int, stop: i
     return rim.share(masked.on_grid(grid.rows(first, last)))[start - first : stop - first]
 
 
-def _write(
-    plan: Plan, writer: CogWriter, quality: CogWriter | None, finished: tuple[Strip, NDArray[np.float32]]
-) -> NDArray[np.intp]:
+def _write(plan: Plan, writer: CogWriter, quality: CogWriter | None, finished: tuple[Strip, Image]) -> NDArray[np.intp]:
     """Fill a strip with the network's reflectance and write it; how many of its pixels are of each class."""
     counts = np.zeros(len(Qa), np.intp)
     for strip, reflectance in _pieces(*finished):
@@ -181,7 +180,7 @@ def _write(
     return counts
 
 
-def _pieces(strip: Strip, reflectance: NDArray[np.float32]) -> Iterator[tuple[Strip, NDArray[np.float32]]]:
+def _pieces(strip: Strip, reflectance: Image) -> Iterator[tuple[Strip, Image]]:
     """A strip in shallow ones, on which arithmetic stays in the processor's cache."""
     for row in range(0, strip.dn.shape[1], cog.WORK_ROWS):
         rows = slice(row, row + cog.WORK_ROWS)

@@ -20,10 +20,10 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.warp import reproject, transform_bounds
 from scipy import ndimage
 
+from cloudfree.arrays import Image, Mask
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, UDM2_BAND_COUNT, Udm2
 from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer, imperfect_mask
 from cloudfree.simulate.landscape import Landscape, landscape
-from cloudfree.simulate.noise import Field, Mask
 from cloudfree.simulate.surface import speckle
 
 LAND_SEED, CLOUD_SEED, SENSOR_SEED = 11, 105, 2024
@@ -83,12 +83,12 @@ def footprint() -> Mask:
     return seen
 
 
-def sensor_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Field, Field]:
+def sensor_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Image, Image]:
     """Standard normal fields for the noise that is always there and that which grows with the light."""
     return rng.standard_normal(shape, np.float32), rng.standard_normal(shape, np.float32)
 
 
-def write_scene(path: Path, reflectance: Field, noise: tuple[Field, Field], valid: Mask) -> None:
+def write_scene(path: Path, reflectance: Image, noise: tuple[Image, Image], valid: Mask) -> None:
     """A PlanetScope surface-reflectance product: uint16 x 10000, nodata 0.
 
     The same noise goes into the cloudy scene and the truth, so that the two are equal wherever the sky is clear.

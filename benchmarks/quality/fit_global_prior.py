@@ -17,15 +17,16 @@ from pathlib import Path
 import numpy as np
 
 import cloudfree
+from cloudfree.arrays import Float64Array
 from cloudfree.bands import OPTICAL_BANDS
 from cloudfree.learn.places import Place, read_places
-from cloudfree.scene.prior import Matrix, Radar
+from cloudfree.scene.prior import Radar
 
 _SNOW = 0.3  # mean blue reflectance above which a place is snow or haze, whose colours are no guide
 _RIDGE = 0.03
 
 
-def fit_table(places: Sequence[Place]) -> Matrix:
+def fit_table(places: Sequence[Place]) -> Float64Array:
     """Coefficients (features + 1, 4), as `prior.global_coefficients` gives them."""
     sites = defaultdict(list)
     for place in places:
@@ -38,7 +39,7 @@ def fit_table(places: Sequence[Place]) -> Matrix:
     return np.vstack([slopes, np.median(means, axis=0)])
 
 
-def _moments(place: Place, sar_db: np.ndarray) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+def _moments(place: Place, sar_db: np.ndarray) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
     """Covariance of the features, their covariance with reflectance, and both means, over valid pixels."""
     chosen = np.flatnonzero(place.valid)
     features = Radar.of(sar_db, 10.0).features_at(chosen)[:, :-1]

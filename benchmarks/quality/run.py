@@ -27,6 +27,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from cloudfree import pipeline
+from cloudfree.arrays import Image
 from cloudfree.errors import InputError
 from cloudfree.evaluate import metrics
 from cloudfree.evaluate import score as evaluate
@@ -39,7 +40,6 @@ from cloudfree.learn.scenes import Ground
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.product.pictures import write_png
-from cloudfree.simulate.noise import Field
 
 HERE = Path(__file__).resolve().parent
 _GAP_PX, _MIN_PANEL_PX = 6, 384
@@ -72,7 +72,7 @@ SETTINGS = (
 def shuffled_radar(method: Method, seed: int = 0) -> Method:
     """The method with the pixels of its radar shuffled: what it loses is what it had from radar."""
 
-    def restored(seen: evaluate.Observation) -> Field:
+    def restored(seen: evaluate.Observation) -> Image:
         height, width = seen.valid.shape
         order = np.random.default_rng(seed).permutation(height * width).reshape(height, width)
         sar_db = seen.sar_db.reshape(2, -1)[:, order]
@@ -90,7 +90,7 @@ def methods_of(weights: list[str], device: str) -> dict[str, Method]:
 def adapted(model: CloudRemovalModel, minutes: float, device: str) -> Method:
     """The network adapted to the image, or as it was where there is too little clear ground or that never helped."""
 
-    def restored(seen: evaluate.Observation) -> Field:
+    def restored(seen: evaluate.Observation) -> Image:
         ground = ground_of(seen)
         tuned = model
         if len(ground.places) > 1:
@@ -178,7 +178,7 @@ def measure(setting: Setting, data: Path, methods: Mapping[str, Method], watch: 
 # --- pictures ---
 
 
-def strip(triplet: Triplet, restored: Mapping[str, Field]) -> NDArray[np.uint8]:
+def strip(triplet: Triplet, restored: Mapping[str, Image]) -> NDArray[np.uint8]:
     """Panels (3, H, N * W) side by side; all optical ones share the stretch of the truth."""
     low, high = np.percentile(triplet.truth[:3, triplet.valid], (1, 99))
     optical = {name: _colour(image, low, high) for name, image in restored.items()}
@@ -191,12 +191,12 @@ def strip(triplet: Triplet, restored: Mapping[str, Field]) -> NDArray[np.uint8]:
     return np.concatenate([part for panel in grown for part in (panel, gap)][:-1], axis=2)
 
 
-def _colour(reflectance: Field, low: float, high: float) -> NDArray[np.uint8]:
+def _colour(reflectance: Image, low: float, high: float) -> NDArray[np.uint8]:
     unit = np.clip((reflectance[2::-1] - low) / (1.1 * (high - low)), 0, 1)
     return np.rint(255 * unit**0.8).astype(np.uint8)
 
 
-def _radar(sar_db: Field) -> NDArray[np.uint8]:
+def _radar(sar_db: Image) -> NDArray[np.uint8]:
     layers = np.stack([sar_db[0], sar_db[1], sar_db[0] - sar_db[1]])
     low, high = (np.array(bound)[:, None, None] for bound in zip(*_SAR_RANGES_DB, strict=True))
     return np.rint(255 * np.clip(np.nan_to_num((layers - low) / (high - low)), 0, 1)).astype(np.uint8)
@@ -219,7 +219,7 @@ def main() -> None:
     text, lines = ["# Quality on real clouds\n"], []
     for setting in SETTINGS:
 
-        def draw(triplet: Triplet, restored: Mapping[str, Field], name: str = setting.name) -> None:
+        def draw(triplet: Triplet, restored: Mapping[str, Image], name: str = setting.name) -> None:
             write_png(arguments.output / f"{name}_{triplet.name}.png", strip(triplet, restored))
 
         table = measure(setting, arguments.data, methods | (tuned if setting.same_date else {}), draw)

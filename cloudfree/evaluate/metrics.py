@@ -7,10 +7,9 @@ the chosen pixels alone: a score under cloud is not diluted by the clear pixels 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.simulate.noise import Field, Mask
+from cloudfree.arrays import Float64Array, Image, Mask
 
 # Wang et al. (2004): a Gaussian window of 11 pixels, and two constants that keep flat areas from dividing by nothing.
 _SSIM_WINDOW = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
@@ -18,23 +17,23 @@ _SSIM_WINDOW /= _SSIM_WINDOW.sum()
 _SSIM_K1, _SSIM_K2 = 0.01, 0.03
 
 
-def mae(restored: Field, truth: Field, mask: Mask | None = None) -> float:
+def mae(restored: Image, truth: Image, mask: Mask | None = None) -> float:
     """Mean absolute error in reflectance, 0 and up, over pixels and bands."""
     return _mean(np.abs(_difference(restored, truth)).mean(0), mask)
 
 
-def rmse(restored: Field, truth: Field, mask: Mask | None = None) -> float:
+def rmse(restored: Image, truth: Image, mask: Mask | None = None) -> float:
     """Root of the mean squared error in reflectance, 0 and up, over pixels and bands."""
     return float(np.sqrt(_mean(np.square(_difference(restored, truth)).mean(0), mask)))
 
 
-def psnr(restored: Field, truth: Field, mask: Mask | None = None, peak: float = 1.0) -> float:
+def psnr(restored: Image, truth: Image, mask: Mask | None = None, peak: float = 1.0) -> float:
     """Peak signal-to-noise ratio in dB: 10 log10(peak^2 / MSE), one MSE over pixels and bands; infinite if equal."""
     error = rmse(restored, truth, mask)
     return float("inf") if error == 0 else float(20 * np.log10(peak / error))
 
 
-def sam(restored: Field, truth: Field, mask: Mask | None = None) -> float:
+def sam(restored: Image, truth: Image, mask: Mask | None = None) -> float:
     """Mean spectral angle in degrees, 0..180: the angle between the band vectors of a pixel, blind to brightness.
 
     A pixel where either vector is zero has no angle and does not count.
@@ -43,23 +42,23 @@ def sam(restored: Field, truth: Field, mask: Mask | None = None) -> float:
     return _mean(angle, np.isfinite(angle) if mask is None else mask & np.isfinite(angle))
 
 
-def angle_map(restored: Field, truth: Field, squared_norm_floor: float = 0.0) -> NDArray[np.float64]:
+def angle_map(restored: Image, truth: Image, squared_norm_floor: float = 0.0) -> Float64Array:
     """Spectral angles (H, W) in degrees, NaN where either vector is zero."""
     a, b = restored.astype(np.float64), truth.astype(np.float64)
     lengths = np.sqrt(np.maximum((a * a).sum(0), squared_norm_floor) * np.maximum((b * b).sum(0), squared_norm_floor))
     with np.errstate(invalid="ignore", divide="ignore"):
-        angle: NDArray[np.float64] = np.degrees(np.arccos(np.clip((a * b).sum(0) / lengths, -1, 1)))
+        angle: Float64Array = np.degrees(np.arccos(np.clip((a * b).sum(0) / lengths, -1, 1)))
     return angle
 
 
-def ssim(restored: Field, truth: Field, mask: Mask | None = None, peak: float = 1.0) -> float:
+def ssim(restored: Image, truth: Image, mask: Mask | None = None, peak: float = 1.0) -> float:
     """Structural similarity, -1..1, 1 if equal: the mean of `similarity_map` over the chosen pixels."""
     return _mean(similarity_map(restored, truth, peak), mask)
 
 
 def similarity_map(
-    restored: Field, truth: Field, peak: float = 1.0, window: NDArray[np.float64] = _SSIM_WINDOW
-) -> NDArray[np.float64]:
+    restored: Image, truth: Image, peak: float = 1.0, window: Float64Array = _SSIM_WINDOW
+) -> Float64Array:
     """Structural similarity (H, W) of Wang et al. (2004), the mean of the bands.
 
     Gaussian windows of standard deviation 1.5, 11 pixels wide, reflected at the image's edge. A window reaches past
@@ -69,9 +68,9 @@ def similarity_map(
     return np.asarray(np.mean(bands, axis=0))
 
 
-def _ssim_map(restored: Field, truth: Field, peak: float, window: NDArray[np.float64]) -> NDArray[np.float64]:
-    def local_mean(image: NDArray[np.float64]) -> NDArray[np.float64]:
-        smooth: NDArray[np.float64] = ndimage.correlate1d(ndimage.correlate1d(image, window, axis=0), window, axis=1)
+def _ssim_map(restored: Image, truth: Image, peak: float, window: Float64Array) -> Float64Array:
+    def local_mean(image: Float64Array) -> Float64Array:
+        smooth: Float64Array = ndimage.correlate1d(ndimage.correlate1d(image, window, axis=0), window, axis=1)
         return smooth
 
     a, b = restored.astype(np.float64), truth.astype(np.float64)
@@ -79,16 +78,16 @@ def _ssim_map(restored: Field, truth: Field, peak: float, window: NDArray[np.flo
     spread = local_mean(a * a) - mean_a**2 + local_mean(b * b) - mean_b**2
     covariance = local_mean(a * b) - mean_a * mean_b
     c1, c2 = (_SSIM_K1 * peak) ** 2, (_SSIM_K2 * peak) ** 2
-    similarity: NDArray[np.float64] = (
+    similarity: Float64Array = (
         (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (spread + c2))
     )
     return similarity
 
 
-def _difference(restored: Field, truth: Field) -> NDArray[np.float64]:
+def _difference(restored: Image, truth: Image) -> Float64Array:
     return restored.astype(np.float64) - truth.astype(np.float64)
 
 
-def _mean(values: NDArray[np.float64], mask: Mask | None) -> float:
+def _mean(values: Float64Array, mask: Mask | None) -> float:
     chosen = values if mask is None else values[mask]
     return float(chosen.mean()) if chosen.size else float("nan")

@@ -8,10 +8,9 @@ images, at one a batch. Written from a description of these deviations; what it 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cloudfree.arrays import Float64Array, Image
 from cloudfree.evaluate import metrics
-from cloudfree.simulate.noise import Field
 
 CROP_PX = 160
 """Side of the centre that counts."""
@@ -22,12 +21,12 @@ _NORM_FLOOR = 9.77e-4
 _WINDOW = np.exp(-((np.arange(11) - 5.5) ** 2) / (2 * 1.5**2))
 
 
-def angle_map(restored: Field, truth: Field) -> NDArray[np.float64]:
+def angle_map(restored: Image, truth: Image) -> Float64Array:
     """Spectral angles (H, W) in degrees, their squared norms floored."""
     return metrics.angle_map(restored, truth, squared_norm_floor=_NORM_FLOOR)
 
 
-def similarity_map(restored: Field, truth: Field) -> NDArray[np.float64]:
+def similarity_map(restored: Image, truth: Image) -> Float64Array:
     """Structural similarity (H, W), the mean of the bands, by the window that is centred between two pixels."""
     return metrics.similarity_map(restored, truth, window=_WINDOW / _WINDOW.sum())
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from cloudfree.arrays import Float64Array, Image, Mask, as_image
 from cloudfree.errors import InputError
 from cloudfree.evaluate import metrics
 from cloudfree.evaluate import published_metrics as published
@@ -25,12 +25,11 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Predictor
 from cloudfree.scene import trust
 from cloudfree.scene.prior import blend, fit_fine, replaced
-from cloudfree.simulate.noise import Field, Mask, as_field
 
-Method = Callable[[Observation], Field]
+Method = Callable[[Observation], Image]
 """Reflectance (4, H, W) of the ground everywhere, from what is seen."""
 
-Watch = Callable[[Triplet, Mapping[str, Field]], None]
+Watch = Callable[[Triplet, Mapping[str, Image]], None]
 """Called after each image with what every method made of it."""
 
 Protocol = Literal["true", "published"]
@@ -104,19 +103,19 @@ class Table:
 # --- the rivals: what any method must beat to be worth its weights ---
 
 
-def as_seen(seen: Observation) -> Field:
+def as_seen(seen: Observation) -> Image:
     """Nothing done."""
     return seen.reflectance
 
 
-def median(seen: Observation) -> Field:
+def median(seen: Observation) -> Image:
     """The median of what is not masked, in place of what is; without a mask the median everywhere."""
     clear = seen.valid & ~seen.hidden
     colour = np.median(seen.reflectance[:, clear if clear.any() else seen.valid], axis=1)
-    return _put(seen, np.broadcast_to(as_field(colour)[:, None, None], seen.reflectance.shape))
+    return _put(seen, np.broadcast_to(as_image(colour)[:, None, None], seen.reflectance.shape))
 
 
-def ridge(seen: Observation) -> Field:
+def ridge(seen: Observation) -> Image:
     """A ridge regression on smoothed backscatter and its squares, fitted on clear pixels away from the mask."""
     usable = seen.valid & ~seen.hidden & np.isfinite(seen.sar_db).all(axis=0)
     away = usable & (seen.distance_m() > _RIDGE_AWAY_M)
@@ -129,10 +128,10 @@ def ridge(seen: Observation) -> Field:
     design, colours = features[:, chosen].T.astype(np.float64), seen.reflectance[:, chosen].T.astype(np.float64)
     gram = design.T @ design + _RIDGE_SHRINKAGE * len(design) * np.eye(len(features))
     slopes = np.linalg.solve(gram, design.T @ (colours - colours.mean(0)))
-    return _put(seen, as_field(np.tensordot(slopes.T, features, 1) + colours.mean(0)[:, None, None]))
+    return _put(seen, as_image(np.tensordot(slopes.T, features, 1) + colours.mean(0)[:, None, None]))
 
 
-def prior(seen: Observation) -> Field:
+def prior(seen: Observation) -> Image:
     """The closed form that primes the networks, alone."""
     fitted = fit_fine(seen.reflectance, seen.sar_db, seen.hidden, seen.valid, seen.pixel_size_m)
     return _put(seen, fitted.whole())
@@ -145,7 +144,7 @@ def network(model: CloudRemovalModel, device: str = "cpu") -> Method:
     """A network as a method, run on the whole image at once; primed and tempered if its weights expect that."""
     predictor = Predictor(model, torch.device(device), "fp32", batch=1)
 
-    def restored(seen: Observation) -> Field:
+    def restored(seen: Observation) -> Image:
         sar_db = seen.sar_without_gaps()
         if not model.expects_primed or seen.mask is None:
             return predictor.image(seen.reflectance, sar_db)
@@ -197,14 +196,14 @@ def evaluate(
     return Table(tuple(scores), tuple(skipped), protocol, same_date, keep_observed)
 
 
-def _restore(method: Method, seen: Observation, keep_observed: bool) -> Field:
+def _restore(method: Method, seen: Observation, keep_observed: bool) -> Image:
     image = method(seen)
     if not keep_observed or seen.mask is None:
         return image
     return np.where(seen.mask, image, seen.reflectance)
 
 
-def _score(triplet: Triplet, method: str, restored: Field, protocol: Protocol) -> Iterator[Score]:
+def _score(triplet: Triplet, method: str, restored: Image, protocol: Protocol) -> Iterator[Score]:
     """Scores of an image: of all its pixels, cloud and clear ones, and land-cover classes, where there are any."""
     truth, psnr_of_equal = triplet.truth, math.inf
     definitions: Any = metrics
@@ -233,7 +232,7 @@ def _regions(triplet: Triplet) -> dict[str, Mask]:
     return {name: chosen for name, chosen in regions.items() if chosen.any()}
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def _mean(values: Float64Array) -> float:
     """Of the values that are numbers, NaN if none is."""
     numbers = values[~np.isnan(values)]
     return float(numbers.mean()) if numbers.size else math.nan
@@ -247,12 +246,12 @@ def _mean_score(method: str, region: str, scores: list[Score]) -> Score:
 # --- parts of the rivals ---
 
 
-def _put(seen: Observation, restored: Field) -> Field:
+def _put(seen: Observation, restored: Image) -> Image:
     """The restoration where the mask is, and everywhere if there is none."""
     return restored if seen.mask is None else np.where(seen.mask, restored, seen.reflectance)
 
 
-def _backscatter_features(seen: Observation) -> Field:
+def _backscatter_features(seen: Observation) -> Image:
     """(features, H, W): VV and VH smoothed at each scale, and their squares."""
     sar_db = seen.sar_without_gaps()
     smooth = [
@@ -260,7 +259,7 @@ def _backscatter_features(seen: Observation) -> Field:
         for band in sar_db
         for scale_m in _RIDGE_SCALES_M
     ]
-    return as_field([*smooth, *np.square(smooth)])
+    return as_image([*smooth, *np.square(smooth)])
 
 
 # --- the table as text ---

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cloudfree.arrays import Float64Array, Image, Mask, as_image
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import raster, sentinel1
-from cloudfree.simulate.noise import Field, Mask, as_field
 
 _CLEAR_SUFFIX = "_clear.tif"
 _COLUMNS = ("cloud-free", "cloudy", "Sentinel-1", "land cover", "cloud mask")
@@ -49,8 +49,8 @@ class Observation:
     optical image has data; mask (H, W): cloud or shadow, None if not known.
     """
 
-    reflectance: Field
-    sar_db: Field
+    reflectance: Image
+    sar_db: Image
     valid: Mask
     mask: Mask | None
     pixel_size_m: float
@@ -60,16 +60,16 @@ class Observation:
         """The mask, or nothing where there is none."""
         return np.zeros_like(self.valid) if self.mask is None else self.mask
 
-    def distance_m(self) -> NDArray[np.float64]:
+    def distance_m(self) -> Float64Array:
         """From the mask (H, W), infinite if nothing is masked."""
         if not self.hidden.any():
             return np.full(self.hidden.shape, math.inf)
         return np.asarray(self.pixel_size_m * ndimage.distance_transform_edt(~self.hidden))
 
-    def sar_without_gaps(self) -> Field:
+    def sar_without_gaps(self) -> Image:
         """Backscatter (2, H, W) with the median of each polarisation where it is invalid; 0 dB if all of it is."""
         medians = [np.median(band[np.isfinite(band)]) if np.isfinite(band).any() else 0.0 for band in self.sar_db]
-        return as_field(np.where(np.isfinite(self.sar_db), self.sar_db, np.array(medians)[:, None, None]))
+        return as_image(np.where(np.isfinite(self.sar_db), self.sar_db, np.array(medians)[:, None, None]))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Triplet:
 
     name: str
     seen: Observation
-    truth: Field
+    truth: Image
     valid: Mask
     landcover: NDArray[np.uint8] | None = None
 
@@ -153,7 +153,7 @@ def pasted(triplet: Triplet) -> Triplet:
     """
     share = np.clip(1 - triplet.seen.distance_m() / _PASTE_FEATHER_M, 0, 1) ** 2
     seen = triplet.seen
-    mixed = as_field(triplet.truth + (seen.reflectance - triplet.truth) * as_field(share))
+    mixed = as_image(triplet.truth + (seen.reflectance - triplet.truth) * as_image(share))
     return Triplet(
         triplet.name,
         Observation(mixed, seen.sar_db, triplet.valid, seen.mask, seen.pixel_size_m),
@@ -202,7 +202,7 @@ def _of_line(root: Path, line: list[str]) -> TripletFiles:
     return TripletFiles(cloudy.stem, clear, cloudy, sar, mask, landcover)
 
 
-def _optical(path: Path) -> tuple[Field, Grid]:
+def _optical(path: Path) -> tuple[Image, Grid]:
     with raster.opened(path) as dataset:
         if dataset.count != 4 or dataset.dtypes[0] != "uint16":
             raise InputError(
@@ -212,7 +212,7 @@ def _optical(path: Path) -> tuple[Field, Grid]:
         return dataset.read().astype(np.float32) * np.float32(REFLECTANCE_SCALE), Grid.of(dataset)
 
 
-def _radar(path: Path, grid: Grid) -> Field:
+def _radar(path: Path, grid: Grid) -> Image:
     with raster.opened(path) as dataset:
         if dataset.count == 2 and Grid.of(dataset) == grid:
             return _without_noise(dataset.read().astype(np.float32))
@@ -220,15 +220,15 @@ def _radar(path: Path, grid: Grid) -> Field:
         return reader.on_grid(grid)
 
 
-def _without_noise(sar_db: Field) -> Field:
+def _without_noise(sar_db: Image) -> Image:
     """NaN where there is no ground. One band of zeros is ground: SEN12MS-CR cuts VV off at 0 dB."""
     absent = ~np.isfinite(sar_db) | (sar_db < SAR_NOISE_DB) | (sar_db == 0).all(axis=0)
-    return as_field(np.where(absent, np.nan, sar_db))
+    return as_image(np.where(absent, np.nan, sar_db))
 
 
-def _stretched_radar(path: Path, grid: Grid) -> Field:
+def _stretched_radar(path: Path, grid: Grid) -> Image:
     """By nearest neighbour, as published, wherever it lies."""
-    return _without_noise(as_field(_stretched(_pixels(path).astype(np.float32), grid.shape)))
+    return _without_noise(as_image(_stretched(_pixels(path).astype(np.float32), grid.shape)))
 
 
 def _mask(path: Path, grid: Grid) -> Mask:

@@ -17,6 +17,7 @@ from rasterio.windows import Window
 from rasterio.windows import transform as window_transform
 from scipy.ndimage import distance_transform_edt
 
+from cloudfree.arrays import Image, Mask
 from cloudfree.bands import UDM2_BAND_COUNT, UDM2_OBSCURED
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
@@ -53,7 +54,7 @@ class MaskReader:
         self._mask = mask
         self._dataset = dataset
 
-    def on_grid(self, grid: Grid) -> NDArray[np.bool_]:
+    def on_grid(self, grid: Grid) -> Mask:
         """Cloud or shadow (H, W), by the nearest pixel of the mask; False where the mask does not reach."""
         out = np.zeros(grid.shape, np.uint8)
         row0, row1, col0, col1 = self._mask.grid.pixel_bounds_of(grid, margin_px=2)
@@ -123,7 +124,7 @@ class Rim:
         """Pixels beyond a mask that it can touch: the halo that a strip needs."""
         return math.ceil(self.buffer_px + self.feather_px)
 
-    def share(self, cloudy: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def share(self, cloudy: Mask) -> Image:
         """Share of reconstruction (H, W): 1 in the mask and its buffer, falling to 0 at the feather's end."""
         if not cloudy.any():
             return np.zeros(cloudy.shape, np.float32)
@@ -140,6 +141,6 @@ def _overlapping(mask: CloudMask, area: Grid) -> CloudMask:
     return mask
 
 
-def _is_nodata(values: NDArray[np.generic], nodata: float | None) -> NDArray[np.bool_]:
-    unknown: NDArray[np.bool_] = np.isnan(values)
+def _is_nodata(values: NDArray[np.generic], nodata: float | None) -> Mask:
+    unknown: Mask = np.isnan(values)
     return unknown if nodata is None else unknown | (values == nodata)

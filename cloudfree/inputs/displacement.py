@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cloudfree.arrays import Float64Array
 from cloudfree.grid import Grid
-
-Coordinates = NDArray[np.float64]
 
 POWERS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (3, 0), (2, 1), (1, 2), (0, 3))
 """Exponents of u and v, term by term: one term is a translation, 3 are linear, 6 quadratic, 10 cubic."""
 
 
-def basis(u: Coordinates, v: Coordinates, terms: int) -> Coordinates:
+def basis(u: Float64Array, v: Float64Array, terms: int) -> Float64Array:
     """The first `terms` of the polynomials in u and v, stacked along a new last axis."""
     return np.stack([u**i * v**j for i, j in POWERS[:terms]], axis=-1)
 
 
-def means(terms: int) -> Coordinates:
+def means(terms: int) -> Float64Array:
     """What each of the first terms is on average over the square of u and v."""
     # Over -1..1 an odd power averages to 0 and an even one, i, to 1 / (i + 1).
     return np.array([0.0 if i % 2 or j % 2 else 1 / ((i + 1) * (j + 1)) for i, j in POWERS[:terms]])
@@ -49,13 +47,13 @@ class Displacement:
         share = means(len(self.east_m))
         return float(share @ self.east_m), float(share @ self.north_m)
 
-    def at(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
+    def at(self, x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
         """East and north in metres at coordinates of the CRS."""
         col, row = ~self.area.transform @ (x, y)
         terms = basis(2 * col / self.area.width - 1, 2 * row / self.area.height - 1, len(self.east_m))
         return terms @ np.array(self.east_m), terms @ np.array(self.north_m)
 
-    def sources_of(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
+    def sources_of(self, x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Where the image as delivered shows what the displaced one shows at coordinates of the CRS."""
         east, north = self.at(x, y)
         per_x, per_y = self.area.units_per_metre_xy

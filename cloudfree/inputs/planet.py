@@ -15,6 +15,7 @@ from rasterio import DatasetReader
 from rasterio.windows import Window
 from scipy.sparse import csr_array
 
+from cloudfree.arrays import Image, Mask
 from cloudfree.bands import OPTICAL_BANDS, PLANET_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
@@ -46,7 +47,7 @@ class Scene:
         return self.quantity == "surface reflectance"
 
     @property
-    def dn_of_one(self) -> NDArray[np.float32]:
+    def dn_of_one(self) -> Image:
         """The digital number of a reflectance of one, by band (4,); 10000 for surface reflectance."""
         return np.minimum(np.rint(1 / np.array(self.scale)), np.iinfo(np.uint16).max).astype(np.float32)
 
@@ -56,11 +57,11 @@ class Scene:
         with raster.opened(self.path) as dataset:
             yield SceneReader(self, dataset)
 
-    def reflectance(self, dn: NDArray[np.uint16] | NDArray[np.float32]) -> NDArray[np.float32]:
+    def reflectance(self, dn: NDArray[np.uint16] | Image) -> Image:
         """Digital numbers (4, H, W) as reflectance, not clipped: saturated clouds stay over one."""
         return dn * np.array(self.scale, np.float32)[:, None, None]
 
-    def digital_numbers(self, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    def digital_numbers(self, reflectance: Image) -> Image:
         """The inverse of `reflectance`, not rounded."""
         return reflectance / np.array(self.scale, np.float32)[:, None, None]
 
@@ -121,7 +122,7 @@ class SceneReader:
         return values
 
 
-def has_data(dn: NDArray[np.uint16]) -> NDArray[np.bool_]:
+def has_data(dn: NDArray[np.uint16]) -> Mask:
     """Where a scene has data (H, W): a pixel may be black in some band, but not in all."""
     return np.asarray(dn.max(axis=0) > 0)
 

@@ -19,11 +19,12 @@ from rasterio import DatasetReader
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
+from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.bands import SAR_BANDS, SAR_NOISE_DB
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import raster
-from cloudfree.inputs.displacement import Coordinates, Displacement
+from cloudfree.inputs.displacement import Displacement
 
 Units = Literal["db", "power", "amplitude"]
 
@@ -78,7 +79,7 @@ class SarReader:
     def __init__(self, bands: list[tuple[SarBand, DatasetReader]]) -> None:
         self._bands = bands
 
-    def on_grid(self, grid: Grid, moved: Displacement | None = None) -> NDArray[np.float32]:
+    def on_grid(self, grid: Grid, moved: Displacement | None = None) -> Image:
         """VV and VH in dB (2, H, W) on `grid`, displaced over the ground if so told; NaN where the image says nothing.
 
         Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
@@ -122,7 +123,7 @@ def identify(
     return Sentinel1(bands[0], bands[1], tuple(dict.fromkeys(reasons)))
 
 
-def to_db(values: NDArray[np.float32], units: Units) -> NDArray[np.float32]:
+def to_db(values: Image, units: Units) -> Image:
     """Stored backscatter as dB, NaN where it is no ground: zero, infinite, NaN, or under -50 dB."""
     with np.errstate(divide="ignore", invalid="ignore"):
         db = values if units == "db" else (10 if units == "power" else 20) * np.log10(values)
@@ -212,7 +213,7 @@ def measure(
     return SarBand(path, index, found, grid, dataset.nodata, median), f"units are {found}: {why}"
 
 
-def _sample(dataset: DatasetReader, index: int, grid: Grid, area: Grid) -> NDArray[np.float32]:
+def _sample(dataset: DatasetReader, index: int, grid: Grid, area: Grid) -> Image:
     """The band over `area`, thinned to some hundred pixels a side, NaN at nodata."""
     row0, row1, col0, col1 = grid.pixel_bounds_of(area)
     if row0 >= row1 or col0 >= col1 or grid.overlap_share(area) == 0:
@@ -226,7 +227,7 @@ def _sample(dataset: DatasetReader, index: int, grid: Grid, area: Grid) -> NDArr
     return _without_nodata(values, dataset.nodata)
 
 
-def _units(dataset: DatasetReader, index: int, sample: NDArray[np.float32]) -> tuple[Units, str]:
+def _units(dataset: DatasetReader, index: int, sample: Image) -> tuple[Units, str]:
     """The units of a band and the reason: what the file says before what its values look like."""
     stated = f"{dataset.descriptions[index - 1] or ''} {dataset.units[index - 1] or ''}".lower()
     if re.search(r"(?<![a-z])db(?![a-z])", stated):
@@ -237,7 +238,7 @@ def _units(dataset: DatasetReader, index: int, sample: NDArray[np.float32]) -> t
     return _units_by_value(Path(dataset.name).name, dataset.dtypes[index - 1], sample)
 
 
-def _units_by_value(name: str, dtype: str, sample: NDArray[np.float32]) -> tuple[Units, str]:
+def _units_by_value(name: str, dtype: str, sample: Image) -> tuple[Units, str]:
     values = sample[np.isfinite(sample) & (sample != 0)]
     if not values.size:
         return "db", "no valid value"
@@ -260,7 +261,7 @@ def _units_by_value(name: str, dtype: str, sample: NDArray[np.float32]) -> tuple
 # --- onto a grid ---
 
 
-def _warp(band: SarBand, dataset: DatasetReader, grid: Grid, moved: Displacement | None) -> NDArray[np.float32]:
+def _warp(band: SarBand, dataset: DatasetReader, grid: Grid, moved: Displacement | None) -> Image:
     """One polarisation in dB (H, W) on `grid`: the only time that its pixels are resampled."""
     fineness = grid.pixel_size_m / band.grid.pixel_size_m
     if fineness <= _COARSER:
@@ -275,7 +276,7 @@ def _warp(band: SarBand, dataset: DatasetReader, grid: Grid, moved: Displacement
 
 def _bilinear(
     band: SarBand, dataset: DatasetReader, grid: Grid, moved: Displacement | None, *, in_power: bool
-) -> NDArray[np.float32]:
+) -> Image:
     """The band interpolated at the pixel centres of `grid`, NaN where most of the weight falls on invalid pixels."""
     taps = _taps(band.grid, grid, moved)
     if taps is None:
@@ -301,18 +302,18 @@ class _Taps:
     """
 
     window: Window
-    inside: NDArray[np.bool_]
+    inside: Mask
     first: NDArray[np.intp]
-    down: NDArray[np.float32]
-    across: NDArray[np.float32]
+    down: Image
+    across: Image
 
-    def of(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def of(self, values: Image) -> Image:
         """The window's values, interpolated; beyond its edge as at its edge."""
         padded = np.pad(values, (0, 1), mode="edge")
         upper, lower = (self._between_columns(padded, skipped * padded.shape[1]) for skipped in (0, 1))
         return upper + self.down * (lower - upper)
 
-    def _between_columns(self, padded: NDArray[np.float32], offset: int) -> NDArray[np.float32]:
+    def _between_columns(self, padded: Image, offset: int) -> Image:
         left, right = (padded.ravel()[offset + step :].take(self.first) for step in (0, 1))
         return left + self.across * (right - left)
 
@@ -338,12 +339,12 @@ def _taps(source: Grid, grid: Grid, moved: Displacement | None) -> _Taps | None:
     )
 
 
-def _extent(at: Coordinates, length: int) -> tuple[int, int]:
+def _extent(at: Float64Array, length: int) -> tuple[int, int]:
     """First and last pixel plus one that bilinear interpolation at these positions touches."""
     return max(0, math.floor(at.min())), min(length, math.floor(at.max()) + 2)
 
 
-def _positions(source: Grid, grid: Grid, moved: Displacement | None) -> tuple[Coordinates, Coordinates]:
+def _positions(source: Grid, grid: Grid, moved: Displacement | None) -> tuple[Float64Array, Float64Array]:
     """Row and column (H, W) in `source` of each pixel centre of `grid`, centres being whole numbers; NaN beyond maps.
 
     Exact on a lattice, linear between its nodes: wrong by a millimetre at most for map projections, by centimetres for
@@ -366,7 +367,7 @@ def _transformer(source: CRS, target: CRS) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 
-def _between(nodes: Coordinates, shape: tuple[int, int]) -> Coordinates:
+def _between(nodes: Float64Array, shape: tuple[int, int]) -> Float64Array:
     """Values (H, W) from those at every `_LATTICE_PX`-th row and column, linear in between."""
     for axis, length in enumerate(shape):
         index, fraction = np.divmod(np.arange(length), _LATTICE_PX)
@@ -375,7 +376,7 @@ def _between(nodes: Coordinates, shape: tuple[int, int]) -> Coordinates:
     return nodes
 
 
-def _without_nodata(values: NDArray[np.float32], nodata: float | None) -> NDArray[np.float32]:
+def _without_nodata(values: Image, nodata: float | None) -> Image:
     if nodata is not None and not np.isnan(nodata):
         values[values == np.float32(nodata)] = np.nan
     return values

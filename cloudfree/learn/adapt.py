@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from cloudfree.arrays import Mask
 from cloudfree.errors import InputError
 from cloudfree.learn.cloud_layers import Skies, any_sky
 from cloudfree.learn.learner import Learner, batch_of, evaluate, fixed_samples
@@ -25,7 +26,6 @@ from cloudfree.learn.scenes import Ground, survey_ground
 from cloudfree.network.models import CloudRemovalModel, WeightsInfo
 from cloudfree.plan import Plan
 from cloudfree.simulate.clouds import CloudLayer, cloud_layer
-from cloudfree.simulate.noise import Mask
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from cloudfree.arrays import Image, as_image
 from cloudfree.bands import REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.inputs import raster
 from cloudfree.simulate.clouds import CloudLayer, Sky, cloud_layer, layer_of
-from cloudfree.simulate.noise import Field, as_field
 
 SKY_PIXEL_M = 3.0
 """Pixels that clouds are made for, whatever those of the ground measure: PlanetScope's."""
@@ -43,8 +43,8 @@ class RealClouds:
     """
 
     site: str
-    opacity: Field
-    radiance: Field
+    opacity: Image
+    radiance: Image
 
     def over(self, rng: np.random.Generator, side: int) -> CloudLayer:
         """A piece of them, turned and stretched one to threefold over the square, with shadows of some sun."""
@@ -57,7 +57,7 @@ class RealClouds:
         position = np.linspace(0, reach - 1, side)
         grid = np.meshgrid(position, position, indexing="ij")
         opacity, *radiance = (ndimage.map_coordinates(band, grid, np.float32, order=1) for band in piece)
-        return layer_of(opacity, as_field(radiance), Sky.draw(rng), SKY_PIXEL_M)
+        return layer_of(opacity, as_image(radiance), Sky.draw(rng), SKY_PIXEL_M)
 
 
 def real_clouds(folder: Path) -> list[RealClouds]:
@@ -101,14 +101,14 @@ def _lifted(path: Path) -> RealClouds | None:
     radiance = (image - (1 - opacity) * ground) / np.maximum(opacity, _FIRM)
     nearest = ndimage.distance_transform_edt(~firm, return_distances=False, return_indices=True)
     site = path.name.removesuffix(_CLOUDY_SUFFIX).rpartition("_")[0]
-    return RealClouds(site, opacity, as_field(np.clip(radiance[:, nearest[0], nearest[1]], 0.2, 1.6)))
+    return RealClouds(site, opacity, as_image(np.clip(radiance[:, nearest[0], nearest[1]], 0.2, 1.6)))
 
 
-def _opacity(blue: Field) -> Field:
+def _opacity(blue: Image) -> Image:
     """0..1 by brightness; where thin, without the roofs and roads that show through."""
     ground = min(float(np.quantile(blue, _GROUND_QUANTILE)), _BRIGHTEST_GROUND)
     opacity = np.clip((blue - ground) / (_OPAQUE_BLUE - ground), 0, 1)
     thin = ndimage.gaussian_filter(ndimage.grey_opening(opacity, (_ROOF_PX, _ROOF_PX)), _THIN_BLUR_PX)
     thin = np.maximum(thin - _TRACE, 0) / (1 - _TRACE)
     firmness = np.clip((thin - 0.3) / 0.3, 0, 1)
-    return as_field(thin + (np.maximum(opacity, thin) - thin) * firmness)
+    return as_image(thin + (np.maximum(opacity, thin) - thin) * firmness)

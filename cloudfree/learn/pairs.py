@@ -7,10 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from cloudfree.arrays import as_image
 from cloudfree.errors import InputError
 from cloudfree.evaluate.triplets import Triplet, TripletFiles, pasted, read
 from cloudfree.learn.samples import Sample, primed, turned
-from cloudfree.simulate.noise import as_field
 
 _KEPT = 256  # images in memory; an M3R-CR patch takes 4 MB
 
@@ -58,7 +58,7 @@ class Pairs:
 def _sample(rng: np.random.Generator, triplet: Triplet) -> Sample:
     """The whole triplet, turned, within 0..1; typical backscatter where there is none."""
     seen = triplet.seen
-    flags = as_field(np.stack([seen.hidden, triplet.valid]))
+    flags = as_image(np.stack([seen.hidden, triplet.valid]))
     cloudy, sar_db, clear, flags = turned(
         rng, np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps(), np.clip(triplet.truth, 0, 1), flags
     )

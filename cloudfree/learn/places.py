@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cloudfree.arrays import Image, Mask
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
 from cloudfree.inputs import raster
@@ -20,7 +21,6 @@ from cloudfree.learn.samples import LEAST_KNOWN, Sample, primed, turned
 from cloudfree.scene.prior import PIXEL_M
 from cloudfree.simulate.clouds import add_clouds, imperfect_mask
 from cloudfree.simulate.landscape import landscape
-from cloudfree.simulate.noise import Field, Mask
 
 # This share of samples keeps a pair's pixels as what they are; in others they stand for PlanetScope's, radar coarser.
 _RADAR_FINENESS, _FINE_SHARE = 3, 0.4
@@ -45,8 +45,8 @@ class Place:
     """
 
     site: str
-    reflectance: Field
-    sar_db: tuple[Field, ...]
+    reflectance: Image
+    sar_db: tuple[Image, ...]
     valid: Mask
     pixel_size_m: float
     radar_is_fine: bool = False
@@ -88,11 +88,11 @@ def _is_clear(path: Path) -> bool:
     return not path.exists() or float((_read(path, 1) > _CLOUD_PROBABILITY).mean()) <= _CLEAR_SHARE
 
 
-def _read(path: Path, bands: int) -> Field:
+def _read(path: Path, bands: int) -> Image:
     with raster.opened(path) as dataset:
         if dataset.count != bands:
             raise InputError(f"{path} has {dataset.count} bands; {bands} are needed: see `cloudfree train --help`")
-        pixels: Field = dataset.read().astype(np.float32)
+        pixels: Image = dataset.read().astype(np.float32)
     return pixels
 
 
@@ -193,7 +193,7 @@ def _corners(place: Place, crop: int) -> NDArray[np.intp]:
     return np.argwhere(usable[: valid.shape[0] - side + 1, : valid.shape[1] - side + 1])
 
 
-def _cut(rng: np.random.Generator, place: Place, corner: NDArray[np.intp], crop: int) -> tuple[Field, Field, Field]:
+def _cut(rng: np.random.Generator, place: Place, corner: NDArray[np.intp], crop: int) -> tuple[Image, Image, Image]:
     """A square of the optical image, of one radar image displaced by a pixel or two, and (1, crop, crop) of hidden."""
     sar_db = place.sar_db[rng.integers(len(place.sar_db))]
     hidden = np.zeros_like(place.valid) if place.hidden is None else place.hidden
@@ -202,7 +202,7 @@ def _cut(rng: np.random.Generator, place: Place, corner: NDArray[np.intp], crop:
     return optical[:4], sar_db[:, down : down + crop, right : right + crop], optical[4:]
 
 
-def _as_mapped_at_10_m(rng: np.random.Generator, sar_db: Field) -> Field:
+def _as_mapped_at_10_m(rng: np.random.Generator, sar_db: Image) -> Image:
     """Radar as it comes with a scene of finer pixels: averaged over them, speckled at its own size, interpolated."""
     _, height, width = sar_db.shape
     rows, columns = -(-height // _RADAR_FINENESS), -(-width // _RADAR_FINENESS)
@@ -216,7 +216,7 @@ def _as_mapped_at_10_m(rng: np.random.Generator, sar_db: Field) -> Field:
     )
 
 
-def _retinted(rng: np.random.Generator, clear: Field, sar_db: Field) -> tuple[Field, Field]:
+def _retinted(rng: np.random.Generator, clear: Image, sar_db: Image) -> tuple[Image, Image]:
     """Other seasons, soils, sensors and incidence angles, mildly: gains of each band, shared for the most part."""
     gain = np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.05, 4)).astype(np.float32)
     offset_db = (rng.normal(0, 0.8) + rng.normal(0, 0.3, 2)).astype(np.float32)

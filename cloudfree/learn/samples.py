@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from cloudfree.arrays import Image, Mask
 from cloudfree.inputs.cloudmask import BUFFER_M, FEATHER_M, Rim
 from cloudfree.scene.prior import prime
-from cloudfree.simulate.noise import Field, Mask
 
 LEAST_KNOWN = 0.3
 """Share of a sample whose truth must be known."""
@@ -28,9 +28,9 @@ class Sample:
     (H, W): where `clear` is the truth; elsewhere nothing is to be learned.
     """
 
-    cloudy: Field
-    sar_db: Field
-    clear: Field
+    cloudy: Image
+    sar_db: Image
+    clear: Image
     mask: Mask
     known: Mask
 
@@ -85,7 +85,7 @@ def primed(rng: np.random.Generator, sample: Sample, mask: Mask, pixel_size_m: f
     return replace(sample, cloudy=filled - veil, clear=sample.clear - veil, mask=share > 0)
 
 
-def turned(rng: np.random.Generator, *images: Field) -> list[Field]:
+def turned(rng: np.random.Generator, *images: Image) -> list[Image]:
     """One of the eight symmetries of the square, the same for all."""
     turns, flip = int(rng.integers(4)), rng.random() < 0.5
     rotated = [np.rot90(image, turns, (1, 2)) for image in images]

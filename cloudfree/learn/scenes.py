@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cloudfree.arrays import Mask
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs.cloudmask import BUFFER_M, Rim
@@ -21,7 +22,6 @@ from cloudfree.inputs.raster import gdal_settings
 from cloudfree.learn.places import Place, Sampler
 from cloudfree.network.tiles import side_by_side
 from cloudfree.scene import coregister, survey
-from cloudfree.simulate.noise import Mask
 
 log = logging.getLogger(__name__)
 

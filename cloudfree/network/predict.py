@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cloudfree.arrays import Image
 from cloudfree.errors import DeviceError
 from cloudfree.network.cuda_graphs import Replayed, cuda_graph
 from cloudfree.network.models import CloudRemovalModel
-from cloudfree.simulate.noise import Field
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -64,10 +64,10 @@ class Predictor:
         halves = zip(torch.split(optical, self._batch), torch.split(sar_db, self._batch), strict=True)
         return torch.cat([self(*half) for half in halves])
 
-    def image(self, reflectance: Field, sar_db: Field) -> Field:
+    def image(self, reflectance: Image, sar_db: Image) -> Image:
         """Reflectance (4, H, W) of one image, from arrays to an array."""
         inputs = (torch.from_numpy(image)[None].to(self.device) for image in (reflectance, sar_db))
-        restored: Field = self(*inputs)[0].cpu().numpy()
+        restored: Image = self(*inputs)[0].cpu().numpy()
         return restored
 
     def _computed(self, optical: Tensor, sar_db: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from cloudfree.arrays import Image
 from cloudfree.inputs.planet import Scene, has_data
 from cloudfree.network.predict import Predictor
 from cloudfree.network.tiles import Span
@@ -19,15 +19,15 @@ from cloudfree.product.compose import Mode, Strip
 from cloudfree.scene.prior import ScenePrior, blend, replaced
 
 T = TypeVar("T")
-Fetch = Callable[[], NDArray[np.float32]]
+Fetch = Callable[[], Image]
 
 
 @dataclass(frozen=True)
 class Filler:
     """What the network sees where there is no data: the scene's typical reflectance (4,) and backscatter (2,) in dB."""
 
-    reflectance: NDArray[np.float32]
-    sar_db: NDArray[np.float32]
+    reflectance: Image
+    sar_db: Image
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Reconstruction:
 
     def over(
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
-    ) -> Iterator[tuple[Strip, NDArray[np.float32]]]:
+    ) -> Iterator[tuple[Strip, Image]]:
         """Run the network over strips, one per span of `rows`, and yield finished rows from top to bottom.
 
         Yields the strip cut to the finished rows and the blended reflectance (4, rows, width) there. Rows are finished
@@ -89,13 +89,11 @@ class Reconstruction:
                 blended[..., col.start : col.stop].addcmul_(tile, weights)
 
     @property
-    def _veil(self) -> NDArray[np.float32]:
+    def _veil(self) -> Image:
         """(4, 1, 1), what is taken off before the network and put back after."""
         return np.zeros((4, 1, 1), np.float32) if self.prior is None else self.prior.veil[:, None, None]
 
-    def _inputs(
-        self, strip: Strip, guess: NDArray[np.float32] | None, cols: slice
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    def _inputs(self, strip: Strip, guess: Image | None, cols: slice) -> tuple[Image, Image, Image]:
         """Reflectance (4, H, W) and dB (2, H, W) of a tile, typical where there is no data: nodata is not black ground.
 
         And (1, 1, 1) or (1, H, W), how far to stay with that reflectance whatever the network makes of it. The `guess`
@@ -123,7 +121,7 @@ def one_behind(items: Iterable[T]) -> Iterator[T]:
     yield from waiting
 
 
-def _sent(image: NDArray[np.float32], device: torch.device) -> Tensor:
+def _sent(image: Image, device: torch.device) -> Tensor:
     """The image on the device; to CUDA it travels while the processor goes on."""
     tensor = torch.from_numpy(image)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
@@ -138,9 +136,9 @@ def _fetched(result: Tensor) -> Fetch:
     arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
     arrived.record()
 
-    def wait() -> NDArray[np.float32]:
+    def wait() -> Image:
         arrived.synchronize()
-        fetched: NDArray[np.float32] = here.numpy()
+        fetched: Image = here.numpy()
         return fetched
 
     return wait

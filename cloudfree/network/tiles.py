@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cloudfree.arrays import Float64Array, Image
 from cloudfree.errors import CloudfreeError
 
 LATTICE_PX = 16
@@ -24,7 +24,7 @@ class Span:
 
     start: int
     stop: int
-    weights: NDArray[np.float32]
+    weights: Image
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -81,7 +81,7 @@ def _on_lattice(length: float) -> int:
     return math.ceil(length / LATTICE_PX) * LATTICE_PX
 
 
-def _ramps(start: int, stop: int, length: int, overlap: int) -> NDArray[np.float64]:
+def _ramps(start: int, stop: int, length: int, overlap: int) -> Float64Array:
     """Unnormalised weights: flat inside, a smooth ramp over the overlap, nothing in its outer quarter.
 
     The outermost pixels of a window carry the padding of every convolution, so they count only at the image's edge.

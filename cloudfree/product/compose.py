@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudfree.arrays import Image
 from cloudfree.bands import DN_MIN, Qa
 from cloudfree.inputs.planet import Scene, has_data
 
@@ -28,8 +29,8 @@ class Strip:
 
     start: int
     dn: NDArray[np.uint16]
-    sar_db: NDArray[np.float32]
-    cloudy: NDArray[np.float32]
+    sar_db: Image
+    cloudy: Image
 
     @property
     def stop(self) -> int:
@@ -39,16 +40,14 @@ class Strip:
         """Its first rows."""
         return replace(self, dn=self.dn[:, :rows], sar_db=self.sar_db[:, :rows], cloudy=self.cloudy[:rows])
 
-    def wanted(self, mode: Mode) -> NDArray[np.float32]:
+    def wanted(self, mode: Mode) -> Image:
         """Share of reconstruction (H, W), 0..1: none without data, and none without SAR."""
         possible = has_data(self.dn) & np.isfinite(self.sar_db).all(axis=0)
         share = np.float32(1) if mode == "all" else self.cloudy
         return np.where(possible, share, np.float32(0))
 
 
-def compose(
-    scene: Scene, strip: Strip, reflectance: NDArray[np.float32], mode: Mode
-) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+def compose(scene: Scene, strip: Strip, reflectance: Image, mode: Mode) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Digital numbers (4, H, W) and quality (2, H, W) of a strip, given the network's reflectance (4, H, W).
 
     Observed pixels are the input's, bit for bit. What is reconstructed, wholly or in part, lies between 1 and a
@@ -60,7 +59,7 @@ def compose(
     return np.where(share > 0, made, strip.dn), _quality(strip, share)
 
 
-def _quality(strip: Strip, share: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _quality(strip: Strip, share: Image) -> NDArray[np.uint8]:
     data = has_data(strip.dn)
     cases = [~data, share > 0, strip.cloudy > 0]
     classes = np.select(cases, [Qa.NODATA, Qa.RECONSTRUCTED, Qa.UNRECOVERABLE], Qa.OBSERVED)

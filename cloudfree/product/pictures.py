@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
+from cloudfree.arrays import Image
 from cloudfree.inputs.planet import Scene, has_data
 from cloudfree.scene.coregister import Vector
 from cloudfree.scene.survey import Survey
@@ -112,26 +113,26 @@ def _panel_shape(shape: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
-def _true_colour(path: Path, indexes: tuple[int, ...], height: int, width: int) -> NDArray[np.float32]:
+def _true_colour(path: Path, indexes: tuple[int, ...], height: int, width: int) -> Image:
     """Red, green, blue (3, height, width), NaN without data."""
     with rasterio.open(path) as dataset:
         dn = dataset.read(list(indexes), out_shape=(4, height, width), resampling=Resampling.average)
     return np.where(has_data(dn), dn[2::-1].astype(np.float32), np.nan)
 
 
-def _stretch(image: NDArray[np.float32]) -> tuple[float, float]:
+def _stretch(image: Image) -> tuple[float, float]:
     values = image[np.isfinite(image)]
     low, high = np.percentile(values, (1, 99)) if values.size else (0.0, 1.0)
     return float(low), float(max(high, low + 1))
 
 
-def _stretched(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+def _stretched(image: Image, low: float, high: float) -> NDArray[np.uint8]:
     """0..255 with a gamma that opens the shadows; black without data."""
     unit = np.clip((np.nan_to_num(image, nan=low) - low) / (high - low), 0, 1)
     return np.rint(255 * unit**0.8).astype(np.uint8)
 
 
-def _sar_colour(sar_db: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _sar_colour(sar_db: Image) -> NDArray[np.uint8]:
     layers = (sar_db[0], sar_db[1], sar_db[0] - sar_db[1])
     ranges = (_VV_RANGE_DB, _VH_RANGE_DB, _RATIO_RANGE_DB)
     return np.stack([_stretched(layer, *bounds) for layer, bounds in zip(layers, ranges, strict=True)])

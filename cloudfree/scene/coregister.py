@@ -20,6 +20,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import binary_erosion, gaussian_filter, gaussian_filter1d
 from scipy.special import bdtrc, fdtrc
 
+from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.grid import Grid
 from cloudfree.inputs.displacement import Displacement, basis, means
 from cloudfree.inputs.planet import Scene
@@ -46,10 +47,6 @@ _PARABOLOID = np.linalg.pinv(basis(_FIT_X, _FIT_Y, 6))  # from pixels to the ter
 _FIELD_TERMS = (3, 6, 10)  # linear, quadratic, cubic
 _FIELD_CHANCE = 1e-4  # that a field with no truth in it fits so much better
 _FIELD_ERROR_PX = 0.5  # largest standard error, anywhere on the scene, with which a field counts as determined
-
-Array = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ def of_survey(surveyed: Survey, scene: Scene, max_shift_m: float) -> Offset:
     return estimate(reflectance, surveyed.clear, surveyed.sar_db, surveyed.sar_valid, reach_px)
 
 
-def estimate(optical: Array, optical_valid: Mask, sar_db: Array, sar_valid: Mask, max_shift_px: float) -> Offset:
+def estimate(optical: Image, optical_valid: Mask, sar_db: Image, sar_valid: Mask, max_shift_px: float) -> Offset:
     """Estimate the offset between images on one grid.
 
     `optical` is (C, H, W) reflectance with its clear pixels in `optical_valid` (H, W); `sar_db` is (2, H, W) dB with
@@ -169,18 +166,18 @@ def estimate(optical: Array, optical_valid: Mask, sar_db: Array, sar_valid: Mask
 # --- what is compared ---
 
 
-def _optical_layers(optical: Array, valid: Mask) -> list[Array]:
+def _optical_layers(optical: Image, valid: Mask) -> list[Image]:
     """Log reflectance of the visible mean and of the near infrared: edges in ratio, like those of SAR in dB."""
     pair = optical[:3].mean(axis=0), optical[-1]
     return [_without_holes(np.log(np.maximum(layer, 0.01)), valid) for layer in pair]
 
 
-def _sar_layers(sar_db: Array, valid: Mask) -> list[Array]:
+def _sar_layers(sar_db: Image, valid: Mask) -> list[Image]:
     """Both polarisations, smoothed against speckle, which in dB is equally strong everywhere."""
     return [gaussian_filter(_without_holes(np.clip(layer, -35, 5), valid), 1.0) for layer in sar_db]
 
 
-def _without_holes(layer: Array, valid: Mask) -> Array:
+def _without_holes(layer: Image, valid: Mask) -> Image:
     """Invalid pixels as their valid surroundings are on average, so that a hole has no edge of its own."""
     if valid.all():
         return layer
@@ -191,7 +188,7 @@ def _without_holes(layer: Array, valid: Mask) -> Array:
     return np.asarray(np.where(valid, layer, around), np.float32)
 
 
-def _structure(layers: list[Array], valid: Mask) -> tuple[Array, Array]:
+def _structure(layers: list[Image], valid: Mask) -> tuple[Image, Image]:
     """Oriented-gradient channels (ORIENTATIONS, H, W) without their local mean, and the weight (H, W) of pixels."""
     inside = binary_erosion(valid, border_value=1)
     channels = np.zeros((ORIENTATIONS, *valid.shape), np.float32)
@@ -230,8 +227,8 @@ def _windows(shape: tuple[int, ...]) -> list[list[_Window]]:
 
 
 def _surfaces(
-    windows: list[_Window], optical: Array, optical_valid: Mask, sar_db: Array, sar_valid: Mask, reach: int
-) -> list[Array]:
+    windows: list[_Window], optical: Image, optical_valid: Mask, sar_db: Image, sar_valid: Mask, reach: int
+) -> list[Image]:
     """The correlation surface of each window of one block."""
     if not windows:
         return []
@@ -257,15 +254,15 @@ def _spans(windows: list[_Window]) -> tuple[list[slice], list[slice]]:
     return [window.rows for window in windows], [window.cols for window in windows]
 
 
-def _correlation(fixed: Array, fixed_weight: Array, moving: Array, moving_weight: Array, reach: int) -> Array:
+def _correlation(fixed: Image, fixed_weight: Image, moving: Image, moving_weight: Image, reach: int) -> Image:
     """Masked normalised correlation (2 reach + 1, 2 reach + 1) of two windows over shifts of -reach..reach."""
     height, width = fixed_weight.shape
     shape = (next_fast_len(height + reach, real=True), next_fast_len(width + reach, real=True))
 
-    def spectrum(values: Array) -> NDArray[np.complex64]:
+    def spectrum(values: Image) -> NDArray[np.complex64]:
         return np.asarray(rfft2(values, shape))
 
-    def correlate(a: Array, b: Array) -> Array:
+    def correlate(a: Image, b: Image) -> Image:
         product = spectrum(a) * spectrum(b).conj()
         full = irfft2(product.sum(axis=0) if product.ndim == 3 else product, shape)
         index = np.arange(-reach, reach + 1)
@@ -286,16 +283,16 @@ class _Places:
     """Centres (N, 2) in rows and columns, of the windows compared and of every window, in images of `shape`."""
 
     shape: tuple[int, ...]
-    compared: Floats
-    every: Floats
+    compared: Float64Array
+    every: Float64Array
 
-    def terms(self, centres_yx: Floats, count: int) -> Floats:
+    def terms(self, centres_yx: Float64Array, count: int) -> Float64Array:
         """The first terms of the polynomials (N, count) at those centres."""
         v, u = 2 * centres_yx.T / np.array(self.shape)[:, None] - 1
         return basis(u, v, count)
 
 
-def _judge(surfaces: Array, places: _Places, max_shift_px: float) -> Offset:
+def _judge(surfaces: Image, places: _Places, max_shift_px: float) -> Offset:
     """The peak of all windows together, and how far they agree, each judged by the others without it."""
     total = surfaces.sum(axis=0)
     agreeing = sum(bool(np.hypot(*(_peak(surface) - _peak(total - surface))) <= _AGREEMENT_PX) for surface in surfaces)
@@ -329,13 +326,13 @@ def _judge(surfaces: Array, places: _Places, max_shift_px: float) -> Offset:
     )
 
 
-def _distances(coefficients: Floats, peaks: Floats, places: _Places) -> Floats:
+def _distances(coefficients: Float64Array, peaks: Float64Array, places: _Places) -> Float64Array:
     """How far (N,) the windows' own peaks lie from a displacement, in pixels."""
     fit = places.terms(places.compared, len(coefficients)) @ coefficients
     return np.asarray(np.hypot(*(peaks - fit).T))
 
 
-def _with_field(translation: Floats, peaks: Floats, places: _Places) -> Floats:
+def _with_field(translation: Float64Array, peaks: Float64Array, places: _Places) -> Float64Array:
     """Coefficients (terms, 2) of the richest field that is both significant and determined, or the translation."""
     best = translation
     for terms in _FIELD_TERMS:
@@ -345,11 +342,11 @@ def _with_field(translation: Floats, peaks: Floats, places: _Places) -> Floats:
     return best
 
 
-def _grown(start: Floats, terms: int, peaks: Floats, places: _Places) -> tuple[Floats | None, Mask]:
+def _grown(start: Float64Array, terms: int, peaks: Float64Array, places: _Places) -> tuple[Float64Array | None, Mask]:
     """A least-squares field through the windows near it, fitted again until it has gathered all of them."""
     design = places.terms(places.compared, terms)
     used = np.asarray(_distances(start, peaks, places) <= _AGREEMENT_PX)
-    fitted: Floats | None = None
+    fitted: Float64Array | None = None
     for _ in range(10):
         if used.sum() < 3 * terms:
             return None, used
@@ -361,7 +358,7 @@ def _grown(start: Floats, terms: int, peaks: Floats, places: _Places) -> tuple[F
     return fitted, used
 
 
-def _is_supported(candidate: Floats, terms_before: int, peaks: Floats, places: _Places, used: Mask) -> bool:
+def _is_supported(candidate: Float64Array, terms_before: int, peaks: Float64Array, places: _Places, used: Mask) -> bool:
     """Whether the windows follow the field better than one of fewer terms (F-test), and fix it all over the scene."""
     terms = len(candidate)
     design = places.terms(places.compared[used], terms)
@@ -377,12 +374,12 @@ def _is_supported(candidate: Floats, terms_before: int, peaks: Floats, places: _
     return bool(np.sqrt(variance * after / freedom) <= _FIELD_ERROR_PX)
 
 
-def _peak(surface: Array) -> NDArray[np.intp]:
+def _peak(surface: Image) -> NDArray[np.intp]:
     """(row, column) of the highest value."""
     return np.array(np.unravel_index(int(surface.argmax()), surface.shape))
 
 
-def _subpixel_peak(surface: Array) -> tuple[float, float]:
+def _subpixel_peak(surface: Image) -> tuple[float, float]:
     """Shift (dy, dx) of the peak from the centre, where the paraboloid through the pixels around it culminates."""
     row, col = (int(v) for v in _peak(surface))
     reach = surface.shape[0] // 2

@@ -28,9 +28,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
-from cloudfree.simulate.noise import Field, Mask, as_field
+from cloudfree.arrays import Float64Array, Image, Mask, as_image
 
-Matrix = NDArray[np.float64]
 _Real = TypeVar("_Real", np.float32, np.float64)
 
 PIXEL_M = 10.0
@@ -79,28 +78,28 @@ class ScenePrior:
     To a network it would look like haze, so it is taken off before and put back after.
     """
 
-    reflectance: Field
+    reflectance: Image
     shape: tuple[int, int]
     clear_share: float
-    veil: Field
+    veil: Image
 
     @property
     def is_global(self) -> bool:
         """Whether the scene had nothing to say: the colours are then those of another season and soil."""
         return self.clear_share == 0
 
-    def rows(self, start: int, stop: int) -> Field:
+    def rows(self, start: int, stop: int) -> Image:
         """Reflectance (4, stop - start, W) of full-width rows of the scene, 0 <= start <= stop <= H."""
         return _bilinear(self.reflectance, self.shape, slice(start, stop))
 
-    def whole(self) -> Field:
+    def whole(self) -> Image:
         """Reflectance (4, H, W) of the scene."""
         return self.rows(0, self.shape[0])
 
 
 def fit(
-    reflectance: Field,
-    sar_db: Field,
+    reflectance: Image,
+    sar_db: Image,
     hidden: Mask,
     valid: Mask,
     pixel_size_m: float = PIXEL_M,
@@ -123,7 +122,7 @@ def fit(
     return ScenePrior(np.clip(image, 0, 1).astype(np.float32), shape, share, _veil(reflectance, clear))
 
 
-def fit_fine(reflectance: Field, sar_db: Field, hidden: Mask, valid: Mask, pixel_size_m: float = PIXEL_M) -> ScenePrior:
+def fit_fine(reflectance: Image, sar_db: Image, hidden: Mask, valid: Mask, pixel_size_m: float = PIXEL_M) -> ScenePrior:
     """`fit` for an image at full resolution that fits in memory: averaged to the coarse grid first.
 
     A coarse pixel is hidden where any part of it is.
@@ -146,14 +145,14 @@ def fit_fine(reflectance: Field, sar_db: Field, hidden: Mask, valid: Mask, pixel
 
 
 def prime(
-    reflectance: Field,
-    sar_db: Field,
+    reflectance: Image,
+    sar_db: Image,
     mask: Mask,
-    share: Field,
+    share: Image,
     valid: Mask,
     pixel_size_m: float = PIXEL_M,
     lenience: float = LENIENCE,
-) -> tuple[Field, ScenePrior]:
+) -> tuple[Image, ScenePrior]:
     """An image (4, H, W) with the prior in place of what cloud hides, and the prior.
 
     The prior is fitted to all that the mask (H, W) leaves clear: thin edges that it missed count little there. share
@@ -164,7 +163,7 @@ def prime(
     return blend(reflectance, whole, replaced(reflectance, whole, share, lenience)), prior
 
 
-def replaced(observed: Field, prior: Field, share: Field, lenience: float = LENIENCE) -> Field:
+def replaced(observed: Image, prior: Image, share: Image, lenience: float = LENIENCE) -> Image:
     """How much of each pixel (H, W), 0..1, the prior stands in for when an image is primed.
 
     Thin haze and shadow keep their texture, and so do the clear pixels of the mask's rim: a network restores these
@@ -177,23 +176,23 @@ def replaced(observed: Field, prior: Field, share: Field, lenience: float = LENI
     t = np.clip((excess / lenience - _HAZE_EXCESS) / (_CLOUD_EXCESS - _HAZE_EXCESS), 0, 1)
     # Roofs are as bright as cloud, but small; and cloud has an edge that is brighter than ground, but not by much.
     grown = ndimage.maximum_filter(ndimage.minimum_filter(t * t * (3 - 2 * t), _ROOF_PX), _ROOF_PX + 2 * _EDGE_PX)
-    return as_field(share * ndimage.gaussian_filter(grown, _SOFT_PX, truncate=3.0))
+    return as_image(share * ndimage.gaussian_filter(grown, _SOFT_PX, truncate=3.0))
 
 
-def blend(observed: Field, prior: Field, share: Field) -> Field:
+def blend(observed: Image, prior: Image, share: Image) -> Image:
     """(4, H, W): `prior` where `share` (H, W) is 1, `observed` bit for bit where it is 0."""
     return np.where(share > 0, observed + (prior - observed) * share, observed).astype(np.float32)
 
 
-def _veil(reflectance: Field, clear: Mask) -> Field:
+def _veil(reflectance: Image, clear: Mask) -> Image:
     if not clear.any():
         return np.zeros(4, np.float32)
     darkest = np.percentile(reflectance[:, clear], 1, axis=1)
-    return as_field(np.clip(darkest - _DARK_GROUND, 0, _MAX_VEIL))
+    return as_image(np.clip(darkest - _DARK_GROUND, 0, _MAX_VEIL))
 
 
 @cache
-def global_coefficients() -> Matrix:
+def global_coefficients() -> Float64Array:
     """(features + 1, 4) reflectance per feature, the last row the mean; `benchmarks/quality/fit_global_prior.py`."""
     table = json.loads(files("cloudfree.scene").joinpath("global_prior.json").read_text(encoding="utf-8"))
     return np.array(table["coefficients"])
@@ -203,12 +202,12 @@ def global_coefficients() -> Matrix:
 class Regression:
     """Coefficients of ground (features + 1, 4) and halo (decays, 4); scatter (4, 4) of the core of the residuals."""
 
-    ground: Matrix
-    halo: Matrix
-    scatter: Matrix
+    ground: Float64Array
+    halo: Float64Array
+    scatter: Float64Array
 
 
-def regress(features: Matrix, halo: Matrix, reflectance: Matrix, towards: Matrix) -> Regression:
+def regress(features: Float64Array, halo: Float64Array, reflectance: Float64Array, towards: Float64Array) -> Regression:
     """A ridge towards given coefficients (features + 1, 4), with each pixel's weight found from its own residuals.
 
     features (n, features + 1) ends in a column of ones; halo (n, decays); reflectance (n, 4).
@@ -227,7 +226,7 @@ def regress(features: Matrix, halo: Matrix, reflectance: Matrix, towards: Matrix
     return Regression(found[: slopes + 1], found[slopes + 1 :], scatter)
 
 
-def _ground_weight(residual: NDArray[_Real], scatter: Matrix) -> NDArray[_Real]:
+def _ground_weight(residual: NDArray[_Real], scatter: Float64Array) -> NDArray[_Real]:
     """How far residuals (4, ...) are ground rather than cloud or shadow, 0..1.
 
     The weight of Student's t, times less where all bands are brighter or all are darker: ground changes colour.
@@ -240,7 +239,7 @@ def _ground_weight(residual: NDArray[_Real], scatter: Matrix) -> NDArray[_Real]:
     return weight
 
 
-def _fitted(reflectance: Field, radar: Radar, halo: Field, clear: Mask) -> Field:
+def _fitted(reflectance: Image, radar: Radar, halo: Image, clear: Mask) -> Image:
     """The scene's regression plus its field (4, h, w)."""
     sample = _spread(clear)
     decay, observed = (image.reshape(len(image), -1)[:, sample].T.astype(np.float64) for image in (halo, reflectance))
@@ -256,7 +255,7 @@ def _fitted(reflectance: Field, radar: Radar, halo: Field, clear: Mask) -> Field
     return image
 
 
-def _mean_of_alike(residual: Field, weight: Field, radar: Radar, clear: Mask) -> Field:
+def _mean_of_alike(residual: Image, weight: Image, radar: Radar, clear: Mask) -> Image:
     """Mean residual (4, h, w) over the clear pixels of like backscatter, in cells of VV and VH, shrunk where few are.
 
     A regression that is smooth in backscatter cannot follow a surface of its own kind, such as a river among fields.
@@ -265,9 +264,9 @@ def _mean_of_alike(residual: Field, weight: Field, radar: Radar, clear: Mask) ->
     edges = np.arange(_CELLS + 1) - 0.5
     share = weight[clear]
 
-    def summed(values: Field) -> Matrix:
+    def summed(values: Image) -> Float64Array:
         table = np.histogram2d(vv[clear], vh[clear], bins=[edges, edges], weights=values)[0]
-        smooth: Matrix = ndimage.gaussian_filter(table, 1.0, mode="constant")
+        smooth: Float64Array = ndimage.gaussian_filter(table, 1.0, mode="constant")
         return smooth
 
     total = summed(share) + _CELL_SHRINKAGE_PX
@@ -275,45 +274,45 @@ def _mean_of_alike(residual: Field, weight: Field, radar: Radar, clear: Mask) ->
     return np.stack([ndimage.map_coordinates(table, (vv, vh), np.float32, order=1) for table in tables])
 
 
-def _on_scale(band: Field, clear: Mask) -> Field:
+def _on_scale(band: Image, clear: Mask) -> Image:
     """A band (h, w) on the scale of the cells' centres, 0 to _CELLS - 1 between the extremes of its clear pixels."""
     low, high = np.percentile(band[clear], (0.5, 99.5))
-    return as_field(np.clip((band - low) * ((_CELLS - 1) / max(high - low, 1e-6)), 0, _CELLS - 1))
+    return as_image(np.clip((band - low) * ((_CELLS - 1) / max(high - low, 1e-6)), 0, _CELLS - 1))
 
 
 @dataclass(frozen=True)
 class Radar:
     """Backscatter, centred and scaled (2, h, w), 0 where it is not `valid` (h, w); what is typical stands in there."""
 
-    centred: Field
+    centred: Image
     valid: Mask
     pixel_size_m: float
 
     @classmethod
-    def of(cls, sar_db: Field, pixel_size_m: float) -> Radar:
+    def of(cls, sar_db: Image, pixel_size_m: float) -> Radar:
         valid: Mask = np.asarray(np.isfinite(sar_db).all(axis=0))
         typical = np.array(_TYPICAL_DB, np.float32)[:, None, None]
         return cls(np.where(valid, (sar_db - typical) / np.float32(_DEVIATION_DB), 0), valid, pixel_size_m)
 
-    def features(self) -> Iterator[Field]:
+    def features(self) -> Iterator[Image]:
         """The maps (h, w) one by one, for together they may not fit: each scale of VV and of VH, and its square."""
         for scale_m in _SCALES_M:
             for smooth in self.smoothed(scale_m):
                 yield smooth
                 yield smooth * smooth
 
-    def smoothed(self, scale_m: float) -> Iterator[Field]:
+    def smoothed(self, scale_m: float) -> Iterator[Image]:
         """VV, then VH (h, w), at a scale, valid pixels alone taking part."""
         sigma_px = scale_m / self.pixel_size_m
         reach = np.maximum(_smooth(self.valid.astype(np.float32), sigma_px), 0.05)
         for band in self.centred:
-            yield as_field(_smooth(band, sigma_px) / reach)
+            yield as_image(_smooth(band, sigma_px) / reach)
 
-    def features_at(self, sample: NDArray[np.intp]) -> Matrix:
+    def features_at(self, sample: NDArray[np.intp]) -> Float64Array:
         """(n, features + 1) at flat indexes (n,), the last column ones."""
         return np.stack([*(each.ravel()[sample] for each in self.features()), np.ones(len(sample))], axis=1)
 
-    def regression(self, coefficients: Matrix) -> Field:
+    def regression(self, coefficients: Float64Array) -> Image:
         """Reflectance (4, h, w) by coefficients (features + 1, 4)."""
         image = np.broadcast_to(coefficients[-1].astype(np.float32)[:, None, None], (4, *self.valid.shape)).copy()
         for feature, row in zip(self.features(), coefficients[:-1].astype(np.float32), strict=True):
@@ -321,12 +320,12 @@ class Radar:
         return image
 
 
-def _smooth(image: Field, sigma_px: float) -> Field:
-    smooth: Field = ndimage.gaussian_filter(image, sigma_px, mode="nearest", truncate=3.0)
+def _smooth(image: Image, sigma_px: float) -> Image:
+    smooth: Image = ndimage.gaussian_filter(image, sigma_px, mode="nearest", truncate=3.0)
     return smooth
 
 
-def _halo(hidden: Mask, pixel_size_m: float) -> Field:
+def _halo(hidden: Mask, pixel_size_m: float) -> Image:
     """How near the mask is (decays, h, w): 1 at its edge, falling off as exp(-distance / length)."""
     if not hidden.any():
         return np.zeros((len(_HALO_M), *hidden.shape), np.float32)
@@ -341,13 +340,13 @@ def _spread(clear: Mask) -> NDArray[np.intp]:
     return chosen
 
 
-def _field(residual: Field, weight: Field, pixel_size_m: float) -> Field:
+def _field(residual: Image, weight: Image, pixel_size_m: float) -> Image:
     """The membrane (4, h, w) through residuals (4, h, w) that count by weight (h, w)."""
     height, width = weight.shape
     pitch = max(_NODE_PX, math.ceil(math.sqrt(height * width / _MAX_NODES)))
     rows, cols = -(-height // pitch), -(-width // pitch)
 
-    def binned(image: Field) -> Matrix:
+    def binned(image: Image) -> Float64Array:
         padded = np.pad(image, ((0, rows * pitch - height), (0, cols * pitch - width)))
         return padded.reshape(rows, pitch, cols, pitch).sum(axis=(1, 3), dtype=np.float64).ravel() / _NODE_PX**2
 
@@ -370,7 +369,7 @@ def _laplacian(rows: int, cols: int) -> Any:
     return sparse.kron(line(rows), sparse.eye_array(cols)) + sparse.kron(sparse.eye_array(rows), line(cols))
 
 
-def _bilinear(image: Field, shape: tuple[int, int], rows: slice) -> Field:
+def _bilinear(image: Image, shape: tuple[int, int], rows: slice) -> Image:
     """Some rows (C, rows, W) of an image (C, h, w) stretched over `shape` (H, W), constant beyond the outer centres.
 
     Every value depends on its own position alone, so that strips equal the whole.
@@ -383,19 +382,19 @@ def _bilinear(image: Field, shape: tuple[int, int], rows: slice) -> Field:
     return band[..., left] + (band[..., right] - band[..., left]) * across
 
 
-def _neighbours(length: int, stretched: int, chosen: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Field]:
+def _neighbours(length: int, stretched: int, chosen: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Image]:
     """For pixels of a stretched axis: the source pixels before and after their centres, and the share of the latter."""
     position = np.clip((np.arange(stretched)[chosen] + 0.5) * length / stretched - 0.5, 0, length - 1)
     before = np.minimum(position.astype(np.intp), max(0, length - 2))
     return before, np.minimum(before + 1, length - 1), (position - before).astype(np.float32)
 
 
-def _overlap(coarse: int, fine: int) -> Field:
+def _overlap(coarse: int, fine: int) -> Image:
     """(coarse, fine): the share of each coarse pixel of an axis that lies in each fine one; rows sum to one."""
     edges = np.arange(coarse + 1)[:, None] * (fine / coarse)
     covered = np.clip(edges - np.arange(fine), 0, 1)
     return (np.diff(covered, axis=0) * -1 * (coarse / fine)).astype(np.float32)
 
 
-def _ratio(total: NDArray[np.floating], weight: NDArray[np.floating], otherwise: float) -> Field:
+def _ratio(total: NDArray[np.floating], weight: NDArray[np.floating], otherwise: float) -> Image:
     return np.where(weight > 0, total / np.maximum(weight, 1e-6), otherwise).astype(np.float32)

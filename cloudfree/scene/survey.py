@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudfree.arrays import Image, Mask
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs.cloudmask import MaskReader
@@ -29,20 +30,20 @@ class Survey:
 
     grid: Grid
     dn: NDArray[np.uint16]
-    sar_db: NDArray[np.float32]
-    cloudy: NDArray[np.bool_]
+    sar_db: Image
+    cloudy: Mask
 
     @property
-    def data(self) -> NDArray[np.bool_]:
+    def data(self) -> Mask:
         return has_data(self.dn)
 
     @property
-    def clear(self) -> NDArray[np.bool_]:
-        clear: NDArray[np.bool_] = np.logical_and(self.data, np.logical_not(self.cloudy))
+    def clear(self) -> Mask:
+        clear: Mask = np.logical_and(self.data, np.logical_not(self.cloudy))
         return clear
 
     @property
-    def sar_valid(self) -> NDArray[np.bool_]:
+    def sar_valid(self) -> Mask:
         return np.asarray(np.isfinite(self.sar_db).all(axis=0))
 
     @property
@@ -60,12 +61,12 @@ class Survey:
         """Share (0..1) of the data where Sentinel-1 is valid."""
         return float(self.sar_valid[self.data].mean())
 
-    def typical_dn(self) -> NDArray[np.float32]:
+    def typical_dn(self) -> Image:
         """Median digital number of each band (4,), of clear pixels where there are any: a neutral filler."""
         chosen = self.clear if self.clear.any() else self.data
         return np.median(self.dn[:, chosen], axis=1).astype(np.float32)
 
-    def typical_sar_db(self) -> NDArray[np.float32]:
+    def typical_sar_db(self) -> Image:
         """Median backscatter of each polarisation (2,) in dB: a neutral filler."""
         return np.median(self.sar_db[:, self.sar_valid], axis=1).astype(np.float32)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudfree.arrays import Image, Mask
 from cloudfree.inputs.cloudmask import Rim
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import Inputs
@@ -21,9 +22,9 @@ from cloudfree.inputs.raster import gdal_settings
 from cloudfree.network.tiles import side_by_side
 from cloudfree.scene.prior import blend, fit, fit_fine
 from cloudfree.scene.survey import Survey
-from cloudfree.simulate.noise import Field, Mask, fast_shape, fractal_noise
+from cloudfree.simulate.noise import fast_shape, fractal_noise
 
-Network = Callable[[Field, Field], Field]
+Network = Callable[[Image, Image], Image]
 """Reflectance (4, H, W) from reflectance and backscatter (2, H, W) in dB."""
 
 UNPROVEN = 0.5
@@ -42,7 +43,7 @@ class Evidence:
     size: float = 0.0
     pixels: int = 0
 
-    def add(self, restored: Field, given: Field, truth: Field, tested: Mask) -> None:
+    def add(self, restored: Image, given: Image, truth: Image, tested: Mask) -> None:
         """Images (4, H, W); tested (H, W): where `given` is the prior and the truth is known."""
         added, missing = (restored - given)[:, tested].astype(np.float64), (truth - given)[:, tested]
         self.agreement += float((added * missing).sum())
@@ -66,7 +67,7 @@ def holes(shape: tuple[int, int], pixel_size_m: float, pattern: int = 0) -> Mask
 
 
 def of_image(
-    network: Network, reflectance: Field, sar_db: Field, hidden: Mask, valid: Mask, pixel_size_m: float
+    network: Network, reflectance: Image, sar_db: Image, hidden: Mask, valid: Mask, pixel_size_m: float
 ) -> float:
     """The trust in a network on an image (4, H, W) that fits in memory, whose mask and its rim are `hidden` (H, W)."""
     evidence, known = Evidence(), valid & ~hidden & np.isfinite(sar_db).all(axis=0)
@@ -132,6 +133,6 @@ def _spans(length: int) -> list[range]:
     return [range(start, start + side) for start in side_by_side(length, side)]
 
 
-def temper(restored: Field, given: Field, replaced: Field, trust: float) -> Field:
+def temper(restored: Image, given: Image, replaced: Image, trust: float) -> Image:
     """The network's image (4, H, W), but, where the prior had `replaced` (H, W) 0..1 the ground, that by its trust."""
     return (restored + ((1 - trust) * replaced) * (given - restored)).astype(np.float32)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cloudfree.simulate.noise import Field, Mask, as_field, fast_shape, fractal_noise
+from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.simulate.noise import fast_shape, fractal_noise
 
 # What a good mask flags. Opacity is the share of the ground's light that is replaced, shadow that of the sun's lost.
 HAZE_OPACITY = 0.1
@@ -87,9 +88,9 @@ class CloudLayer:
     cloud, haze, shade (H, W) bool: disjoint, as UDM2 has them; haze is the part that the ground shows through.
     """
 
-    opacity: Field
-    radiance: Field
-    shadow: Field
+    opacity: Image
+    radiance: Image
+    shadow: Image
     cloud: Mask
     haze: Mask
     shade: Mask
@@ -121,19 +122,19 @@ def cloud_layer(
     return _classified(opacity[:height, :width], radiance[:, :height, :width], shadow[:height, :width])
 
 
-def layer_of(opacity: Field, radiance: Field, sky: Sky, pixel_size_m: float = 3.0) -> CloudLayer:
+def layer_of(opacity: Image, radiance: Image, sky: Sky, pixel_size_m: float = 3.0) -> CloudLayer:
     """Given clouds, opacity (H, W) and radiance (4, H, W), with the shadows that they cast under a sky."""
     return _classified(opacity, radiance, _shadow(opacity, sky, pixel_size_m))
 
 
-def add_clouds(reflectance: Field, layer: CloudLayer) -> Field:
+def add_clouds(reflectance: Image, layer: CloudLayer) -> Image:
     """A scene (4, H, W), reflectance in blue, green, red, NIR, as seen under the layer; float32.
 
     Pixels with neither cloud nor shadow keep their value exactly.
     """
     sunlight = 1 - layer.shadow * _SHADOW_DEPTH[:, None, None]
     transmittance = (1 - layer.opacity) ** _VEIL_DEPTH[:, None, None]
-    return as_field(reflectance * sunlight * transmittance + layer.radiance * (1 - transmittance))
+    return as_image(reflectance * sunlight * transmittance + layer.radiance * (1 - transmittance))
 
 
 def imperfect_mask(rng: np.random.Generator, mask: Mask, error_px: float = 6.0) -> Mask:
@@ -146,14 +147,14 @@ def imperfect_mask(rng: np.random.Generator, mask: Mask, error_px: float = 6.0) 
     return flagged
 
 
-def _billows(rng: np.random.Generator, shape: tuple[int, int], cell_px: float) -> Field:
+def _billows(rng: np.random.Generator, shape: tuple[int, int], cell_px: float) -> Image:
     """Cloud tops: a fractal gives the outline; folded noise, round with creases between, gives the cauliflower."""
     outline = fractal_noise(rng, shape, slope=2.25, outer_px=cell_px, inner_px=1.5)
     folds = np.abs(fractal_noise(rng, shape, slope=2.0, outer_px=cell_px / 4, inner_px=1.5))
-    return as_field(outline + np.float32(0.3) * folds)
+    return as_image(outline + np.float32(0.3) * folds)
 
 
-def _optical_depth(field: Field, share: float, peak: float) -> Field:
+def _optical_depth(field: Image, share: float, peak: float) -> Image:
     """Depth (H, W) from 0 to `peak`, rising as height^1.5 so that edges are soft and cores firm.
 
     It passes the haze threshold exactly at the field's quantile: `share` of the area is deeper than a mask would flag.
@@ -164,10 +165,10 @@ def _optical_depth(field: Field, share: float, peak: float) -> Field:
     fringe = (HAZE_OPACITY / peak) ** (1 / 1.5)
     height = (field - np.float32(edge)) * np.float32((1 - fringe) / max(float(field.max()) - edge, 1e-6))
     height = np.maximum(height + np.float32(fringe), np.float32(0))
-    return as_field(np.float32(peak) * height * np.sqrt(height))
+    return as_image(np.float32(peak) * height * np.sqrt(height))
 
 
-def _veil(rng: np.random.Generator, thick: Field, cover: float, sky: Sky, pixel_size_m: float) -> Field:
+def _veil(rng: np.random.Generator, thick: Image, cover: float, sky: Sky, pixel_size_m: float) -> Image:
     """Thin streaked haze, enough of it where the thick cloud leaves the ground free to make up the cover."""
     streaks = fractal_noise(
         rng,
@@ -181,7 +182,7 @@ def _veil(rng: np.random.Generator, thick: Field, cover: float, sky: Sky, pixel_
     return _optical_depth(streaks, min(cover * sky.haze_share / free, 1.0), sky.haze_depth)
 
 
-def _radiance(rng: np.random.Generator, relief: Field, thick: Field, sky: Sky) -> Field:
+def _radiance(rng: np.random.Generator, relief: Image, thick: Image, sky: Sky) -> Image:
     """Reflectance (4, H, W) of the cloud itself: brighter where deeper, lit on the side of the sun, nearly white."""
     albedo = np.float32(0.42) + np.float32(0.55) * thick / (thick + 5)
     down, right = sky.lit_side_yx_px(reach_px=4)
@@ -189,20 +190,20 @@ def _radiance(rng: np.random.Generator, relief: Field, thick: Field, sky: Sky) -
     facing *= np.float32(rng.uniform(0.04, 0.11)) / max(float(facing.std()), 1e-6)
     grey = albedo * np.clip(1 + facing * (thick / (thick + 1)), 0.6, 1.4)
     tint = _CLOUD_TINT * rng.normal(1, 0.015, 4).astype(np.float32) * np.float32(rng.uniform(0.85, 1.1))
-    return as_field(tint[:, None, None] * grey)
+    return as_image(tint[:, None, None] * grey)
 
 
-def _shadow(opacity: Field, sky: Sky, pixel_size_m: float) -> Field:
+def _shadow(opacity: Image, sky: Sky, pixel_size_m: float) -> Image:
     """The opacity, displaced, and softened by the sun's half degree and by light scattered in from the sides."""
     cast = np.roll(opacity, sky.shadow_shift_yx_px(pixel_size_m), (0, 1))
     blur_px = (6 + 0.01 * sky.base_m) / pixel_size_m
     soft = ndimage.gaussian_filter(cast, blur_px, mode="wrap", truncate=2.5)
     # Tails that no one could see are cut to nothing, so that clear ground stays exactly as it was.
     soft = np.maximum(soft - np.float32(0.02), np.float32(0)) / np.float32(0.98)
-    return as_field(np.float32(_DEEPEST_SHADOW) * soft * (1 - opacity))
+    return as_image(np.float32(_DEEPEST_SHADOW) * soft * (1 - opacity))
 
 
-def _classified(opacity: Field, radiance: Field, shadow: Field) -> CloudLayer:
+def _classified(opacity: Image, radiance: Image, shadow: Image) -> CloudLayer:
     """The layer with its masks: the thicker class wins where two apply."""
     cloud = opacity > CLOUD_OPACITY
     haze = (opacity > HAZE_OPACITY) & ~cloud

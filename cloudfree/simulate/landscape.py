@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from cloudfree.simulate.noise import Field, Mask, as_field, fast_shape, fractal_noise
+from cloudfree.arrays import Float64Array, Image, Mask, as_image
+from cloudfree.simulate.noise import fast_shape, fractal_noise
 from cloudfree.simulate.surface import Ground, Material, slope_towards_sun, with_speckle_db
 
 Index = NDArray[np.int32]
@@ -30,9 +31,9 @@ class Landscape:
     land_cover (H, W) uint8: ESA WorldCover classes.
     """
 
-    reflectance: Field
-    sar_db: Field
-    sar_mean_db: Field
+    reflectance: Image
+    sar_db: Image
+    sar_mean_db: Image
     land_cover: NDArray[np.uint8]
 
 
@@ -43,10 +44,10 @@ class _Canvas:
     rng: np.random.Generator
     shape: tuple[int, int]
     pixel_size_m: float
-    y_m: Field
-    x_m: Field
+    y_m: Image
+    x_m: Image
 
-    def noise(self, slope: float, outer_m: float) -> Field:
+    def noise(self, slope: float, outer_m: float) -> Image:
         field = fractal_noise(self.rng, fast_shape(*self.shape), slope=slope, outer_px=outer_m / self.pixel_size_m)
         return field[: self.shape[0], : self.shape[1]]
 
@@ -64,13 +65,13 @@ class _Blocks:
     """
 
     block: Index
-    box: Field
-    u_m: Field
-    v_m: Field
-    edge_m: Field
-    lane_m: Field
+    box: Image
+    u_m: Image
+    v_m: Image
+    edge_m: Image
+    lane_m: Image
 
-    def cells(self, width_m: Field, depth_m: Field) -> tuple[Index, Field, Field]:
+    def cells(self, width_m: Image, depth_m: Image) -> tuple[Index, Image, Image]:
         """Blocks cut into equal cells of about that size per block: a key per pixel, and position within, -0.5..0.5."""
         u0, u1, v0, v1 = self.box.T
         # A sliver of one pixel has no extent, and is one cell.
@@ -80,17 +81,17 @@ class _Blocks:
         v = (self.v_m - v0[self.block]) / breadth[self.block] * down[self.block]
         column, row = np.floor(u), np.floor(v)
         key = (self.block * 1009 + column * 31 + row).astype(np.int32)
-        return key, as_field(u - column - 0.5), as_field(v - row - 0.5)
+        return key, as_image(u - column - 0.5), as_image(v - row - 0.5)
 
 
 class _Piece(NamedTuple):
     """A piece of land: flat pixel indices, its box [[u0, u1], [v0, v1]] in metres, and how often it has been cut."""
 
     pixels: NDArray[np.intp]
-    box: NDArray[np.float32]
+    box: Image
     cuts: int
 
-    def halved(self, rng: np.random.Generator, uv: Field) -> tuple[tuple[_Piece, _Piece], Field]:
+    def halved(self, rng: np.random.Generator, uv: Image) -> tuple[tuple[_Piece, _Piece], Image]:
         """Cut near the middle of the longer side; and each pixel's distance from the cut."""
         axis = int(np.ptp(self.box, 1).argmax())
         start, stop = self.box[axis]
@@ -110,12 +111,12 @@ class _Draft:
     """The layout while it is drawn, layer over layer; becomes a Ground."""
 
     material: NDArray[np.uint8]
-    vigour: Field
-    ripeness: Field
-    wetness: Field
-    tone: Field
+    vigour: Image
+    ripeness: Image
+    wetness: Image
+    tone: Image
 
-    def paint(self, where: Mask, material: Material, tone: Field | float = 1.0) -> None:
+    def paint(self, where: Mask, material: Material, tone: Image | float = 1.0) -> None:
         self.material[where] = material
         self.tone[where] = tone[where] if isinstance(tone, np.ndarray) else tone
 
@@ -149,14 +150,14 @@ def _ground(canvas: _Canvas) -> Ground:
     return Ground(**vars(draft), slope=slope, pixel_size_m=canvas.pixel_size_m)
 
 
-def _farms(canvas: _Canvas) -> tuple[_Blocks, Field]:
+def _farms(canvas: _Canvas) -> tuple[_Blocks, Image]:
     """Fields, laid out district by district, each in its own direction; and the distance to the districts' borders."""
     district, border_m = _districts(canvas, spacing_m=950)
     angles = canvas.rng.uniform(0, math.pi) + canvas.rng.normal(0, 0.5, district.max() + 1)
     return _cut(canvas, district, angles, side_m=230, lane_cuts=2), border_m
 
 
-def _districts(canvas: _Canvas, spacing_m: float) -> tuple[Index, Field]:
+def _districts(canvas: _Canvas, spacing_m: float) -> tuple[Index, Image]:
     """Nearest of scattered seeds, in gently bent coordinates; and the distance in metres to the border of that area."""
     y, x = canvas.y_m + 50 * canvas.noise(3.0, 600), canvas.x_m + 50 * canvas.noise(3.0, 600)
     rows, columns = (math.ceil(size / spacing_m) + 2 for size in canvas.size_m)
@@ -166,10 +167,10 @@ def _districts(canvas: _Canvas, spacing_m: float) -> tuple[Index, Field]:
     (near_m, next_m), (owner, neighbour) = (np.moveaxis(np.asarray(two), -1, 0) for two in found)
     # From the bisector between two seeds: half the difference of the squared distances over the seeds' own distance.
     apart_m = np.linalg.norm(seeds_m[owner] - seeds_m[neighbour], axis=-1)
-    return owner.astype(np.int32), as_field((next_m**2 - near_m**2) / (2 * apart_m))
+    return owner.astype(np.int32), as_image((next_m**2 - near_m**2) / (2 * apart_m))
 
 
-def _cut(canvas: _Canvas, district: Index, angles: NDArray[np.float64], side_m: float, lane_cuts: int) -> _Blocks:
+def _cut(canvas: _Canvas, district: Index, angles: Float64Array, side_m: float, lane_cuts: int) -> _Blocks:
     """Each district's land divided among heirs, across its longer side, until the pieces are about `side_m` long."""
     bend = 12 * canvas.noise(2.6, 500)
     cos, sin = (f(angles).astype(np.float32)[district] for f in (np.cos, np.sin))
@@ -177,7 +178,7 @@ def _cut(canvas: _Canvas, district: Index, angles: NDArray[np.float64], side_m: 
     uv = uv.reshape(2, -1)
     block = np.zeros(district.size, np.int32)
     edge, lane = np.full((2, district.size), 1e6, np.float32)
-    boxes: list[NDArray[np.float32]] = []
+    boxes: list[Image] = []
     estates = [np.flatnonzero(district.ravel() == d) for d in np.unique(district)]
     pieces = [_Piece(pixels, np.stack([uv[:, pixels].min(1), uv[:, pixels].max(1)], 1), 0) for pixels in estates]
     while pieces:
@@ -191,11 +192,11 @@ def _cut(canvas: _Canvas, district: Index, angles: NDArray[np.float64], side_m: 
         edge[piece.pixels] = np.minimum(edge[piece.pixels], distance)
         if piece.cuts < lane_cuts:
             lane[piece.pixels] = np.minimum(lane[piece.pixels], distance)
-    u, v, edge_m, lane_m = (as_field(plane.reshape(canvas.shape)) for plane in (uv[0], uv[1], edge, lane))
-    return _Blocks(block.reshape(canvas.shape), as_field(boxes), u, v, edge_m, lane_m)
+    u, v, edge_m, lane_m = (as_image(plane.reshape(canvas.shape)) for plane in (uv[0], uv[1], edge, lane))
+    return _Blocks(block.reshape(canvas.shape), as_image(boxes), u, v, edge_m, lane_m)
 
 
-def _fields(canvas: _Canvas, farms: _Blocks, damp: Field) -> _Draft:
+def _fields(canvas: _Canvas, farms: _Blocks, damp: Image) -> _Draft:
     """Parcels in strips, each with its crop, stage and soil; rows and tram lines run along the strip."""
     rng, count = canvas.rng, len(farms.box)
     strip_m = rng.uniform(35, 160, count).astype(np.float32)
@@ -217,7 +218,7 @@ def _fields(canvas: _Canvas, farms: _Blocks, damp: Field) -> _Draft:
     streaks = rng.normal(0, 0.03, 4096)[np.floor(across_m / 4).astype(np.int32) % 4096]
     tone = rng.lognormal(0, 0.13, parcels)[parcel] * (1 + streaks + 0.03 * canvas.noise(1.2, 40))
     states = (np.clip(vigour, 0, 1), ripeness[parcel], np.clip(wetness, 0, 1), tone)
-    return _Draft(material, *(as_field(state) for state in states))
+    return _Draft(material, *(as_image(state) for state in states))
 
 
 def _woods(canvas: _Canvas, draft: _Draft, farms: _Blocks) -> None:
@@ -238,7 +239,7 @@ def _woods(canvas: _Canvas, draft: _Draft, farms: _Blocks) -> None:
     draft.tone[wood] *= (0.7 + 0.5 * stand)[wood]
 
 
-def _crowns(canvas: _Canvas) -> Field:
+def _crowns(canvas: _Canvas) -> Image:
     """Brightness of tree crowns, some 8 m wide, lit from one side."""
     tops = canvas.noise(1.2, 9)
     return np.clip(1 + 0.13 * tops + 0.5 * slope_towards_sun(tops, canvas.pixel_size_m), 0.45, 1.7)
@@ -286,7 +287,7 @@ def _houses(
     *,
     built: Mask,
     works: Mask,
-    centrality: NDArray[np.float64],
+    centrality: Float64Array,
 ) -> None:
     """One building a lot, if any, square to the street: tiled in general, large and pale at the works."""
     lot_m = np.where(works, rng.uniform(45, 80, len(built)), rng.uniform(17, 24, len(built))).astype(np.float32)
@@ -305,7 +306,7 @@ def _houses(
     draft.tone[house] = shade[house]
 
 
-def _distance_to_river_m(canvas: _Canvas) -> Field:
+def _distance_to_river_m(canvas: _Canvas) -> Image:
     """Distance (H, W) to the bank of a meandering river, negative in the water.
 
     The centre line is a sine-generated curve, the path of least bending (Langbein and Leopold 1966).
@@ -329,10 +330,10 @@ def _distance_to_river_m(canvas: _Canvas) -> Field:
     dry[rows[inside], columns[inside]] = False
     distance = ndimage.distance_transform_edt(dry)[margin:-margin, margin:-margin] * canvas.pixel_size_m
     half_width_m = rng.uniform(14, 26) * (1 + 0.12 * canvas.noise(2.0, 400)) + 1.5 * canvas.noise(1.4, 60)
-    return as_field(distance - half_width_m)
+    return as_image(distance - half_width_m)
 
 
-def _water(canvas: _Canvas, draft: _Draft, river_m: Field) -> None:
+def _water(canvas: _Canvas, draft: _Draft, river_m: Image) -> None:
     """The river, with trees along it, and sand where the stream is slack."""
     built = draft.material >= Material.ASPHALT
     growth = canvas.noise(1.6, 90)
@@ -343,7 +344,7 @@ def _water(canvas: _Canvas, draft: _Draft, river_m: Field) -> None:
     draft.paint(river_m < 0, Material.WATER, 1 + 0.06 * canvas.noise(2.0, 300))
 
 
-def _roads(canvas: _Canvas, draft: _Draft, border_m: Field, river_m: Field, centre_yx_m: tuple[float, float]) -> None:
+def _roads(canvas: _Canvas, draft: _Draft, border_m: Image, river_m: Image, centre_yx_m: tuple[float, float]) -> None:
     """By-roads between the districts, and two highways that meet in town and bridge the river."""
     surface = 1 + 0.07 * canvas.noise(1.2, 40)
     draft.paint((border_m < 2.8) & (river_m > 4), Material.ASPHALT, surface)
@@ -354,7 +355,7 @@ def _roads(canvas: _Canvas, draft: _Draft, border_m: Field, river_m: Field, cent
         draft.paint(road_m < 4.6, Material.ASPHALT, surface)
 
 
-def _distance_to_road_m(canvas: _Canvas, main_axis: int, centre_yx_m: tuple[float, float]) -> Field:
+def _distance_to_road_m(canvas: _Canvas, main_axis: int, centre_yx_m: tuple[float, float]) -> Image:
     """Distance (H, W) to a swinging road through the centre, which crosses the canvas down (0) or across (1)."""
     rng = canvas.rng
     along, aside = (canvas.y_m, canvas.x_m) if main_axis == 0 else (canvas.x_m, canvas.y_m)
@@ -363,4 +364,4 @@ def _distance_to_road_m(canvas: _Canvas, main_axis: int, centre_yx_m: tuple[floa
     turn = run * np.float32(2 * math.pi / wavelength_m)
     line = np.float32(centre_yx_m[1 - main_axis]) + incline * run + swing_m * np.sin(turn)
     gradient = incline + swing_m * 2 * math.pi / wavelength_m * np.cos(turn)
-    return as_field(np.abs(aside - line) / np.hypot(1, gradient))
+    return as_image(np.abs(aside - line) / np.hypot(1, gradient))

@@ -9,16 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
-Field = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-
-
-def as_field(values: ArrayLike) -> Field:
-    """The values as float32; copies only where they are not."""
-    return np.asarray(values, np.float32)
+from cloudfree.arrays import Image, as_image
 
 
 def fractal_noise(
@@ -30,7 +23,7 @@ def fractal_noise(
     inner_px: float = 0.0,
     elongation: float = 1.0,
     direction_rad: float = 0.0,
-) -> Field:
+) -> Image:
     """A periodic Gaussian field (H, W) of mean 0 and standard deviation 1.
 
     `slope` is the exponent of the amplitude spectrum: 1.3 is rugged, 2 cloud-like, 3 smooth. Features grow no further
@@ -43,7 +36,7 @@ def fractal_noise(
         amplitude *= np.exp(f2 * np.float32(-0.5 * inner_px**2))
     amplitude[0, 0] = 0.0  # the mean
     waves = rng.standard_normal((*amplitude.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
-    field = as_field(fft.irfft2(waves * amplitude, s=shape, overwrite_x=True))
+    field = as_image(fft.irfft2(waves * amplitude, s=shape, overwrite_x=True))
     field /= max(field.std(), np.float32(1e-12))
     return field
 
@@ -53,7 +46,7 @@ def fast_shape(height: int, width: int) -> tuple[int, int]:
     return fft.next_fast_len(height, real=True), fft.next_fast_len(width, real=True)
 
 
-def _squared_frequency(shape: tuple[int, int], elongation: float, direction_rad: float) -> Field:
+def _squared_frequency(shape: tuple[int, int], elongation: float, direction_rad: float) -> Image:
     fy = fft.fftfreq(shape[0]).astype(np.float32)[:, None]
     fx = fft.rfftfreq(shape[1]).astype(np.float32)[None, :]
     if elongation == 1.0:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.simulate.noise import Field, Mask, as_field, fast_shape, fractal_noise
+from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.simulate.noise import fast_shape, fractal_noise
 
 EQUIVALENT_LOOKS = 4.4
 RESOLUTION_M = 21.0
@@ -74,11 +75,11 @@ class Ground:
     """
 
     material: NDArray[np.uint8]
-    vigour: Field
-    ripeness: Field
-    wetness: Field
-    tone: Field
-    slope: Field
+    vigour: Image
+    ripeness: Image
+    wetness: Image
+    tone: Image
+    slope: Image
     pixel_size_m: float
 
     @property
@@ -88,7 +89,7 @@ class Ground:
         cover[(self.material == Material.CROP) & (self.vigour < 0.15)] = _WORLDCOVER[Material.SOIL]
         return cover
 
-    def reflectance(self) -> Field:
+    def reflectance(self) -> Image:
         """(4, H, W) float32 surface reflectance in blue, green, red, NIR; the optics' blur included, noise not."""
         spectrum = _SPECTRA[:, self.material]
         crop = self.material == Material.CROP
@@ -99,9 +100,9 @@ class Ground:
         # PlanetScope's optics and resampling spread a point over about 1.5 pixels of 3 m.
         blur_px = 2.3 / self.pixel_size_m
         blurred = [ndimage.gaussian_filter(band * light, blur_px) for band in spectrum]
-        return as_field(np.clip(np.stack(blurred), 0.001, 1.0))
+        return as_image(np.clip(np.stack(blurred), 0.001, 1.0))
 
-    def backscatter_db(self) -> Field:
+    def backscatter_db(self) -> Image:
         """(2, H, W) float32 sigma0 of VV and VH in dB, without speckle, at the radar's resolution."""
         vv, vh = _SIGMA0_DB[:, self.material]
         crop = self.material == Material.CROP
@@ -117,45 +118,45 @@ class Ground:
         stand = np.where(woody, 1.8 * (self.vigour - 0.6), 0) + 1.5 * self.slope
         return np.stack([_at_radar_resolution_db(band + stand, self.pixel_size_m) for band in (vv, vh)])
 
-    def _crop_spectrum(self, crop: Mask) -> Field:
+    def _crop_spectrum(self, crop: Mask) -> Image:
         vigour, ripeness = self.vigour[crop], self.ripeness[crop]
         leaf = _SPECTRA[:, Material.CROP, None] * (1 - ripeness) + _RIPE_CEREAL[:, None] * ripeness
         soil = _SPECTRA[:, Material.SOIL, None] * (1 - 0.35 * self.wetness[crop])
-        return as_field(leaf * vigour + soil * (1 - vigour))
+        return as_image(leaf * vigour + soil * (1 - vigour))
 
-    def _illumination(self) -> Field:
+    def _illumination(self) -> Image:
         """Factor for relief, and the shade that trees and houses cast beyond them."""
         tall = np.isin(self.material, _TALL).astype(np.float32)
         shade = np.zeros_like(tall)
         for reach_m in (4.0, 8.0):
             rows, columns = (round(-reach_m / self.pixel_size_m * axis) for axis in _SUN_YX)
             shade = np.maximum(shade, ndimage.shift(tall, (rows, columns), order=0, mode="nearest"))
-        return as_field((1 + 0.5 * self.slope) * (1 - 0.45 * shade * (1 - tall)))
+        return as_image((1 + 0.5 * self.slope) * (1 - 0.45 * shade * (1 - tall)))
 
 
-def slope_towards_sun(relief_m: Field, pixel_size_m: float) -> Field:
+def slope_towards_sun(relief_m: Image, pixel_size_m: float) -> Image:
     """Rise away from the sun, metres per metre, of a surface (H, W): positive where it faces the light."""
     down, right = np.gradient(relief_m, pixel_size_m)
-    return as_field(-(down * _SUN_YX[0] + right * _SUN_YX[1]))
+    return as_image(-(down * _SUN_YX[0] + right * _SUN_YX[1]))
 
 
-def speckle(rng: np.random.Generator, shape: tuple[int, int], pixel_size_m: float) -> Field:
+def speckle(rng: np.random.Generator, shape: tuple[int, int], pixel_size_m: float) -> Image:
     """(H, W) float32 factor of mean 1 on power: gamma noise, correlated over the resolution cell as in an IW GRD."""
     spread_px = RESOLUTION_M / 2.355 / math.sqrt(2) / pixel_size_m
     normal = fractal_noise(rng, fast_shape(*shape), slope=0.0, outer_px=1.0, inner_px=2 * math.pi * spread_px)
     # Wilson and Hilferty (1931): the cube root of a gamma variable is all but normal.
     variance = 1 / (9 * EQUIVALENT_LOOKS)
     root = 1 - variance + math.sqrt(variance) * normal[: shape[0], : shape[1]]
-    return as_field(np.maximum(root, 0.05) ** 3)
+    return as_image(np.maximum(root, 0.05) ** 3)
 
 
-def with_speckle_db(rng: np.random.Generator, mean_db: Field, pixel_size_m: float) -> Field:
+def with_speckle_db(rng: np.random.Generator, mean_db: Image, pixel_size_m: float) -> Image:
     """Backscatter (C, H, W) in dB with speckle, independent between the polarisations."""
     grains = np.stack([speckle(rng, (mean_db.shape[1], mean_db.shape[2]), pixel_size_m) for _ in mean_db])
-    return as_field(mean_db + 10 * np.log10(grains))
+    return as_image(mean_db + 10 * np.log10(grains))
 
 
-def _at_radar_resolution_db(band_db: Field, pixel_size_m: float) -> Field:
+def _at_radar_resolution_db(band_db: Image, pixel_size_m: float) -> Image:
     """Power, not decibels, is what a resolution cell averages."""
     power = ndimage.gaussian_filter(10 ** (band_db / 10), RESOLUTION_M / 2.355 / pixel_size_m)
-    return as_field(10 * np.log10(power))
+    return as_image(10 * np.log10(power))
