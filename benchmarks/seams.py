@@ -18,13 +18,14 @@ from rasterio.crs import CRS
 
 from cloudfree.grid import Grid
 from cloudfree.inputs.planet import Scene
+from cloudfree.inputs.strips import Strip
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Predictor
-from cloudfree.network.sliding_window import Filler, Reconstruction
+from cloudfree.network.sliding_window import SlidingWindow
 from cloudfree.network.tiles import spans
 from cloudfree.network.weights import default_weights, load_model
-from cloudfree.product.compose import Strip
 from cloudfree.product.pictures import write_png
+from cloudfree.scene.priming import Priming
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
 from cloudfree.simulate.landscape import landscape
 
@@ -49,9 +50,9 @@ def tiled(model: CloudRemovalModel, dn: np.ndarray, sar_db: np.ndarray, tile: in
     grid = Grid(CRS.from_epsg(32633), Affine(3, 0, 4e5, 0, -3, 5e6), width, height)
     scene = Scene(Path("scene.tif"), grid, (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ())
     predictor = Predictor(model, torch.device("cpu"), "fp32", None)
-    filler = Filler(np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
-    reconstruction = Reconstruction(predictor, scene, filler, prior=None, trust=1.0, mode="all")
-    return np.concatenate([block for _, block in reconstruction.over(strips, rows, cols)], axis=1)
+    priming = Priming(scene, np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
+    window = SlidingWindow(predictor, priming, mode="all")
+    return np.concatenate([block for _, block in window.over(strips, rows, cols)], axis=1)
 
 
 def main() -> None:

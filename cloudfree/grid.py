@@ -136,6 +136,11 @@ class Grid:
         return list(lon), list(lat)
 
 
+def side_by_side(length: int, side: int) -> list[int]:
+    """Starts of windows of `side` <= length pixels from edge to edge, that share as little as they can."""
+    return [int(start) for start in np.linspace(0, length - side, -(-length // side))]
+
+
 def _apply(affine: Affine, xy: Float64Array) -> tuple[Float64Array, Float64Array]:
     x, y = xy[:, 0], xy[:, 1]
     return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f

@@ -7,25 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import files as inputs
 from cloudfree.inputs.cloudmask import BUFFER_M, CloudMask
 from cloudfree.inputs.displacement import Displacement
-from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.raster import gdal_settings
-from cloudfree.inputs.sentinel1 import Sentinel1, Units
+from cloudfree.inputs.strips import Mode
 from cloudfree.network import tiles
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Precision, resolve_device, resolve_precision
 from cloudfree.network.weights import default_weights, load_model
-from cloudfree.product import cog
-from cloudfree.product.compose import Mode
+from cloudfree.product.targets import check_targets
 from cloudfree.scene import coregister, prior, survey
-from cloudfree.scene.coregister import Offset
+from cloudfree.scene.offset import Offset
 from cloudfree.scene.prior import ScenePrior
 from cloudfree.scene.survey import Survey
 
@@ -36,20 +32,16 @@ _FEW_CLEAR = 0.05
 _COMPLETE = 0.999  # coverage under this share is worth a warning
 
 
-@dataclass(frozen=True)
-class Options:
-    """Everything a run can be told. The defaults make all but the first three unnecessary.
+@dataclass(frozen=True, kw_only=True)
+class Options(InputOptions):
+    """Everything a run can be told; what concerns its inputs is in `InputOptions`.
 
-    `sar` is one file with VV and VH, or two with one each. `fill` "auto" is "clouds" with a mask and "all" without.
-    The two `bands` are one-based numbers: VV, VH; and blue, green, red, NIR. `batch` None is chosen by memory.
-    `adapt_minutes` over 0 fine-tunes the weights on the scene first.
+    `fill` "auto" is "clouds" with a mask and "all" without. `buffer_m` is the ground around the mask that is taken for
+    cloudy too. `tile` and `overlap` are in pixels; `batch` None is chosen by memory. `adapt_minutes` over 0 fine-tunes
+    the weights on the scene first.
     """
 
-    planet: Path
-    sar: tuple[Path, ...]
     output: Path
-    udm2: Path | None = None
-    mask: Path | None = None
     fill: Literal["auto", "clouds", "all"] = "auto"
     buffer_m: float = BUFFER_M
     weights: str = "auto"
@@ -60,23 +52,14 @@ class Options:
     overlap: int = 64
     batch: int | None = None
     coregister: Literal["auto", "off", "require"] = "auto"
-    max_shift_m: float = 60.0
-    sar_units: Units | Literal["auto"] = "auto"
-    sar_bands: tuple[int, ...] | None = None
-    planet_bands: tuple[int, ...] | None = None
     compress: str = "deflate"
     quicklook: Path | None = None
     qa: Path | None = None
     overwrite: bool = False
 
     @property
-    def files(self) -> list[Path]:
-        """The input files that are given by name."""
-        given = [self.planet, *self.sar, self.udm2, self.mask, Path(self.weights)]
-        return [path for path in given if path is not None]
-
-    @property
     def targets(self) -> list[Path]:
+        """The files to be made."""
         return [path for path in (self.output, self.qa, self.quicklook) if path is not None]
 
 
@@ -84,7 +67,8 @@ class Options:
 class Plan:
     """What a run found and decided before the network starts.
 
-    `trust` (0..1) is found by the network itself, on the scene: see `trust.of_scene`.
+    `displacement` is applied to the Sentinel-1 image, and `survey` shows it displaced. `trust` (0..1) is found by the
+    network itself, on the scene: see `scene.trust`.
     """
 
     options: Options
@@ -92,6 +76,7 @@ class Plan:
     mode: Mode
     survey: Survey
     offset: Offset | None
+    displacement: Displacement
     prior: ScenePrior | None
     model: CloudRemovalModel
     device: str
@@ -105,21 +90,8 @@ class Plan:
         return self.inputs.scene
 
     @property
-    def sar(self) -> Sentinel1:
-        return self.inputs.sar
-
-    @property
-    def mask(self) -> CloudMask | None:
-        return self.inputs.mask
-
-    @property
     def grid(self) -> Grid:
         return self.scene.grid
-
-    @property
-    def moved(self) -> Displacement:
-        """What is applied to the Sentinel-1 image."""
-        return _moved(self.offset, self.survey)
 
     def describe(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -138,11 +110,11 @@ class Plan:
             "grid": {"crs": self.grid.crs.to_string(), "width": self.grid.width, "height": self.grid.height},
             "share": {
                 "data": round(self.survey.data_share, 4),
-                "cloudy_of_data": round(self.survey.cloudy_share, 4) if self.mask else None,
+                "cloudy_of_data": round(self.survey.cloudy_share, 4) if self.inputs.mask else None,
                 "sar_of_data": round(self.survey.sar_share, 4),
             },
             "coregistration": self._describe_offset(),
-            "reasons": [*self.scene.reasons, *self.sar.reasons],
+            "reasons": list(self.inputs.reasons),
         }
 
     def _describe_offset(self) -> dict[str, Any]:
@@ -152,40 +124,37 @@ class Plan:
 
 
 def make_plan(options: Options) -> Plan:
-    """Look at every input and decide everything, without running the network or writing a file."""
+    """Look at every input and decide everything, without running the network or writing a file.
+
+    Raises CloudfreeError for what a user can mend.
+    """
     tiles.check_tile(options.tile, options.overlap)
     device = resolve_device(options.device)
     with gdal_settings():
-        found = inputs.identify(
-            options.planet,
-            options.sar,
-            udm2=options.udm2,
-            mask=options.mask,
-            planet_bands=options.planet_bands,
-            sar_bands=options.sar_bands,
-            sar_units=options.sar_units,
-        )
-        mode = _mode(options, found.mask)
-        cog.check_targets(options.targets, [*options.files, *found.mask_paths], options.overwrite)
-        with found.open() as readers:
-            surveyed = survey.take(found.scene, *readers)
-            offset = _coregister(options, found.scene, surveyed)
-            surveyed = survey.with_sar_moved(surveyed, readers.radar, _moved(offset, surveyed))
+        inputs = identify(options)
+        mode = _mode(options, inputs.mask)
+        check_targets(options.targets, [*inputs.paths, Path(options.weights)], options.overwrite)
+        with inputs.open() as reader:
+            surveyed = survey.take(inputs.scene, reader)
+            offset = _coregister(options, inputs.scene, surveyed)
+            displacement = offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
+            surveyed = survey.with_sar_displaced(surveyed, reader.sar, displacement)
     model = load_model(default_weights().name if options.weights == "auto" else options.weights)
     plan = Plan(
         options=options,
-        inputs=found,
+        inputs=inputs,
         mode=mode,
         survey=surveyed,
         offset=offset,
-        prior=_prior(found.scene, surveyed) if model.expects_primed and found.mask else None,
+        displacement=displacement,
+        prior=prior.of_survey(surveyed, inputs.scene) if model.expects_primed and inputs.mask else None,
         model=model,
         device=str(device),
         precision=resolve_precision(options.precision, device),
         tile=options.tile,
         overlap=options.overlap,
     )
-    _say(plan)
+    _log(plan)
     return plan
 
 
@@ -231,21 +200,9 @@ def _warn_of_prior(plan: Plan) -> None:
         )
 
 
-def _moved(offset: Offset | None, surveyed: Survey) -> Displacement:
-    return offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
-
-
-def _prior(scene: Scene, surveyed: Survey) -> ScenePrior:
-    """What the ground under the mask probably looks like, from the pixels that it leaves clear."""
-    reflectance = np.clip(scene.reflectance(surveyed.dn), 0, 1)
-    return prior.fit(
-        reflectance, surveyed.sar_db, surveyed.cloudy, surveyed.data, surveyed.grid.pixel_size_m, scene.grid.shape
-    )
-
-
-def _say(plan: Plan) -> None:
+def _log(plan: Plan) -> None:
     """Tell what was taken for what, and warn of what an analyst should know."""
-    for reason in (*plan.scene.reasons, *plan.sar.reasons):
+    for reason in plan.inputs.reasons:
         log.info("%s", reason)
     assert plan.model.weights_info is not None
     log.info("weights are %s, on %s in %s", plan.model.weights_info.name, plan.device, plan.precision)
@@ -257,8 +214,9 @@ def _say(plan: Plan) -> None:
         log.warning(
             "Sentinel-1 covers %.1f %% of the scene's data; the rest stays as observed", 100 * plan.survey.sar_share
         )
-    if plan.mask and plan.grid.overlap_share(plan.mask.grid) < _COMPLETE:
-        log.warning("%s does not reach the whole scene; beyond it, pixels count as clear", plan.mask.path.name)
+    mask = plan.inputs.mask
+    if mask and plan.grid.overlap_share(mask.grid) < _COMPLETE:
+        log.warning("%s does not reach the whole scene; beyond it, pixels count as clear", mask.path.name)
     _warn_of_prior(plan)
     if plan.offset is not None:
         log.info("%s", plan.offset.in_words(plan.survey.grid))

@@ -1,18 +1,29 @@
-"""How a process of our own uses memory and cores. Commands settle it; the library leaves its caller's process alone."""
+"""How a process of our own uses memory and cores. Commands tune it; the library leaves its caller's process alone."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _SPINS = "10000"
 
 
-def settle() -> None:
+def tune() -> None:
     """To be called before torch is imported. What the environment says of waiting threads stands."""
     _keep_freed_memory()
     _wait_briefly()
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory (MB) that the process has held so far; None on a system that does not tell, such as Windows."""
+    try:
+        import resource  # noqa: PLC0415 - Unix alone has it
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
 
 
 def _keep_freed_memory() -> None:

@@ -1,7 +1,8 @@
-"""Work done ahead of whoever consumes it, in a thread."""
+"""The stages of a job beside each other, and the time that each is waited for."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ R = TypeVar("R")
 
 
 @contextmanager
-def ahead(function: Callable[[T], R], items: Iterable[T], depth: int = 1) -> Iterator[Iterator[R]]:
+def prefetch(function: Callable[[T], R], items: Iterable[T], depth: int = 1) -> Iterator[Iterator[R]]:
     """`map(function, items)`, of which one thread makes up to `depth` results that nobody has asked for yet.
 
     The thread runs `function` alone, in order; `items` are drawn by the consumer. So a slow source of items (the
@@ -23,7 +24,7 @@ def ahead(function: Callable[[T], R], items: Iterable[T], depth: int = 1) -> Ite
     not begun is dropped, what has is waited for, and the thread is gone. GDAL's settings hold in it as they do here:
     rasterio makes them for the whole process.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
         yield _results(pool, function, items, depth)
     finally:
@@ -39,3 +40,31 @@ def _results(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterab
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+class Stopwatch:
+    """Seconds by the name of a stage; of stages within each other, every second counts once."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timing(self, stage: str) -> Iterator[None]:
+        """Count the time of a block."""
+        started = time.perf_counter()
+        yield
+        self._add(stage, time.perf_counter() - started)
+
+    def waiting(self, items: Iterator[T], stage: str) -> Iterator[T]:
+        """Count the time that `items` are waited for, less that of the stages within, which count their own."""
+        while True:
+            started, inside = time.perf_counter(), sum(self.seconds.values())
+            item = next(items, None)
+            self._add(stage, time.perf_counter() - started - (sum(self.seconds.values()) - inside))
+            if item is None:
+                return
+            yield item
+            del item  # it may be large
+
+    def _add(self, stage: str, seconds: float) -> None:
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds

@@ -162,7 +162,7 @@ def write_facts(path: Path, layer: CloudLayer, valid: Mask) -> None:
         "sun": {"azimuth_deg": SKY.sun_azimuth_deg, "elevation_deg": 90 - SKY.sun_zenith_deg},
         "seeds": {"land": LAND_SEED, "cloud": CLOUD_SEED, "sensor": SENSOR_SEED},
     }
-    path.write_text(json.dumps(facts, indent=2) + "\n")
+    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def write(

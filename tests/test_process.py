@@ -11,17 +11,17 @@ def test_waiting_is_short_unless_the_user_says_otherwise(monkeypatch: pytest.Mon
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")  # so that it is put back as it was
         monkeypatch.delenv(name)
-    process.settle()
+    process.tune()
     assert os.environ.pop("GOMP_SPINCOUNT") == "10000"
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    process.settle()
+    process.tune()
     assert "GOMP_SPINCOUNT" not in os.environ
     monkeypatch.delenv("OMP_WAIT_POLICY")
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    process.settle()
+    process.tune()
     assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
-    process.settle()
+    process.tune()

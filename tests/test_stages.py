@@ -1,4 +1,4 @@
-"""Work done ahead: the order, how far ahead, errors, and that no thread outlives its block."""
+"""Work done ahead of its consumer: the order, how far ahead, errors, and that no thread outlives its block."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from rasterio.env import Env, get_gdal_config
 
-from cloudfree.stages import ahead
+from cloudfree.stages import Stopwatch, prefetch
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def no_thread_is_left() -> Iterator[None]:
 @pytest.mark.parametrize("depth", [0, 1, 3])
 @pytest.mark.parametrize("count", [0, 1, 10])
 def test_it_is_a_map(count: int, depth: int) -> None:
-    with ahead(lambda x: x * x, range(count), depth) as results:
+    with prefetch(lambda x: x * x, range(count), depth) as results:
         assert list(results) == [x * x for x in range(count)]
 
 
@@ -33,7 +33,7 @@ def test_one_thread_works_beside_the_consumer_and_only_so_far_ahead() -> None:
         threads.add(threading.get_ident())
         return x
 
-    with ahead(work, range(100), depth=2) as results:
+    with prefetch(work, range(100), depth=2) as results:
         assert next(results) == 0
         time.sleep(0.05)
         assert begun == [0, 1, 2]
@@ -53,7 +53,7 @@ def test_items_are_drawn_by_the_consumer() -> None:
             drawn_in.add(threading.get_ident())
             yield x
 
-    with ahead(abs, items()) as results:
+    with prefetch(abs, items()) as results:
         assert list(results) == [0, 1, 2]
     assert drawn_in == {threading.get_ident()}
 
@@ -65,7 +65,7 @@ def fail_at_two(x: int) -> int:
 
 
 def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
-    with ahead(fail_at_two, range(5)) as results:
+    with prefetch(fail_at_two, range(5)) as results:
         assert [next(results), next(results)] == [0, 1]
         with pytest.raises(ValueError, match="two") as caught:
             next(results)
@@ -73,7 +73,7 @@ def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
 
 
 def test_an_error_of_the_items_passes_through() -> None:
-    with ahead(abs, map(fail_at_two, range(5))) as results, pytest.raises(ValueError, match="two"):
+    with prefetch(abs, map(fail_at_two, range(5))) as results, pytest.raises(ValueError, match="two"):
         list(results)
 
 
@@ -87,7 +87,7 @@ def test_what_has_begun_is_waited_for_when_the_block_fails(error: type[BaseExcep
         return x
 
     def broken() -> None:
-        with ahead(slow, range(100), depth=5) as results:
+        with prefetch(slow, range(100), depth=5) as results:
             next(results)
             raise error
 
@@ -100,10 +100,34 @@ def test_what_has_begun_is_waited_for_when_the_block_fails(error: type[BaseExcep
 
 
 def test_one_inside_the_other_like_reading_and_writing() -> None:
-    with ahead(lambda x: x + 1, range(20)) as numbers, ahead(lambda x: 2 * x, (n * n for n in numbers)) as doubled:
+    with (
+        prefetch(lambda x: x + 1, range(20)) as numbers,
+        prefetch(lambda x: 2 * x, (n * n for n in numbers)) as doubled,
+    ):
         assert list(doubled) == [2 * (x + 1) ** 2 for x in range(20)]
 
 
 def test_the_settings_of_gdal_hold_in_the_thread() -> None:
-    with Env(GDAL_CACHEMAX=77), ahead(get_gdal_config, ["GDAL_CACHEMAX"]) as found:
+    with Env(GDAL_CACHEMAX=77), prefetch(get_gdal_config, ["GDAL_CACHEMAX"]) as found:
         assert list(found) == [77]
+
+
+def test_a_second_counts_once_where_stages_wait_for_each_other() -> None:
+    watch = Stopwatch()
+
+    def slow(count: int) -> Iterator[int]:
+        for x in range(count):
+            time.sleep(0.02)
+            yield x
+
+    inner = watch.waiting(slow(3), "read")
+    outer = watch.waiting((x for x in inner if time.sleep(0.01) is None), "infer")
+    with watch.timing("tell"):
+        time.sleep(0.03)
+    started = time.perf_counter()
+    assert list(outer) == [0, 1, 2]
+    elapsed = time.perf_counter() - started
+    assert list(watch.seconds) == ["tell", "read", "infer"]
+    assert watch.seconds["read"] >= 0.06
+    assert watch.seconds["infer"] >= 0.03
+    assert watch.seconds["read"] + watch.seconds["infer"] <= elapsed

@@ -5,9 +5,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import cloudfree
 
 PACKAGE = Path(cloudfree.__file__).parent
+CHECKOUT = PACKAGE.parent
+
+# From verbs to nouns. A room, or a module at the top, imports from those that stand in a later line.
+LEVELS = (
+    {"__main__"},
+    {"cli"},
+    {"demo"},
+    {"pipeline", "align"},
+    {"plan"},
+    {"learn"},
+    {"evaluate"},
+    {"product", "network"},
+    {"scene"},
+    {"inputs"},
+    {"simulate"},
+    {"grid", "process", "stages"},
+    {"arrays", "bands", "errors"},
+)
+LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+MOST_AT_THE_TOP = 12
 
 
 def imports_of(path: Path) -> set[str]:
@@ -23,17 +45,26 @@ def imports_of(path: Path) -> set[str]:
 
 
 def module_file(name: str) -> Path | None:
-    stem = PACKAGE.parent / Path(*name.split("."))
+    stem = CHECKOUT / Path(*name.split("."))
     return next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()), None)
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    return {
+        ".".join(p.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in PACKAGE.rglob("*.py")
+    }
+
+
+def room_of(module: str) -> str:
+    """The room of a module: `cloudfree.scene.prior` is in `scene`, and `cloudfree.grid` is one of its own."""
+    return module.split(".")[1]
 
 
 def test_imports_go_one_way() -> None:
     """From verbs to nouns, never back: no module is reached from itself."""
-    names = {
-        ".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): p
-        for p in PACKAGE.rglob("*.py")
-    }
-    graph = {name: imports_of(path) for name, path in names.items() if name != "cloudfree"}
+    graph = {name: imports_of(path) for name, path in modules().items() if name != "cloudfree"}
     done: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:
@@ -45,6 +76,72 @@ def test_imports_go_one_way() -> None:
 
     for name in graph:
         visit(name, ())
+
+
+def test_rooms_import_from_rooms_below_them() -> None:
+    climbs = [
+        f"{name} imports {other}"
+        for name, path in modules().items()
+        if name != "cloudfree"
+        for other in imports_of(path)
+        if room_of(other) != room_of(name) and LEVEL_OF[room_of(other)] <= LEVEL_OF[room_of(name)]
+    ]
+    assert not climbs
+
+
+def test_the_house_has_few_doors_and_each_is_on_the_map() -> None:
+    """At the top there are a dozen modules at most; tests stand in the same rooms; CONTRIBUTING names each."""
+    at_the_top = {path.stem for path in PACKAGE.glob("*.py")}
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert len(at_the_top) <= MOST_AT_THE_TOP
+    assert rooms | at_the_top - {"__init__"} == set(LEVEL_OF)
+    tests = {path.name for path in (CHECKOUT / "tests").iterdir() if any(path.glob("test_*.py"))}
+    assert tests <= rooms
+    contributing = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert not [name for name in LEVEL_OF if f"`{name}`" not in contributing and f"`{name}/`" not in contributing]
+
+
+@pytest.mark.parametrize("room", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))
+def test_each_room_says_what_it_is_for(room: str) -> None:
+    """And names all of its modules, so that the way in is its first page."""
+    said = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")))
+    assert said
+    inside = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"}
+    inside |= {path.parent.name for path in (PACKAGE / room).glob("*/__init__.py")}
+    unnamed = {name for name in inside if f"`{name}`" not in said}
+    assert not unnamed or room == "cli"  # one file a command, and --help names them
+
+
+def test_the_public_names_are_there_and_documented() -> None:
+    code = """
+import cloudfree
+for name in cloudfree.__all__:
+    found = getattr(cloudfree, name)
+    assert name == "__version__" or (found.__doc__ and len(found.__doc__) > 40), name
+assert set(cloudfree.__all__) == set(dir(cloudfree))
+try: cloudfree.nothing_of_the_kind
+except AttributeError as error: print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "nothing_of_the_kind" in done.stdout, done.stderr
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_nothing_needs_a_module_that_only_unix_has() -> None:
+    """`import cloudfree` and every command work on Windows, where these are missing; peak memory is just not told."""
+    names = sorted(name for name in modules() if "triton" not in name and name != "cloudfree.__main__")
+    code = f"""
+import sys
+for absent in ("resource", "fcntl", "termios", "pwd", "grp"):
+    sys.modules[absent] = None
+import importlib
+for name in {names!r}:
+    importlib.import_module(name)
+from cloudfree.process import peak_memory_mb
+assert peak_memory_mb() is None
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_is_instant_because_torch_is_not_imported() -> None:

@@ -40,7 +40,7 @@ def main() -> None:
     entries = json.loads(registry.read_text(encoding="utf-8"))["weights"]
     others = [entry | {"default": False} for entry in entries if entry["name"] != arguments.name]
     text = json.dumps({"weights": [entry_of(target, arguments), *others]}, indent=2)
-    registry.write_text(text + "\n", encoding="utf-8")
+    registry.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def entry_of(path: Path, told: argparse.Namespace) -> dict[str, object]:

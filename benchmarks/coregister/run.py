@@ -29,7 +29,8 @@ from skimage.registration import phase_cross_correlation
 
 from cloudfree import align
 from cloudfree.inputs.sentinel1 import to_db
-from cloudfree.scene.coregister import Offset, estimate
+from cloudfree.scene.coregister import estimate
+from cloudfree.scene.offset import Offset
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
 from cloudfree.simulate.landscape import landscape
 from cloudfree.simulate.surface import with_speckle_db

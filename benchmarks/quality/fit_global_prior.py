@@ -1,4 +1,4 @@
-"""Make `cloudfree/global_prior.json`: the regression that stands in where a scene has no clear pixel.
+"""Make `cloudfree/scene/global_prior.json`: the regression that stands in where a scene has no clear pixel.
 
     python benchmarks/quality/fit_global_prior.py ../shared/data/pairs
 
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-import cloudfree
 from cloudfree.arrays import Float64Array
 from cloudfree.bands import OPTICAL_BANDS
 from cloudfree.learn.places import Place, read_places
+from cloudfree.scene import prior
 from cloudfree.scene.prior import Radar
 
 _SNOW = 0.3  # mean blue reflectance above which a place is snow or haze, whose colours are no guide
@@ -59,7 +59,7 @@ def main() -> None:
         "recipe": "benchmarks/quality/fit_global_prior.py",
         "coefficients": np.round(fit_table(places), 6).tolist(),
     }
-    target = Path(cloudfree.__file__).with_name("global_prior.json")
+    target = Path(prior.__file__).with_name("global_prior.json")
     target.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 

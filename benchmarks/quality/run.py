@@ -1,4 +1,4 @@
-"""Measure methods and rivals on real clouds, and draw what they make of them.
+"""Measure methods and baselines on real clouds, and draw what they make of them.
 
     python benchmarks/quality/run.py [--data ../shared/data] [--output build/quality] [--weights NAME_OR_FILE]...
                                      [--adapt MINUTES]
@@ -29,14 +29,15 @@ from numpy.typing import NDArray
 from cloudfree import pipeline
 from cloudfree.arrays import Image
 from cloudfree.errors import InputError
-from cloudfree.evaluate import metrics
-from cloudfree.evaluate import score as evaluate
-from cloudfree.evaluate.score import Method, Protocol, Table, Watch
-from cloudfree.evaluate.triplets import Triplet, find
-from cloudfree.inputs.cloudmask import BUFFER_M, Rim
+from cloudfree.evaluate import metrics, tables
+from cloudfree.evaluate.methods import Method, network
+from cloudfree.evaluate.score import ImageCallback, Protocol, Table, evaluate
+from cloudfree.evaluate.triplets import Observation, Triplet, find
+from cloudfree.inputs.cloudmask import BUFFER_M, Feather
 from cloudfree.learn.adapt import CROP_PX, fine_tune
-from cloudfree.learn.places import Place, Sampler
-from cloudfree.learn.scenes import Ground
+from cloudfree.learn.clouded_places import CloudedPlaces
+from cloudfree.learn.places import Place
+from cloudfree.learn.scenes import ClearGround
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.product.pictures import write_png
@@ -72,39 +73,39 @@ SETTINGS = (
 def shuffled_radar(method: Method, seed: int = 0) -> Method:
     """The method with the pixels of its radar shuffled: what it loses is what it had from radar."""
 
-    def restored(seen: evaluate.Observation) -> Image:
+    def restored(seen: Observation) -> Image:
         height, width = seen.valid.shape
         order = np.random.default_rng(seed).permutation(height * width).reshape(height, width)
         sar_db = seen.sar_db.reshape(2, -1)[:, order]
-        return method(evaluate.Observation(seen.reflectance, sar_db, seen.valid, seen.mask, seen.pixel_size_m))
+        return method(Observation(seen.reflectance, sar_db, seen.valid, seen.mask, seen.pixel_size_m))
 
     return restored
 
 
 def methods_of(weights: list[str], device: str) -> dict[str, Method]:
     """The networks by name, each also with shuffled radar."""
-    networks = {Path(name).stem: evaluate.network(load_model(name), device) for name in weights}
-    return networks | {f"{name}, radar shuffled": shuffled_radar(network) for name, network in networks.items()}
+    networks = {Path(name).stem: network(load_model(name), device) for name in weights}
+    return networks | {f"{name}, radar shuffled": shuffled_radar(method) for name, method in networks.items()}
 
 
 def adapted(model: CloudRemovalModel, minutes: float, device: str) -> Method:
     """The network adapted to the image, or as it was where there is too little clear ground or that never helped."""
 
-    def restored(seen: evaluate.Observation) -> Image:
+    def restored(seen: Observation) -> Image:
         ground = ground_of(seen)
         tuned = model
         if len(ground.places) > 1:
             tuned = fine_tune(model, ground, minutes, device).model
-        return evaluate.network(tuned, device)(seen)
+        return network(tuned, device)(seen)
 
     return restored
 
 
-def ground_of(seen: evaluate.Observation) -> Ground:
+def ground_of(seen: Observation) -> ClearGround:
     """Windows of an image that are clear enough to learn from, and the shapes of its clouds."""
-    hidden = Rim(BUFFER_M / seen.pixel_size_m, 1.0).share(seen.hidden) > 0
+    hidden = Feather(BUFFER_M / seen.pixel_size_m, 1.0).weight(seen.hidden) > 0
     reflectance, sar_db = np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps()
-    found = Ground([], [])
+    found = ClearGround([], [])
     starts = [np.linspace(0, side - _WINDOW_PX, 3).astype(int) for side in hidden.shape]
     for y, x in itertools.product(*starts):
         window = slice(y, y + _WINDOW_PX), slice(x, x + _WINDOW_PX)
@@ -113,7 +114,7 @@ def ground_of(seen: evaluate.Observation) -> Ground:
         if 0.05 < hidden[window].mean() < 0.95:
             found.shapes.append(hidden[window])
         with contextlib.suppress(InputError):
-            Sampler([place], CROP_PX)
+            CloudedPlaces([place], CROP_PX)
             found.places.append(place)
     return found
 
@@ -159,19 +160,19 @@ class _Warnings(logging.Handler):
         self.texts.append(record.getMessage())
 
 
-def measure(setting: Setting, data: Path, methods: Mapping[str, Method], watch: Watch) -> Table | None:
+def measure(setting: Setting, data: Path, methods: Mapping[str, Method], callback: ImageCallback) -> Table | None:
     """The table of a setting, or None and a word on stderr where its data is not there."""
     source = data / setting.source
     if not source.exists():
         print(f"skipped {setting.name}: {source} does not exist; give --data", file=sys.stderr)
         return None
-    return evaluate.evaluate(
+    return evaluate(
         source,
         methods,
         protocol=setting.protocol,
         same_date=setting.same_date,
         keep_observed=setting.keep_observed,
-        watch=watch,
+        callback=callback,
     )
 
 
@@ -224,8 +225,8 @@ def main() -> None:
 
         table = measure(setting, arguments.data, methods | (tuned if setting.same_date else {}), draw)
         if table:
-            text.append(f"## {setting.title}\n\n{evaluate.as_markdown(table)}")
-            header, *rows = evaluate.as_csv(table).splitlines()
+            text.append(f"## {setting.title}\n\n{tables.as_markdown(table)}")
+            header, *rows = tables.as_csv(table).splitlines()
             lines += [f"setting,{header}"] * (not lines) + [f"{setting.name},{row}" for row in rows]
     if arguments.weights and (arguments.data / "planet").exists():
         table_of_scarce = scarce(arguments.data, arguments.output, arguments.weights[0], arguments.device)

@@ -33,7 +33,7 @@ class TripletFiles:
     cloudy: Path
     sar: Path
     mask: Path | None = None
-    landcover: Path | None = None
+    land_cover: Path | None = None
 
     @property
     def site(self) -> str:
@@ -76,7 +76,7 @@ class Observation:
 class Triplet:
     """A place: what is seen of it, and what it looks like.
 
-    truth (4, H, W) reflectance, not clipped; valid (H, W): the truth has data, and so has the observation; landcover
+    truth (4, H, W) reflectance, not clipped; valid (H, W): the truth has data, and so has the observation; land_cover
     (H, W): WorldCover's codes, None if not known.
     """
 
@@ -84,9 +84,9 @@ class Triplet:
     seen: Observation
     truth: Image
     valid: Mask
-    landcover: NDArray[np.uint8] | None = None
+    land_cover: NDArray[np.uint8] | None = None
 
-    def cut(self, rows: slice, cols: slice) -> Triplet:
+    def crop(self, rows: slice, cols: slice) -> Triplet:
         """A part of it."""
         seen = Observation(
             self.seen.reflectance[:, rows, cols],
@@ -95,8 +95,8 @@ class Triplet:
             None if self.seen.mask is None else self.seen.mask[rows, cols],
             self.seen.pixel_size_m,
         )
-        landcover = None if self.landcover is None else self.landcover[rows, cols]
-        return Triplet(self.name, seen, self.truth[:, rows, cols], self.valid[rows, cols], landcover)
+        land_cover = None if self.land_cover is None else self.land_cover[rows, cols]
+        return Triplet(self.name, seen, self.truth[:, rows, cols], self.valid[rows, cols], land_cover)
 
 
 def find(source: Path, root: Path | None = None) -> list[TripletFiles]:
@@ -136,17 +136,17 @@ def read(files: TripletFiles, georeferenced: bool = True) -> Triplet:
         None if files.mask is None else _mask(files.mask, grid),
         grid.pixel_size_m,
     )
-    landcover = None if files.landcover is None else _stretched(_pixels(files.landcover)[0], grid.shape)
+    land_cover = None if files.land_cover is None else _stretched(_pixels(files.land_cover)[0], grid.shape)
     return Triplet(
         files.name,
         seen,
         clear,
         np.asarray(seen.valid & (clear > 0).any(0)),
-        None if landcover is None else landcover.astype(np.uint8),
+        None if land_cover is None else land_cover.astype(np.uint8),
     )
 
 
-def pasted(triplet: Triplet) -> Triplet:
+def paste_clouds(triplet: Triplet) -> Triplet:
     """The masked part of the cloudy image over the clear one, thinning out beyond the mask.
 
     Within the mask the pixels are wholly those of the cloudy image: nothing of the truth shows through thin cloud.
@@ -159,7 +159,7 @@ def pasted(triplet: Triplet) -> Triplet:
         Observation(mixed, seen.sar_db, triplet.valid, seen.mask, seen.pixel_size_m),
         triplet.truth,
         triplet.valid,
-        triplet.landcover,
+        triplet.land_cover,
     )
 
 
@@ -167,11 +167,11 @@ def _in_folder(folder: Path) -> list[TripletFiles]:
     found = []
     for clear in sorted(folder.glob(f"*{_CLEAR_SUFFIX}")):
         name = clear.name.removesuffix(_CLEAR_SUFFIX)
-        cloudy, sar, mask, landcover = (
+        cloudy, sar, mask, land_cover = (
             folder / f"{name}_{kind}.tif" for kind in ("cloudy", "sar", "mask", "landcover")
         )
         if cloudy.exists() and sar.exists():
-            optional = [path if path.exists() else None for path in (mask, landcover)]
+            optional = [path if path.exists() else None for path in (mask, land_cover)]
             found.append(TripletFiles(name, clear, cloudy, sar, *optional))
     return found
 
@@ -198,8 +198,8 @@ def _root(path: Path, first: str) -> Path:
 
 def _of_line(root: Path, line: list[str]) -> TripletFiles:
     clear, cloudy, sar, *others = (root / cell for cell in line)
-    landcover, mask = others or (None, None)
-    return TripletFiles(cloudy.stem, clear, cloudy, sar, mask, landcover)
+    land_cover, mask = others or (None, None)
+    return TripletFiles(cloudy.stem, clear, cloudy, sar, mask, land_cover)
 
 
 def _optical(path: Path) -> tuple[Image, Grid]:

@@ -108,15 +108,15 @@ def identify_mask(path: Path, area: Grid) -> CloudMask:
 
 
 @dataclass(frozen=True)
-class Rim:
-    """The rim around a mask, in pixels: a buffer that is reconstructed whole, and a feather that fades out."""
+class Feather:
+    """How a mask fades out, in pixels: a buffer around it that is reconstructed whole, then a feather."""
 
     buffer_px: float
     feather_px: float
 
     @classmethod
-    def on(cls, grid: Grid, buffer_m: float = BUFFER_M) -> Rim:
-        """The rim for a grid's pixel size. The feather is at least one pixel."""
+    def on(cls, grid: Grid, buffer_m: float = BUFFER_M) -> Feather:
+        """The feather for a grid's pixel size; at least one pixel wide."""
         return cls(buffer_m / grid.pixel_size_m, max(1.0, FEATHER_M / grid.pixel_size_m))
 
     @property
@@ -124,8 +124,8 @@ class Rim:
         """Pixels beyond a mask that it can touch: the halo that a strip needs."""
         return math.ceil(self.buffer_px + self.feather_px)
 
-    def share(self, cloudy: Mask) -> Image:
-        """Share of reconstruction (H, W): 1 in the mask and its buffer, falling to 0 at the feather's end."""
+    def weight(self, cloudy: Mask) -> Image:
+        """Blend weight (H, W) of a reconstruction: 1 in the mask and its buffer, falling to 0 at the feather's end."""
         if not cloudy.any():
             return np.zeros(cloudy.shape, np.float32)
         distance_px = distance_transform_edt(~cloudy)

@@ -1,61 +1,141 @@
-"""The files of one place, each known for what it is: scene, radar, and mask if there is one."""
+"""The files of one scene together: what was said of them, what they are, and one reader of them all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cloudfree.arrays import Image, Mask
+from cloudfree.grid import Grid
 from cloudfree.inputs import cloudmask, planet, sentinel1
 from cloudfree.inputs.cloudmask import CloudMask, MaskReader
-from cloudfree.inputs.planet import Scene, SceneReader
+from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.planet import Scene, SceneReader, has_data
 from cloudfree.inputs.sentinel1 import SarReader, Sentinel1, Units
 
+AnyPath = str | Path
 
-class Readers(NamedTuple):
-    """All inputs, open."""
+_STRIP_ROWS = 256
 
-    pixels: SceneReader
-    radar: SarReader
-    masked: MaskReader | None
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """What a command can be told of a scene's files.
+
+    `sar` is one file with VV and VH, or two with one each. `udm2` or `mask` says where clouds are; without either it is
+    the UDM2 beside the scene, if there is one. Bands are one-based numbers of blue, green, red and NIR, and of VV and
+    VH. `max_shift_m` is the largest offset of Sentinel-1 to believe, in metres.
+    """
+
+    planet: Path
+    sar: tuple[Path, ...]
+    udm2: Path | None = None
+    mask: Path | None = None
+    planet_bands: tuple[int, ...] | None = None
+    sar_bands: tuple[int, ...] | None = None
+    sar_units: Units | Literal["auto"] = "auto"
+    max_shift_m: float = 60.0
+
+    @classmethod
+    def of(cls, planet: AnyPath, sar: AnyPath | Sequence[AnyPath], **others: Any) -> Self:
+        """Options from paths as Python callers write them, and one Sentinel-1 file or several."""
+        files = [sar] if isinstance(sar, str | Path) else sar
+        named = {field.name for field in fields(cls) if str(field.type).startswith("Path")}
+        paths = {name: Path(value) for name, value in others.items() if name in named and value}
+        return cls(planet=Path(planet), sar=tuple(map(Path, files)), **{**others, **paths})
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What all inputs show on a grid.
+
+    `dn` (4, H, W) uint16, all zero without data; `sar_db` (2, H, W), VV and VH, NaN where invalid; `cloudy` (H, W):
+    what the mask flags, nothing where there is none.
+    """
+
+    grid: Grid
+    dn: NDArray[np.uint16]
+    sar_db: Image
+    cloudy: Mask
+
+    @property
+    def data(self) -> Mask:
+        return has_data(self.dn)
+
+    @property
+    def clear(self) -> Mask:
+        clear: Mask = np.logical_and(self.data, np.logical_not(self.cloudy))
+        return clear
+
+    @property
+    def sar_valid(self) -> Mask:
+        return np.asarray(np.isfinite(self.sar_db).all(axis=0))
+
+
+@dataclass(frozen=True)
+class InputReader:
+    """All inputs of a scene, open; `grid` is the scene's."""
+
+    grid: Grid
+    scene: SceneReader
+    sar: SarReader
+    mask: MaskReader | None
+
+    def window(self, row: int, col: int, height: int, width: int, displacement: Displacement | None = None) -> Pixels:
+        """The pixels of the scene from a row and a column on, and radar, displaced over the ground if so told."""
+        grid = self.grid.window(row, col, height, width)
+        dn = self.scene.window(row, col, height, width)
+        return Pixels(grid, dn, self.sar.on_grid(grid, displacement), self._cloudy(grid))
+
+    def averaged(self, grid: Grid) -> Pixels:
+        """The whole scene averaged to a coarser grid; cloud by the nearest pixel of the mask."""
+        dn, sar_db = self.scene.averaged(*grid.shape), self.sar.on_grid(grid)
+        strips = (grid.rows(row, min(row + _STRIP_ROWS, grid.height)) for row in range(0, grid.height, _STRIP_ROWS))
+        return Pixels(grid, dn, sar_db, np.concatenate([self._cloudy(strip) for strip in strips]))
+
+    def _cloudy(self, grid: Grid) -> Mask:
+        return self.mask.on_grid(grid) if self.mask else np.zeros(grid.shape, bool)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a command was given, identified."""
+    """The files of a scene, identified."""
 
     scene: Scene
     sar: Sentinel1
     mask: CloudMask | None
 
     @property
-    def mask_paths(self) -> list[Path]:
-        return [self.mask.path] if self.mask else []
+    def paths(self) -> list[Path]:
+        """Every file that is read: the scene, radar, and the mask if there is one."""
+        masks = [self.mask.path] if self.mask else []
+        return [self.scene.path, *dict.fromkeys(band.path for band in self.sar.bands), *masks]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """In words, why files were taken for what they are."""
+        return *self.scene.reasons, *self.sar.reasons
 
     @contextmanager
-    def open(self) -> Iterator[Readers]:
-        """Readers of all of them, closed together."""
+    def open(self) -> Iterator[InputReader]:
+        """A reader of all of them, closed together."""
         with ExitStack() as stack:
-            masked = stack.enter_context(self.mask.open()) if self.mask else None
-            yield Readers(stack.enter_context(self.scene.open()), stack.enter_context(self.sar.open()), masked)
+            mask = stack.enter_context(self.mask.open()) if self.mask else None
+            scene, sar = stack.enter_context(self.scene.open()), stack.enter_context(self.sar.open())
+            yield InputReader(self.scene.grid, scene, sar, mask)
 
 
-def identify(
-    scene: Path,
-    sar: Sequence[Path],
-    *,
-    udm2: Path | None = None,
-    mask: Path | None = None,
-    planet_bands: tuple[int, ...] | None = None,
-    sar_bands: tuple[int, ...] | None = None,
-    sar_units: Units | Literal["auto"] = "auto",
-) -> Inputs:
-    """Identify a scene, one or two radar files, and a mask: one that is given, or the scene's own.
+def identify(told: InputOptions) -> Inputs:
+    """Identify a scene, its radar, and its mask: the one that is given, or the scene's own.
 
-    Bands are one-based numbers. Raises InputError or GridError where they do not fit.
+    Raises InputError or GridError where they do not fit.
     """
-    found = planet.identify(scene, planet_bands)
-    radar = sentinel1.identify(list(sar), found.grid, sar_units, sar_bands)
-    return Inputs(found, radar, cloudmask.identify(found, udm2, mask))
+    scene = planet.identify(told.planet, told.planet_bands)
+    sar = sentinel1.identify(list(told.sar), scene.grid, told.sar_units, told.sar_bands)
+    return Inputs(scene, sar, cloudmask.identify(scene, told.udm2, told.mask))

@@ -73,8 +73,8 @@ class SceneReader:
         self._scene = scene
         self._dataset = dataset
         height = min(dataset.block_shapes[0][0], _STRIP_ROWS)
-        self._course_px = _STRIP_ROWS // height * height
-        self._last_course = -1, np.empty((4, 0, 0), np.uint16)
+        self._rows_px = _STRIP_ROWS // height * height
+        self._cached = -1, np.empty((4, 0, 0), np.uint16)
 
     def rows(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Blue, green, red, NIR digital numbers (4, rows, width); all four zero where the scene has no data.
@@ -82,26 +82,26 @@ class SceneReader:
         Strips from top to bottom, overlapping ones too, unpack each block of the file once.
         """
         found = np.empty((4, stop - start, self._dataset.width), np.uint16)
-        for number in range(start // self._course_px, -(-stop // self._course_px)):
-            top = number * self._course_px
-            first, last = max(start, top), min(stop, top + self._course_px)
-            found[:, first - start : last - start] = self._course(number)[:, first - top : last - top]
+        for number in range(start // self._rows_px, -(-stop // self._rows_px)):
+            top = number * self._rows_px
+            first, last = max(start, top), min(stop, top + self._rows_px)
+            found[:, first - start : last - start] = self._block_rows(number)[:, first - top : last - top]
         return found
 
-    def _course(self, number: int) -> NDArray[np.uint16]:
-        """Full rows of blocks, kept until others are asked for."""
-        if self._last_course[0] != number:
-            top = number * self._course_px
-            height = min(self._course_px, self._dataset.height - top)
-            self._last_course = number, self.window(top, 0, height, self._dataset.width)
-        return self._last_course[1]
+    def _block_rows(self, number: int) -> NDArray[np.uint16]:
+        """Full rows of the file's blocks, kept until others are asked for."""
+        if self._cached[0] != number:
+            top = number * self._rows_px
+            height = min(self._rows_px, self._dataset.height - top)
+            self._cached = number, self.window(top, 0, height, self._dataset.width)
+        return self._cached[1]
 
     def window(self, row: int, col: int, height: int, width: int) -> NDArray[np.uint16]:
         """The same of the pixels from a row and a column on."""
         window = Window(col, row, width, height)
         return self._zero_is_nodata(raster.read(self._dataset, list(self._scene.band_indexes), window))
 
-    def coarse(self, height: int, width: int) -> NDArray[np.uint16]:
+    def averaged(self, height: int, width: int) -> NDArray[np.uint16]:
         """The whole scene averaged to (4, height, width), nodata left out of the averages."""
         down, across = _overlaps(self._dataset.height, height), _overlaps(self._dataset.width, width)
         total = np.zeros((5, height, width), np.float32)  # of each band, and of the pixels with data

@@ -7,24 +7,21 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from pyproj import Transformer
 from rasterio import DatasetReader
-from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from cloudfree.arrays import Float64Array, Image, Mask
+from cloudfree.arrays import Image
 from cloudfree.bands import SAR_BANDS, SAR_NOISE_DB
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import raster
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.resample import bilinear_taps
 
 Units = Literal["db", "power", "amplitude"]
 
@@ -35,7 +32,6 @@ _SAMPLE_PX = 512
 _PLAUSIBLE_MEDIAN_DB = (-45.0, 10.0)
 _BY_POSITION = "VV and VH: by position, for nothing names them"
 _COARSER = 1.5  # of the image's own pixel: from here on, power is averaged
-_LATTICE_PX = 16  # between points that are transformed exactly
 _PIECE_PX = 512  # side of what is warped at once: it sees little of the image, and stays in the processor's cache
 
 
@@ -79,7 +75,7 @@ class SarReader:
     def __init__(self, bands: list[tuple[SarBand, DatasetReader]]) -> None:
         self._bands = bands
 
-    def on_grid(self, grid: Grid, moved: Displacement | None = None) -> Image:
+    def on_grid(self, grid: Grid, displacement: Displacement | None = None) -> Image:
         """VV and VH in dB (2, H, W) on `grid`, displaced over the ground if so told; NaN where the image says nothing.
 
         Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
@@ -90,7 +86,7 @@ class SarReader:
             part = found[:, row : row + _PIECE_PX, col : col + _PIECE_PX]
             piece = grid.window(row, col, *part.shape[1:])
             for values, (band, dataset) in zip(part, self._bands, strict=True):
-                values[:] = _warp(band, dataset, piece, moved)
+                values[:] = _warp(band, dataset, piece, displacement)
         return found
 
 
@@ -261,24 +257,24 @@ def _units_by_value(name: str, dtype: str, sample: Image) -> tuple[Units, str]:
 # --- onto a grid ---
 
 
-def _warp(band: SarBand, dataset: DatasetReader, grid: Grid, moved: Displacement | None) -> Image:
+def _warp(band: SarBand, dataset: DatasetReader, grid: Grid, displacement: Displacement | None) -> Image:
     """One polarisation in dB (H, W) on `grid`: the only time that its pixels are resampled."""
     fineness = grid.pixel_size_m / band.grid.pixel_size_m
     if fineness <= _COARSER:
-        return _bilinear(band, dataset, grid, moved, in_power=False)
+        return _bilinear(band, dataset, grid, displacement, in_power=False)
     parts = math.ceil(fineness)
     fine = grid.resized(grid.height * parts, grid.width * parts)
-    power = _bilinear(band, dataset, fine, moved, in_power=True).reshape(grid.height, parts, grid.width, parts)
+    power = _bilinear(band, dataset, fine, displacement, in_power=True).reshape(grid.height, parts, grid.width, parts)
     count = np.isfinite(power).sum(axis=(1, 3))
     mean = np.nansum(power, axis=(1, 3)) / np.maximum(count, 1)
     return to_db(np.where(2 * count >= parts**2, mean, np.nan).astype(np.float32), "power")
 
 
 def _bilinear(
-    band: SarBand, dataset: DatasetReader, grid: Grid, moved: Displacement | None, *, in_power: bool
+    band: SarBand, dataset: DatasetReader, grid: Grid, displacement: Displacement | None, *, in_power: bool
 ) -> Image:
     """The band interpolated at the pixel centres of `grid`, NaN where most of the weight falls on invalid pixels."""
-    taps = _taps(band.grid, grid, moved)
+    taps = bilinear_taps(band.grid, grid, displacement)
     if taps is None:
         return np.full(grid.shape, np.nan, np.float32)
     stored = raster.read(dataset, [band.index], taps.window)[0].astype(np.float32)
@@ -286,94 +282,11 @@ def _bilinear(
     if in_power:
         values = np.power(np.float32(10), values / 10)
     valid = np.isfinite(values)
-    found = taps.of(np.where(valid, values, 0))
+    found = taps.interpolate(np.where(valid, values, 0))
     if not valid.all():
-        weight = taps.of(valid.astype(np.float32))
+        weight = taps.interpolate(valid.astype(np.float32))
         found = np.where(weight >= 0.5, found / np.maximum(weight, 0.5), np.float32(np.nan))
     return np.where(taps.inside, found, np.float32(np.nan))
-
-
-@dataclass(frozen=True)
-class _Taps:
-    """Where bilinear interpolation looks in an image, for each pixel (H, W) of a grid.
-
-    `window` is the part of the image to read, `first` the upper left of four neighbours in it (with one more row and
-    column), `down` and `across` the share (0..1) of the lower and the right ones; `inside` tells what is on the image.
-    """
-
-    window: Window
-    inside: Mask
-    first: NDArray[np.intp]
-    down: Image
-    across: Image
-
-    def of(self, values: Image) -> Image:
-        """The window's values, interpolated; beyond its edge as at its edge."""
-        padded = np.pad(values, (0, 1), mode="edge")
-        upper, lower = (self._between_columns(padded, skipped * padded.shape[1]) for skipped in (0, 1))
-        return upper + self.down * (lower - upper)
-
-    def _between_columns(self, padded: Image, offset: int) -> Image:
-        left, right = (padded.ravel()[offset + step :].take(self.first) for step in (0, 1))
-        return left + self.across * (right - left)
-
-
-@lru_cache(maxsize=1)  # VV and VH are mostly on one grid
-def _taps(source: Grid, grid: Grid, moved: Displacement | None) -> _Taps | None:
-    """The neighbours in `source` of each pixel centre of `grid`; None where there are none."""
-    row, col = _positions(source, grid, moved)
-    inside = (row >= -0.5) & (row <= source.height - 0.5) & (col >= -0.5) & (col <= source.width - 0.5)
-    if not inside.any():
-        return None
-    row0, row1 = _extent(row[inside], source.height)
-    col0, col1 = _extent(col[inside], source.width)
-    # fmin and fmax take the number where the other is NaN.
-    row, col = np.fmin(np.fmax(row - row0, 0), row1 - row0 - 1), np.fmin(np.fmax(col - col0, 0), col1 - col0 - 1)
-    upper, left = row.astype(np.intp), col.astype(np.intp)
-    return _Taps(
-        window=Window(col0, row0, col1 - col0, row1 - row0),
-        inside=inside,
-        first=upper * (col1 - col0 + 1) + left,
-        down=(row - upper).astype(np.float32),
-        across=(col - left).astype(np.float32),
-    )
-
-
-def _extent(at: Float64Array, length: int) -> tuple[int, int]:
-    """First and last pixel plus one that bilinear interpolation at these positions touches."""
-    return max(0, math.floor(at.min())), min(length, math.floor(at.max()) + 2)
-
-
-def _positions(source: Grid, grid: Grid, moved: Displacement | None) -> tuple[Float64Array, Float64Array]:
-    """Row and column (H, W) in `source` of each pixel centre of `grid`, centres being whole numbers; NaN beyond maps.
-
-    Exact on a lattice, linear between its nodes: wrong by a millimetre at most for map projections, by centimetres for
-    the most bent of fields.
-    """
-    rows, cols = (np.arange(0, length + _LATTICE_PX, _LATTICE_PX, dtype=np.float64) for length in grid.shape)
-    nodes = np.meshgrid(cols + 0.5, rows + 0.5)
-    to_crs: Any = grid.transform  # annotated for numbers only
-    x, y = to_crs @ (nodes[0], nodes[1])
-    if moved is not None:
-        x, y = moved.sources_of(x, y)
-    if source.crs != grid.crs:
-        x, y = _transformer(grid.crs, source.crs).transform(x, y)
-    col, row = ~source.transform @ (np.where(np.isfinite(x), x, np.nan), np.where(np.isfinite(y), y, np.nan))
-    return _between(row - 0.5, grid.shape), _between(col - 0.5, grid.shape)
-
-
-@lru_cache(maxsize=8)
-def _transformer(source: CRS, target: CRS) -> Transformer:
-    return Transformer.from_crs(source, target, always_xy=True)
-
-
-def _between(nodes: Float64Array, shape: tuple[int, int]) -> Float64Array:
-    """Values (H, W) from those at every `_LATTICE_PX`-th row and column, linear in between."""
-    for axis, length in enumerate(shape):
-        index, fraction = np.divmod(np.arange(length), _LATTICE_PX)
-        share = np.expand_dims(fraction / _LATTICE_PX, 1 - axis)
-        nodes = nodes.take(index, axis) * (1 - share) + nodes.take(index + 1, axis) * share
-    return nodes
 
 
 def _without_nodata(values: Image, nodata: float | None) -> Image:

@@ -19,12 +19,14 @@ from scipy.ndimage import gaussian_filter
 
 from cloudfree.arrays import Mask
 from cloudfree.errors import InputError
-from cloudfree.learn.cloud_layers import Skies, any_sky
-from cloudfree.learn.learner import Learner, batch_of, evaluate, fixed_samples
-from cloudfree.learn.places import Sampler
-from cloudfree.learn.scenes import Ground, survey_ground
+from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.raster import gdal_settings
+from cloudfree.learn.cloud_layers import DrawCloudLayer, simulated_layer
+from cloudfree.learn.clouded_places import CloudedPlaces
+from cloudfree.learn.learner import Learner, collate, fixed_samples, validate
+from cloudfree.learn.scenes import ClearGround, find_clear_ground
 from cloudfree.network.models import CloudRemovalModel, WeightsInfo
-from cloudfree.plan import Plan
 from cloudfree.simulate.clouds import CloudLayer, cloud_layer
 
 log = logging.getLogger(__name__)
@@ -57,31 +59,44 @@ class Tuned:
         return self.after_db > self.before_db
 
 
-def adapt(plan: Plan, minutes: float, seed: int = 0, progress: Progress | None = None) -> CloudRemovalModel:
-    """The plan's model fine-tuned to its scene, or as it was if that never did better on held-out clear windows.
+def adapt(
+    model: CloudRemovalModel,
+    inputs: Inputs,
+    displacement: Displacement,
+    buffer_m: float,
+    minutes: float,
+    *,
+    device: str,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CloudRemovalModel:
+    """A model fine-tuned to a scene, or as it was if that never did better on held-out clear windows.
 
-    Raises InputError where the scene has too little clear ground.
+    The radar is displaced, and the mask buffered, as in a run. Raises InputError where the scene has too little clear
+    ground.
     """
-    ground = survey_ground(plan.inputs, plan.moved, plan.options.buffer_m, CROP_PX, _MAX_WINDOWS)
+    name = inputs.scene.path.name
+    with gdal_settings(), inputs.open() as reader:
+        ground = find_clear_ground(inputs.scene, reader, displacement, buffer_m, CROP_PX, _MAX_WINDOWS)
     if len(ground.places) < _FEWEST_WINDOWS:
         raise InputError(
-            f"{plan.scene.path.name} has {len(ground.places)} window(s) with clear ground of {CROP_PX} pixels; "
+            f"{name} has {len(ground.places)} window(s) with clear ground of {CROP_PX} pixels; "
             "adaptation needs two at least: run without it"
         )
-    tuned = fine_tune(plan.model, ground, minutes, plan.device, seed, progress)
+    tuned = fine_tune(model, ground, minutes, device, seed, progress)
     if not tuned.helped:
         log.warning("adaptation did not help on held-out clear windows: the weights stay as they are")
-        return plan.model
+        return model
     log.info(
         "adapted in %d steps: %.2f dB on held-out clear windows, %.2f before",
         *(tuned.steps, tuned.after_db, tuned.before_db),
     )
-    return _signed(tuned, plan)
+    return _signed(tuned, model.weights_info, name)
 
 
 def fine_tune(
     model: CloudRemovalModel,
-    ground: Ground,
+    ground: ClearGround,
     minutes: float,
     device: str,
     seed: int = 0,
@@ -90,37 +105,36 @@ def fine_tune(
     """Learn from two windows of a scene or more, until those held out no longer gain or the time is up."""
     torch.manual_seed(seed)
     training = [place for i, place in enumerate(ground.places) if i % _HELD_OUT_EVERY]
-    primed, sky, where = float(model.expects_primed), _sky_like(ground.shapes), torch.device(device)
-    sampler = Sampler(training, CROP_PX, primed, sky, tinted=False)
-    held_out = Sampler(ground.places[::_HELD_OUT_EVERY], CROP_PX, primed, sky, tinted=False)
+    primed, layers, where = float(model.expects_primed), _layers_like(ground.shapes), torch.device(device)
+    sampler = CloudedPlaces(training, CROP_PX, primed, layers, colour_jitter=False)
+    held_out = CloudedPlaces(ground.places[::_HELD_OUT_EVERY], CROP_PX, primed, layers, colour_jitter=False)
     validation = fixed_samples(held_out, _VALIDATION_SAMPLES)
     learner = Learner.of(copy.deepcopy(model), _LEARNING_RATE, where)
-    best, before_db = model, evaluate(model.to(where), validation, where)["psnr_hidden"]
+    best, before_db = model, validate(model.to(where), validation, where)["psnr_hidden"]
     best_db, without_gain, rng = before_db, 0, np.random.default_rng(seed)
     started = last = time.monotonic()
     while without_gain < _PATIENCE and (now := time.monotonic()) - started < 60 * minutes:
         spent = (now - started) / (60 * minutes)
-        learner.learn(batch_of([sampler.draw(rng) for _ in range(_BATCH)], where), "psnr", 1 - 0.9 * spent)
+        learner.training_step(collate([sampler.draw(rng) for _ in range(_BATCH)], where), "psnr", 1 - 0.9 * spent)
         if progress:
             progress((now - last) / (60 * minutes))
         last = now
         if learner.step % _CHECK_EVERY == 0:
-            score_db = evaluate(learner.average, validation, where)["psnr_hidden"]
+            score_db = validate(learner.average, validation, where)["psnr_hidden"]
             without_gain += 1
             if score_db > best_db + _BETTER_DB:
                 best, best_db, without_gain = copy.deepcopy(learner.average), score_db, 0
     return Tuned(best.eval().requires_grad_(requires_grad=False), before_db, best_db, learner.step)
 
 
-def _signed(tuned: Tuned, plan: Plan) -> CloudRemovalModel:
-    """The model, and what it says of itself."""
-    info = plan.model.weights_info
+def _signed(tuned: Tuned, info: WeightsInfo | None, scene_name: str) -> CloudRemovalModel:
+    """The model, and what it says of itself: which weights it was, and what it was adapted to."""
     assert info is not None
     provenance = {
         **info.provenance,
         "adapted_from": info.name,
         "adapted_from_sha256": info.sha256,
-        "adapted_to": plan.scene.path.name,
+        "adapted_to": scene_name,
         "adaptation": {
             "steps": tuned.steps,
             "held_out_psnr_db": {"before": tuned.before_db, "after": tuned.after_db},
@@ -132,13 +146,13 @@ def _signed(tuned: Tuned, plan: Plan) -> CloudRemovalModel:
     return tuned.model
 
 
-def _sky_like(shapes: list[Mask]) -> Skies:
+def _layers_like(shapes: list[Mask]) -> DrawCloudLayer:
     """Simulated clouds, every other time cut to a shape (H, W) of the scene's own."""
 
-    def sky(rng: np.random.Generator, side: int) -> CloudLayer:
+    def draw_layer(rng: np.random.Generator, side: int) -> CloudLayer:
         usable = [shape for shape in shapes if min(shape.shape) >= side]
         if not usable or rng.random() < 0.5:
-            return any_sky(rng, side)
+            return simulated_layer(rng, side)
         shape = np.rot90(usable[rng.integers(len(usable))], int(rng.integers(4)))[:side, :side]
         overcast = cloud_layer(rng, side, side, cover=1.0)
         opacity = np.clip(1.5 * gaussian_filter(shape.astype(np.float32), 2.0), 0, 1)
@@ -147,4 +161,4 @@ def _sky_like(shapes: list[Mask]) -> Skies:
             overcast, opacity=opacity, shadow=nothing.astype(np.float32), cloud=shape, haze=nothing, shade=nothing
         )
 
-    return sky
+    return draw_layer

@@ -1,4 +1,4 @@
-"""Several processes that train one network, as `torchrun` starts them; one process is a team of its own."""
+"""Several processes that train one network, as `torchrun` starts them; one process is a group of its own."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from cloudfree.errors import DeviceError
+
 
 @dataclass(frozen=True)
-class Team:
-    """This process's place among all: `rank` 0..size-1, of which the first saves and speaks."""
+class ProcessGroup:
+    """This process among all that train together: `rank` 0..world_size-1, of which rank 0 saves and reports."""
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def share_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by the mean of all processes'."""
-        if self.size > 1:
+        if self.world_size > 1:
             for parameter in parameters:
                 if parameter.grad is not None:
                     dist.all_reduce(parameter.grad)
-                    parameter.grad /= self.size
+                    parameter.grad /= self.world_size
 
-    def agree(self, value: float) -> float:
-        """The leader's value, for clocks differ."""
-        if self.size == 1:
+    def broadcast(self, value: float) -> float:
+        """The value of rank 0, for clocks differ."""
+        if self.world_size == 1:
             return value
         shared: Tensor = torch.tensor(value, dtype=torch.float64)
-        if dist.get_backend() == "nccl":
+        if dist.get_backend() == "nccl":  # it knows no tensors but those of CUDA
             shared = shared.cuda()
         dist.broadcast(shared, src=0)
         return float(shared)
 
-    def leave(self) -> None:
-        if self.size > 1:
+    def destroy(self) -> None:
+        if self.world_size > 1:
             dist.destroy_process_group()
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def local_device(device: torch.device) -> torch.device:
@@ -55,12 +57,21 @@ def local_device(device: torch.device) -> torch.device:
     return device
 
 
-def join(device: torch.device) -> Team:
-    """The team that torchrun's environment speaks of, or a team of one."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        return ALONE
+def init_process_group(device: torch.device) -> ProcessGroup:
+    """The group that torchrun's environment speaks of, or one of this process alone.
+
+    Raises DeviceError where several processes cannot share the device's gradients.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return SINGLE_PROCESS
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(
+            f"torchrun started {world_size} processes on {device}; several train together on cpu or cuda alone: "
+            "start one, without torchrun"
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Team(dist.get_rank(), size)
+    nccl = device.type == "cuda" and dist.is_nccl_available()  # which Windows lacks
+    dist.init_process_group("nccl" if nccl else "gloo")
+    return ProcessGroup(dist.get_rank(), world_size)

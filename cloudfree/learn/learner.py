@@ -1,9 +1,10 @@
-"""How a network learns: losses, one step of it, the average of its weights, and the score that decides."""
+"""How a network learns: one step, the running average of its weights, and the validation score that decides."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -12,59 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from cloudfree.evaluate import metrics
-from cloudfree.learn.distributed import ALONE, Team
+from cloudfree.learn.distributed import SINGLE_PROCESS, ProcessGroup
+from cloudfree.learn.losses import LOSSES, Batch
 from cloudfree.learn.samples import Sample, Source
 from cloudfree.network.models import CloudRemovalModel
 
-# The published loss of Align-CR: robust, and six times as heavy under cloud.
-_CLOUD_WEIGHT, _EPSILON, _POWER = 5.0, 1e-6, 0.45
-_NEGLIGIBLE, _TINY = 1e-5, 1e-6  # squared error, and a number of pixels
 _ALIGNMENT_RATE = 0.1  # of the learning rate, as published: offsets that jump do not come back
 _MAX_GRADIENT_NORM = 1.0
 
 AVERAGE_DECAY = 0.998
 """Of the running average of weights, a step."""
-
-
-Batch = Mapping[str, Tensor]
-"""cloudy and clear (B, 4, H, W) reflectance, sar_db (B, 2, H, W), mask and known (B, H, W) bool: see `Sample`."""
-
-
-def charbonnier(restored: Tensor, batch: Batch) -> Tensor:
-    """Align-CR's loss: nearly the absolute error, six times as heavy under cloud."""
-    return _mean(_weight(batch) * ((restored - batch["clear"]).square() + _EPSILON) ** _POWER, batch)
-
-
-def cloud_adaptive(restored: Tensor, batch: Batch) -> Tensor:
-    """DSen2-CR's loss: absolute error against the input where clear, else the truth; and against the truth overall."""
-    reference = torch.where(batch["mask"][:, None], batch["clear"], batch["cloudy"])
-    return _mean((restored - reference).abs() + (restored - batch["clear"]).abs(), batch)
-
-
-def absolute(restored: Tensor, batch: Batch) -> Tensor:
-    """GLF-CR's loss: absolute error."""
-    return _mean((restored - batch["clear"]).abs(), batch)
-
-
-def logarithmic(restored: Tensor, batch: Batch) -> Tensor:
-    """Minus the PSNR in units of 10 dB, mean of samples: dark scenes count like bright, cloud six times as heavy."""
-    weight = (_weight(batch) * batch["known"][:, None]).expand_as(restored)
-    squared = weight * (restored - batch["clear"]).square()
-    return (squared.sum((1, 2, 3)) / (weight.sum((1, 2, 3)) + _TINY) + _NEGLIGIBLE).log10().mean()
-
-
-def _weight(batch: Batch) -> Tensor:
-    return 1 + _CLOUD_WEIGHT * batch["mask"][:, None]
-
-
-def _mean(error: Tensor, batch: Batch) -> Tensor:
-    """Over all pixels (B, 4, H, W) whose truth is known."""
-    known = batch["known"][:, None].expand_as(error)
-    return (error * known).sum() / (known.sum() + _TINY)
-
-
-LOSSES = {"charbonnier": charbonnier, "carl": cloud_adaptive, "l1": absolute, "psnr": logarithmic}
-"""Each of restored (B, 4, H, W) and a batch; where the truth is not known nothing counts."""
 
 
 @dataclass
@@ -93,17 +51,21 @@ class Learner:
         average = copy.deepcopy(model).prepare_for_inference()
         return cls(model, average, _optimizer(model, learning_rate, weight_decay), average_decay)
 
-    def learn(self, batch: Batch, loss: str, rate: float, team: Team = ALONE) -> float:
-        """One step at a share `rate` (0..1) of the learning rate, with a team's mean gradient; the loss before it."""
+    def training_step(
+        self, batch: Batch, loss: str, rate_factor: float, processes: ProcessGroup = SINGLE_PROCESS
+    ) -> float:
+        """One step at a share `rate_factor` (0..1) of the learning rate, with the mean gradient of all processes.
+
+        Returns the loss before it.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * rate
-        device = batch["cloudy"].device.type
-        with torch.autocast(device, torch.bfloat16, enabled=_bfloat16_is_fast(device)):
+            group["lr"] = group["peak"] * rate_factor
+        with _autocast(batch["cloudy"].device.type):
             restored = self.model(batch["cloudy"], batch["sar_db"])
         value = LOSSES[loss](restored, batch)
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
-        team.share_gradients(self.model.parameters())
+        processes.average_gradients(self.model.parameters())
         nn.utils.clip_grad_norm_(self.model.parameters(), _MAX_GRADIENT_NORM)
         self.optimizer.step()
         self._update_average()
@@ -118,8 +80,8 @@ class Learner:
             average.lerp_(parameter, 1 - decay)
 
 
-def batch_of(samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
-    """Samples of one size stacked."""
+def collate(samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
+    """Samples of one size stacked to a `Batch` on the device."""
     names = [field.name for field in fields(Sample)]
     return {name: torch.from_numpy(np.stack([getattr(s, name) for s in samples])).to(device) for name in names}
 
@@ -132,7 +94,7 @@ def fixed_samples(source: Source, count: int) -> list[Sample]:
     return [sample for _, sample in zip(range(count), usable, strict=False)]
 
 
-def evaluate(model: CloudRemovalModel, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
+def validate(model: CloudRemovalModel, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
     """Means over samples of PSNR (dB): of all pixels; and of the hidden ones as restored, as given, and as a median.
 
     As given is the cloud, or the prior of a primed sample; the median is of the pixels that are not hidden.
@@ -164,9 +126,14 @@ def _optimizer(model: CloudRemovalModel, learning_rate: float, weight_decay: flo
     )
 
 
+def _autocast(device: str) -> AbstractContextManager[object]:
+    # Not autocast with enabled=False: that refuses device types which it has never heard of.
+    return torch.autocast(device, torch.bfloat16) if _bfloat16_is_fast(device) else nullcontext()
+
+
 def _bfloat16_is_fast(device: str) -> bool:
     """More than twice the speed of float32 where the hardware multiplies it, a hindrance elsewhere."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, and not in every version
-    return bool(probe and probe())
+    return device == "cpu" and bool(probe and probe())

@@ -9,14 +9,15 @@ import numpy as np
 
 from cloudfree.arrays import as_image
 from cloudfree.errors import InputError
-from cloudfree.evaluate.triplets import Triplet, TripletFiles, pasted, read
-from cloudfree.learn.samples import Sample, primed, turned
+from cloudfree.evaluate.triplets import Triplet, TripletFiles, paste_clouds, read
+from cloudfree.learn.augment import random_d4
+from cloudfree.learn.samples import Sample, primed
 
-_KEPT = 256  # images in memory; an M3R-CR patch takes 4 MB
+_CACHED_IMAGES = 256  # an M3R-CR patch takes 4 MB
 
 
 class Pairs:
-    """Random crops of pairs, turned. Equal generators give equal samples.
+    """Random crops of pairs, turned and mirrored; equal generators give equal samples.
 
     A share `primed` (0..1) of the samples that have a mask is primed. `same_date`: the clouds are laid over the clear
     image, and nothing else differs. `stretched_sar`: radar is stretched over the image as the published code does it,
@@ -36,7 +37,7 @@ class Pairs:
         self._crop = crop
         self._primed = primed
         self._same_date = same_date
-        self._read = lru_cache(_KEPT)(lambda one: read(one, georeferenced=not stretched_sar))
+        self._read = lru_cache(_CACHED_IMAGES)(lambda one: read(one, georeferenced=not stretched_sar))
 
     def __len__(self) -> int:
         return len(self._files)
@@ -49,17 +50,17 @@ class Pairs:
                 f"{triplet.name} has {triplet.valid.shape[0]} x {triplet.valid.shape[1]} pixels, less than the crop of "
                 f"{self._crop}: give a smaller --crop"
             )
-        sample = _sample(rng, pasted(triplet) if self._same_date else triplet)
+        sample = _sample(rng, paste_clouds(triplet) if self._same_date else triplet)
         if triplet.seen.mask is not None and rng.random() < self._primed:
             sample = primed(rng, sample, sample.mask, triplet.seen.pixel_size_m)
         return sample.crop(rng, self._crop)
 
 
 def _sample(rng: np.random.Generator, triplet: Triplet) -> Sample:
-    """The whole triplet, turned, within 0..1; typical backscatter where there is none."""
+    """The whole triplet, turned, within 0..1; the median backscatter where there is none."""
     seen = triplet.seen
     flags = as_image(np.stack([seen.hidden, triplet.valid]))
-    cloudy, sar_db, clear, flags = turned(
+    cloudy, sar_db, clear, flags = random_d4(
         rng, np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps(), np.clip(triplet.truth, 0, 1), flags
     )
     return Sample(cloudy, sar_db, clear, flags[0] > 0, flags[1] > 0)

@@ -9,15 +9,15 @@ from typing import Protocol
 import numpy as np
 
 from cloudfree.arrays import Image, Mask
-from cloudfree.inputs.cloudmask import BUFFER_M, FEATHER_M, Rim
-from cloudfree.scene.prior import prime
+from cloudfree.inputs.cloudmask import BUFFER_M, FEATHER_M, Feather
+from cloudfree.scene.priming import prime
 
 LEAST_KNOWN = 0.3
 """Share of a sample whose truth must be known."""
 
-# Of primed samples: all that the mask flags is replaced, as often as this; else haze is kept with any lenience.
-_WHOLLY_PRIMED = 0.4
-_TRIES = 8
+# In this share of primed samples the prior replaces all that the mask flags; in others some of the haze is kept.
+_HAZELESS_SHARE = 0.4
+_CROP_ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sample:
 
     def crop(self, rng: np.random.Generator, side: int) -> Sample:
         """A random square of it, with enough of the truth if that can be found."""
-        for _ in range(_TRIES):
+        for _ in range(_CROP_ATTEMPTS):
             y, x = (int(rng.integers(length - side + 1)) for length in self.mask.shape)
             window = slice(y, y + side), slice(x, x + side)
             if self.known[window].mean() >= LEAST_KNOWN:
@@ -70,23 +70,14 @@ class Mixture:
 
 
 def primed(rng: np.random.Generator, sample: Sample, mask: Mask, pixel_size_m: float) -> Sample:
-    """The sample as a run would prime it by a mask (H, W): with its rim, filled by a prior, unveiled.
+    """The sample as a run would prime it by a mask (H, W): feathered, filled by a prior, less its path radiance.
 
     What is not known is masked too, for a run would not show it either.
     """
-    rim = Rim(BUFFER_M / pixel_size_m, FEATHER_M / pixel_size_m)
     hidden = mask | ~sample.known
-    share = rim.share(hidden)
-    lenience = 0.0 if rng.random() < _WHOLLY_PRIMED else float(rng.uniform(0.1, 1))
-    filled, prior = prime(
-        sample.cloudy, sample.sar_db, hidden, share, np.ones(share.shape, bool), pixel_size_m, lenience
-    )
-    veil = prior.veil[:, None, None]
-    return replace(sample, cloudy=filled - veil, clear=sample.clear - veil, mask=share > 0)
-
-
-def turned(rng: np.random.Generator, *images: Image) -> list[Image]:
-    """One of the eight symmetries of the square, the same for all."""
-    turns, flip = int(rng.integers(4)), rng.random() < 0.5
-    rotated = [np.rot90(image, turns, (1, 2)) for image in images]
-    return [image[..., ::-1] if flip else image for image in rotated]
+    cloud_weight = Feather(BUFFER_M / pixel_size_m, FEATHER_M / pixel_size_m).weight(hidden)
+    haze_tolerance = 0.0 if rng.random() < _HAZELESS_SHARE else float(rng.uniform(0.1, 1))
+    everywhere = np.ones(hidden.shape, bool)
+    filled, prior = prime(sample.cloudy, sample.sar_db, hidden, cloud_weight, everywhere, pixel_size_m, haze_tolerance)
+    path_radiance = prior.path_radiance[:, None, None]
+    return replace(sample, cloudy=filled - path_radiance, clear=sample.clear - path_radiance, mask=cloud_weight > 0)

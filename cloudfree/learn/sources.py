@@ -9,9 +9,15 @@ from typing import NamedTuple
 from cloudfree.errors import InputError
 from cloudfree.evaluate import triplets
 from cloudfree.evaluate.triplets import TripletFiles
-from cloudfree.learn.cloud_layers import Skies, any_sky, real_clouds, real_or_simulated
+from cloudfree.learn.cloud_layers import (
+    DrawCloudLayer,
+    read_real_clouds,
+    real_or_simulated_layers,
+    simulated_layer,
+)
+from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.pairs import Pairs
-from cloudfree.learn.places import Place, Sampler, hold_out, procedural_places, read_places
+from cloudfree.learn.places import Place, hold_out, procedural_places, read_places
 from cloudfree.learn.samples import Mixture, Source
 from cloudfree.learn.scenes import is_manifest, read_manifest
 
@@ -22,9 +28,10 @@ _MANIFEST_WINDOWS = 400  # of 256 pixels a side: 630 MB
 class SourceOptions:
     """What to learn from, and how samples are made of it.
 
-    data: see `open_sources`. clouds: a folder of real cloudy images (`skies.real_clouds`) for most of the skies over
-    clear ground. procedural: places to make up. crop: side of the samples in pixels. primed (0..1): share of samples
-    with the scene's prior in place of the clouds. stretched_sar: radar of data sets over the whole image, as published.
+    data: see `open_sources`. clouds: a folder of real cloudy images (`cloud_layers.read_real_clouds`) for most of the
+    cloud layers over clear ground. procedural: places to make up, from the seed. crop: side of the samples in pixels.
+    primed (0..1): share of samples with the scene's prior in place of the clouds. stretched_sar: radar of data sets
+    over the whole image, as published.
     """
 
     data: tuple[Path, ...] = ()
@@ -46,11 +53,11 @@ class Sources(NamedTuple):
 def open_sources(options: SourceOptions) -> Sources:
     """All that `data` names, and procedural places, each drawn from equally often.
 
-    A folder holds clear pairs (`dataset.read_places`) or cloudy and clear images (`triplets.find`). A CSV lists such
-    images in the layout of M3R-CR, or, by its header, scenes without a clear image (`ground.read_manifest`). Every
+    A folder holds clear pairs (`places.read_places`) or cloudy and clear images (`triplets.find`). A CSV lists such
+    images in the layout of M3R-CR, or, by its header, scenes without a clear image (`scenes.read_manifest`). Every
     fifth site is held out, and every fifth of the clouds. Raises InputError.
     """
-    sky, unseen_sky = _skies(options.clouds)
+    draw_layer, draw_unseen_layer = _cloud_layers(options.clouds)
     crop, training = options.crop, list[Source]()
     unseen_places, unseen_pairs = list[Place](), list[TripletFiles]()
     for path in options.data:
@@ -60,24 +67,24 @@ def open_sources(options: SourceOptions) -> Sources:
             unseen_pairs += held_pairs
     for places in _places(options):
         seen, held_places = hold_out(places)
-        training.append(Sampler(seen, crop, options.primed, sky))
+        training.append(CloudedPlaces(seen, crop, options.primed, draw_layer))
         unseen_places += held_places
     if not training:
         raise InputError("there is nothing to train on; give --data, or --procedural 1 or more")
     validation, primed = list[Source](), float(options.primed > 0)  # as a run would prime it
     if unseen_places:
-        validation.append(Sampler(unseen_places, crop, primed, unseen_sky))
+        validation.append(CloudedPlaces(unseen_places, crop, primed, draw_unseen_layer))
     if unseen_pairs:
         validation.append(Pairs(unseen_pairs, crop, primed, same_date=True, stretched_sar=options.stretched_sar))
     return Sources(Mixture(training), Mixture(validation) if validation else None)
 
 
-def _skies(clouds: Path | None) -> tuple[Skies, Skies]:
+def _cloud_layers(clouds: Path | None) -> tuple[DrawCloudLayer, DrawCloudLayer]:
     """To train and to validate under: where there are real clouds most are, and all of those to validate under."""
     if clouds is None:
-        return any_sky, any_sky
-    training, held_out = hold_out(real_clouds(clouds))
-    return real_or_simulated(training), real_or_simulated(held_out, share=1.0)
+        return simulated_layer, simulated_layer
+    training, held_out = hold_out(read_real_clouds(clouds))
+    return real_or_simulated_layers(training), real_or_simulated_layers(held_out, share=1.0)
 
 
 def _places(options: SourceOptions) -> list[list[Place]]:

@@ -6,15 +6,12 @@ The same options, seed and machine give the same weights. A run that was killed 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import shlex
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +20,11 @@ from tqdm import tqdm
 
 import cloudfree
 from cloudfree.errors import InputError, WeightsError
-from cloudfree.learn.distributed import Team, join, local_device
-from cloudfree.learn.learner import AVERAGE_DECAY, Learner, batch_of, evaluate, fixed_samples
+from cloudfree.learn.distributed import ProcessGroup, init_process_group, local_device
+from cloudfree.learn.learner import Learner, collate, fixed_samples, validate
 from cloudfree.learn.samples import Source
-from cloudfree.learn.sources import SourceOptions, open_sources
+from cloudfree.learn.sources import open_sources
+from cloudfree.learn.train_options import PUBLISHED_EPOCHS, TrainOptions
 from cloudfree.network.models import ARCHITECTURES, CloudRemovalModel
 from cloudfree.network.predict import resolve_device
 from cloudfree.network.weights import load_model, replaced_atomically, save_model
@@ -34,100 +32,13 @@ from cloudfree.network.weights import load_model, replaced_atomically, save_mode
 log = logging.getLogger(__name__)
 
 _WARM_UP, _FINAL_RATE = 0.02, 0.02  # share of the budget; share of the learning rate left at its end
-_PUBLISHED_EPOCHS, _HALVED_FROM, _HALVED_EVERY = 30, 10, 5
+_HALVED_FROM, _HALVED_EVERY = 10, 5  # epochs of the published 30
 _VALIDATION_SAMPLES, _VALIDATIONS = 32, 12
 _SAVE_EVERY_S = 60.0
-_RECORDED = (
-    *("data", "clouds", "procedural", "architecture", "size", "loss", "schedule", "minutes", "steps", "epochs"),
-    *("seed", "crop", "batch", "learning_rate", "primed", "start"),
-)
-_OPTION_NAMES = {"start": "weights"}
-
-PUBLISHED: Mapping[str, Any] = {
-    "size": "published",
-    "loss": "charbonnier",
-    "schedule": "halving",
-    "epochs": _PUBLISHED_EPOCHS,
-    "learning_rate": 1e-4,
-    "weight_decay": 0.0,
-    "average_decay": 0.0,
-    "keep": "best",
-    "crop": 160,
-    "procedural": 0,
-    "stretched_sar": True,
-}
-"""The recipe that Align-CR was published with, as options; its batch is not known."""
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to train on, how long, and from which seed. Ends when `minutes`, `steps` or `epochs` are up, by the first.
-
-    data, clouds, procedural, crop, primed, stretched_sar: see `sources.SourceOptions`; weights trained on primed
-    samples will expect priming wherever a run has a mask. start: weights to go on from instead of fresh ones of
-    `size`. batch: samples a step, of all processes together. schedule: half a cosine, or as published halved every five
-    of 30 epochs from the tenth. keep: the last weights, or those that validated best.
-    """
-
-    output: Path
-    data: tuple[Path, ...] = ()
-    clouds: Path | None = None
-    procedural: int = 40
-    architecture: Literal["align_cr", "glf_cr", "dsen2_cr"] = "align_cr"
-    size: Literal["small", "published"] = "small"
-    loss: Literal["charbonnier", "carl", "l1", "psnr"] = "charbonnier"
-    schedule: Literal["cosine", "halving"] = "cosine"
-    minutes: float | None = None
-    steps: int | None = None
-    epochs: int | None = None
-    seed: int = 0
-    crop: int = 96
-    batch: int = 2
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    average_decay: float = AVERAGE_DECAY
-    keep: Literal["last", "best"] = "last"
-    start: str | None = None
-    primed: float = 0.0
-    stretched_sar: bool = False
-    threads: int | None = None
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.minutes is None and self.steps is None and self.epochs is None:
-            raise InputError("training has no end: give --minutes, --steps or --epochs")
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where an unfinished run is kept."""
-        return self.output.with_name(f"{self.output.name}.training.pt")
-
-    @property
-    def sources(self) -> SourceOptions:
-        return SourceOptions(
-            self.data, self.clouds, self.procedural, self.crop, self.primed, self.stretched_sar, self.seed
-        )
-
-    def identity(self) -> str:
-        """What must be equal for a run to be resumed; more time may be given."""
-        free = ("output", "minutes", "steps", "epochs", "threads", "device")
-        return json.dumps({k: v for k, v in asdict(self).items() if k not in free}, default=str, sort_keys=True)
-
-    def command(self) -> str:
-        """The command that repeats the run, folders by name alone."""
-        words = ["cloudfree", "train", "-o", self.output.name]
-        words += ["--preset", "published"] if self.stretched_sar else []  # the only way to these settings
-        for option in _RECORDED:
-            values = getattr(self, option)
-            for value in values if isinstance(values, tuple) else [values]:
-                if value is not None:
-                    name = _OPTION_NAMES.get(option, option.replace("_", "-"))
-                    words += [f"--{name}", str(value.name if isinstance(value, Path) else value)]
-        return shlex.join(words)
 
 
 @dataclass
-class Run:
+class TrainState:
     """All that changes during training."""
 
     learner: Learner
@@ -146,57 +57,64 @@ def train(options: TrainOptions) -> Path:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = local_device(resolve_device(options.device))
-    team = join(device)
+    processes = init_process_group(device)
     try:
-        _train(options, team, device)
+        _train(options, processes, device)
     finally:
-        team.leave()
+        processes.destroy()
     return options.output
 
 
-def _train(options: TrainOptions, team: Team, device: torch.device) -> None:
-    source, unseen = open_sources(options.sources)
+def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device) -> None:
+    source, held_out = open_sources(options)
     if options.epochs:
         by_epochs = options.epochs * math.ceil(len(source) / options.batch)
         options = replace(options, steps=min(by_epochs, options.steps or by_epochs))
-    validation = fixed_samples(unseen, _VALIDATION_SAMPLES) if unseen and team.leads else []
-    run = _start(options, device)
+    validation = fixed_samples(held_out, _VALIDATION_SAMPLES) if held_out and processes.is_main else []
+    state = _start(options, device)
     saved = time.monotonic()
-    with _Progress(device, shown=team.leads) as progress:
-        while (spent := team.agree(_spent(options, run))) < 1:
+    with _Progress(device, shown=processes.is_main) as progress:
+        while (spent := processes.broadcast(_spent(options, state))) < 1:
             started = time.monotonic()
-            batch = _batch(source, options, run.step, team, device)
-            loss = run.learner.learn(batch, options.loss, _rate(options.schedule, spent), team)
-            run.seconds += time.monotonic() - started
-            progress.advance(run, loss, _spent(options, run))
-            if not team.leads:
+            batch = _batch(source, options, state.step, processes, device)
+            factor = _learning_rate_factor(options.schedule, spent)
+            loss = state.learner.training_step(batch, options.loss, factor, processes)
+            state.seconds += time.monotonic() - started
+            progress.advance(state, loss, _spent(options, state))
+            if not processes.is_main:
                 continue
-            if validation and _validation_due(spent, _spent(options, run)):
-                run.scores = evaluate(run.learner.average, validation, device)
-                progress.report(run)
-                _keep(options, run, team)
+            if validation and _validation_due(spent, _spent(options, state)):
+                state.scores = validate(state.learner.average, validation, device)
+                progress.report(state)
+                _save_weights(options, state, processes)
             if time.monotonic() - saved > _SAVE_EVERY_S:
-                _save(options, run)
+                _save_checkpoint(options, state)
                 saved = time.monotonic()
-    if team.leads:
+    if processes.is_main:
         if not validation or options.keep == "last":
-            save_model(run.learner.average, options.output, _provenance(options, run, team))
+            save_model(state.learner.average, options.output, _provenance(options, state, processes))
         options.checkpoint.unlink(missing_ok=True)
 
 
-def _batch(source: Source, options: TrainOptions, step: int, team: Team, device: torch.device) -> dict[str, Tensor]:
-    """This process's share of a step's samples, each from a generator of its own: a resumed run, or one of more
-    processes, sees what it would have seen."""
-    if options.batch % team.size:
-        raise InputError(f"--batch is {options.batch}, of {team.size} processes; each takes an equal share: change it")
-    mine = range(team.rank, options.batch, team.size)
-    return batch_of([source.draw(np.random.default_rng([options.seed, step, index])) for index in mine], device)
+def _batch(
+    source: Source, options: TrainOptions, step: int, processes: ProcessGroup, device: torch.device
+) -> dict[str, Tensor]:
+    """This process's share of a step's samples.
+
+    Each is drawn by a generator of its own: a resumed run, or one of more processes, sees what it would have seen.
+    """
+    if options.batch % processes.world_size:
+        raise InputError(
+            f"--batch is {options.batch}, of {processes.world_size} processes; each takes an equal share: change it"
+        )
+    mine = range(processes.rank, options.batch, processes.world_size)
+    return collate([source.draw(np.random.default_rng([options.seed, step, index])) for index in mine], device)
 
 
-# --- the run ---
+# --- the start and the schedule ---
 
 
-def _start(options: TrainOptions, device: torch.device) -> Run:
+def _start(options: TrainOptions, device: torch.device) -> TrainState:
     """A fresh run, or the one that was interrupted."""
     learner = Learner.of(
         _new_model(options),
@@ -205,10 +123,10 @@ def _start(options: TrainOptions, device: torch.device) -> Run:
         weight_decay=options.weight_decay,
         average_decay=options.average_decay,
     )
-    run = Run(learner)
+    state = TrainState(learner)
     if options.checkpoint.exists():
-        _resume(options, run)
-    return run
+        _load_checkpoint(options, state)
+    return state
 
 
 def _new_model(options: TrainOptions) -> CloudRemovalModel:
@@ -222,17 +140,17 @@ def _new_model(options: TrainOptions) -> CloudRemovalModel:
     return model
 
 
-def _spent(options: TrainOptions, run: Run) -> float:
+def _spent(options: TrainOptions, state: TrainState) -> float:
     """Share of the budget that is gone, 0..1."""
-    by_steps = run.step / options.steps if options.steps else 0.0
-    by_time = run.seconds / (60 * options.minutes) if options.minutes else 0.0
+    by_steps = state.step / options.steps if options.steps else 0.0
+    by_time = state.seconds / (60 * options.minutes) if options.minutes else 0.0
     return max(by_steps, by_time)
 
 
-def _rate(schedule: str, spent: float) -> float:
+def _learning_rate_factor(schedule: str, spent: float) -> float:
     """Share of the peak learning rate: a linear rise, then half a cosine; or as published."""
     if schedule == "halving":
-        epoch = spent * _PUBLISHED_EPOCHS
+        epoch = spent * PUBLISHED_EPOCHS
         return 0.5 ** max(0, 1 + math.floor((epoch - _HALVED_FROM) / _HALVED_EVERY))
     if spent < _WARM_UP:
         return max(spent / _WARM_UP, 0.01)
@@ -247,55 +165,55 @@ def _validation_due(before: float, after: float) -> bool:
 # --- what is kept ---
 
 
-def _keep(options: TrainOptions, run: Run, team: Team) -> None:
+def _save_weights(options: TrainOptions, state: TrainState, processes: ProcessGroup) -> None:
     """Write the weights, unless better ones are to be kept."""
-    if options.keep == "last" or run.scores["psnr"] > run.kept_db:
-        run.kept_db = run.scores["psnr"]
-        save_model(run.learner.average, options.output, _provenance(options, run, team))
+    if options.keep == "last" or state.scores["psnr"] > state.kept_db:
+        state.kept_db = state.scores["psnr"]
+        save_model(state.learner.average, options.output, _provenance(options, state, processes))
 
 
-def _save(options: TrainOptions, run: Run) -> None:
-    state = {
+def _save_checkpoint(options: TrainOptions, state: TrainState) -> None:
+    checkpoint = {
         "identity": options.identity(),
-        "model": run.learner.model.state_dict(),
-        "average": run.learner.average.state_dict(),
-        "optimizer": run.learner.optimizer.state_dict(),
-        "step": run.step,
-        "seconds": run.seconds,
-        "scores": run.scores,
-        "kept_db": run.kept_db,
+        "model": state.learner.model.state_dict(),
+        "average": state.learner.average.state_dict(),
+        "optimizer": state.learner.optimizer.state_dict(),
+        "step": state.step,
+        "seconds": state.seconds,
+        "scores": state.scores,
+        "kept_db": state.kept_db,
     }
     with replaced_atomically(options.checkpoint) as temporary:
-        torch.save(state, temporary)
+        torch.save(checkpoint, temporary)
 
 
-def _resume(options: TrainOptions, run: Run) -> None:
-    state = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
-    if state["identity"] != options.identity():
+def _load_checkpoint(options: TrainOptions, state: TrainState) -> None:
+    checkpoint = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
+    if checkpoint["identity"] != options.identity():
         raise WeightsError(
-            f"{options.checkpoint} is an unfinished run with other options ({state['identity']}); "
+            f"{options.checkpoint} is an unfinished run with other options ({checkpoint['identity']}); "
             "repeat these to finish it, or delete it to start anew"
         )
-    learner = run.learner
-    learner.model.load_state_dict(state["model"])
-    learner.average.load_state_dict(state["average"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.step, run.seconds = state["step"], state["seconds"]
-    run.scores, run.kept_db = state["scores"], state["kept_db"]
-    log.info("going on with %s from step %d", options.checkpoint, run.step)
+    learner = state.learner
+    learner.model.load_state_dict(checkpoint["model"])
+    learner.average.load_state_dict(checkpoint["average"])
+    learner.optimizer.load_state_dict(checkpoint["optimizer"])
+    learner.step, state.seconds = checkpoint["step"], checkpoint["seconds"]
+    state.scores, state.kept_db = checkpoint["scores"], checkpoint["kept_db"]
+    log.info("going on with %s from step %d", options.checkpoint, state.step)
 
 
-def _provenance(options: TrainOptions, run: Run, team: Team) -> dict[str, Any]:
+def _provenance(options: TrainOptions, state: TrainState, processes: ProcessGroup) -> dict[str, Any]:
     folders = [folder.name for folder in options.data]
     made_up = [f"{options.procedural} procedural places of seed {options.seed}"] if options.procedural else []
     return {
         "trained_on": folders + made_up,
         "recipe": options.command(),
-        "steps": run.step,
-        "minutes": round(run.seconds / 60, 1),
+        "steps": state.step,
+        "minutes": round(state.seconds / 60, 1),
         "seed": options.seed,
-        "processes": team.size,
-        "scores": run.scores,
+        "processes": processes.world_size,
+        "scores": state.scores,
         "torch": torch.__version__,
         "cloudfree": cloudfree.__version__,
     }
@@ -317,15 +235,17 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def advance(self, run: Run, loss: float, spent: float) -> None:
+    def advance(self, state: TrainState, loss: float, spent: float) -> None:
         if not self._bar.disable:
-            self._bar.total = round(run.step / min(spent, 1))
-            self._bar.set_postfix({"loss": f"{loss:.4f}", **run.scores}, refresh=False)
-            self._bar.update(run.step - self._bar.n)
+            self._bar.total = round(state.step / min(spent, 1))
+            self._bar.set_postfix({"loss": f"{loss:.4f}", **state.scores}, refresh=False)
+            self._bar.update(state.step - self._bar.n)
         elif self._shown and time.monotonic() - self._logged > self.LOG_EVERY_S:
-            left_min = run.seconds / 60 * (1 / spent - 1)
-            log.info("step %d, %.0f %%, loss %.4f, %.0f minutes left", run.step, 100 * spent, loss, left_min)
+            left_min = state.seconds / 60 * (1 / spent - 1)
+            log.info("step %d, %.0f %%, loss %.4f, %.0f minutes left", state.step, 100 * spent, loss, left_min)
             self._logged = time.monotonic()
 
-    def report(self, run: Run) -> None:
-        log.info("step %d, validation %s", run.step, ", ".join(f"{name} {value}" for name, value in run.scores.items()))
+    def report(self, state: TrainState) -> None:
+        log.info(
+            "step %d, validation %s", state.step, ", ".join(f"{name} {value}" for name, value in state.scores.items())
+        )

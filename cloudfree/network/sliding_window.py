@@ -12,37 +12,21 @@ import torch
 from torch import Tensor
 
 from cloudfree.arrays import Image
-from cloudfree.inputs.planet import Scene, has_data
+from cloudfree.inputs.strips import Mode, Strip
 from cloudfree.network.predict import Predictor
 from cloudfree.network.tiles import Span
-from cloudfree.product.compose import Mode, Strip
-from cloudfree.scene.prior import ScenePrior, blend, replaced
+from cloudfree.scene.priming import Priming
 
 T = TypeVar("T")
 Fetch = Callable[[], Image]
 
 
 @dataclass(frozen=True)
-class Filler:
-    """What the network sees where there is no data: the scene's typical reflectance (4,) and backscatter (2,) in dB."""
-
-    reflectance: Image
-    sar_db: Image
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """All that is the same from strip to strip.
-
-    A `prior` stands, for the network, where the mask hides the ground; `trust` (0..1) is how far the network is
-    believed there.
-    """
+class SlidingWindow:
+    """A network over strips of a scene, in overlapping tiles that are blended where they overlap."""
 
     predictor: Predictor
-    scene: Scene
-    filler: Filler
-    prior: ScenePrior | None
-    trust: float
+    priming: Priming
     mode: Mode
 
     def over(
@@ -56,7 +40,7 @@ class Reconstruction:
         """
         begun = self._begun(strips, rows, cols)
         # On CUDA a strip is fetched when the next has been begun, so that the device has work meanwhile.
-        for strip, fetch in begun if self.predictor.device.type == "cpu" else one_behind(begun):
+        for strip, fetch in one_behind(begun) if self.predictor.device.type == "cuda" else begun:
             yield strip, fetch()
             del strip, fetch  # they are large
 
@@ -65,50 +49,29 @@ class Reconstruction:
     ) -> Iterator[tuple[Strip, Fetch]]:
         width, device = cols[-1].stop, self.predictor.device
         blended = torch.zeros(4, max(map(len, rows)), width, device=device)
-        veil = _sent(self._veil, device)
+        path_radiance = _sent(self.priming.path_radiance, device)
         for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
             self._add_tiles(blended[:, : len(span)], strip, span, cols)
             done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
-            yield strip.head(done), _fetched(blended[:, :done] + veil)
+            yield strip.rows(0, done), _fetched(blended[:, :done] + path_radiance)
             begun = len(span) - done
             blended[:, :begun] = blended[:, done : len(span)].clone()
             blended[:, begun:] = 0
 
     def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
-        wanted = strip.wanted(self.mode)
+        """Add the strip's tiles, each times its blend weights, to its rows (4, H, W)."""
+        wanted = strip.blend_weight(self.mode)
         chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
         if not chosen:
             return
-        guess = None if self.prior is None else self.prior.rows(strip.start, strip.stop)
+        prior = self.priming.prior_of(strip)
         row_weights = torch.from_numpy(span.weights).to(blended.device)[:, None]
         for group in _batches(chosen, self.predictor.batch_for(len(span))):
-            tiles = [self._inputs(strip, guess, slice(col.start, col.stop)) for col in group]
-            given, radar, doubt = (_sent(np.stack(images), blended.device) for images in zip(*tiles, strict=True))
-            for col, tile in zip(group, torch.lerp(self.predictor(given, radar), given, doubt), strict=True):
+            tiles = [self.priming.tile(strip, prior, slice(col.start, col.stop)) for col in group]
+            given, radar, kept = (_sent(np.stack(images), blended.device) for images in zip(*tiles, strict=True))
+            for col, tile in zip(group, torch.lerp(self.predictor(given, radar), given, kept), strict=True):
                 weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
                 blended[..., col.start : col.stop].addcmul_(tile, weights)
-
-    @property
-    def _veil(self) -> Image:
-        """(4, 1, 1), what is taken off before the network and put back after."""
-        return np.zeros((4, 1, 1), np.float32) if self.prior is None else self.prior.veil[:, None, None]
-
-    def _inputs(self, strip: Strip, guess: Image | None, cols: slice) -> tuple[Image, Image, Image]:
-        """Reflectance (4, H, W) and dB (2, H, W) of a tile, typical where there is no data: nodata is not black ground.
-
-        And (1, 1, 1) or (1, H, W), how far to stay with that reflectance whatever the network makes of it. The `guess`
-        is the prior's, of the whole strip.
-        """
-        dn, sar_db, doubt = strip.dn[..., cols], strip.sar_db[..., cols].copy(), np.zeros((1, 1, 1), np.float32)
-        optical = self.scene.reflectance(dn)
-        np.copyto(optical, self.filler.reflectance[:, None, None], where=~has_data(dn))
-        np.copyto(sar_db, self.filler.sar_db[:, None, None], where=~np.isfinite(sar_db))
-        if guess is not None:
-            guess = guess[..., cols]
-            share = replaced(optical, guess, strip.cloudy[:, cols])
-            optical = blend(optical, guess, share) - self._veil
-            doubt = (1 - np.float32(self.trust)) * share[None]
-        return optical, sar_db, doubt
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:
@@ -124,13 +87,13 @@ def one_behind(items: Iterable[T]) -> Iterator[T]:
 def _sent(image: Image, device: torch.device) -> Tensor:
     """The image on the device; to CUDA it travels while the processor goes on."""
     tensor = torch.from_numpy(image)
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _fetched(result: Tensor) -> Fetch:
     """Begin to bring a result back; what is returned waits for it."""
-    if result.device.type == "cpu":
-        return result.numpy
+    if result.device.type != "cuda":
+        return result.cpu().numpy
     here = torch.empty(result.shape, pin_memory=True)
     here.copy_(result, non_blocking=True)
     arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]

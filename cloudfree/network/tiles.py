@@ -72,11 +72,6 @@ def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
     )
 
 
-def side_by_side(length: int, side: int) -> list[int]:
-    """Starts of windows of `side` <= length pixels from edge to edge, that share as little as they can."""
-    return [int(start) for start in np.linspace(0, length - side, -(-length // side))]
-
-
 def _on_lattice(length: float) -> int:
     return math.ceil(length / LATTICE_PX) * LATTICE_PX
 

@@ -16,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from cloudfree.arrays import Image
 from cloudfree.inputs.planet import Scene, has_data
-from cloudfree.scene.coregister import Vector
+from cloudfree.scene.offset import Vector
 from cloudfree.scene.survey import Survey
 
 Pixel = TypeVar("Pixel", bound=np.generic)

@@ -29,6 +29,8 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
+from cloudfree.inputs.planet import Scene
+from cloudfree.scene.survey import Survey
 
 _Real = TypeVar("_Real", np.float32, np.float64)
 
@@ -58,14 +60,8 @@ _CELLS, _CELL_SCALE_M, _CELL_SHRINKAGE_PX = 16, 20.0, 50.0
 _NODE_PX, _MAX_NODES = 4, 100_000
 _STIFFNESS, _RANGE_M = 4.0, 2000.0
 
-# Reflectance of dark ground in blue, green, red, NIR, and the most that may be taken for light of the air.
-_DARK_GROUND, _MAX_VEIL = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
-# Mean excess over the prior in blue and green up to which a pixel is kept as seen, and from which it is all cloud.
-_HAZE_EXCESS, _CLOUD_EXCESS = 0.04, 0.14
-_ROOF_PX, _EDGE_PX, _SOFT_PX = 3, 4, 1.5
-
-LENIENCE = 0.3
-"""How much haze is kept as seen: the share of the thresholds above; 0 keeps nothing that the mask flags."""
+# Reflectance of dark ground in blue, green, red, NIR, and the most that may be taken for path radiance.
+_DARK_GROUND, _MAX_PATH_RADIANCE = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
 
 
 @dataclass(frozen=True)
@@ -73,15 +69,15 @@ class ScenePrior:
     """The prior of one scene.
 
     `reflectance` (4, h, w) 0..1, everywhere, on the coarse grid; `shape` (H, W) of the scene that it covers.
-    `clear_share` (0..1): share of the valid pixels that could be learned from. `veil` (4,): reflectance that even the
-    scene's darkest clear pixels have, beyond what dark ground has: light of the air, as in top-of-atmosphere products.
-    To a network it would look like haze, so it is taken off before and put back after.
+    `clear_share` (0..1): share of the valid pixels that could be learned from. `path_radiance` (4,):
+    reflectance that even the scene's darkest clear pixels have, beyond what dark ground has, as in top-of-atmosphere
+    products. To a network it would look like haze, so it is taken off before and put back after.
     """
 
     reflectance: Image
     shape: tuple[int, int]
     clear_share: float
-    veil: Image
+    path_radiance: Image
 
     @property
     def is_global(self) -> bool:
@@ -95,6 +91,12 @@ class ScenePrior:
     def whole(self) -> Image:
         """Reflectance (4, H, W) of the scene."""
         return self.rows(0, self.shape[0])
+
+
+def of_survey(survey: Survey, scene: Scene) -> ScenePrior:
+    """The prior of a scene as surveyed, its radar co-registered, from the pixels that its mask leaves clear."""
+    reflectance = np.clip(scene.reflectance(survey.dn), 0, 1)
+    return fit(reflectance, survey.sar_db, survey.cloudy, survey.data, survey.grid.pixel_size_m, scene.grid.shape)
 
 
 def fit(
@@ -119,7 +121,7 @@ def fit(
         image = radar.regression(global_coefficients())
     share = float(clear.sum() / max(1, valid.sum()))
     shape = shape or (hidden.shape[0], hidden.shape[1])
-    return ScenePrior(np.clip(image, 0, 1).astype(np.float32), shape, share, _veil(reflectance, clear))
+    return ScenePrior(np.clip(image, 0, 1).astype(np.float32), shape, share, _path_radiance(reflectance, clear))
 
 
 def fit_fine(reflectance: Image, sar_db: Image, hidden: Mask, valid: Mask, pixel_size_m: float = PIXEL_M) -> ScenePrior:
@@ -144,51 +146,11 @@ def fit_fine(reflectance: Image, sar_db: Image, hidden: Mask, valid: Mask, pixel
     )
 
 
-def prime(
-    reflectance: Image,
-    sar_db: Image,
-    mask: Mask,
-    share: Image,
-    valid: Mask,
-    pixel_size_m: float = PIXEL_M,
-    lenience: float = LENIENCE,
-) -> tuple[Image, ScenePrior]:
-    """An image (4, H, W) with the prior in place of what cloud hides, and the prior.
-
-    The prior is fitted to all that the mask (H, W) leaves clear: thin edges that it missed count little there. share
-    (H, W) 0..1: how much of each pixel is to be reconstructed, the mask with a soft rim.
-    """
-    prior = fit_fine(reflectance, sar_db, mask, valid, pixel_size_m)
-    whole = prior.whole()
-    return blend(reflectance, whole, replaced(reflectance, whole, share, lenience)), prior
-
-
-def replaced(observed: Image, prior: Image, share: Image, lenience: float = LENIENCE) -> Image:
-    """How much of each pixel (H, W), 0..1, the prior stands in for when an image is primed.
-
-    Thin haze and shadow keep their texture, and so do the clear pixels of the mask's rim: a network restores these
-    better from what is seen than from what is guessed. How much brighter a pixel may be goes with `lenience`; at 0 the
-    prior is in all of the mask. Reaches 11 pixels: within the margin that tiles throw away.
-    """
-    if lenience == 0:
-        return share
-    excess = (observed[:2] - prior[:2]).mean(axis=0)  # in blue and green cloud stands out from any ground but snow
-    t = np.clip((excess / lenience - _HAZE_EXCESS) / (_CLOUD_EXCESS - _HAZE_EXCESS), 0, 1)
-    # Roofs are as bright as cloud, but small; and cloud has an edge that is brighter than ground, but not by much.
-    grown = ndimage.maximum_filter(ndimage.minimum_filter(t * t * (3 - 2 * t), _ROOF_PX), _ROOF_PX + 2 * _EDGE_PX)
-    return as_image(share * ndimage.gaussian_filter(grown, _SOFT_PX, truncate=3.0))
-
-
-def blend(observed: Image, prior: Image, share: Image) -> Image:
-    """(4, H, W): `prior` where `share` (H, W) is 1, `observed` bit for bit where it is 0."""
-    return np.where(share > 0, observed + (prior - observed) * share, observed).astype(np.float32)
-
-
-def _veil(reflectance: Image, clear: Mask) -> Image:
+def _path_radiance(reflectance: Image, clear: Mask) -> Image:
     if not clear.any():
         return np.zeros(4, np.float32)
     darkest = np.percentile(reflectance[:, clear], 1, axis=1)
-    return as_image(np.clip(darkest - _DARK_GROUND, 0, _MAX_VEIL))
+    return as_image(np.clip(darkest - _DARK_GROUND, 0, _MAX_PATH_RADIANCE))
 
 
 @cache

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.arrays import Image, Mask
-from cloudfree.inputs.cloudmask import Rim
+from cloudfree.grid import side_by_side
+from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.displacement import Displacement
-from cloudfree.inputs.files import Inputs
-from cloudfree.inputs.planet import has_data
-from cloudfree.inputs.raster import gdal_settings
-from cloudfree.network.tiles import side_by_side
-from cloudfree.scene.prior import blend, fit, fit_fine
+from cloudfree.inputs.files import InputReader
+from cloudfree.inputs.planet import Scene
+from cloudfree.scene.priming import blend
+from cloudfree.scene.prior import fit, fit_fine
 from cloudfree.scene.survey import Survey
 from cloudfree.simulate.noise import fast_shape, fractal_noise
 
@@ -69,7 +69,7 @@ def holes(shape: tuple[int, int], pixel_size_m: float, pattern: int = 0) -> Mask
 def of_image(
     network: Network, reflectance: Image, sar_db: Image, hidden: Mask, valid: Mask, pixel_size_m: float
 ) -> float:
-    """The trust in a network on an image (4, H, W) that fits in memory, whose mask and its rim are `hidden` (H, W)."""
+    """The trust in a network on an image (4, H, W) in memory, whose mask with its feather is `hidden` (H, W)."""
     evidence, known = Evidence(), valid & ~hidden & np.isfinite(sar_db).all(axis=0)
     for pattern in range(_PATTERNS):
         cut = holes((hidden.shape[0], hidden.shape[1]), pixel_size_m, pattern)
@@ -77,34 +77,34 @@ def of_image(
             continue
         prior = fit_fine(reflectance, sar_db, hidden | cut, valid, pixel_size_m)
         given = blend(reflectance, prior.whole(), (hidden | cut).astype(np.float32))
-        veil = prior.veil[:, None, None]
-        evidence.add(veil + network(given - veil, sar_db), given, reflectance, known & cut)
+        path_radiance = prior.path_radiance[:, None, None]
+        evidence.add(path_radiance + network(given - path_radiance, sar_db), given, reflectance, known & cut)
     return evidence.trust
 
 
-def of_scene(inputs: Inputs, surveyed: Survey, moved: Displacement, buffer_m: float, network: Network) -> float:
-    """The trust in a network on a scene, by some windows of it; the arguments are as of a `Plan`."""
-    scene, cut = inputs.scene, holes(surveyed.grid.shape, surveyed.grid.pixel_size_m)
+def of_scene(
+    scene: Scene, reader: InputReader, surveyed: Survey, displacement: Displacement, buffer_m: float, network: Network
+) -> float:
+    """The trust in a network on a scene, by some windows of it; radar displaced and mask buffered as in a run."""
+    cut = holes(surveyed.grid.shape, surveyed.grid.pixel_size_m)
     tested = cut & surveyed.clear & surveyed.sar_valid
     if not tested.any() or not (surveyed.clear & ~cut).any():
         return UNPROVEN
     reflectance, hidden = np.clip(scene.reflectance(surveyed.dn), 0, 1), surveyed.cloudy | cut
     size_m, shape = surveyed.grid.pixel_size_m, scene.grid.shape
     prior = fit(reflectance, surveyed.sar_db, hidden, surveyed.data, size_m, shape)
-    veil, typical_db = prior.veil[:, None, None], surveyed.typical_sar_db()[:, None, None]
-    rim, evidence = Rim.on(scene.grid, buffer_m), Evidence()
-    with gdal_settings(), inputs.open() as readers:
-        for rows, cols in _windows(tested, shape):
-            grid = scene.grid.window(rows.start, cols.start, len(rows), len(cols))
-            dn, sar_db = readers.pixels.window(rows.start, cols.start, *grid.shape), readers.radar.on_grid(grid, moved)
-            cloudy = rim.share(readers.masked.on_grid(grid)) > 0 if readers.masked else np.zeros(grid.shape, bool)
-            blots = cut[np.ix_(_coarse(rows, cut.shape[0], shape[0]), _coarse(cols, cut.shape[1], shape[1]))]
-            guess = prior.rows(rows.start, rows.stop)[:, :, cols.start : cols.stop]
-            truth = np.where(has_data(dn), np.clip(scene.reflectance(dn), 0, 1), guess)
-            given = blend(truth, guess, (cloudy | blots).astype(np.float32))
-            known = has_data(dn) & ~cloudy & np.isfinite(sar_db).all(axis=0)
-            restored = veil + network(given - veil, np.where(np.isfinite(sar_db), sar_db, typical_db))
-            evidence.add(restored, given, truth, known & blots)
+    path_radiance, fill_db = prior.path_radiance[:, None, None], surveyed.median_sar_db()[:, None, None]
+    feather, evidence = Feather.on(scene.grid, buffer_m), Evidence()
+    for rows, cols in _windows(tested, shape):
+        seen = reader.window(rows.start, cols.start, len(rows), len(cols), displacement)
+        cloudy = feather.weight(seen.cloudy) > 0
+        blots = cut[np.ix_(_coarse(rows, cut.shape[0], shape[0]), _coarse(cols, cut.shape[1], shape[1]))]
+        guess = prior.rows(rows.start, rows.stop)[:, :, cols.start : cols.stop]
+        truth = np.where(seen.data, np.clip(scene.reflectance(seen.dn), 0, 1), guess)
+        given = blend(truth, guess, (cloudy | blots).astype(np.float32))
+        known = seen.data & ~cloudy & seen.sar_valid
+        restored = network(given - path_radiance, np.where(np.isfinite(seen.sar_db), seen.sar_db, fill_db))
+        evidence.add(path_radiance + restored, given, truth, known & blots)
     return evidence.trust
 
 
@@ -133,6 +133,6 @@ def _spans(length: int) -> list[range]:
     return [range(start, start + side) for start in side_by_side(length, side)]
 
 
-def temper(restored: Image, given: Image, replaced: Image, trust: float) -> Image:
-    """The network's image (4, H, W), but, where the prior had `replaced` (H, W) 0..1 the ground, that by its trust."""
-    return (restored + ((1 - trust) * replaced) * (given - restored)).astype(np.float32)
+def temper(restored: Image, given: Image, prior_weight: Image, trust: float) -> Image:
+    """The network's image (4, H, W); where the prior stood (H, W, 0..1) in what it was given, that by its trust."""
+    return (restored + ((1 - trust) * prior_weight) * (given - restored)).astype(np.float32)

@@ -28,8 +28,9 @@ _DEEPEST_SHADOW = 0.7
 
 # Bands blue, green, red, near-infrared at 490, 565, 665, 865 nm.
 _CLOUD_TINT = np.array([1.0, 0.99, 1.03, 1.11], np.float32)
-# Thin veils scatter as wavelength^-0.6, between fine aerosol (about -1.3) and water droplets (0); relative to green.
-_VEIL_DEPTH = (np.array([490, 565, 665, 865], np.float32) / 565) ** np.float32(-0.6)
+# Optical depth of thin cloud and haze relative to green: as wavelength^-0.6, an Angstrom exponent between that of fine
+# aerosol (about 1.3) and that of water droplets (0).
+_RELATIVE_DEPTH = (np.array([490, 565, 665, 865], np.float32) / 565) ** np.float32(-0.6)
 # Skylight is blue: a shadow takes less there than in the near-infrared.
 _SHADOW_DEPTH = np.array([0.84, 0.94, 1.02, 1.1], np.float32)
 
@@ -39,8 +40,8 @@ class Sky:
     """The weather and the sun. Lengths in metres, angles in degrees, azimuth clockwise from north (up).
 
     cell_m: size of the larger clouds. base_m: their height, which with the zenith sets how far shadows fall.
-    thickness: optical depth at the thickest point. haze_share: part of the covered area that is only veiled.
-    haze_depth: the veil's greatest optical depth.
+    thickness: optical depth at the thickest point. haze_share: part (0..1) of the covered area that is haze alone.
+    haze_depth: the haze's greatest optical depth.
     """
 
     cell_m: float = 500.0
@@ -115,15 +116,15 @@ def cloud_layer(
     shape = fast_shape(height, width)
     relief = _billows(rng, shape, sky.cell_m / pixel_size_m)
     thick = _optical_depth(relief, cover * (1 - sky.haze_share), sky.thickness)
-    veil = _veil(rng, thick, cover, sky, pixel_size_m)
-    opacity = np.minimum((1 - np.exp(-thick - veil)) / np.float32(1 - _INVISIBLE), np.float32(1))
+    haze = _haze_depth(rng, thick, cover, sky, pixel_size_m)
+    opacity = np.minimum((1 - np.exp(-thick - haze)) / np.float32(1 - _INVISIBLE), np.float32(1))
     radiance = _radiance(rng, relief, thick, sky)
     shadow = _shadow(opacity, sky, pixel_size_m)
     return _classified(opacity[:height, :width], radiance[:, :height, :width], shadow[:height, :width])
 
 
-def layer_of(opacity: Image, radiance: Image, sky: Sky, pixel_size_m: float = 3.0) -> CloudLayer:
-    """Given clouds, opacity (H, W) and radiance (4, H, W), with the shadows that they cast under a sky."""
+def layer_with_shadow(opacity: Image, radiance: Image, sky: Sky, pixel_size_m: float = 3.0) -> CloudLayer:
+    """Given clouds, opacity (H, W) and radiance (4, H, W), with the shadow that they cast under a sky."""
     return _classified(opacity, radiance, _shadow(opacity, sky, pixel_size_m))
 
 
@@ -133,7 +134,7 @@ def add_clouds(reflectance: Image, layer: CloudLayer) -> Image:
     Pixels with neither cloud nor shadow keep their value exactly.
     """
     sunlight = 1 - layer.shadow * _SHADOW_DEPTH[:, None, None]
-    transmittance = (1 - layer.opacity) ** _VEIL_DEPTH[:, None, None]
+    transmittance = (1 - layer.opacity) ** _RELATIVE_DEPTH[:, None, None]
     return as_image(reflectance * sunlight * transmittance + layer.radiance * (1 - transmittance))
 
 
@@ -168,8 +169,8 @@ def _optical_depth(field: Image, share: float, peak: float) -> Image:
     return as_image(np.float32(peak) * height * np.sqrt(height))
 
 
-def _veil(rng: np.random.Generator, thick: Image, cover: float, sky: Sky, pixel_size_m: float) -> Image:
-    """Thin streaked haze, enough of it where the thick cloud leaves the ground free to make up the cover."""
+def _haze_depth(rng: np.random.Generator, thick: Image, cover: float, sky: Sky, pixel_size_m: float) -> Image:
+    """Optical depth (H, W) of streaked haze, enough where thick cloud leaves the ground free to make up the cover."""
     streaks = fractal_noise(
         rng,
         (thick.shape[0], thick.shape[1]),

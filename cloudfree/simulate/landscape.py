@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import KDTree
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
-from cloudfree.simulate.noise import fast_shape, fractal_noise
+from cloudfree.simulate.canvas import Canvas
+from cloudfree.simulate.parcels import Blocks, districts, subdivide
 from cloudfree.simulate.surface import Ground, Material, slope_towards_sun, with_speckle_db
-
-Index = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -37,75 +34,6 @@ class Landscape:
     land_cover: NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class _Canvas:
-    """A generator of randomness, and where each pixel lies in metres right of and below the corner."""
-
-    rng: np.random.Generator
-    shape: tuple[int, int]
-    pixel_size_m: float
-    y_m: Image
-    x_m: Image
-
-    def noise(self, slope: float, outer_m: float) -> Image:
-        field = fractal_noise(self.rng, fast_shape(*self.shape), slope=slope, outer_px=outer_m / self.pixel_size_m)
-        return field[: self.shape[0], : self.shape[1]]
-
-    @property
-    def size_m(self) -> tuple[float, float]:
-        return self.shape[0] * self.pixel_size_m, self.shape[1] * self.pixel_size_m
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """Land cut up along straight lines that follow a local direction.
-
-    block (H, W): index. box (N, 4): extent of each block in metres along (u0, u1) and across (v0, v1) the direction.
-    u_m, v_m (H, W): position in those coordinates. edge_m: distance to the block's border. lane_m: to an early cut.
-    """
-
-    block: Index
-    box: Image
-    u_m: Image
-    v_m: Image
-    edge_m: Image
-    lane_m: Image
-
-    def cells(self, width_m: Image, depth_m: Image) -> tuple[Index, Image, Image]:
-        """Blocks cut into equal cells of about that size per block: a key per pixel, and position within, -0.5..0.5."""
-        u0, u1, v0, v1 = self.box.T
-        # A sliver of one pixel has no extent, and is one cell.
-        length, breadth = np.maximum(u1 - u0, 1e-3), np.maximum(v1 - v0, 1e-3)
-        across, down = np.maximum(np.round(length / width_m), 1), np.maximum(np.round(breadth / depth_m), 1)
-        u = (self.u_m - u0[self.block]) / length[self.block] * across[self.block]
-        v = (self.v_m - v0[self.block]) / breadth[self.block] * down[self.block]
-        column, row = np.floor(u), np.floor(v)
-        key = (self.block * 1009 + column * 31 + row).astype(np.int32)
-        return key, as_image(u - column - 0.5), as_image(v - row - 0.5)
-
-
-class _Piece(NamedTuple):
-    """A piece of land: flat pixel indices, its box [[u0, u1], [v0, v1]] in metres, and how often it has been cut."""
-
-    pixels: NDArray[np.intp]
-    box: Image
-    cuts: int
-
-    def halved(self, rng: np.random.Generator, uv: Image) -> tuple[tuple[_Piece, _Piece], Image]:
-        """Cut near the middle of the longer side; and each pixel's distance from the cut."""
-        axis = int(np.ptp(self.box, 1).argmax())
-        start, stop = self.box[axis]
-        at = start + np.float32(rng.uniform(0.36, 0.64)) * (stop - start)
-        offset = uv[axis, self.pixels] - at
-        low, high = self.box.copy(), self.box.copy()
-        low[axis, 1], high[axis, 0] = at, at
-        heirs = (
-            _Piece(self.pixels[offset < 0], low, self.cuts + 1),
-            _Piece(self.pixels[offset >= 0], high, self.cuts + 1),
-        )
-        return heirs, np.abs(offset)
-
-
 @dataclass
 class _Draft:
     """The layout while it is drawn, layer over layer; becomes a Ground."""
@@ -117,23 +45,19 @@ class _Draft:
     tone: Image
 
     def paint(self, where: Mask, material: Material, tone: Image | float = 1.0) -> None:
+        """The material on top where a mask (H, W) says so, in a brightness of its own."""
         self.material[where] = material
         self.tone[where] = tone[where] if isinstance(tone, np.ndarray) else tone
 
 
 def landscape(rng: np.random.Generator, height: int, width: int, *, pixel_size_m: float = 3.0) -> Landscape:
     """A place that does not exist, `height` x `width` pixels; the same generator state gives the same place."""
-    ground = _ground(_canvas(rng, height, width, pixel_size_m))
+    ground = _ground(Canvas.blank(rng, height, width, pixel_size_m))
     mean_db = ground.backscatter_db()
     return Landscape(ground.reflectance(), with_speckle_db(rng, mean_db, pixel_size_m), mean_db, ground.land_cover)
 
 
-def _canvas(rng: np.random.Generator, height: int, width: int, pixel_size_m: float) -> _Canvas:
-    y, x = np.mgrid[:height, :width].astype(np.float32) * np.float32(pixel_size_m)
-    return _Canvas(rng, (height, width), pixel_size_m, y, x)
-
-
-def _ground(canvas: _Canvas) -> Ground:
+def _ground(canvas: Canvas) -> Ground:
     """The layout, from the oldest layer to the youngest: land, fields, woods, water, town, roads."""
     relief_m = 14 * canvas.noise(2.6, 1500)
     damp = np.clip(0.5 - 0.02 * relief_m + 0.12 * canvas.noise(1.8, 300), 0, 1)
@@ -150,53 +74,14 @@ def _ground(canvas: _Canvas) -> Ground:
     return Ground(**vars(draft), slope=slope, pixel_size_m=canvas.pixel_size_m)
 
 
-def _farms(canvas: _Canvas) -> tuple[_Blocks, Image]:
+def _farms(canvas: Canvas) -> tuple[Blocks, Image]:
     """Fields, laid out district by district, each in its own direction; and the distance to the districts' borders."""
-    district, border_m = _districts(canvas, spacing_m=950)
+    district, border_m = districts(canvas, spacing_m=950)
     angles = canvas.rng.uniform(0, math.pi) + canvas.rng.normal(0, 0.5, district.max() + 1)
-    return _cut(canvas, district, angles, side_m=230, lane_cuts=2), border_m
+    return subdivide(canvas, district, angles, side_m=230, lane_cuts=2), border_m
 
 
-def _districts(canvas: _Canvas, spacing_m: float) -> tuple[Index, Image]:
-    """Nearest of scattered seeds, in gently bent coordinates; and the distance in metres to the border of that area."""
-    y, x = canvas.y_m + 50 * canvas.noise(3.0, 600), canvas.x_m + 50 * canvas.noise(3.0, 600)
-    rows, columns = (math.ceil(size / spacing_m) + 2 for size in canvas.size_m)
-    lattice = np.mgrid[-1 : rows - 1, -1 : columns - 1].reshape(2, -1).T
-    seeds_m = (lattice + canvas.rng.uniform(0, 1, lattice.shape)) * spacing_m
-    found = KDTree(seeds_m).query(np.stack([y, x], -1), k=2)
-    (near_m, next_m), (owner, neighbour) = (np.moveaxis(np.asarray(two), -1, 0) for two in found)
-    # From the bisector between two seeds: half the difference of the squared distances over the seeds' own distance.
-    apart_m = np.linalg.norm(seeds_m[owner] - seeds_m[neighbour], axis=-1)
-    return owner.astype(np.int32), as_image((next_m**2 - near_m**2) / (2 * apart_m))
-
-
-def _cut(canvas: _Canvas, district: Index, angles: Float64Array, side_m: float, lane_cuts: int) -> _Blocks:
-    """Each district's land divided among heirs, across its longer side, until the pieces are about `side_m` long."""
-    bend = 12 * canvas.noise(2.6, 500)
-    cos, sin = (f(angles).astype(np.float32)[district] for f in (np.cos, np.sin))
-    uv = np.stack([canvas.x_m * cos + canvas.y_m * sin + bend, canvas.y_m * cos - canvas.x_m * sin + bend])
-    uv = uv.reshape(2, -1)
-    block = np.zeros(district.size, np.int32)
-    edge, lane = np.full((2, district.size), 1e6, np.float32)
-    boxes: list[Image] = []
-    estates = [np.flatnonzero(district.ravel() == d) for d in np.unique(district)]
-    pieces = [_Piece(pixels, np.stack([uv[:, pixels].min(1), uv[:, pixels].max(1)], 1), 0) for pixels in estates]
-    while pieces:
-        piece = pieces.pop()
-        if np.ptp(piece.box, 1).max() < side_m * canvas.rng.uniform(0.9, 1.7):
-            block[piece.pixels] = len(boxes)
-            boxes.append(piece.box.ravel())
-            continue
-        heirs, distance = piece.halved(canvas.rng, uv)
-        pieces += [heir for heir in heirs if heir.pixels.size]
-        edge[piece.pixels] = np.minimum(edge[piece.pixels], distance)
-        if piece.cuts < lane_cuts:
-            lane[piece.pixels] = np.minimum(lane[piece.pixels], distance)
-    u, v, edge_m, lane_m = (as_image(plane.reshape(canvas.shape)) for plane in (uv[0], uv[1], edge, lane))
-    return _Blocks(block.reshape(canvas.shape), as_image(boxes), u, v, edge_m, lane_m)
-
-
-def _fields(canvas: _Canvas, farms: _Blocks, damp: Image) -> _Draft:
+def _fields(canvas: Canvas, farms: Blocks, damp: Image) -> _Draft:
     """Parcels in strips, each with its crop, stage and soil; rows and tram lines run along the strip."""
     rng, count = canvas.rng, len(farms.box)
     strip_m = rng.uniform(35, 160, count).astype(np.float32)
@@ -221,7 +106,7 @@ def _fields(canvas: _Canvas, farms: _Blocks, damp: Image) -> _Draft:
     return _Draft(material, *(as_image(state) for state in states))
 
 
-def _woods(canvas: _Canvas, draft: _Draft, farms: _Blocks) -> None:
+def _woods(canvas: Canvas, draft: _Draft, farms: Blocks) -> None:
     """Woods, which keep to the blocks but not quite, and hedges along some of their borders."""
     place = canvas.noise(2.3, 700)
     of_block = ndimage.mean(place, farms.block, np.arange(len(farms.box)))[farms.block]
@@ -239,13 +124,13 @@ def _woods(canvas: _Canvas, draft: _Draft, farms: _Blocks) -> None:
     draft.tone[wood] *= (0.7 + 0.5 * stand)[wood]
 
 
-def _crowns(canvas: _Canvas) -> Image:
+def _crowns(canvas: Canvas) -> Image:
     """Brightness of tree crowns, some 8 m wide, lit from one side."""
     tops = canvas.noise(1.2, 9)
     return np.clip(1 + 0.13 * tops + 0.5 * slope_towards_sun(tops, canvas.pixel_size_m), 0.45, 1.7)
 
 
-def _lanes(canvas: _Canvas, draft: _Draft, farms: _Blocks) -> None:
+def _lanes(canvas: Canvas, draft: _Draft, farms: Blocks) -> None:
     """Field tracks along the oldest cuts, with a grassy verge."""
     wooded = draft.material == Material.TREES
     verge = (farms.lane_m < 6) & (canvas.noise(1.2, 30) > -0.3)
@@ -253,16 +138,16 @@ def _lanes(canvas: _Canvas, draft: _Draft, farms: _Blocks) -> None:
     draft.paint((farms.lane_m < 2.3) & ~wooded, Material.TRACK, 1 + 0.08 * canvas.noise(1.0, 30))
 
 
-def _town_site(canvas: _Canvas) -> tuple[float, float]:
+def _town_site(canvas: Canvas) -> tuple[float, float]:
     height_m, width_m = canvas.size_m
     return height_m * canvas.rng.uniform(0.3, 0.7), width_m * canvas.rng.uniform(0.3, 0.7)
 
 
-def _town(canvas: _Canvas, draft: _Draft, centre_yx_m: tuple[float, float]) -> None:
+def _town(canvas: Canvas, draft: _Draft, centre_yx_m: tuple[float, float]) -> None:
     """Street blocks around a centre: dense within, gardens without, a park here and a factory there."""
     rng = canvas.rng
     one = np.zeros(canvas.shape, np.int32)
-    streets = _cut(canvas, one, rng.uniform(0, math.pi, 1), side_m=85, lane_cuts=3)
+    streets = subdivide(canvas, one, rng.uniform(0, math.pi, 1), side_m=85, lane_cuts=3)
     count = len(streets.box)
     radius_m = min(rng.uniform(280, 430), 0.3 * min(canvas.size_m))
     distance = np.hypot(canvas.y_m - centre_yx_m[0], canvas.x_m - centre_yx_m[1]) / radius_m
@@ -283,7 +168,7 @@ def _town(canvas: _Canvas, draft: _Draft, centre_yx_m: tuple[float, float]) -> N
 def _houses(
     rng: np.random.Generator,
     draft: _Draft,
-    streets: _Blocks,
+    streets: Blocks,
     *,
     built: Mask,
     works: Mask,
@@ -306,7 +191,7 @@ def _houses(
     draft.tone[house] = shade[house]
 
 
-def _distance_to_river_m(canvas: _Canvas) -> Image:
+def _distance_to_river_m(canvas: Canvas) -> Image:
     """Distance (H, W) to the bank of a meandering river, negative in the water.
 
     The centre line is a sine-generated curve, the path of least bending (Langbein and Leopold 1966).
@@ -333,7 +218,7 @@ def _distance_to_river_m(canvas: _Canvas) -> Image:
     return as_image(distance - half_width_m)
 
 
-def _water(canvas: _Canvas, draft: _Draft, river_m: Image) -> None:
+def _water(canvas: Canvas, draft: _Draft, river_m: Image) -> None:
     """The river, with trees along it, and sand where the stream is slack."""
     built = draft.material >= Material.ASPHALT
     growth = canvas.noise(1.6, 90)
@@ -344,7 +229,7 @@ def _water(canvas: _Canvas, draft: _Draft, river_m: Image) -> None:
     draft.paint(river_m < 0, Material.WATER, 1 + 0.06 * canvas.noise(2.0, 300))
 
 
-def _roads(canvas: _Canvas, draft: _Draft, border_m: Image, river_m: Image, centre_yx_m: tuple[float, float]) -> None:
+def _roads(canvas: Canvas, draft: _Draft, border_m: Image, river_m: Image, centre_yx_m: tuple[float, float]) -> None:
     """By-roads between the districts, and two highways that meet in town and bridge the river."""
     surface = 1 + 0.07 * canvas.noise(1.2, 40)
     draft.paint((border_m < 2.8) & (river_m > 4), Material.ASPHALT, surface)
@@ -355,7 +240,7 @@ def _roads(canvas: _Canvas, draft: _Draft, border_m: Image, river_m: Image, cent
         draft.paint(road_m < 4.6, Material.ASPHALT, surface)
 
 
-def _distance_to_road_m(canvas: _Canvas, main_axis: int, centre_yx_m: tuple[float, float]) -> Image:
+def _distance_to_road_m(canvas: Canvas, main_axis: int, centre_yx_m: tuple[float, float]) -> Image:
     """Distance (H, W) to a swinging road through the centre, which crosses the canvas down (0) or across (1)."""
     rng = canvas.rng
     along, aside = (canvas.y_m, canvas.x_m) if main_axis == 0 else (canvas.x_m, canvas.y_m)

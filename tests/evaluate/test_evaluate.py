@@ -1,4 +1,4 @@
-"""Readers of data sets, the rivals, the scores and the tables."""
+"""Methods and baselines scored on images, and the tables of that."""
 
 import csv
 import json
@@ -12,9 +12,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from support import ORIGIN, pattern, sar_values_db, write_raster
 
 from cloudfree.errors import InputError
-from cloudfree.evaluate import published_metrics as published
-from cloudfree.evaluate import score as evaluate
-from cloudfree.evaluate import triplets
+from cloudfree.evaluate import tables, triplets
+from cloudfree.evaluate.baselines import BASELINES
+from cloudfree.evaluate.methods import network
+from cloudfree.evaluate.score import PUBLISHED_GROUPS, WORLDCOVER, Score, Table, evaluate
 
 SIDE = 64
 TEN_METRES = Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1])
@@ -62,7 +63,7 @@ def m3rcr(tmp_path: Path) -> Path:
     return path
 
 
-def score(table: evaluate.Table, image: str, method: str, region: str = "all") -> evaluate.Score:
+def score(table: Table, image: str, method: str, region: str = "all") -> Score:
     (found,) = [s for s in table.scores if (s.image, s.method, s.region) == (image, method, region)]
     return found
 
@@ -72,7 +73,7 @@ def test_reads_the_layout_of_m3rcr(m3rcr):
     found = triplets.read(files)
     assert found.seen.reflectance.shape == found.truth.shape == (4, 200, 200)
     assert found.seen.sar_db.shape == (2, 200, 200)
-    assert found.seen.mask.shape == found.landcover.shape == (200, 200)
+    assert found.seen.mask.shape == found.land_cover.shape == (200, 200)
     assert found.seen.pixel_size_m == pytest.approx(3)
     # Radar lies where it says, and may leave a rim bare; stretched it reaches everywhere.
     assert np.isfinite(found.seen.sar_db[:, 5:-5, 5:-5]).all()
@@ -84,7 +85,7 @@ def test_reads_the_short_form_and_paths_beside_the_list(m3rcr):
     short.write_text("clear_1.tif,cloudy_1.tif,S1_1.tif\n\n")
     found = triplets.read(triplets.find(short)[0])
     assert found.seen.mask is None
-    assert found.landcover is None
+    assert found.land_cover is None
     assert triplets.find(m3rcr, root=m3rcr.parent / "test") == triplets.find(m3rcr)
 
 
@@ -103,7 +104,7 @@ def test_refuses_what_is_not_there(tmp_path):
 
 
 def test_scores_are_those_of_scikit_image(folder):
-    table = evaluate.evaluate(folder)
+    table = evaluate(folder)
     clear, cloudy, _, mask = images()
     truth, restored = clear / 1e4, cloudy / 1e4
     found = score(table, "a", "input")
@@ -117,25 +118,25 @@ def test_scores_are_those_of_scikit_image(folder):
     assert under_cloud.mae == pytest.approx(np.abs(truth - restored)[:, mask].mean(), abs=1e-6)
 
 
-def test_the_rivals_are_always_there_and_in_their_known_order(folder):
-    table = evaluate.evaluate(folder, {"perfect": lambda seen: np.full_like(seen.reflectance, 0.2)})
-    assert [s.method for s in table.averages() if s.region == "cloud"] == [*evaluate.RIVALS, "perfect"]
+def test_the_baselines_are_always_there_and_in_their_known_order(folder):
+    table = evaluate(folder, {"perfect": lambda seen: np.full_like(seen.reflectance, 0.2)})
+    assert [s.method for s in table.averages() if s.region == "cloud"] == [*BASELINES, "perfect"]
     by_method = {s.method: s.psnr_db for s in table.averages() if s.region == "cloud"}
     assert by_method["input"] < by_method["median"] < by_method["ridge"]
     assert by_method["median"] < by_method["prior"]
 
 
 def test_land_cover_in_both_groupings(folder):
-    table = evaluate.evaluate(folder)
+    table = evaluate(folder)
     regions = {s.region for s in table.scores if s.image == "a"}
     assert regions == {"all", "cloud", "clear", "class: trees", "class: mangroves", "group: forest", "group: unknown"}
     assert score(table, "a", "median", "class: trees").pixels == SIDE * SIDE // 2
-    covered = {code for codes in evaluate.PUBLISHED_GROUPS.values() for code in codes}
-    assert covered == set(evaluate.WORLDCOVER)
+    covered = {code for codes in PUBLISHED_GROUPS.values() for code in codes}
+    assert covered == set(WORLDCOVER)
 
 
 def test_averages_are_of_images_that_have_the_region(folder):
-    table = evaluate.evaluate(folder)
+    table = evaluate(folder)
     (mean,) = [s for s in table.averages() if (s.method, s.region) == ("median", "cloud")]
     values = [score(table, name, "median", "cloud").psnr_db for name in ("a", "b")]
     assert mean.psnr_db == pytest.approx(np.mean(values))
@@ -150,7 +151,7 @@ def test_same_date_pastes_clouds_and_lets_no_truth_through_the_mask(folder):
         seen_by.append(seen)
         return seen.reflectance
 
-    table = evaluate.evaluate(folder, {"spy": spy}, same_date=True)
+    table = evaluate(folder, {"spy": spy}, same_date=True)
     assert table.skipped == ("c",)
     clear, cloudy, _, mask = images()
     np.testing.assert_allclose(seen_by[0].reflectance[:, mask], (cloudy / 1e4)[:, mask], atol=1e-6)
@@ -165,25 +166,23 @@ def test_same_date_without_any_mask_is_refused(tmp_path):
     for name, values in (("clear", clear), ("cloudy", cloudy), ("sar", sar_db)):
         write_raster(tmp_path / f"a_{name}.tif", values, TEN_METRES)
     with pytest.raises(InputError, match="masked pixel"):
-        evaluate.evaluate(tmp_path, same_date=True)
-    assert score(evaluate.evaluate(tmp_path), "a", "prior").psnr_db > 10  # all of it restored, none known to be clear
+        evaluate(tmp_path, same_date=True)
+    assert score(evaluate(tmp_path), "a", "prior").psnr_db > 10  # all of it restored, none known to be clear
 
 
 def test_observed_pixels_can_be_kept(folder):
     constant = {"constant": lambda seen: np.full_like(seen.reflectance, 0.2)}
-    changed, kept = (evaluate.evaluate(folder, constant, keep_observed=keep) for keep in (False, True))
+    changed, kept = (evaluate(folder, constant, keep_observed=keep) for keep in (False, True))
     assert score(kept, "a", "constant", "clear") == _renamed(score(kept, "a", "input", "clear"), "constant", kept)
     cloud = [score(table, "a", "constant", "cloud").psnr_db for table in (changed, kept)]
     assert cloud[0] == cloud[1]
     assert score(changed, "a", "constant", "clear").psnr_db < score(kept, "a", "constant", "clear").psnr_db
 
 
-def _renamed(found: evaluate.Score, method: str, table: evaluate.Table) -> evaluate.Score:
+def _renamed(found: Score, method: str, table: Table) -> Score:
     """The same measures under another name; SSIM near the mask sees past it."""
     ssim = score(table, found.image, method, found.region).ssim
-    return evaluate.Score(
-        found.image, method, found.region, found.pixels, found.psnr_db, ssim, found.sam_deg, found.mae
-    )
+    return Score(found.image, method, found.region, found.pixels, found.psnr_db, ssim, found.sam_deg, found.mae)
 
 
 def test_published_protocol(m3rcr):
@@ -193,7 +192,7 @@ def test_published_protocol(m3rcr):
         shapes.append(seen.reflectance.shape)
         return images(side=200)[0][:, 20:180, 20:180] * np.float32(1e-4)
 
-    table = evaluate.evaluate(m3rcr, {"perfect": perfect_in_the_centre}, protocol="published")
+    table = evaluate(m3rcr, {"perfect": perfect_in_the_centre}, protocol="published")
     assert shapes == [(4, 160, 160)]
     found = score(table, "cloudy_1", "perfect")
     assert found.pixels == 160 * 160
@@ -201,60 +200,31 @@ def test_published_protocol(m3rcr):
     assert found.mae == 0
 
 
-def test_published_angles_are_floored():
-    dark = np.full((4, 3, 3), 0.01, np.float32)
-    squared_norm = 4 * 0.01**2
-    expected = math.degrees(math.acos(squared_norm / 9.77e-4))
-    assert published.angle_map(dark, dark) == pytest.approx(np.full((3, 3), expected), rel=1e-4)
-    assert published.angle_map(60 * dark, 60 * dark) == pytest.approx(np.zeros((3, 3)), abs=1e-3)
-
-
-def test_published_window_is_off_centre():
-    """A bright pixel is felt further on one side than on the other; torch's convolution with such taps agrees."""
-    import torch
-
-    rng = np.random.default_rng(0)
-    a, b = rng.random((2, 4, 20, 24)).astype(np.float32)
-    taps = torch.tensor([math.exp(-((x - 5.5) ** 2) / 4.5) for x in range(11)], dtype=torch.float64)
-    taps /= taps.sum()
-    window = (taps[:, None] * taps[None]).expand(4, 1, 11, 11)
-
-    def local_mean(image):
-        return torch.nn.functional.conv2d(image[None], window, padding=5, groups=4)
-
-    x, y = torch.from_numpy(a).double(), torch.from_numpy(b).double()
-    mx, my = local_mean(x), local_mean(y)
-    sx, sy, sxy = local_mean(x * x) - mx**2, local_mean(y * y) - my**2, local_mean(x * y) - mx * my
-    expected = (2 * mx * my + 1e-4) * (2 * sxy + 9e-4) / ((mx**2 + my**2 + 1e-4) * (sx + sy + 9e-4))
-    inside = np.s_[5:-5, 5:-5]  # the convolution meets zeros at the edge
-    np.testing.assert_allclose(published.similarity_map(a, b)[inside], expected[0].mean(0)[inside], atol=1e-10)
-
-
 def test_tables_as_text(folder):
-    table = evaluate.evaluate(folder, {"same": lambda seen: seen.reflectance})
-    rows = list(csv.DictReader(evaluate.as_csv(table).splitlines()))
+    table = evaluate(folder, {"same": lambda seen: seen.reflectance})
+    rows = list(csv.DictReader(tables.as_csv(table).splitlines()))
     assert len(rows) == len(table.scores) + len(table.averages())
     assert float(rows[0]["psnr_db"]) == table.scores[0].psnr_db
-    document = json.loads(evaluate.as_json(table))
+    document = json.loads(tables.as_json(table))
     assert document["protocol"] == "true"
     assert len(document["images"]) == len(table.scores)
-    text = evaluate.as_markdown(table)
+    text = tables.as_markdown(table)
     assert "| same |" in text
     assert text.count("| method |") == len({s.region for s in table.scores})
 
 
 def test_infinite_and_missing_measures_survive_as_text():
-    blank = evaluate.Score("a", "m", "all", 1, math.inf, 1.0, math.nan, 0.0)
-    table = evaluate.Table((blank,), (), "true", same_date=False, keep_observed=False)
-    assert json.loads(evaluate.as_json(table))["images"][0]["psnr_db"] is None
-    assert "inf" in evaluate.as_markdown(table)
-    assert "inf" in evaluate.as_csv(table)
+    blank = Score("a", "m", "all", 1, math.inf, 1.0, math.nan, 0.0)
+    table = Table((blank,), (), "true", same_date=False, keep_observed=False)
+    assert json.loads(tables.as_json(table))["images"][0]["psnr_db"] is None
+    assert "inf" in tables.as_markdown(table)
+    assert "inf" in tables.as_csv(table)
 
 
 def test_a_network_is_a_method(folder):
     from cloudfree.network.models import Identity
 
-    table = evaluate.evaluate(folder, {"identity": evaluate.network(Identity(Identity.config_type()))})
+    table = evaluate(folder, {"identity": network(Identity(Identity.config_type()))})
     # The network clips to 0..1 and otherwise changes nothing.
     assert score(table, "a", "identity").psnr_db == pytest.approx(score(table, "a", "input").psnr_db, abs=1e-3)
 
@@ -264,15 +234,15 @@ def test_a_network_that_expects_it_is_primed(folder):
 
     model = Identity(Identity.config_type())
     model.expects_primed = True
-    table = evaluate.evaluate(folder, {"primed": evaluate.network(model)}, same_date=True)
+    table = evaluate(folder, {"primed": network(model)}, same_date=True)
     ranks = {s.method: s.psnr_db for s in table.averages() if s.region == "cloud"}
     assert ranks["primed"] > max(ranks["input"], ranks["median"]) + 2
 
 
-def test_watching_sees_every_image(folder):
-    watched = []
-    evaluate.evaluate(folder, watch=lambda triplet, restored: watched.append((triplet.name, list(restored))))
-    assert watched == [(name, list(evaluate.RIVALS)) for name in "abc"]
+def test_the_callback_sees_every_image(folder):
+    called = []
+    evaluate(folder, callback=lambda triplet, restored: called.append((triplet.name, list(restored))))
+    assert called == [(name, list(BASELINES)) for name in "abc"]
 
 
 def test_the_command_prints_every_layout(folder, cli):

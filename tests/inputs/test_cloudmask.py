@@ -9,7 +9,7 @@ from support import ORIGIN, UTM33
 from cloudfree.bands import Udm2
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs.cloudmask import Rim, identify_mask, identify_udm2
+from cloudfree.inputs.cloudmask import Feather, identify_mask, identify_udm2
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 96)
 MakeMask = Callable[..., Path]
@@ -37,7 +37,7 @@ def test_a_mask_on_another_grid_is_taken_by_the_nearest_pixel(make_mask: MakeMas
 def test_the_share_is_one_in_the_buffer_and_falls_over_the_feather() -> None:
     cloudy = np.zeros((1, 60), bool)
     cloudy[0, 0] = True
-    share = Rim(buffer_px=10, feather_px=10).share(cloudy)[0]
+    share = Feather(buffer_px=10, feather_px=10).weight(cloudy)[0]
     assert (share[:11] == 1).all()
     assert (np.diff(share[10:21]) < 0).all()
     assert (share[20:] == 0).all()
@@ -45,11 +45,11 @@ def test_the_share_is_one_in_the_buffer_and_falls_over_the_feather() -> None:
 
 def test_strips_with_a_halo_equal_the_whole() -> None:
     cloudy = np.random.default_rng(0).random((200, 100)) > 0.999
-    rim = Rim.on(SCENE)
-    whole = rim.share(cloudy)
+    feather = Feather.on(SCENE)
+    whole = feather.weight(cloudy)
     for start in range(0, 200, 40):
-        first, last = max(0, start - rim.reach_px), min(200, start + 40 + rim.reach_px)
-        strip = rim.share(cloudy[first:last])[start - first : start - first + 40]
+        first, last = max(0, start - feather.reach_px), min(200, start + 40 + feather.reach_px)
+        strip = feather.weight(cloudy[first:last])[start - first : start - first + 40]
         np.testing.assert_array_equal(strip, whole[start : start + 40])
 
 

@@ -79,7 +79,7 @@ def test_the_coarse_scene_is_an_average_by_area_without_nodata(make_scene: MakeS
     dn = scene_dn(90, 60)
     dn[:, :31, :17] = 0
     with planet.identify(make_scene(dn=dn)).open() as reader:
-        found = reader.coarse(*shape)
+        found = reader.averaged(*shape)
     ratio = [np.lcm(n, m) for n, m in zip((90, 60), shape, strict=True)]
     fine = dn.repeat(ratio[0] // 90, axis=1).repeat(ratio[1] // 60, axis=2).astype(float)
     fine[:, ~fine.any(axis=0)] = np.nan

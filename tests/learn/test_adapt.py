@@ -12,12 +12,13 @@ from click.testing import Result
 from support import ORIGIN, TINY_ONE_BLOCK, write_raster
 
 from cloudfree.errors import InputError
+from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.learn import adapt as adapting
-from cloudfree.learn import scenes as ground
-from cloudfree.learn.places import Sampler
+from cloudfree.learn import scenes
+from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.network.models import AlignCR
 from cloudfree.network.weights import load_model, save_model
-from cloudfree.plan import Options, make_plan
 from cloudfree.simulate.landscape import landscape
 
 Cli = Callable[..., Result]
@@ -30,7 +31,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     monkeypatch.setattr(adapting, "_VALIDATION_SAMPLES", 3)
     monkeypatch.setattr(adapting, "_CHECK_EVERY", 4)
     monkeypatch.setattr(adapting, "_LEARNING_RATE", 3e-3)
-    monkeypatch.setattr(ground, "_WINDOW_PX", 120)
+    monkeypatch.setattr(scenes, "_WINDOW_PX", 120)
     land = landscape(np.random.default_rng(2), SIDE, SIDE)
     cloud = np.zeros((SIDE, SIDE), bool)
     cloud[:80, :90] = True
@@ -48,18 +49,19 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     }
 
 
-def plan_of(files: dict[str, Path], output: Path) -> adapting.Plan:
-    options = Options(files["planet"], (files["sar"],), output, mask=files["mask"], weights=str(files["weights"]))
-    return make_plan(options)
+def inputs_of(files: dict[str, Path]) -> tuple[Inputs, Displacement]:
+    inputs = identify(InputOptions(planet=files["planet"], sar=(files["sar"],), mask=files["mask"]))
+    return inputs, Displacement(inputs.scene.grid)
 
 
-def ground_of(files: dict[str, Path], folder: Path) -> ground.Ground:
-    plan = plan_of(files, folder / "out.tif")
-    return ground.survey_ground(plan.inputs, plan.moved, buffer_m=30.0, crop=96, count=60)
+def ground_of(files: dict[str, Path]) -> scenes.ClearGround:
+    inputs, displacement = inputs_of(files)
+    with inputs.open() as reader:
+        return scenes.find_clear_ground(inputs.scene, reader, displacement, buffer_m=30.0, crop=96, count=60)
 
 
-def test_clear_ground_is_known_and_clouds_are_not(files: dict[str, Path], tmp_path: Path) -> None:
-    found = ground_of(files, tmp_path)
+def test_clear_ground_is_known_and_clouds_are_not(files: dict[str, Path]) -> None:
+    found = ground_of(files)
     assert len(found.places) >= 4
     assert any(place.hidden.any() for place in found.places)
     for place in found.places:
@@ -67,9 +69,10 @@ def test_clear_ground_is_known_and_clouds_are_not(files: dict[str, Path], tmp_pa
     assert any(0 < shape.mean() < 1 for shape in found.shapes)
 
 
-def test_what_the_scene_hides_is_never_the_truth_of_a_sample(files: dict[str, Path], tmp_path: Path) -> None:
-    found = ground_of(files, tmp_path)
-    sampler = Sampler([place for place in found.places if place.hidden.any()], 96, primed=1.0, tinted=False)
+def test_what_the_scene_hides_is_never_the_truth_of_a_sample(files: dict[str, Path]) -> None:
+    found = ground_of(files)
+    places = [place for place in found.places if place.hidden.any()]
+    sampler = CloudedPlaces(places, 96, primed=1.0, colour_jitter=False)
     rng = np.random.default_rng(3)
     samples = [sampler.draw(rng) for _ in range(10)]
     assert any(not sample.known.all() for sample in samples)
@@ -92,13 +95,11 @@ def test_it_learns_and_says_so(cli: Cli, files: dict[str, Path], tmp_path: Path)
     assert scores["after"] > scores["before"]
 
 
-def test_weights_stay_where_nothing_is_gained(
-    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_stay_where_nothing_is_gained(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapting, "_LEARNING_RATE", 0.0)
     monkeypatch.setattr(adapting, "_PATIENCE", 1)
-    plan = plan_of(files, tmp_path / "out.tif")
-    assert adapting.adapt(plan, minutes=1) is plan.model
+    model = load_model(files["weights"])
+    assert adapting.adapt(model, *inputs_of(files), buffer_m=30.0, minutes=1, device="cpu") is model
 
 
 def test_run_adapts_first(cli: Cli, files: dict[str, Path], tmp_path: Path) -> None:
@@ -111,4 +112,4 @@ def test_run_adapts_first(cli: Cli, files: dict[str, Path], tmp_path: Path) -> N
 def test_a_scene_without_clear_ground_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
     write_raster(files["mask"], np.ones((1, SIDE, SIDE), np.uint8), Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]))
     with pytest.raises(InputError, match="clear ground"):
-        adapting.adapt(plan_of(files, tmp_path / "out.tif"), minutes=1)
+        adapting.adapt(load_model(files["weights"]), *inputs_of(files), buffer_m=30.0, minutes=1, device="cpu")

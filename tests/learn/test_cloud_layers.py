@@ -1,4 +1,4 @@
-"""Clouds lifted from real images: opaque where they are bright, absent where the ground is clear."""
+"""Clouds taken out of real images: opaque where they are bright, absent where the ground is clear."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from scipy import ndimage
 from support import write_pixels
 
 from cloudfree.errors import InputError
-from cloudfree.learn.cloud_layers import any_sky, real_clouds, real_or_simulated
+from cloudfree.learn.cloud_layers import read_real_clouds, real_or_simulated_layers, simulated_layer
 from cloudfree.simulate.clouds import add_clouds
 
 SIDE = 96
@@ -28,8 +28,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_clouds_are_lifted_and_ground_is_left(folder):
-    clouds = real_clouds(folder)
+def test_clouds_are_taken_and_ground_is_left(folder):
+    clouds = read_real_clouds(folder)
     assert [c.site for c in clouds] == ["a", "b"]  # the clear image is left out
     opacity, radiance = clouds[0].opacity, clouds[0].radiance
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
@@ -42,9 +42,9 @@ def test_clouds_are_lifted_and_ground_is_left(folder):
 
 
 def test_a_layer_of_real_clouds_lies_over_any_square(folder):
-    clouds = real_clouds(folder)[0]
+    clouds = read_real_clouds(folder)[0]
     for side in (32, 96, 250):
-        layer = clouds.over(np.random.default_rng(side), side)
+        layer = clouds.draw_layer(np.random.default_rng(side), side)
         assert layer.opacity.shape == layer.shadow.shape == (side, side)
         assert layer.radiance.shape == (4, side, side)
         assert 0 <= layer.opacity.min() <= layer.opacity.max() <= 1
@@ -53,27 +53,27 @@ def test_a_layer_of_real_clouds_lies_over_any_square(folder):
         np.testing.assert_array_equal(add_clouds(ground, layer)[:, clear], ground[:, clear])
 
 
-def test_shares_of_real_and_simulated_skies(folder):
-    clouds = real_clouds(folder)
-    only_real = real_or_simulated(clouds, share=1.0)
+def test_shares_of_real_and_simulated_layers(folder):
+    clouds = read_real_clouds(folder)
+    only_real = real_or_simulated_layers(clouds, share=1.0)
     layer, again = (only_real(np.random.default_rng(5), 64) for _ in range(2))
     np.testing.assert_array_equal(layer.opacity, again.opacity)
     opaque = layer.radiance[:, layer.opacity == 1]
     assert 0.4 < opaque.min() <= opaque.max() < 0.85
-    simulated = any_sky(np.random.default_rng(6), 64)
-    np.testing.assert_array_equal(real_or_simulated([])(np.random.default_rng(6), 64).opacity, simulated.opacity)
+    simulated = simulated_layer(np.random.default_rng(6), 64)
+    np.testing.assert_array_equal(real_or_simulated_layers([])(np.random.default_rng(6), 64).opacity, simulated.opacity)
 
 
 def test_a_folder_without_clouds(tmp_path):
     with pytest.raises(InputError, match="holds no image with clouds"):
-        real_clouds(tmp_path)
+        read_real_clouds(tmp_path)
     write_pixels(tmp_path / "x_cloudy.tif", np.ones((3, 8, 8), np.uint16))
     with pytest.raises(InputError, match="has 3 bands"):
-        real_clouds(tmp_path)
+        read_real_clouds(tmp_path)
 
 
 def test_real_images_give_bright_clouds_of_several_places(shared_data):
-    clouds = real_clouds(shared_data / "clouds")
+    clouds = read_real_clouds(shared_data / "clouds")
     assert len(clouds) > 15
     assert len({c.site for c in clouds}) > 3
     for cloud in clouds:

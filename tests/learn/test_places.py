@@ -5,7 +5,8 @@ import pytest
 from support import write_pixels
 
 from cloudfree.errors import InputError
-from cloudfree.learn.places import Place, Sampler, hold_out, procedural_places, read_places
+from cloudfree.learn.clouded_places import CloudedPlaces
+from cloudfree.learn.places import Place, hold_out, procedural_places, read_places
 
 
 @pytest.fixture
@@ -42,10 +43,10 @@ def test_clear_pairs_are_read(folder):
 def test_samples_hold_no_invalid_pixel(folder):
     place = read_places(folder)[1]
     spoilt = Place(place.site, np.where(place.valid, place.reflectance, np.nan), place.sar_db, place.valid, 10.0)
-    sampler = Sampler([spoilt], 8)
+    samples = CloudedPlaces([spoilt], 8)
     rng = np.random.default_rng(1)
     for _ in range(200):
-        sample = sampler.draw(rng)
+        sample = samples.draw(rng)
         assert np.isfinite(sample.cloudy).all()
         assert np.isfinite(sample.sar_db).all()
 
@@ -54,8 +55,8 @@ def test_samples_hold_no_invalid_pixel(folder):
 def test_samples_are_of_the_size_and_repeat_with_the_seed(fine):
     place = procedural_places(seed=3, count=1, side=64)[0]
     place = Place("x", place.reflectance, place.sar_db, place.valid, 3.0, fine)
-    sampler = Sampler([place], 32)
-    one, other = (sampler.draw(np.random.default_rng([5, 6])) for _ in range(2))
+    samples = CloudedPlaces([place], 32)
+    one, other = (samples.draw(np.random.default_rng([5, 6])) for _ in range(2))
     shapes = {"cloudy": (4, 32, 32), "clear": (4, 32, 32), "sar_db": (2, 32, 32)}
     for name, shape in {**shapes, "mask": (32, 32), "known": (32, 32)}.items():
         image = getattr(one, name)
@@ -103,4 +104,4 @@ def test_optical_image_of_too_few_bands(folder):
 
 def test_crop_larger_than_every_place(folder):
     with pytest.raises(InputError, match="no place has a valid square of 64"):
-        Sampler(read_places(folder), 64)
+        CloudedPlaces(read_places(folder), 64)

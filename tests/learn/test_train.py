@@ -1,7 +1,6 @@
 """A few steps of training: they change the weights, repeat, resume, and leave a file that loads."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +9,8 @@ from support import TINY
 
 from cloudfree.errors import InputError, WeightsError
 from cloudfree.learn import train as training
-from cloudfree.learn.learner import LOSSES
-from cloudfree.learn.train import TrainOptions, train
+from cloudfree.learn.train import train
+from cloudfree.learn.train_options import TrainOptions
 from cloudfree.network.models import AlignCR
 from cloudfree.network.weights import load_model
 
@@ -22,7 +21,7 @@ def options(tmp_path, monkeypatch) -> Iterator[TrainOptions]:
     monkeypatch.setattr(training, "_VALIDATION_SAMPLES", 2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on images this small, threads wait for each other
-    yield TrainOptions(tmp_path / "net.safetensors", steps=4, crop=32, batch=2, procedural=5)
+    yield TrainOptions(output=tmp_path / "net.safetensors", steps=4, crop=32, batch=2, procedural=5)
     torch.set_num_threads(threads)
 
 
@@ -32,15 +31,15 @@ def weights_of(path) -> dict[str, torch.Tensor]:
 
 def killed_after(monkeypatch, steps: int) -> None:
     """Save at every step, and stop as abruptly as kill -9 would once `steps` are saved."""
-    save = training._save
+    save = training._save_checkpoint
 
-    def save_and_die(options, run) -> None:
-        save(options, run)
-        if run.step == steps:
+    def save_and_die(options, state) -> None:
+        save(options, state)
+        if state.step == steps:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "_SAVE_EVERY_S", 0)
-    monkeypatch.setattr(training, "_save", save_and_die)
+    monkeypatch.setattr(training, "_save_checkpoint", save_and_die)
 
 
 def test_file_loads_and_says_how_it_was_made(options):
@@ -96,11 +95,11 @@ def test_time_budget_ends_a_run(options):
 
 def test_endless_training_is_refused(tmp_path):
     with pytest.raises(InputError, match="give --minutes, --steps or --epochs"):
-        TrainOptions(tmp_path / "net.safetensors")
+        TrainOptions(output=tmp_path / "net.safetensors")
 
 
 def test_published_schedule_halves_every_five_epochs_from_the_tenth():
-    rates = [training._rate("halving", epoch / 30) for epoch in range(30)]
+    rates = [training._learning_rate_factor("halving", epoch / 30) for epoch in range(30)]
     assert rates == [1.0] * 10 + [0.5] * 5 + [0.25] * 5 + [0.125] * 5 + [0.0625] * 5
 
 
@@ -119,7 +118,7 @@ def test_published_preset_is_the_published_recipe(cli, tmp_path, monkeypatch):
 def test_the_best_weights_are_kept(options, monkeypatch):
     scores = iter([{"psnr": 30.0}, {"psnr": 20.0}])
     monkeypatch.setattr(training, "_VALIDATIONS", 2)
-    monkeypatch.setattr(training, "evaluate", lambda *_: next(scores))
+    monkeypatch.setattr(training, "validate", lambda *_: next(scores))
     provenance = load_model(train(dataclasses.replace(options, keep="best"))).weights_info.provenance
     assert (provenance["steps"], provenance["scores"]) == (2, {"psnr": 30.0})
 
@@ -127,48 +126,6 @@ def test_the_best_weights_are_kept(options, monkeypatch):
 def test_an_epoch_is_as_many_samples_as_images(options):
     model = load_model(train(dataclasses.replace(options, steps=None, epochs=3, batch=2, procedural=5)))
     assert model.weights_info.provenance["steps"] == 3 * 2  # four of five places, two a step
-
-
-def two_pixels(clouded: tuple[bool, bool]) -> dict[str, torch.Tensor]:
-    clear = torch.zeros(1, 4, 1, 2)
-    known = torch.ones(1, 1, 2, dtype=torch.bool)
-    return {"clear": clear, "cloudy": clear + 0.5, "mask": torch.tensor([[clouded]]), "known": known}
-
-
-def test_published_losses_by_hand():
-    restored = torch.zeros(1, 4, 1, 2)
-    restored[..., 0] = 0.1
-    cloud_first, cloud_last = two_pixels((True, False)), two_pixels((False, True))
-    excess = (0.01 + 1e-6) ** 0.45 - 1e-6**0.45
-    base = 3.5 * 1e-6**0.45
-    charbonnier, carl, l1 = LOSSES["charbonnier"], LOSSES["carl"], LOSSES["l1"]
-    assert charbonnier(restored, cloud_first).item() == pytest.approx(base + 3 * excess, rel=1e-4)
-    assert charbonnier(restored, cloud_last).item() == pytest.approx(base + 0.5 * excess, rel=1e-4)
-    # Under cloud against the truth (0), in the clear against the input (0.5); then all against the truth.
-    assert carl(restored, cloud_first).item() == pytest.approx((0.1 + 0.5) / 2 + 0.05)
-    assert carl(restored, cloud_last).item() == pytest.approx((0.4 + 0.0) / 2 + 0.05)
-    assert l1(restored, cloud_first).item() == pytest.approx(0.05)
-
-
-def test_psnr_as_a_loss():
-    restored = torch.zeros(1, 4, 1, 2)
-    restored[..., 0] = 0.1
-    squared = {(True, True): 0.01 / 2, (True, False): 0.01 * 6 / 7, (False, True): 0.01 / 7}
-    for clouded, expected in squared.items():
-        value = LOSSES["psnr"](restored, two_pixels(clouded)).item()
-        assert value == pytest.approx(math.log10(expected + 1e-5), abs=1e-5)
-
-
-@pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_what_is_not_known_does_not_count(loss):
-    batch = two_pixels((True, True))
-    batch["known"] = torch.tensor([[[True, False]]])
-    restored = torch.full((1, 4, 1, 2), 0.1)
-    spoilt = restored.clone()
-    spoilt[..., 1] = 0.9
-    assert LOSSES[loss](spoilt, batch).item() == pytest.approx(LOSSES[loss](restored, batch).item())
-    spoilt[..., 0] = 0.9
-    assert LOSSES[loss](spoilt, batch).item() > LOSSES[loss](restored, batch).item()
 
 
 @pytest.mark.parametrize("architecture", ["glf_cr", "dsen2_cr"])
@@ -180,7 +137,7 @@ def test_other_networks_train_on_primed_samples(options, architecture):
 
 
 def test_learning_rate_rises_then_falls():
-    rates = [training._rate("cosine", spent / 100) for spent in range(101)]
+    rates = [training._learning_rate_factor("cosine", spent / 100) for spent in range(101)]
     assert rates[0] < rates[1] < rates[2] == max(rates)
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert rates[-1] == pytest.approx(0.02)

@@ -10,7 +10,8 @@ from support import UTM33, pattern
 
 from cloudfree.grid import Grid
 from cloudfree.inputs.displacement import basis
-from cloudfree.scene.coregister import Offset, estimate
+from cloudfree.scene.coregister import estimate
+from cloudfree.scene.offset import Offset
 
 
 def pair(seed: int = 0, size: int = 256) -> tuple[np.ndarray, np.ndarray]:

@@ -116,16 +116,6 @@ def test_any_size(shape):
     assert prior.fit(flat, sar_db, hidden, ~hidden).whole().shape == (4, *shape)
 
 
-def test_blending_keeps_the_observation_bit_for_bit():
-    observed, made = scene()[0], scene(seed=5)[0]
-    share = np.zeros((96, 120), np.float32)
-    share[10:20], share[20:30] = 1, 0.5
-    blended = prior.blend(observed, made, share)
-    np.testing.assert_array_equal(blended[:, share == 0], observed[:, share == 0])
-    np.testing.assert_allclose(blended[:, 10:20], made[:, 10:20], atol=1e-7)
-    np.testing.assert_allclose(blended[:, 20:30], (observed + made)[:, 20:30] / 2, atol=1e-7)
-
-
 def test_a_large_scene_has_few_nodes(monkeypatch):
     """The field's cost is bounded; a coarser lattice gives nearly the same."""
     truth, sar_db = scene()

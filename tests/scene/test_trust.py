@@ -7,8 +7,8 @@ import pytest
 from affine import Affine
 from support import ORIGIN, write_raster
 
-from cloudfree.inputs import files as inputs
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.files import InputOptions, identify
 from cloudfree.scene import survey, trust
 from cloudfree.scene.trust import Evidence, holes, of_image, of_scene, temper
 from cloudfree.simulate.landscape import landscape
@@ -36,8 +36,8 @@ def oracle(truth, share: float):
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 1.0), (1.0, 1.0), (2.0, 0.5), (-0.5, 0.0)])
 def test_trust_is_what_the_scene_bears_out(land, hidden, share, expected):
     everywhere = np.ones_like(hidden)
-    veil_free = np.clip(land.reflectance, 0, 1)
-    found = of_image(oracle(veil_free, share), veil_free, land.sar_db, hidden, everywhere, 3.0)
+    ground = np.clip(land.reflectance, 0, 1)
+    found = of_image(oracle(ground, share), ground, land.sar_db, hidden, everywhere, 3.0)
     assert found == pytest.approx(expected, abs=0.03)
 
 
@@ -52,13 +52,12 @@ def test_nothing_to_tell_by_is_half_a_trust(land):
 def test_a_scene_is_judged_by_its_windows(land, hidden, share, expected, tmp_path: Path):
     dn = np.where(hidden, 9000, np.clip(1e4 * land.reflectance, 1, 8000)).astype(np.uint16)
     grid = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
-    found = inputs.identify(
-        write_raster(tmp_path / "scene.tif", dn, grid, nodata=0),
-        [write_raster(tmp_path / "s1.tif", land.sar_db, grid, descriptions=("VV", "VH"))],
+    told = InputOptions(
+        planet=write_raster(tmp_path / "scene.tif", dn, grid, nodata=0),
+        sar=(write_raster(tmp_path / "s1.tif", land.sar_db, grid, descriptions=("VV", "VH")),),
         mask=write_raster(tmp_path / "mask.tif", hidden[None].astype(np.uint8), grid),
     )
-    with found.open() as readers:
-        surveyed = survey.take(found.scene, *readers)
+    found = identify(told)
     seen = []
 
     def network(given, sar_db):
@@ -67,7 +66,9 @@ def test_a_scene_is_judged_by_its_windows(land, hidden, share, expected, tmp_pat
         row = col = 0 if len(seen) == 1 else SIDE - 256
         return given + np.float32(share) * (dn[:, row : row + 256, col : col + 256] / np.float32(1e4) - given)
 
-    judged = of_scene(found, surveyed, Displacement(surveyed.grid), 30.0, network)
+    with found.open() as reader:
+        surveyed = survey.take(found.scene, reader)
+        judged = of_scene(found.scene, reader, surveyed, Displacement(surveyed.grid), 30.0, network)
     assert len(seen) == 2, "windows of 256 in the corners of 300"
     assert judged == pytest.approx(expected, abs=0.05)
     assert max(image.max() for image in seen) < 0.8, "its own clouds are never shown"
@@ -81,7 +82,7 @@ def test_holes_are_three_tenths_and_repeat():
     assert (first != holes((203, 190), 10.0, pattern=1)).any()
 
 
-def test_tempering_touches_only_what_the_prior_replaced():
+def test_tempering_touches_only_where_the_prior_stood():
     restored, given = np.ones((4, 2, 2), np.float32), np.zeros((4, 2, 2), np.float32)
-    replaced = np.array([[0, 1], [0.5, 0]], np.float32)
-    np.testing.assert_allclose(temper(restored, given, replaced, 0.25)[0], [[1, 0.25], [0.625, 1]])
+    prior_weight = np.array([[0, 1], [0.5, 0]], np.float32)
+    np.testing.assert_allclose(temper(restored, given, prior_weight, 0.25)[0], [[1, 0.25], [0.625, 1]])

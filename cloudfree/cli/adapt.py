@@ -1,0 +1,47 @@
+"""`cloudfree adapt`: weights fine-tuned to a scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cloudfree.cli import options
+from cloudfree.cli.options import FILE
+from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
+
+
+@click.command()
+@options.scene_inputs
+@click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
+@click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@options.device
+@options.overwrite
+@options.verbosity
+def adapt(sar: tuple[Path, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **told: Any) -> None:
+    """Fine-tune weights on the clear pixels of a scene.
+
+    Ends when held-out clear windows are no longer restored better; if they never are, the weights stay as they were.
+    """
+    log_to_stderr(quiet, verbose)
+    from cloudfree.learn.adapt import adapt as fine_tune
+    from cloudfree.network.weights import save_model
+    from cloudfree.plan import Options, make_plan
+
+    plan = make_plan(Options(sar=sar, **told))
+    with progress_bar(plan.device, quiet, minutes, MINUTES) as progress:
+        model = fine_tune(
+            plan.model,
+            plan.inputs,
+            plan.displacement,
+            plan.options.buffer_m,
+            minutes,
+            device=plan.device,
+            seed=seed,
+            progress=lambda share: progress(share * minutes),
+        )
+    assert model.weights_info is not None
+    save_model(model, plan.options.output, model.weights_info.provenance)

@@ -1,0 +1,35 @@
+"""`cloudfree align`: Sentinel-1 on a scene's grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cloudfree.cli import options
+from cloudfree.cli.options import FILE
+from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
+
+
+@click.command()
+@options.scene_inputs
+@click.option("-o", "--output", type=FILE, required=True, help="The COG to write: VV and VH in dB.")
+@options.compress
+@click.option("--quicklook", type=FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")
+@options.overwrite
+@click.option("--json", "as_json", is_flag=True, help="The offset and how sure it is, on stdout.")
+@options.verbosity
+def align(as_json: bool, quiet: bool, verbose: bool, **told: Any) -> None:
+    """Bring Sentinel-1 onto a scene's grid, moved to where it belongs.
+
+    Where no offset can be had reliably it stays where it is, and a warning says why.
+    """
+    log_to_stderr(quiet, verbose)
+    from cloudfree.align import AlignOptions, find, write
+
+    found = find(AlignOptions(**told))
+    megapixels = found.scene.grid.width * found.scene.grid.height / 1e6
+    with progress_bar("cpu", quiet, megapixels, MEGAPIXELS) as progress:
+        write(found, progress)
+    if as_json:
+        echo_json(found.describe())

@@ -1,0 +1,29 @@
+"""`cloudfree demo`: the main job on the sample scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cloudfree.cli import options
+from cloudfree.cli.options import FILE
+from cloudfree.cli.terminal import log_to_stderr
+
+
+@click.command()
+@click.option("-o", "--output", type=FILE, metavar="FOLDER", default="demo_output", show_default=True)
+@options.weights
+def demo(output: Path, weights: str) -> None:
+    """Run on the sample scene that comes with cloudfree, and compare with the truth."""
+    log_to_stderr(quiet=False, verbose=True)
+    from cloudfree.demo import demo as run_demo
+
+    result, score = run_demo(output, weights=weights)
+    click.echo(f"PSNR of all pixels:            cloudy {score.before_db:5.2f} dB, result {score.after_db:5.2f} dB")
+    click.echo(
+        f"PSNR of reconstructed pixels:  cloudy {score.before_reconstructed_db:5.2f} dB, "
+        f"result {score.after_reconstructed_db:5.2f} dB"
+    )
+    click.echo(f"Took {sum(result.seconds.values()):.1f} s on {result.plan.device}.")
+    click.echo(f"See {output / 'quicklook.png'}: the cloudy scene, Sentinel-1, the result; files are in {output}.")

@@ -1,0 +1,43 @@
+"""`cloudfree evaluate`: weights against the truth and against baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cloudfree.cli import options
+from cloudfree.cli.options import FILE
+
+
+@click.command()
+@click.argument("source", type=FILE, metavar="FOLDER|CSV")
+@click.option("--root", type=FILE, metavar="FOLDER", help="What the paths of a CSV are relative to.")
+@click.option(
+    "--weights", multiple=True, metavar="NAME|FILE", help="Weights to score; repeat for more.  [default: auto]"
+)
+@click.option("--protocol", type=click.Choice(["true", "published"]), default="true", show_default=True)
+@click.option("--same-date", is_flag=True, help="Lay the real clouds over the clear image, and score against that.")
+@click.option("--keep-observed", is_flag=True, help="Put unmasked pixels back as they were seen.")
+@click.option(
+    "--format", "layout", type=click.Choice(["markdown", "csv", "json"]), default="markdown", show_default=True
+)
+@options.device
+def evaluate(source: Path, root: Path | None, weights: tuple[str, ...], layout: str, device: str, **how: Any) -> None:
+    """Score weights, and what they must beat, on cloudy and clear images of the same places.
+
+    The M3R-CR data set by its CSV, or a folder of NAME_cloudy.tif, NAME_clear.tif, NAME_sar.tif, and NAME_mask.tif and
+    NAME_landcover.tif if there are any. PSNR, SSIM, SAM and MAE over all, clouded and clear pixels and by land cover.
+    """
+    from cloudfree.evaluate import score, tables
+    from cloudfree.evaluate.methods import network
+    from cloudfree.network.predict import resolve_device
+    from cloudfree.network.weights import default_weights, load_model
+
+    names = weights or (default_weights().name,)
+    where = str(resolve_device(device))
+    methods = {Path(name).stem: network(load_model(name), where) for name in names}
+    table = score.evaluate(source, methods, root=root, **how)
+    writer = {"markdown": tables.as_markdown, "csv": tables.as_csv, "json": tables.as_json}[layout]
+    click.echo(writer(table).rstrip("\n"))

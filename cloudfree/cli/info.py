@@ -1,0 +1,25 @@
+"""`cloudfree info`: what a file would be taken for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cloudfree.cli import options
+from cloudfree.cli.options import FILE
+from cloudfree.cli.terminal import echo_json
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=FILE)
+@options.as_json
+def info(files: tuple[Path, ...], as_json: bool) -> None:
+    """Say what each file would be taken for, and why."""
+    from cloudfree.inputs.inspection import inspect
+
+    found = inspect(list(files))
+    if as_json:
+        echo_json([item.as_json() for item in found])
+    else:
+        click.echo("\n".join(line for item in found for line in item.lines()))

@@ -1,0 +1,87 @@
+"""What several commands can be told, said once; and types of options that Click lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+class BandNumbers(click.ParamType[Any]):
+    """One-based band numbers, comma-separated."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of band numbers like 1,2", param, ctx)
+
+
+class Batch(click.ParamType[Any]):
+    """`auto` or a positive number."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or value == "auto":
+            return None
+        return click.IntRange(min=1).convert(value, param, ctx)
+
+
+def together(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator, in the order of the help."""
+
+    def apply(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return apply
+
+
+scene_inputs = together(
+    click.option("--planet", type=FILE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
+    click.option("--sar", type=FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each."),
+    click.option("--udm2", type=FILE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
+    click.option("--mask", type=FILE, help="Any single-band raster instead: non-zero is cloud or shadow."),
+    click.option(
+        "--max-shift",
+        "max_shift_m",
+        type=click.FloatRange(min=0),
+        metavar="METRES",
+        default=60.0,
+        show_default=True,
+        help="Largest offset to believe.",
+    ),
+    click.option(
+        "--sar-units", type=click.Choice(["auto", "db", "power", "amplitude"]), default="auto", show_default=True
+    ),
+    click.option(
+        "--sar-bands", type=BandNumbers(), metavar="VV,VH", help="Band numbers; one of each file if there are two."
+    ),
+    click.option("--planet-bands", type=BandNumbers(), metavar="B,G,R,NIR", help="Band numbers of the scene."),
+)
+"""The fields of `InputOptions`, all of a scene's files."""
+
+compress = click.option(
+    "--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True
+)
+device = click.option("--device", metavar="auto|cpu|cuda|cuda:N|mps", default="auto", show_default=True)
+overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+
+weights = click.option(
+    "--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Registered weights, or a file."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+verbosity = together(
+    click.option("-v", "--verbose", is_flag=True, help="Say what was taken for what, and why."),
+    click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar."),
+)

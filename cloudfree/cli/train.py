@@ -1,0 +1,63 @@
+"""`cloudfree train`: weights from places, pairs of images, or a user's own scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cloudfree.cli import options
+from cloudfree.cli.options import FILE
+from cloudfree.cli.terminal import log_to_stderr
+
+
+@click.command()
+@click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
+@click.option(
+    "--data",
+    type=FILE,
+    multiple=True,
+    metavar="FOLDER|CSV",
+    help="NAME_optical.tif and NAME_sar.tif; or cloudy and clear images as for evaluate; or a CSV of scenes: "
+    "planet, sar, and udm2 or mask. Repeat for more.",
+)
+@click.option("--clouds", type=FILE, metavar="FOLDER", help="Images whose clouds are laid over: NAME_cloudy.tif.")
+@click.option("--procedural", type=click.IntRange(min=0), metavar="N", help="Places to make up.  [default: 40]")
+@click.option("--preset", type=click.Choice(["published"]), help="The published recipe, but for what else is given.")
+@click.option("--architecture", type=click.Choice(["align_cr", "glf_cr", "dsen2_cr"]), help="[default: align_cr]")
+@click.option("--size", type=click.Choice(["small", "published"]), help="[default: small]")
+@click.option("--loss", type=click.Choice(["charbonnier", "carl", "l1", "psnr"]), help="[default: charbonnier]")
+@click.option("--schedule", type=click.Choice(["cosine", "halving"]), help="Of the learning rate.  [default: cosine]")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time.")
+@click.option("--steps", type=click.IntRange(min=1), help="End after so many steps.")
+@click.option("--epochs", type=click.IntRange(min=1), help="End after so many times as many samples as images.")
+@click.option("--seed", type=int, help="[default: 0]")
+@click.option("--crop", type=click.IntRange(min=32), help="Side of the samples in pixels.  [default: 96]")
+@click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2]")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.001]")
+@click.option(
+    "--primed",
+    type=click.FloatRange(0, 1),
+    help="Share of samples with the scene's prior in place of the clouds.  [default: 0]",
+)
+@click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
+@options.device
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
+@options.overwrite
+@options.verbosity
+def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **told: Any) -> None:
+    """Train weights: on clear places under clouds, on pairs of images, on scenes of your own.
+
+    A run that was killed goes on when the command is given again. On several GPUs, or machines, start it by torchrun:
+    `torchrun --nproc-per-node 4 -m cloudfree train ...`.
+    """
+    log_to_stderr(quiet, verbose)
+    from cloudfree.learn.train import train as run_training
+    from cloudfree.learn.train_options import PUBLISHED, TrainOptions
+    from cloudfree.product.targets import check_targets
+
+    given = {name: value for name, value in told.items() if value is not None}
+    training = TrainOptions(output=output, **{**(PUBLISHED if preset else {}), **given})
+    check_targets([output], [], overwrite or training.checkpoint.exists())
+    run_training(training)

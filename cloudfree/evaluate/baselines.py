@@ -1,0 +1,70 @@
+"""Baselines: what any method must beat to be worth its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import ndimage
+
+from cloudfree.arrays import Image, as_image
+from cloudfree.evaluate.methods import Method
+from cloudfree.evaluate.triplets import Observation
+from cloudfree.scene.prior import fit_fine
+
+_RIDGE_SCALES_M, _RIDGE_AWAY_M, _RIDGE_SHRINKAGE = (10.0, 20.0, 40.0, 80.0), 50.0, 1e-3
+_MIN_FIT_PX = 200
+
+
+def unchanged(seen: Observation) -> Image:
+    """The image as it is seen, clouds and all."""
+    return seen.reflectance
+
+
+def median(seen: Observation) -> Image:
+    """The median of what is not masked, in place of what is; without a mask the median everywhere."""
+    clear = seen.valid & ~seen.hidden
+    colour = np.median(seen.reflectance[:, clear if clear.any() else seen.valid], axis=1)
+    return _put(seen, np.broadcast_to(as_image(colour)[:, None, None], seen.reflectance.shape))
+
+
+def ridge(seen: Observation) -> Image:
+    """A ridge regression on smoothed backscatter and its squares, fitted on clear pixels away from the mask."""
+    usable = seen.valid & ~seen.hidden & np.isfinite(seen.sar_db).all(axis=0)
+    away = usable & (seen.distance_m() > _RIDGE_AWAY_M)
+    chosen = away if away.sum() >= _MIN_FIT_PX else usable
+    if chosen.sum() < _MIN_FIT_PX:
+        return median(seen)
+    features = _backscatter_features(seen)
+    mean, deviation = features[:, chosen].mean(axis=1), features[:, chosen].std(axis=1) + 1e-6
+    features = (features - mean[:, None, None]) / deviation[:, None, None]
+    design, colours = features[:, chosen].T.astype(np.float64), seen.reflectance[:, chosen].T.astype(np.float64)
+    gram = design.T @ design + _RIDGE_SHRINKAGE * len(design) * np.eye(len(features))
+    slopes = np.linalg.solve(gram, design.T @ (colours - colours.mean(0)))
+    return _put(seen, as_image(np.tensordot(slopes.T, features, 1) + colours.mean(0)[:, None, None]))
+
+
+def prior(seen: Observation) -> Image:
+    """The regression that primes the networks (`scene.prior`), alone."""
+    fitted = fit_fine(seen.reflectance, seen.sar_db, seen.hidden, seen.valid, seen.pixel_size_m)
+    return _put(seen, fitted.whole())
+
+
+BASELINES: Mapping[str, Method] = {"input": unchanged, "median": median, "ridge": ridge, "prior": prior}
+"""By the name that tables give them, in that order."""
+
+
+def _put(seen: Observation, restored: Image) -> Image:
+    """The restoration where the mask is, and everywhere if there is none."""
+    return restored if seen.mask is None else np.where(seen.mask, restored, seen.reflectance)
+
+
+def _backscatter_features(seen: Observation) -> Image:
+    """(features, H, W): VV and VH smoothed at each scale, and their squares."""
+    sar_db = seen.sar_without_gaps()
+    smooth = [
+        ndimage.gaussian_filter(band, scale_m / seen.pixel_size_m, mode="nearest")
+        for band in sar_db
+        for scale_m in _RIDGE_SCALES_M
+    ]
+    return as_image([*smooth, *np.square(smooth)])

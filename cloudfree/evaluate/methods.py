@@ -1,0 +1,45 @@
+"""Ways to remove clouds, as one call each: what an evaluation compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from cloudfree.arrays import Image
+from cloudfree.evaluate.triplets import Observation
+from cloudfree.inputs.cloudmask import BUFFER_M, FEATHER_M, Feather
+from cloudfree.network.models import CloudRemovalModel
+from cloudfree.network.predict import Predictor
+from cloudfree.scene import trust
+from cloudfree.scene.priming import blend, prior_weight
+from cloudfree.scene.prior import fit_fine
+
+Method = Callable[[Observation], Image]
+"""Reflectance (4, H, W) of the ground everywhere, from what is seen."""
+
+
+def network(model: CloudRemovalModel, device: str = "cpu") -> Method:
+    """A network as a method, run on the whole image at once; primed and tempered if its weights expect that."""
+    predictor = Predictor(model, torch.device(device), "fp32", batch=1)
+
+    def restored(seen: Observation) -> Image:
+        if model.expects_primed and seen.mask is not None:
+            return _primed(predictor, seen)
+        return predictor.image(seen.reflectance, seen.sar_without_gaps())
+
+    return restored
+
+
+def _primed(predictor: Predictor, seen: Observation) -> Image:
+    """What a run does with a masked scene, on one image."""
+    assert seen.mask is not None
+    sar_db, pixel_size_m = seen.sar_without_gaps(), seen.pixel_size_m
+    cloud_weight = Feather(BUFFER_M / pixel_size_m, max(1.0, FEATHER_M / pixel_size_m)).weight(seen.mask)
+    fitted = fit_fine(seen.reflectance, seen.sar_db, seen.mask, seen.valid, pixel_size_m)
+    prior = fitted.whole()
+    weight = prior_weight(seen.reflectance, prior, cloud_weight)
+    given, path_radiance = blend(seen.reflectance, prior, weight), fitted.path_radiance[:, None, None]
+    belief = trust.of_image(predictor.image, seen.reflectance, sar_db, cloud_weight > 0, seen.valid, pixel_size_m)
+    restored = path_radiance + predictor.image(given - path_radiance, sar_db)
+    return trust.temper(restored, given, weight, belief)

@@ -1,0 +1,76 @@
+"""A scene strip by strip: full-width rows, and how much of each pixel is to be reconstructed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloudfree.arrays import Image
+from cloudfree.inputs.cloudmask import Feather
+from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.files import InputReader
+from cloudfree.inputs.planet import has_data
+
+Mode = Literal["clouds", "all"]
+"""What is reconstructed: what the mask hides, or everything."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Full-width rows of a scene and what is known of them.
+
+    `dn` (4, H, W) uint16, all zero without data; `sar_db` (2, H, W) float32, NaN where invalid; `cloud_weight` (H, W):
+    share of reconstruction that the mask asks for, 0..1, its buffer and feather included.
+    """
+
+    start: int
+    dn: NDArray[np.uint16]
+    sar_db: Image
+    cloud_weight: Image
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.dn.shape[1]
+
+    def rows(self, first: int, last: int) -> Strip:
+        """Its rows from `first` up to `last`, counted from its own start."""
+        some = slice(first, last)
+        return replace(
+            self,
+            start=self.start + first,
+            dn=self.dn[:, some],
+            sar_db=self.sar_db[:, some],
+            cloud_weight=self.cloud_weight[some],
+        )
+
+    def blend_weight(self, mode: Mode) -> Image:
+        """Share of reconstruction (H, W), 0..1: none without data, and none without radar."""
+        possible = has_data(self.dn) & np.isfinite(self.sar_db).all(axis=0)
+        weight = np.float32(1) if mode == "all" else self.cloud_weight
+        return np.where(possible, weight, np.float32(0))
+
+
+@dataclass(frozen=True)
+class StripReader:
+    """Strips of open inputs on the scene's grid, radar displaced and the mask feathered."""
+
+    reader: InputReader
+    displacement: Displacement
+    feather: Feather
+
+    def read(self, start: int, stop: int) -> Strip:
+        """Rows start..stop. Strips from top to bottom, overlapping ones too, unpack each block of the scene once."""
+        sar_db = self.reader.sar.on_grid(self.reader.grid.rows(start, stop), self.displacement)
+        return Strip(start, self.reader.scene.rows(start, stop), sar_db, self._cloud_weight(start, stop))
+
+    def _cloud_weight(self, start: int, stop: int) -> Image:
+        """By more rows of the mask than the strip has, as far as a feather reaches: strips equal the whole."""
+        grid, reach = self.reader.grid, self.feather.reach_px
+        if self.reader.mask is None:
+            return np.zeros((stop - start, grid.width), np.float32)
+        first, last = max(0, start - reach), min(grid.height, stop + reach)
+        weight = self.feather.weight(self.reader.mask.on_grid(grid.rows(first, last)))
+        return weight[start - first : stop - first]

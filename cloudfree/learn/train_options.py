@@ -1,0 +1,94 @@
+"""What a training is told, the published recipe, and the command that repeats a training."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cloudfree.errors import InputError
+from cloudfree.learn.learner import AVERAGE_DECAY
+from cloudfree.learn.sources import SourceOptions
+
+PUBLISHED_EPOCHS = 30
+
+PUBLISHED: Mapping[str, Any] = {
+    "size": "published",
+    "loss": "charbonnier",
+    "schedule": "halving",
+    "epochs": PUBLISHED_EPOCHS,
+    "learning_rate": 1e-4,
+    "weight_decay": 0.0,
+    "average_decay": 0.0,
+    "keep": "best",
+    "crop": 160,
+    "procedural": 0,
+    "stretched_sar": True,
+}
+"""The recipe that Align-CR was published with, as options; its batch is not known."""
+
+# What the recorded command names, in this order, and where an option is called otherwise than its field.
+_RECORDED = (
+    *("data", "clouds", "procedural", "architecture", "size", "loss", "schedule", "minutes", "steps", "epochs"),
+    *("seed", "crop", "batch", "learning_rate", "primed", "start"),
+)
+_OPTION_NAMES = {"start": "weights"}
+
+# What may differ where an unfinished run goes on.
+_FREE = ("output", "minutes", "steps", "epochs", "threads", "device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(SourceOptions):
+    """What to train on, how long, and from which seed. Ends when `minutes`, `steps` or `epochs` are up, by the first.
+
+    Weights trained on `primed` samples will expect priming wherever a run has a mask. start: weights to go on from
+    instead of fresh ones of `size`. batch: samples a step, of all processes together. schedule: half a cosine, or as
+    published halved every five of 30 epochs from the tenth. keep: the last weights, or those that validated best.
+    Raises InputError where nothing says when to end.
+    """
+
+    output: Path
+    architecture: Literal["align_cr", "glf_cr", "dsen2_cr"] = "align_cr"
+    size: Literal["small", "published"] = "small"
+    loss: Literal["charbonnier", "carl", "l1", "psnr"] = "charbonnier"
+    schedule: Literal["cosine", "halving"] = "cosine"
+    minutes: float | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    batch: int = 2
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    average_decay: float = AVERAGE_DECAY
+    keep: Literal["last", "best"] = "last"
+    start: str | None = None
+    threads: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.minutes is None and self.steps is None and self.epochs is None:
+            raise InputError("training has no end: give --minutes, --steps or --epochs")
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished run is kept."""
+        return self.output.with_name(f"{self.output.name}.training.pt")
+
+    def identity(self) -> str:
+        """What must be equal for a run to be resumed; more time may be given."""
+        return json.dumps({k: v for k, v in asdict(self).items() if k not in _FREE}, default=str, sort_keys=True)
+
+    def command(self) -> str:
+        """The command that repeats the run, folders by name alone."""
+        words = ["cloudfree", "train", "-o", self.output.name]
+        words += ["--preset", "published"] if self.stretched_sar else []  # the only way to these settings
+        for option in _RECORDED:
+            values = getattr(self, option)
+            for value in values if isinstance(values, tuple) else [values]:
+                if value is not None:
+                    name = _OPTION_NAMES.get(option, option.replace("_", "-"))
+                    words += [f"--{name}", str(value.name if isinstance(value, Path) else value)]
+        return shlex.join(words)

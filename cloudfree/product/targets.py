@@ -1,0 +1,89 @@
+"""The files to be made: checked before, made beside their names, and given them whole, at the end, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from cloudfree.errors import OutputError
+
+
+class Staging:
+    """Files being made in hidden folders beside their targets."""
+
+    def __init__(self, folders: dict[Path, Path]) -> None:
+        self._folders = folders
+        self._moves: dict[Path, Path] = {}
+
+    def path(self, target: Path) -> Path:
+        """Where to write what shall become `target`."""
+        self._moves[target] = self._folders[target.parent] / target.name
+        return self._moves[target]
+
+    def publish(self, overwrite: bool) -> None:
+        """Give every file its name, each in one step, all on disk before the first."""
+        for staged in self._moves.values():
+            with staged.open("r+b") as file:
+                os.fsync(file.fileno())
+        if not overwrite:
+            refuse_existing(self._moves)
+        for target, staged in self._moves.items():
+            staged.replace(target)
+
+
+@contextmanager
+def staging(targets: Sequence[Path], overwrite: bool) -> Iterator[Staging]:
+    """Make files beside their targets; move them there if the block succeeds, and leave nothing behind if not."""
+    with ExitStack() as stack:
+        folders = {parent: stack.enter_context(_hidden_folder(parent)) for parent in {t.parent for t in targets}}
+        stage = Staging(folders)
+        yield stage
+        stage.publish(overwrite)
+
+
+def check_targets(targets: Sequence[Path], inputs: Sequence[Path], overwrite: bool) -> None:
+    """Raise OutputError for targets that are inputs, equal to each other, existing, or that cannot be written."""
+    for position, target in enumerate(targets):
+        if any(_same(target, source) for source in inputs):
+            raise OutputError(f"{target} is an input; the output must be another file: choose another name")
+        if any(_same(target, other) for other in targets[:position]):
+            raise OutputError(f"{target} is named for two outputs; each needs a file of its own: choose another name")
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder; the output must be a file: add a file name")
+        if not target.parent.is_dir():
+            raise OutputError(
+                f"the folder {target.parent} does not exist; outputs go into existing folders: make it first"
+            )
+        if not os.access(target.parent, os.W_OK):
+            raise OutputError(
+                f"the folder {target.parent} cannot be written; choose another, or change its permissions"
+            )
+    if not overwrite:
+        refuse_existing(targets)
+
+
+def refuse_existing(targets: Iterable[Path]) -> None:
+    """Raise OutputError if a target exists."""
+    for target in targets:
+        if target.exists():
+            raise OutputError(f"{target} exists and is kept; give --overwrite to replace it, or another name")
+
+
+@contextmanager
+def _hidden_folder(parent: Path) -> Iterator[Path]:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".cloudfree-", dir=parent))
+    except OSError as error:
+        raise OutputError(f"the folder {parent} cannot be written ({error.strerror}); choose another") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve() or (a.exists() and b.exists() and a.samefile(b))

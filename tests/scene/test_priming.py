@@ -1,0 +1,85 @@
+"""What a network is shown: the prior for cloud, typical values for nodata, and what is seen wherever it can be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from support import ORIGIN, UTM33, pattern, sar_values_db, scene_dn
+
+from cloudfree.grid import Grid
+from cloudfree.inputs.planet import Scene
+from cloudfree.inputs.strips import Strip
+from cloudfree.scene.priming import Priming, blend, prior_weight
+from cloudfree.scene.prior import ScenePrior
+
+H, W = 60, 80
+GRID = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), W, H)
+SCENE = Scene(Path("scene.tif"), GRID, (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ())
+FILL, FILL_DB = np.array([0.1, 0.2, 0.3, 0.4], np.float32), np.array([-11, -18], np.float32)
+
+
+@pytest.fixture
+def strip() -> Strip:
+    """A strip with a bright cloud that the mask flags, a corner of nodata, and one of no radar."""
+    dn, sar_db = scene_dn(H, W), sar_values_db(H, W)
+    weight = np.zeros((H, W), np.float32)
+    weight[20:40, 20:50] = 1
+    dn[:, 20:40, 20:50] = 9000
+    dn[:, :10, :10], sar_db[:, -10:, -10:] = 0, np.nan
+    return Strip(0, dn, sar_db, weight)
+
+
+def prior_of(path_radiance: float) -> ScenePrior:
+    reflectance = np.full((4, H // 3, W // 3), 0.15, np.float32)
+    return ScenePrior(reflectance, (H, W), 0.8, np.full(4, path_radiance, np.float32))
+
+
+def test_without_a_prior_a_network_sees_the_scene_and_no_gaps(strip: Strip) -> None:
+    priming = Priming(SCENE, FILL, FILL_DB)
+    shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
+    np.testing.assert_allclose(shown.reflectance[:, :10, :10], np.broadcast_to(FILL[:, None, None], (4, 10, 10)))
+    np.testing.assert_array_equal(shown.reflectance[:, 10:], SCENE.reflectance(strip.dn)[:, 10:])
+    np.testing.assert_array_equal(shown.sar_db[:, -10:, -10:], np.broadcast_to(FILL_DB[:, None, None], (2, 10, 10)))
+    assert not shown.kept.any()
+    assert not priming.path_radiance.any()
+    assert np.isnan(strip.sar_db).any(), "the strip itself stays as it was"
+
+
+def test_under_cloud_it_sees_the_prior_less_path_radiance_and_is_believed_by_trust(strip: Strip) -> None:
+    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), trust=0.25)
+    shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
+    np.testing.assert_allclose(shown.reflectance[:, 22:38, 22:48], 0.15 - 0.03, atol=1e-6)
+    np.testing.assert_allclose(shown.kept[0, 22:38, 22:48], 0.75, atol=1e-6)
+    clear = strip.cloud_weight == 0
+    assert not shown.kept[0, clear].any()
+    seen = SCENE.reflectance(strip.dn)[:, 45:] - np.float32(0.03)
+    np.testing.assert_allclose(shown.reflectance[:, 45:], seen, atol=1e-6)
+
+
+def test_some_columns_are_those_of_the_whole(strip: Strip) -> None:
+    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), trust=0.5)
+    whole = priming.tile(strip, priming.prior_of(strip), slice(0, W))
+    part = priming.tile(strip, priming.prior_of(strip), slice(0, 70))
+    for found, expected in zip(part, whole, strict=True):
+        np.testing.assert_array_equal(found[..., :50], expected[..., :50])  # filters reach 11 pixels
+
+
+def test_haze_and_small_roofs_stay_as_seen() -> None:
+    prior, masked = np.full((4, H, W), 0.1, np.float32), np.ones((H, W), np.float32)
+    seen = prior + 0.01
+    seen[:, 10, 10] = 0.6  # a roof
+    assert not prior_weight(seen, prior, masked).any()
+    seen[:, 30:50, 30:60] = 0.6  # a cloud
+    assert (prior_weight(seen, prior, masked)[33:47, 33:57] > 0.99).all()
+    np.testing.assert_array_equal(prior_weight(seen, prior, masked, haze_tolerance=0), masked)
+
+
+def test_blending_keeps_the_observation_bit_for_bit() -> None:
+    observed, made = (np.stack([pattern(H, W, seed + band) for band in range(4)]).astype(np.float32) for seed in (0, 9))
+    weight = np.zeros((H, W), np.float32)
+    weight[10:20], weight[20:30] = 1, 0.5
+    blended = blend(observed, made, weight)
+    np.testing.assert_array_equal(blended[:, weight == 0], observed[:, weight == 0])
+    np.testing.assert_allclose(blended[:, 10:20], made[:, 10:20], atol=1e-6)
+    np.testing.assert_allclose(blended[:, 20:30], (observed + made)[:, 20:30] / 2, atol=1e-6)
