@@ -110,7 +110,7 @@ def fit(
     """Fit to a scene on a coarse grid, such as that of a survey.
 
     reflectance (4, h, w) 0..1; sar_db (2, h, w) dB, VV and VH, NaN where invalid, co-registered; hidden (h, w): under
-    cloud, shadow or their rim; valid (h, w): the scene has data. `shape` (H, W): the scene's at full resolution, if
+    cloud, shadow or their edge; valid (h, w): the scene has data. `shape` (H, W): the scene's at full resolution, if
     that is another. Equal arguments give equal pixels.
     """
     radar = Radar.of(sar_db, pixel_size_m)

@@ -1,0 +1,66 @@
+"""Files appear under their names whole, at the end, all of them or none."""
+
+from pathlib import Path
+
+import pytest
+
+from cloudfree.errors import OutputError
+from cloudfree.product.targets import check_targets, staging
+
+
+def test_files_appear_together_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    targets = [tmp_path / "a.tif", tmp_path / "other" / "b.png"]
+    with staging(targets, overwrite=False) as stage:
+        for target in targets:
+            stage.path(target).write_text(target.name)
+            assert stage.path(target).parent.parent == target.parent, "on the same disk, so that a move is one step"
+            assert not target.exists()
+    assert [target.read_text() for target in targets] == ["a.tif", "b.png"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.tif", "b.png", "other"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "a.tif"
+    target.write_text("old")
+
+    def fail() -> None:
+        with staging([target], overwrite=True) as stage:
+            stage.path(target).write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
+    targets = [tmp_path / "a.tif", tmp_path / "b.tif"]
+
+    def publish() -> None:
+        with staging(targets, overwrite=False) as stage:
+            for target in targets:
+                stage.path(target).write_text("new")
+            targets[1].write_text("another's")
+
+    with pytest.raises(OutputError, match=r"b.tif exists and is kept"):
+        publish()
+    assert targets[1].read_text() == "another's"
+    assert list(tmp_path.iterdir()) == [targets[1]]
+
+
+def test_targets_are_checked_before(tmp_path: Path) -> None:
+    scene, out = tmp_path / "scene.tif", tmp_path / "out.tif"
+    scene.touch()
+    (tmp_path / "link.tif").symlink_to(scene)
+    check_targets([out], [scene], overwrite=False)
+    for targets, found in (
+        ([tmp_path / "link.tif"], "is an input"),
+        ([out, tmp_path / "." / "out.tif"], "named for two outputs"),
+        ([tmp_path], "is a folder"),
+        ([tmp_path / "none" / "out.tif"], "does not exist"),
+    ):
+        with pytest.raises(OutputError, match=found):
+            check_targets(targets, [scene], overwrite=True)
