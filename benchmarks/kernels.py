@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from torch import Tensor
 from cloudfree.network import kernels
 
 WIDTH, GROUPS, HEADS, WINDOW, SIZE = 96, 8, 8, 8, 5
-Call = tuple[Callable[..., Tensor | tuple[Tensor, Tensor]], tuple[Tensor | int | float | None, ...]]
+Args = kernels.DeformConv2dArgs | kernels.DynamicFilterArgs | kernels.TwoStreamAttentionArgs
+Call = tuple[Callable[[Any], Tensor | tuple[Tensor, Tensor]], Args]
 
 
 def calls(side: int, dtype: torch.dtype) -> dict[str, Call]:
@@ -38,29 +40,34 @@ def calls(side: int, dtype: torch.dtype) -> dict[str, Call]:
     qkv = normal(windows, tokens, 3 * WIDTH), normal(windows, tokens, 3 * WIDTH)
     weight = normal(WIDTH, WIDTH, 3, 3) / WIDTH
     return {
-        "deform_conv2d": (kernels.deform_conv2d, (normal(*features), offset, mask, weight, normal(WIDTH), GROUPS)),
+        "deform_conv2d": (
+            kernels.deform_conv2d,
+            kernels.DeformConv2dArgs(normal(*features), offset, mask, weight, normal(WIDTH), GROUPS),
+        ),
         "fused_dynamic_filter": (
             kernels.fused_dynamic_filter,
-            (normal(*features), normal(*features), kernel, normal(WIDTH * SIZE**2), SIZE, 0.1),
+            kernels.DynamicFilterArgs(
+                normal(*features), normal(*features), kernel, normal(WIDTH * SIZE**2), SIZE, negative_slope=0.1
+            ),
         ),
         "two_stream_attention": (
             kernels.two_stream_attention,
-            (*qkv, normal(HEADS, tokens, tokens), shift_mask, *gate, HEADS),
+            kernels.TwoStreamAttentionArgs(*qkv, normal(HEADS, tokens, tokens), shift_mask, *gate, HEADS),
         ),
     }
 
 
 def run(call: Call, *, backward: bool) -> list[Tensor]:
     """Outputs, and the gradients of every tensor after them."""
-    function, arguments = call
-    arguments = tuple(
-        x.detach().requires_grad_(backward) if isinstance(x, Tensor) and x.is_floating_point() else x for x in arguments
+    function, args = call
+    args = args._make(
+        x.detach().requires_grad_(backward) if isinstance(x, Tensor) and x.is_floating_point() else x for x in args
     )
-    out = function(*arguments)
+    out = function(args)
     outs = list(out) if isinstance(out, tuple) else [out]
     if not backward:
         return outs
-    leaves = [x for x in arguments if isinstance(x, Tensor)]
+    leaves = [x for x in args if isinstance(x, Tensor)]
     return [*(x.detach() for x in outs), *torch.autograd.grad(outs, leaves, [x.detach() for x in outs])]
 
 

@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=_DTYPES, nargs="+", default=["fp32"])
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    process.settle()
+    process.tune()
     device = resolve_device(arguments.device)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"{card}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -11,12 +12,12 @@ from torch import Tensor
 
 from cloudfree.arrays import Image
 from cloudfree.errors import DeviceError
-from cloudfree.network.cuda_graphs import Replayed, cuda_graph
+from cloudfree.network.cuda_graphs import GraphedForward, capture_graph
 from cloudfree.network.models import CloudRemovalModel
 
 Precision = Literal["fp32", "bf16", "fp16"]
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_MEMORY_SHARE = 0.4  # of what is free on the device: a recorded graph needs as much again; the rest is for other users
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_MEMORY_SHARE = 0.4  # of what is free on the device: a CUDA graph needs as much again; the rest is for other users
 _MAX_BATCH = 16
 
 log = logging.getLogger(__name__)
@@ -35,11 +36,11 @@ class Predictor:
         self.precision = precision
         self._model = model.to(device).eval()
         self._batch = batch
-        self._forward = Replayed(self._computed, cuda_graph if device.type == "cuda" else None)
+        self._forward = GraphedForward(self._model_forward, capture_graph if device.type == "cuda" else None)
 
     @torch.inference_mode()
     def batch_for(self, tile: int) -> int:
-        """Tiles to run at once; where it is not given, measured with one tile on CUDA, and one on CPU."""
+        """Tiles to run at once; where it is not given, measured with one tile on CUDA, and one elsewhere."""
         if self._batch is None:
             self._batch = self._measured_batch(tile) if self.device.type == "cuda" else 1
         return self._batch
@@ -55,7 +56,7 @@ class Predictor:
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-        if self._forward.forget():
+        if self._forward.release():
             return self(optical, sar_db)  # what graphs held may be enough
         if len(optical) == 1:
             raise TileTooLargeError
@@ -70,11 +71,14 @@ class Predictor:
         restored: Image = self(*inputs)[0].cpu().numpy()
         return restored
 
-    def _computed(self, optical: Tensor, sar_db: Tensor) -> Tensor:
-        enabled = self.precision != "fp32"
-        with torch.autocast(self.device.type, _DTYPES[self.precision], enabled=enabled):
+    def _model_forward(self, optical: Tensor, sar_db: Tensor) -> Tensor:
+        with self._autocast():
             reflectance: Tensor = self._model(optical, sar_db)
         return reflectance.float()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        # Not autocast with enabled=False: that refuses device types which it has never heard of.
+        return nullcontext() if self.precision == "fp32" else torch.autocast(self.device.type, _DTYPES[self.precision])
 
     def _measured_batch(self, tile: int) -> int:
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -86,30 +90,37 @@ class Predictor:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there. Raises DeviceError."""
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` as a device that is there. Raises DeviceError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"--device is {name}; auto, cpu, cuda and cuda:N are known: choose one of them")
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        found = f"{count} CUDA device(s) are" if count else "no CUDA device is"
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"--device is {name}; auto, cpu, cuda, cuda:N and mps are known: choose one of them")
+    if device.type == "cpu":
+        return device
+    count = torch.cuda.device_count() if device.type == "cuda" else int(torch.backends.mps.is_available())
+    if (device.index or 0) >= count:
+        kind = device.type.upper()
+        found = f"{count} {kind} device(s) are" if count else f"no {kind} device is"
         raise DeviceError(f"--device is {name} and {found} available here; use --device cpu or auto")
     return device
 
 
 def resolve_precision(name: Precision | Literal["auto"], device: torch.device) -> Precision:
-    """`auto` is float32 on CPU; on CUDA bfloat16 where the card has it, else float16."""
+    """`auto` is bfloat16 on CUDA where the card has it, else float16; float32 elsewhere. Raises DeviceError."""
+    if device.type == "mps" and name not in ("auto", "fp32"):
+        raise DeviceError(f"--precision is {name} and mps computes in float32 only; use --precision fp32 or auto")
     if name != "auto":
         return name
-    if device.type == "cpu":
+    if device.type != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """CUDA has an error of its own; CPU and MPS say it in words."""
+    said = ("can't allocate memory", "MPS backend out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)

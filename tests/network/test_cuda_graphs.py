@@ -1,10 +1,10 @@
-"""Recording what comes often: on CPU with a stand-in for the recorder, on CUDA with graphs."""
+"""Capturing what comes often: on CPU with a stand-in for the capture, on CUDA with graphs."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from cloudfree.network.cuda_graphs import Forward, Replayed, cuda_graph
+from cloudfree.network.cuda_graphs import Forward, GraphedForward, capture_graph
 from cloudfree.network.models import AlignCR
 
 
@@ -12,17 +12,17 @@ def added(optical: Tensor, sar_db: Tensor) -> Tensor:
     return optical + sar_db
 
 
-class Recorder:
-    """Records by keeping the shapes, and notes what was replayed."""
+class Capture:
+    """Captures by keeping the shapes, and notes what was replayed."""
 
     def __init__(self, error: RuntimeError | None = None) -> None:
-        self.recorded: list[int] = []
+        self.captured: list[int] = []
         self.replayed: list[int] = []
         self.error = error
 
     def __call__(self, function: Forward, optical: Tensor, sar_db: Tensor) -> Forward:
         size = len(optical)
-        self.recorded.append(size)
+        self.captured.append(size)
         if self.error:
             raise self.error
 
@@ -34,34 +34,34 @@ class Recorder:
         return replay
 
 
-def call(run: Replayed, size: int, times: int) -> None:
+def call(run: GraphedForward, size: int, times: int) -> None:
     for i in range(times):
         assert torch.equal(run(torch.full((size,), i), torch.ones(size)), torch.full((size,), i + 1.0))
 
 
-def test_only_what_comes_often_is_recorded() -> None:
-    recorder = Recorder()
-    run = Replayed(added, recorder)
+def test_only_what_comes_often_is_captured() -> None:
+    capture = Capture()
+    run = GraphedForward(added, capture)
     call(run, 3, 4)
-    assert not recorder.recorded
+    assert not capture.captured
     call(run, 3, 6)
     call(run, 2, 2)
-    assert recorder.recorded == [3]
-    assert recorder.replayed == [3] * 6
+    assert capture.captured == [3]
+    assert capture.replayed == [3] * 6
     call(run, 2, 3)
     call(run, 1, 9)  # a third pair of shapes is one too many
-    assert recorder.recorded == [3, 2]
-    assert run.forget()
-    assert not run.forget()
+    assert capture.captured == [3, 2]
+    assert run.release()
+    assert not run.release()
     call(run, 3, 9)
-    assert len(recorder.replayed) == 7
+    assert len(capture.replayed) == 7
 
 
-def test_what_cannot_be_recorded_runs_as_it_is() -> None:
-    recorder = Recorder(torch.OutOfMemoryError("CUDA out of memory"))
-    call(Replayed(added, recorder), 3, 9)
-    assert recorder.recorded == [3]  # tried, and not again
-    call(Replayed(added, None), 3, 9)
+def test_what_cannot_be_captured_runs_as_it_is() -> None:
+    capture = Capture(torch.OutOfMemoryError("CUDA out of memory"))
+    call(GraphedForward(added, capture), 3, 9)
+    assert capture.captured == [3]  # tried, and not again
+    call(GraphedForward(added, None), 3, 9)
 
 
 @pytest.mark.cuda
@@ -76,6 +76,6 @@ def test_a_graph_gives_what_the_network_gives(precision: torch.dtype) -> None:
 
     inputs = [(torch.rand(2, 4, 64, 64).cuda(), -15 * torch.rand(2, 2, 64, 64).cuda()) for _ in range(3)]
     with torch.inference_mode():
-        replay = cuda_graph(forward, *inputs[0])
+        replay = capture_graph(forward, *inputs[0])
         for pair in inputs:
             torch.testing.assert_close(replay(*pair), forward(*pair), rtol=0, atol=1e-3)

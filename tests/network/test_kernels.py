@@ -10,18 +10,21 @@ import torch
 from torch import Tensor
 
 from cloudfree.network.kernels import (
+    DeformConv2dArgs,
+    DynamicFilterArgs,
+    TwoStreamAttentionArgs,
     conv3x3,
     cpu,
     deform_conv2d,
-    dynamic_filter,
     fused_dynamic_filter,
     implementation,
-    in_parts,
+    in_chunks,
     linear,
     reference,
     two_stream_attention,
     winograd,
 )
+from cloudfree.network.kernels.reference import dynamic_filter
 
 
 def sample(image: Tensor, y: float, x: float) -> float:
@@ -64,7 +67,7 @@ def deform_arguments(batch=2, channels=4, out=3, height=5, width=3, groups=2, re
     def normal(*shape):
         return torch.randn(shape, generator=generator, dtype=dtype)
 
-    return (
+    return DeformConv2dArgs(
         normal(batch, channels, height, width),
         reach * normal(batch, groups * 18, height, width),
         torch.sigmoid(normal(batch, groups * 9, height, width)),
@@ -77,12 +80,13 @@ def deform_arguments(batch=2, channels=4, out=3, height=5, width=3, groups=2, re
 @pytest.mark.parametrize(("height", "width", "groups"), [(5, 3, 2), (1, 1, 1), (1, 6, 4), (7, 2, 1)])
 def test_deform_conv2d_equals_the_definition(height, width, groups):
     arguments = deform_arguments(height=height, width=width, groups=groups)
-    torch.testing.assert_close(deform_conv2d(*arguments), naive_deform_conv2d(*arguments), rtol=0, atol=1e-12)
+    torch.testing.assert_close(deform_conv2d(arguments), naive_deform_conv2d(*arguments), rtol=0, atol=1e-12)
 
 
 def test_deform_conv2d_without_offsets_is_a_convolution():
-    x, offset, mask, weight, bias, groups = deform_arguments(height=9, width=8)
-    out = deform_conv2d(x, torch.zeros_like(offset), torch.ones_like(mask), weight, bias, groups)
+    arguments = deform_arguments(height=9, width=8)
+    x, offset, mask, weight, bias, _ = arguments
+    out = deform_conv2d(arguments._replace(offset=torch.zeros_like(offset), mask=torch.ones_like(mask)))
     torch.testing.assert_close(out, torch.nn.functional.conv2d(x, weight, bias, padding=1), rtol=0, atol=1e-12)
 
 
@@ -90,7 +94,9 @@ def test_deform_conv2d_gradients():
     tensors = [
         tensor.requires_grad_() for tensor in deform_arguments(batch=1, channels=2, out=2, height=3, width=4)[:5]
     ]
-    assert torch.autograd.gradcheck(lambda *arguments: deform_conv2d(*arguments, 2), tensors, fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda *arguments: deform_conv2d(DeformConv2dArgs(*arguments, 2)), tensors, fast_mode=True
+    )
 
 
 def test_deform_conv2d_keeps_coordinates_in_float32():
@@ -99,7 +105,9 @@ def test_deform_conv2d_keeps_coordinates_in_float32():
     offset, mask, weight = torch.zeros(1, 18, 1, 400), torch.ones(1, 9, 1, 400), torch.zeros(1, 1, 3, 3)
     offset[:, 2 * 4 + 1] = 1  # dx of the middle tap
     weight[..., 1, 1] = 1
-    out = deform_conv2d(x.bfloat16(), offset.bfloat16(), mask.bfloat16(), weight.bfloat16(), None, 1)
+    out = deform_conv2d(
+        DeformConv2dArgs(x.bfloat16(), offset.bfloat16(), mask.bfloat16(), weight.bfloat16(), bias=None, groups=1)
+    )
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out[..., :-1].float(), x[..., 1:], rtol=1e-2, atol=1e-2)
 
@@ -123,23 +131,25 @@ def filter_arguments(batch=2, channels=3, sources=4, height=4, width=5, size=3):
     kernels = channels * size**2
     shapes = (batch, channels, height, width), (batch, sources, height, width), (kernels, sources, 1, 1), (kernels,)
     generator = torch.Generator().manual_seed(8)
-    return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes], size
+    tensors = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    return DynamicFilterArgs(*tensors, size, negative_slope=0.1)
 
 
 def test_fused_dynamic_filter_equals_the_definition():
     """Kernel of channel c at tap t: row c * taps + t of the 1x1 convolution, leaky ReLU after it."""
-    (x, features, weight, bias), size = filter_arguments()
+    arguments = filter_arguments()
+    x, features, weight, bias, size, _ = arguments
     kernels = torch.einsum("nihw,ki->nkhw", features, weight[..., 0, 0]) + bias[:, None, None]
     kernels = torch.where(kernels > 0, kernels, 0.1 * kernels).unflatten(1, (3, size**2))
-    out = fused_dynamic_filter(x, features, weight, bias, size, 0.1)
+    out = fused_dynamic_filter(arguments)
     torch.testing.assert_close(out, naive_dynamic_filter(x, kernels, size), rtol=0, atol=1e-12)
 
 
 def test_fused_dynamic_filter_gradients():
-    tensors, size = filter_arguments(batch=1, channels=2, sources=2, height=3, width=2)
+    *tensors, size, slope = filter_arguments(batch=1, channels=2, sources=2, height=3, width=2)
     tensors = [tensor.requires_grad_() for tensor in tensors]
     assert torch.autograd.gradcheck(
-        lambda *arguments: fused_dynamic_filter(*arguments, size, 0.1), tensors, fast_mode=True
+        lambda *arguments: fused_dynamic_filter(DynamicFilterArgs(*arguments, size, slope)), tensors, fast_mode=True
     )
 
 
@@ -148,7 +158,8 @@ def attention_arguments(images=2, windows=2, tokens=4, heads=2, depth=3):
     shapes = [(images * windows, tokens, 3 * heads * depth)] * 2 + [
         (heads, tokens, tokens), (windows, tokens, tokens), (heads, heads, 1, 1), (heads,),
     ]  # fmt: skip
-    return *(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes), heads
+    tensors = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    return TwoStreamAttentionArgs(*tensors, heads)
 
 
 def naive_attention(qkv, qkv_sar, bias, shift_mask, gate_weight, gate_bias, heads):
@@ -167,46 +178,48 @@ def naive_attention(qkv, qkv_sar, bias, shift_mask, gate_weight, gate_bias, head
 
 def test_two_stream_attention_equals_the_definition():
     arguments = attention_arguments()
-    for out, expected in zip(two_stream_attention(*arguments), naive_attention(*arguments), strict=True):
+    for out, expected in zip(two_stream_attention(arguments), naive_attention(*arguments), strict=True):
         torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
 
 
 def test_two_stream_attention_gradients():
     *tensors, heads = attention_arguments(images=1, tokens=2, depth=1)
     tensors = [tensor.requires_grad_() for tensor in tensors]
-    assert torch.autograd.gradcheck(lambda *arguments: two_stream_attention(*arguments, heads), tensors, fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda *arguments: two_stream_attention(TwoStreamAttentionArgs(*arguments, heads)), tensors, fast_mode=True
+    )
 
 
-PARTS = {"_CACHED_BYTES": 64, "_CACHED_FILTER_BYTES": 300, "_CACHED_SAMPLES": 100, "_CACHED_WINDOWS": 3}
+CHUNKS = {"_CACHED_BYTES": 64, "_CACHED_FILTER_BYTES": 300, "_CACHED_SAMPLES": 100, "_CACHED_WINDOWS": 3}
 
 
-@pytest.mark.parametrize("parts", [{}, PARTS], ids=["whole", "in parts"])
-def test_a_processor_without_gradients_gets_the_same(parts, monkeypatch):
-    for name, value in parts.items():
+@pytest.mark.parametrize("chunks", [{}, CHUNKS], ids=["whole", "in chunks"])
+def test_a_cpu_without_gradients_gets_the_same(chunks, monkeypatch):
+    for name, value in chunks.items():
         monkeypatch.setattr(cpu, name, value)
-    tensors, size = filter_arguments()
     for name, arguments in [
         ("two_stream_attention", attention_arguments(images=4, windows=4)),
-        ("two_stream_attention", tuple(None if i == 3 else x for i, x in enumerate(attention_arguments()))),
-        ("fused_dynamic_filter", (*tensors, size, 0.1)),
+        ("two_stream_attention", attention_arguments()._replace(shift_mask=None)),
+        ("fused_dynamic_filter", filter_arguments()),
         ("deform_conv2d", deform_arguments(height=7)),
         ("deform_conv2d", deform_arguments(height=1, width=1, reach=0.4)),
     ]:
         with torch.inference_mode():
-            quick = getattr(cpu, name)(*arguments)
-        torch.testing.assert_close(quick, getattr(reference, name)(*arguments), rtol=1e-12, atol=1e-12)
+            quick = getattr(cpu, name)(arguments)
+        torch.testing.assert_close(quick, getattr(reference, name)(arguments), rtol=1e-12, atol=1e-12)
 
 
-def test_far_and_undefined_offsets_on_a_processor():
+def test_far_and_undefined_offsets_on_a_cpu():
     """Beyond the image there is nothing; where an offset is not a number neither is the result, and nothing else."""
-    x, offset, mask, weight, bias, groups = deform_arguments(dtype=torch.float32)
+    arguments = deform_arguments(dtype=torch.float32)
+    offset, bias = arguments.offset, arguments.bias
     far = torch.full_like(offset, 1e30)
     far[:, ::2] = -1e30
     with torch.inference_mode():
-        out = deform_conv2d(x, far, mask, weight, bias, groups)
+        out = deform_conv2d(arguments._replace(offset=far))
         torch.testing.assert_close(out, bias[None, :, None, None].expand_as(out))
         offset[0, :, 2, 1] = float("nan")
-        out = deform_conv2d(x, offset, mask, weight, bias, groups)
+        out = deform_conv2d(arguments)
     undefined = torch.zeros_like(out, dtype=torch.bool)
     undefined[0, :, 2, 1] = True
     assert torch.equal(out.isnan(), undefined)
@@ -240,7 +253,7 @@ def test_winograd_is_for_large_float32_maps_without_gradients(monkeypatch):
     assert calls == [(1, 96, 64, 64)]
 
 
-def test_linear_and_in_parts():
+def test_linear_and_in_chunks():
     x = torch.randn(2, 5, 3, 4, requires_grad=True)
     weight, bias = torch.randn(6, 4, requires_grad=True), torch.randn(6, requires_grad=True)
     torch.testing.assert_close(linear(x, weight, bias), torch.nn.functional.linear(x, weight, bias))
@@ -251,13 +264,13 @@ def test_linear_and_in_parts():
     torch.testing.assert_close(ours, theirs)
     rows = []
 
-    def double(part: Tensor) -> Tensor:
-        rows.append(part.shape[1])
-        return 2 * part
+    def double(chunk: Tensor) -> Tensor:
+        rows.append(chunk.shape[1])
+        return 2 * chunk
 
     with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu, "_CACHED_BYTES", 200)
-        assert torch.equal(in_parts(double, x, 1), 2 * x)
+        assert torch.equal(in_chunks(double, x, 1), 2 * x)
     assert rows == [3, 2]
 
 

@@ -14,7 +14,7 @@ from support import TINY_ONE_BLOCK, scene_dn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cloudfree.network.cuda_graphs import Replayed
+from cloudfree.network.cuda_graphs import GraphedForward
 from cloudfree.network.models import AlignCR, CloudRemovalModel, Identity
 from cloudfree.network.predict import Precision, Predictor, TileTooLargeError
 from cloudfree.network.sliding_window import one_behind
@@ -135,15 +135,15 @@ def test_the_published_size_fits_a_card_of_8_gb() -> None:
     assert weights + live.peak < 2 * 2**30
 
 
-def test_out_of_memory_gives_up_recordings_first() -> None:
+def test_out_of_memory_gives_up_graphs_first() -> None:
     run = predictor(limit=2 * 256, batch=2)
-    recorded = run._forward = Replayed(run._computed, lambda function, *_: function)
+    graphed = run._forward = GraphedForward(run._model_forward, lambda function, *_: function)
     optical, sar = torch.rand(2, 4, 16, 16), torch.zeros(2, 2, 16, 16)
     for _ in range(6):
         run(optical, sar)
     run._model.limit = 256  # another process took memory
     torch.testing.assert_close(run(optical, sar), optical)
-    assert not recorded.forget()
+    assert not graphed.release()
     assert run.batch_for(16) == 1
 
 

@@ -32,7 +32,7 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
-from cloudfree.network.kernels import triton_attention, triton_deform, triton_filter
+from cloudfree.network.kernels import DeformConv2dArgs, DynamicFilterArgs, TwoStreamAttentionArgs, triton
 
 class Driver:
     get_current_device = get_current_stream = lambda self, *arguments: 0
@@ -52,17 +52,19 @@ def zeros(*shape):
     x = torch.zeros(shape, dtype=getattr(torch, sys.argv[2]))
     return (x.to(memory_format=torch.channels_last) if len(shape) == 4 else x).requires_grad_()
 
-out = triton_deform.deform_conv2d(
-    zeros(1, 96, 8, 8), zeros(1, 144, 8, 8), zeros(1, 72, 8, 8), zeros(96, 96, 3, 3), zeros(96), 8
+out = triton.deform_conv2d(
+    DeformConv2dArgs(zeros(1, 96, 8, 8), zeros(1, 144, 8, 8), zeros(1, 72, 8, 8), zeros(96, 96, 3, 3), zeros(96), 8)
 )
 out.backward(out)
-out = triton_filter.fused_dynamic_filter(
-    zeros(1, 96, 8, 8), zeros(1, 96, 8, 8), zeros(2400, 96, 1, 1), zeros(2400), 5, 0.1
+out = triton.fused_dynamic_filter(
+    DynamicFilterArgs(zeros(1, 96, 8, 8), zeros(1, 96, 8, 8), zeros(2400, 96, 1, 1), zeros(2400), 5, 0.1)
 )
 out.backward(out)
 for mask in (None, torch.zeros(1, 64, 64)):
     qkv = zeros(1, 64, 288)
-    triton_attention.two_stream_attention(qkv, qkv, zeros(8, 64, 64), mask, zeros(8, 8, 1, 1), zeros(8), 8)
+    triton.two_stream_attention(
+        TwoStreamAttentionArgs(qkv, qkv, zeros(8, 64, 64), mask, zeros(8, 8, 1, 1), zeros(8), 8)
+    )
 """
 
 

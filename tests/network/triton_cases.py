@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cloudfree.network import kernels
-from cloudfree.network.kernels import reference, triton_attention, triton_deform, triton_filter
+from cloudfree.network.kernels import DeformConv2dArgs, DynamicFilterArgs, TwoStreamAttentionArgs, reference, triton
 from cloudfree.network.models import AlignCR, AlignCRConfig
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -47,7 +47,7 @@ def assert_equal(actual, arguments, dtype, *, gradients=True, memory_format=CONT
     results = []
     for function, precision in ((actual, dtype), (expected, torch.float64)):
         inputs = {i: x.to(precision).detach().requires_grad_(gradients) for i, x in leaves.items()}
-        out = function(*(inputs.get(i, argument) for i, argument in enumerate(arguments)))
+        out = function(arguments._make(inputs.get(i, argument) for i, argument in enumerate(arguments)))
         out = out if isinstance(out, tuple) else (out,)
         generator = torch.Generator().manual_seed(5)
         seeds = [torch.randn(x.shape, generator=generator).to(DEVICE, dtype).to(precision) for x in out]
@@ -58,12 +58,16 @@ def assert_equal(actual, arguments, dtype, *, gradients=True, memory_format=CONT
         torch.testing.assert_close(x.double(), y, rtol=0, atol=tolerance, msg=lambda text, i=index: f"{i}: {text}")
 
 
+def on_device(arguments):
+    return arguments._make(x.to(DEVICE) if isinstance(x, Tensor) else x for x in arguments)
+
+
 def deform_arguments(batch, channels, out, height, width, groups, side=3, bias=True):
     """Offsets stay away from whole pixels, where bilinear sampling has no derivative."""
     generator = torch.Generator().manual_seed(7)
     taps = groups * side**2
     offset = torch.randn(batch, 2 * taps, height, width, generator=generator).mul(2).floor()
-    return (
+    return DeformConv2dArgs(
         torch.randn(batch, channels, height, width, generator=generator),
         offset + 0.2 + 0.6 * torch.rand(offset.shape, generator=generator),
         torch.rand(batch, taps, height, width, generator=generator),
@@ -75,7 +79,7 @@ def deform_arguments(batch, channels, out, height, width, groups, side=3, bias=T
 
 def filter_arguments(batch, channels, sources, height, width, size):
     generator = torch.Generator().manual_seed(8)
-    return (
+    return DynamicFilterArgs(
         torch.randn(batch, channels, height, width, generator=generator),
         torch.randn(batch, sources, height, width, generator=generator),
         torch.randn(channels * size**2, sources, 1, 1, generator=generator) / sources**0.5,
@@ -88,7 +92,7 @@ def filter_arguments(batch, channels, sources, height, width, size):
 def attention_arguments(images, windows, tokens, heads, depth, shifted):
     generator = torch.Generator().manual_seed(9)
     hidden = torch.rand(windows, tokens, tokens, generator=generator) < 0.3
-    return (
+    return TwoStreamAttentionArgs(
         2 * torch.randn(images * windows, tokens, 3 * heads * depth, generator=generator),
         2 * torch.randn(images * windows, tokens, 3 * heads * depth, generator=generator),
         torch.randn(tokens, tokens, heads, generator=generator).permute(2, 0, 1),
@@ -112,36 +116,36 @@ def attention_arguments(images, windows, tokens, heads, depth, shifted):
     ],
 )
 def test_deform_conv2d(sizes):
-    assert_equal(triton_deform.deform_conv2d, deform_arguments(**sizes), torch.float32)
+    assert_equal(triton.deform_conv2d, deform_arguments(**sizes), torch.float32)
 
 
 def test_deform_conv2d_in_channels_last():
     arguments = deform_arguments(2, 6, 5, 3, 7, 2)
-    assert_equal(triton_deform.deform_conv2d, arguments, torch.float32, memory_format=LAST)
-    x = arguments[0].to(DEVICE, memory_format=LAST)
-    others = (t.to(DEVICE) if isinstance(t, Tensor) else t for t in arguments[1:])
-    assert triton_deform.deform_conv2d(x, *others).is_contiguous(memory_format=LAST)
+    assert_equal(triton.deform_conv2d, arguments, torch.float32, memory_format=LAST)
+    arguments = on_device(arguments)
+    out = triton.deform_conv2d(arguments._replace(x=arguments.x.to(memory_format=LAST)))
+    assert out.is_contiguous(memory_format=LAST)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_deform_conv2d_of_half_types(dtype):
-    assert_equal(triton_deform.deform_conv2d, deform_arguments(1, 4, 3, 3, 5, 2), dtype, memory_format=LAST)
+    assert_equal(triton.deform_conv2d, deform_arguments(1, 4, 3, 3, 5, 2), dtype, memory_format=LAST)
 
 
 def test_deform_conv2d_far_outside():
-    x, offset, *others = deform_arguments(1, 2, 3, 4, 3, 2)
-    offset[:, ::5], offset[:, 1::7] = -3e9, 3e9
-    assert_equal(triton_deform.deform_conv2d, (x, offset, *others), torch.float32)
+    arguments = deform_arguments(1, 2, 3, 4, 3, 2)
+    arguments.offset[:, ::5], arguments.offset[:, 1::7] = -3e9, 3e9
+    assert_equal(triton.deform_conv2d, arguments, torch.float32)
 
 
 def test_deform_conv2d_of_views():
     """Offsets and masks are parts of one tensor, as the network predicts them; x and the gradient have odd strides."""
-    x, offset, mask, weight, bias, groups = (
-        t.to(DEVICE) if isinstance(t, Tensor) else t for t in deform_arguments(2, 4, 3, 3, 5, 2)
-    )
-    offset, mask = torch.cat((offset, mask), 1).split([36, 18], 1)
+    arguments = on_device(deform_arguments(2, 4, 3, 3, 5, 2))
+    offset, mask = torch.cat((arguments.offset, arguments.mask), 1).split([36, 18], 1)
+    x = arguments.x
     x = torch.stack((x, x), -1).transpose(1, 2)[..., 0].transpose(1, 2).requires_grad_()
-    outs = [f(x, offset, mask, weight, bias, groups) for f in (triton_deform.deform_conv2d, reference.deform_conv2d)]
+    arguments = arguments._replace(x=x, offset=offset, mask=mask)
+    outs = [f(arguments) for f in (triton.deform_conv2d, reference.deform_conv2d)]
     torch.testing.assert_close(*outs, rtol=0, atol=1e-5)
     torch.testing.assert_close(*(torch.autograd.grad(out.sum(), x)[0] for out in outs), rtol=0, atol=1e-5)
 
@@ -156,20 +160,20 @@ def test_deform_conv2d_of_views():
     ],
 )
 def test_fused_dynamic_filter(sizes):
-    assert_equal(triton_filter.fused_dynamic_filter, filter_arguments(*sizes), torch.float32)
+    assert_equal(triton.fused_dynamic_filter, filter_arguments(*sizes), torch.float32)
 
 
 def test_fused_dynamic_filter_in_channels_last():
     arguments = filter_arguments(2, 5, 7, 5, 7, 3)
-    assert_equal(triton_filter.fused_dynamic_filter, arguments, torch.float32, memory_format=LAST)
-    x, *others = (t.to(DEVICE) if isinstance(t, Tensor) else t for t in arguments)
-    out = triton_filter.fused_dynamic_filter(x.to(memory_format=LAST), *others)
+    assert_equal(triton.fused_dynamic_filter, arguments, torch.float32, memory_format=LAST)
+    arguments = on_device(arguments)
+    out = triton.fused_dynamic_filter(arguments._replace(x=arguments.x.to(memory_format=LAST)))
     assert out.is_contiguous(memory_format=LAST)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_fused_dynamic_filter_of_half_types(dtype):
-    assert_equal(triton_filter.fused_dynamic_filter, filter_arguments(2, 5, 7, 5, 7, 3), dtype, memory_format=LAST)
+    assert_equal(triton.fused_dynamic_filter, filter_arguments(2, 5, 7, 5, 7, 3), dtype, memory_format=LAST)
 
 
 ATTENTION = [
@@ -181,23 +185,22 @@ ATTENTION = [
 
 @pytest.mark.parametrize("sizes", ATTENTION)
 def test_two_stream_attention(sizes):
-    assert_equal(triton_attention.two_stream_attention, attention_arguments(*sizes), torch.float32)
+    assert_equal(triton.two_stream_attention, attention_arguments(*sizes), torch.float32)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("sizes", ATTENTION[:1])
 def test_two_stream_attention_of_half_types(sizes, dtype):
     """Values only: the gradient is the reference's own, in the half type."""
-    assert_equal(triton_attention.two_stream_attention, attention_arguments(*sizes), dtype, gradients=False)
+    assert_equal(triton.two_stream_attention, attention_arguments(*sizes), dtype, gradients=False)
 
 
 def test_gradients_only_of_what_asks_for_them():
-    x, offset, mask, weight, bias, groups = deform_arguments(1, 2, 3, 4, 3, 2)
-    weight = weight.to(DEVICE).requires_grad_()
-    others = (t.to(DEVICE) for t in (x, offset, mask))
-    triton_deform.deform_conv2d(*others, weight, bias.to(DEVICE), groups).sum().backward()
-    assert weight.grad is not None
-    assert weight.grad.isfinite().all()
+    arguments = on_device(deform_arguments(1, 2, 3, 4, 3, 2))
+    arguments.weight.requires_grad_()
+    triton.deform_conv2d(arguments).sum().backward()
+    assert arguments.weight.grad is not None
+    assert arguments.weight.grad.isfinite().all()
 
 
 CONFIG = AlignCRConfig(
@@ -219,15 +222,14 @@ def trained_step(monkeypatch, implementation, *, autocast):
     """Output and gradients of a small Align-CR, and the Triton functions that were called."""
     called = []
 
-    def watch(module, name):
-        function = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *arguments: (called.append(name), function(*arguments))[1])
+    def watch(name):
+        function = getattr(triton, name)
+        monkeypatch.setattr(triton, name, lambda arguments: (called.append(name), function(arguments))[1])
 
-    for module in (triton_deform, triton_filter) if DEVICE == "cpu" else ():
+    for module in (triton.deform, triton.filter) if DEVICE == "cpu" else ():
         monkeypatch.setattr(module, "pixel_tile", lambda x: 256)  # the interpreter's time goes by programs
-    watch(triton_deform, "deform_conv2d")
-    watch(triton_filter, "fused_dynamic_filter")
-    watch(triton_attention, "two_stream_attention")
+    for name in ("deform_conv2d", "fused_dynamic_filter", "two_stream_attention"):
+        watch(name)
     monkeypatch.setenv("CLOUDFREE_KERNELS", implementation)
     torch.manual_seed(3)
     model = AlignCR(CONFIG).to(DEVICE).to(memory_format=LAST)

@@ -1,33 +1,35 @@
-"""Operations that torch has no layer for, or a slow one. Networks import them from here, not from an implementation.
+"""Operations that torch has no layer for, or a slow one; the networks import them from here.
 
-Each stands in plain torch, differentiable and on any device (`reference`); on a processor and without gradients in
-parts that its cache holds (`cpu`); and, where torch alone will not do, in Triton, which serves CUDA where it is
-installed. The environment variable `CLOUDFREE_KERNELS` (auto, reference, triton) decides otherwise. float64, which is
-for checking, is the reference's.
+`interface` says what they take and give. Three modules implement it: `reference` in plain torch, differentiable and on
+any device; `cpu`, without gradients, in chunks that fit the cache; `triton`, on CUDA where Triton is installed. The
+reference also serves float64, which is for checking, and `torch.compile`, which fuses plain torch itself. The
+environment variable `CLOUDFREE_KERNELS` (auto, reference, triton) decides otherwise.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.metadata
 import os
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cloudfree.network.kernels import cpu, reference
-from cloudfree.network.kernels.reference import dynamic_filter
+from cloudfree.network.kernels.interface import DeformConv2dArgs, DynamicFilterArgs, Kernels, TwoStreamAttentionArgs
 
 __all__ = [
+    "VARIABLE",
+    "DeformConv2dArgs",
+    "DynamicFilterArgs",
+    "Kernels",
+    "TwoStreamAttentionArgs",
     "conv3x3",
     "deform_conv2d",
-    "dynamic_filter",
     "fused_dynamic_filter",
     "implementation",
-    "in_parts",
+    "in_chunks",
     "linear",
     "two_stream_attention",
 ]
@@ -46,41 +48,31 @@ def implementation(x: Tensor) -> str:
         return "reference"
     if choice != "auto":
         return choice
+    if torch.compiler.is_compiling():
+        return "reference"
     if x.is_cuda:
         return "triton" if _has_triton() else "reference"
     return "cpu" if x.device.type == "cpu" else "reference"
 
 
-def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-    """Modulated deformable convolution: see `reference.deform_conv2d`."""
-    out: Tensor = _module("triton_deform", x).deform_conv2d(x, offset, mask, weight, bias, groups)
-    return out
+def deform_conv2d(args: DeformConv2dArgs) -> Tensor:
+    """Modulated deformable convolution."""
+    return _kernels_for(args.x).deform_conv2d(args)
 
 
-def fused_dynamic_filter(x: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
-    """A filter a pixel and channel, predicted by a 1x1 convolution: see `reference.fused_dynamic_filter`."""
-    out: Tensor = _module("triton_filter", x).fused_dynamic_filter(x, features, weight, bias, size, slope)
-    return out
+def fused_dynamic_filter(args: DynamicFilterArgs) -> Tensor:
+    """A filter for each pixel and channel, and the 1x1 convolution that predicts it."""
+    return _kernels_for(args.x).fused_dynamic_filter(args)
 
 
-def two_stream_attention(
-    qkv: Tensor,
-    qkv_sar: Tensor,
-    bias: Tensor,
-    shift_mask: Tensor | None,
-    gate_weight: Tensor,
-    gate_bias: Tensor,
-    heads: int,
-) -> tuple[Tensor, Tensor]:
-    """Window attention with a gate between two streams: see `reference.two_stream_attention`."""
-    attend = _module("triton_attention", qkv).two_stream_attention
-    out: tuple[Tensor, Tensor] = attend(qkv, qkv_sar, bias, shift_mask, gate_weight, gate_bias, heads)
-    return out
+def two_stream_attention(args: TwoStreamAttentionArgs) -> tuple[Tensor, Tensor]:
+    """Window attention with a gate between two streams."""
+    return _kernels_for(args.qkv).two_stream_attention(args)
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The convolution that most of the arithmetic is: see `reference.conv3x3`."""
-    return (cpu if _works_in_parts(x) else reference).conv3x3(x, weight, bias)
+    return (cpu if _runs_in_chunks(x) else reference).conv3x3(x, weight, bias)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -88,19 +80,20 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return cpu.linear(x, weight, bias) if implementation(x) == "cpu" else torch.nn.functional.linear(x, weight, bias)
 
 
-def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
+def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
     """A function of single pixels, of some rows (`axis`) at a time where that is quicker."""
-    return cpu.in_parts(function, x, axis) if _works_in_parts(x) else function(x)
+    return cpu.in_chunks(function, x, axis) if _runs_in_chunks(x) else function(x)
 
 
-def _module(name: str, x: Tensor) -> Any:
-    """The module that serves x: importing one of Triton's imports Triton, so only then."""
+def _kernels_for(x: Tensor) -> Kernels:
     if implementation(x) == "triton":
-        return importlib.import_module(f"{__name__}.{name}")
-    return cpu if _works_in_parts(x) else reference
+        from cloudfree.network.kernels import triton  # noqa: PLC0415 - Triton is imported only where it serves
+
+        return triton
+    return cpu if _runs_in_chunks(x) else reference
 
 
-def _works_in_parts(x: Tensor) -> bool:
+def _runs_in_chunks(x: Tensor) -> bool:
     return implementation(x) == "cpu" and not torch.is_grad_enabled()
 
 

@@ -1,6 +1,6 @@
-"""The operations of `reference` on a processor, without gradients: in parts that are used while its cache holds them.
+"""The operations on a CPU, without gradients: in chunks that are used while the cache holds them.
 
-Beyond the cache a fresh tensor costs more than the arithmetic on it. Arguments and results are those of the references.
+Beyond the cache a fresh tensor costs more than the arithmetic on it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloudfree.network.kernels import reference, winograd
+from cloudfree.network.kernels.interface import DeformConv2dArgs, DynamicFilterArgs, TwoStreamAttentionArgs
 
 _CACHED_BYTES = 3 << 18
 """Of 2048 pixels of 96 channels; within an MLP or a wide activation they grow four to six times."""
 _CACHED_FILTER_BYTES = 3 << 20
 """What a tap of the dynamic filter makes of some rows."""
 _CACHED_SAMPLES = 1 << 18
-"""Samples of a part of the deformable convolution: with 12 channels each, their columns are 12 MB."""
+"""Samples of a chunk of the deformable convolution: with 12 channels each, their columns are 12 MB."""
 _CACHED_WINDOWS = 8
 """Windows of 8 heads x 64 x 64 logits."""
 
@@ -26,8 +27,8 @@ _CACHED_WINDOWS = 8
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x (..., C) @ weight.T + bias, as a 1x1 convolution, and differentiable.
 
-    oneDNN's convolution uses the vector units of any maker's processor; the matrix product of torch's builds (MKL) ran
-    at 0.4 of its rate on an AMD EPYC.
+    oneDNN's convolution uses the vector units of any CPU; the matrix product of torch's builds (MKL) ran at 0.4 of
+    its rate on an AMD EPYC.
     """
     pixels = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
     out = F.conv2d(pixels, weight[:, :, None, None], bias)
@@ -39,17 +40,18 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return (winograd.conv3x3 if winograd.pays(x, weight) else reference.conv3x3)(x, weight, bias)
 
 
-def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
+def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
     """A function of single pixels, applied to some rows at a time; `axis` is that of rows."""
-    parts = max(1, min(x.shape[axis], x.numel() * x.element_size() // _CACHED_BYTES))
-    return torch.cat([function(part) for part in x.tensor_split(parts, axis)], axis)
+    chunks = max(1, min(x.shape[axis], x.numel() * x.element_size() // _CACHED_BYTES))
+    return torch.cat([function(chunk) for chunk in x.tensor_split(chunks, axis)], axis)
 
 
-def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-    """Some rows after the other: four corners are gathered and weighed into columns, which a 1x1 convolution reads.
+def deform_conv2d(args: DeformConv2dArgs) -> Tensor:
+    """Some rows after the other: four corners are gathered and weighted into columns, which a 1x1 convolution reads.
 
     Columns lie as they are read: by pixel, then group, tap, and the group's own channels.
     """
+    x, offset, mask, weight, bias, groups = args
     batch, channels, height, width = x.shape
     kernel, taps, depth = weight.shape[-1], weight[0, 0].numel(), channels // groups
     precise = torch.promote_types(x.dtype, torch.float32)
@@ -67,7 +69,7 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
     out = x.new_empty(batch, height, width, len(weight))
     for image in range(batch):
         table = framed[image].view(-1, depth)
-        for rows in _parts(height, _CACHED_SAMPLES // (width * groups * taps)):
+        for rows in _chunks(height, _CACHED_SAMPLES // (width * groups * taps)):
             y = (offset_y[image, rows].to(precise) + regular_y[rows]).clamp_(-1, height)
             x_ = (offset_x[image, rows].to(precise) + regular_x).clamp_(-1, width)
             top, left = y.floor(), x_.floor()
@@ -86,41 +88,34 @@ def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
     return out.permute(0, 3, 1, 2)
 
 
-def fused_dynamic_filter(x: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
+def fused_dynamic_filter(args: DynamicFilterArgs) -> Tensor:
     """Some rows after the other, by the reference, tap by tap."""
+    x, features, size = args.x, args.features, args.size
     padded = F.pad(x, [size // 2] * 4, mode="replicate")
     out = torch.empty_like(x)
-    for rows in _parts(x.shape[2], _CACHED_FILTER_BYTES // (x[:, :, 0].numel() * x.element_size())):
+    for rows in _chunks(x.shape[2], _CACHED_FILTER_BYTES // (x[:, :, 0].numel() * x.element_size())):
         seen = padded[:, :, rows.start : rows.stop + size - 1]
-        out[:, :, rows] = reference.filtered_by_tap(seen, features[:, :, rows], weight, bias, size, slope)
+        out[:, :, rows] = reference.filter_by_tap(seen, args._replace(features=features[:, :, rows]))
     return out
 
 
-def two_stream_attention(
-    qkv: Tensor,
-    qkv_sar: Tensor,
-    bias: Tensor,
-    shift_mask: Tensor | None,
-    gate_weight: Tensor,
-    gate_bias: Tensor,
-    heads: int,
-) -> tuple[Tensor, Tensor]:
+def two_stream_attention(args: TwoStreamAttentionArgs) -> tuple[Tensor, Tensor]:
     """Some windows of an image after the other, by the reference."""
-    outs = torch.empty_like(qkv[..., : qkv.shape[-1] // 3]), torch.empty_like(qkv_sar[..., : qkv.shape[-1] // 3])
-    windows = len(qkv) if shift_mask is None else len(shift_mask)
+    qkv, qkv_sar, mask = args.qkv, args.qkv_sar, args.shift_mask
+    width = qkv.shape[-1] // 3
+    outs = torch.empty_like(qkv[..., :width]), torch.empty_like(qkv_sar[..., :width])
+    windows = len(qkv) if mask is None else len(mask)
     for image in range(0, len(qkv), windows):
-        for part in _parts(windows, _CACHED_WINDOWS):
-            some = slice(image + part.start, image + part.stop)
-            mask = None if shift_mask is None else shift_mask[part]
-            attended = reference.two_stream_attention(
-                qkv[some], qkv_sar[some], bias, mask, gate_weight, gate_bias, heads
-            )
-            for out, stream in zip(outs, attended, strict=True):
+        for chunk in _chunks(windows, _CACHED_WINDOWS):
+            some = slice(image + chunk.start, image + chunk.stop)
+            chunk_mask = None if mask is None else mask[chunk]
+            chunk_args = args._replace(qkv=qkv[some], qkv_sar=qkv_sar[some], shift_mask=chunk_mask)
+            for out, stream in zip(outs, reference.two_stream_attention(chunk_args), strict=True):
                 out[some] = stream
     return outs
 
 
-def _parts(length: int, step: int) -> Iterator[slice]:
+def _chunks(length: int, step: int) -> Iterator[slice]:
     """Slices of at most `step`, at least one each, that make up `length`."""
     step = max(1, step)
     for start in range(0, length, step):

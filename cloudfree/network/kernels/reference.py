@@ -1,7 +1,4 @@
-"""Modulated deformable convolution and per-pixel dynamic filtering in plain torch: any device and type, differentiable.
-
-Shapes: B batch, C channels, H and W rows and columns, G deformable groups, K taps of a square kernel (row-major).
-"""
+"""The operations in plain torch: any device and type, differentiable. What the others are tested against."""
 
 from __future__ import annotations
 
@@ -12,27 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cloudfree.network.kernels.interface import DeformConv2dArgs, DynamicFilterArgs, TwoStreamAttentionArgs
+
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Convolve x (B, C, H, W) with weight (C_out, C, 3, 3) at stride 1, zero padding of one pixel: (B, C_out, H, W)."""
     return F.conv2d(x, weight, bias, padding=1)
 
 
-def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-    """Convolve, each tap displaced by its own offset and scaled by its own mask (deformable convolution, version 2).
-
-    Args:
-        x: features (B, C, H, W); group g of the `groups` is channels g * C/G to (g + 1) * C/G.
-        offset: (B, G*K*2, H, W), group-major, then tap, then (dy, dx): pixels added to the tap's regular position.
-        mask: (B, G*K, H, W), group-major, then tap: the factor on the sample.
-        weight: (C_out, C, k, k) with k odd; stride 1, zero padding (k - 1) / 2.
-        bias: (C_out,) or None.
-        groups: G, a divisor of C.
-
-    Returns:
-        (B, C_out, H, W). Sampling is bilinear; each of the four corners outside the image counts as zero. Coordinates
-        are float32 or better whatever the type of `offset`: bfloat16 cannot tell neighbouring columns beyond 256 apart.
-    """
+def deform_conv2d(args: DeformConv2dArgs) -> Tensor:
+    """By `grid_sample`: the samples of all taps in memory, then one matrix product."""
+    x, offset, mask, weight, bias, groups = args
     batch, channels, height, width = x.shape
     taps = weight.shape[-2] * weight.shape[-1]
     grid = _sampling_grid(offset.reshape(batch * groups, taps, 2, height, width), weight.shape[-1])
@@ -63,52 +50,47 @@ def dynamic_filter(x: Tensor, kernels: Tensor, size: int) -> Tensor:
 
     Args:
         x: features (B, C, H, W).
-        kernels: (B, C, size*size, H, W); tap ky*size + kx weighs row ky, column kx of the neighbourhood. Any
+        kernels: (B, C, size*size, H, W); tap ky*size + kx weights row ky, column kx of the neighbourhood. Any
             strides do; quickest are those that give each tap the strides of x.
         size: side of the kernels, odd.
 
     Returns:
         (B, C, H, W), of x's type.
     """
-    padded = F.pad(x, [size // 2] * 4, mode="replicate")
-    filtered: Tensor = _DynamicFilter.apply(padded, kernels, size)  # type: ignore[no-untyped-call]
+    filtered: Tensor = _DynamicFilter.apply(_replicate_pad(x, size // 2), kernels, size)  # type: ignore[no-untyped-call]
     return filtered
 
 
-def fused_dynamic_filter(x: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
-    """Filter every pixel of every channel with a kernel of its own, predicted from the features there.
-
-    Args:
-        x: what is filtered (B, C, H, W).
-        features: (B, C_in, H, W), which a 1x1 convolution turns into kernels, and a leaky ReLU activates.
-        weight: (C * size*size, C_in, 1, 1), channel-major, then tap: row c * size*size + ky*size + kx makes the weight
-            of row ky, column kx of the neighbourhood in channel c.
-        bias: (C * size*size,), likewise.
-        size: side of the kernels, odd.
-        slope: of the leaky ReLU below zero, positive.
-
-    Returns:
-        (B, C, H, W), of x's type; see `dynamic_filter`.
-    """
+def fused_dynamic_filter(args: DynamicFilterArgs) -> Tensor:
+    """Without gradients tap by tap; with them by all kernels at once, which the backward pass reads again."""
+    x, features, weight, bias, size, negative_slope = args
     if not torch.is_grad_enabled():
-        padded = F.pad(x, [size // 2] * 4, mode="replicate")
-        return filtered_by_tap(padded, features, weight, bias, size, slope)
+        return filter_by_tap(_replicate_pad(x, size // 2), args)
     batch, channels, height, width = x.shape
     # Tap-major, one tap of all channels is contiguous in channels_last.
     kernels = F.conv2d(features, _tap_major(weight, size), _tap_major(bias, size))
-    kernels = F.leaky_relu_(kernels, slope).view(batch, size**2, channels, height, width)
+    kernels = F.leaky_relu_(kernels, negative_slope).view(batch, size**2, channels, height, width)
     return dynamic_filter(x, kernels.transpose(1, 2), size)
 
 
-def filtered_by_tap(padded: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
-    """The same of an image already padded, one tap after the other: its kernels are used at once, and forgotten."""
+def filter_by_tap(padded: Tensor, args: DynamicFilterArgs) -> Tensor:
+    """The same of `args.x` already padded, one tap after the other: its kernels are used at once, and forgotten."""
+    _, features, weight, bias, size, negative_slope = args
     channels, shape = padded.shape[1], features.shape[-2:]
     weights, biases = (torch.split(_tap_major(each, size), channels) for each in (weight, bias))
     out = torch.zeros_like(padded[:, :, : shape[0], : shape[1]])
     for view, tap_weight, tap_bias in zip(_neighbours(padded, shape, size), weights, biases, strict=True):
-        kernel = F.leaky_relu_(F.conv2d(features, tap_weight, tap_bias), slope)
+        kernel = F.leaky_relu_(F.conv2d(features, tap_weight, tap_bias), negative_slope)
         out.addcmul_(view, kernel.to(padded.dtype))
     return out
+
+
+def _replicate_pad(x: Tensor, margin: int) -> Tensor:
+    if not torch.compiler.is_compiling():
+        return F.pad(x, [margin] * 4, mode="replicate")
+    # Inductor of torch 2.13 fails on replicate padding of what comes from attention windows, and on its gradient.
+    x = torch.cat([x[..., :1]] * margin + [x] + [x[..., -1:]] * margin, -1)
+    return torch.cat([x[..., :1, :]] * margin + [x] + [x[..., -1:, :]] * margin, -2)
 
 
 def _tap_major(parameter: Tensor, size: int) -> Tensor:
@@ -150,40 +132,18 @@ def _neighbours(padded: Tensor, shape: Sequence[int], size: int) -> Iterator[Ten
             yield padded[:, :, row : row + height, column : column + width]
 
 
-def two_stream_attention(
-    qkv: Tensor,
-    qkv_sar: Tensor,
-    bias: Tensor,
-    shift_mask: Tensor | None,
-    gate_weight: Tensor,
-    gate_bias: Tensor,
-    heads: int,
-) -> tuple[Tensor, Tensor]:
-    """Attention of two streams inside windows, where the SAR logits may replace the optical ones through a gate.
-
-    Args:
-        qkv: of the optical stream (N, T, 3C), N the windows of a batch, image by image, T the tokens of one; the last
-            axis is (q, k, v), then head, then the head's own C/heads.
-        qkv_sar: of the SAR stream, likewise.
-        bias: by relative position (heads, T, T), query then key, added to the logits of both streams.
-        shift_mask: (windows of an image, T, T), added to them too, or None.
-        gate_weight: (heads, heads, 1, 1), and
-        gate_bias: (heads,): the gate is the sigmoid of this 1x1 convolution of (SAR - optical) logits.
-        heads: a divisor of C.
-
-    Returns:
-        Of each stream (N, T, C), of the type of its qkv: the optical values weighed by the softmax of the gated logits,
-        the SAR values by that of their own. The softmax is float32 at least, whatever autocast chose for the logits.
-    """
+def two_stream_attention(args: TwoStreamAttentionArgs) -> tuple[Tensor, Tensor]:
+    """All logits in memory."""
+    qkv, qkv_sar, bias, shift_mask, gate_weight, gate_bias, heads = args
     if shift_mask is not None:
         bias = bias + shift_mask.repeat(len(qkv) // len(shift_mask), 1, 1)[:, None]
     logits, values = _logits(qkv, bias, heads)
     logits_sar, values_sar = _logits(qkv_sar, bias, heads)
     excess = logits_sar - logits
-    # The gate's convolution as a product: on a processor, convolutions of eight channels are slow.
+    # The gate's convolution as a product: on a CPU, convolutions of eight channels are slow.
     gate = gate_weight.flatten(1) @ excess.flatten(2) + gate_bias[:, None]
     logits = torch.addcmul(logits, excess, gate.view_as(logits).sigmoid())
-    return _weighed(logits, values), _weighed(logits_sar, values_sar)
+    return _weighted(logits, values), _weighted(logits_sar, values_sar)
 
 
 def _logits(qkv: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, Tensor]:
@@ -193,7 +153,7 @@ def _logits(qkv: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     return (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias, v
 
 
-def _weighed(logits: Tensor, values: Tensor) -> Tensor:
-    """Values averaged with the softmax of their logits, heads side by side: (N, T, C)."""
+def _weighted(logits: Tensor, values: Tensor) -> Tensor:
+    """Values weighted by the softmax of their logits, heads side by side: (N, T, C)."""
     weights = logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     return (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)

@@ -1,4 +1,8 @@
-"""The architectures by name. One file each; what they share is in `base` and `blocks`."""
+"""The networks: physical reflectance and backscatter in dB in, cloud-free reflectance out, on images of any size.
+
+One file an architecture. `base` is what all of them share, `two_stream` what Align-CR and GLF-CR do, `blocks` their
+layers. `ARCHITECTURES` has them by the name that a weights file gives.
+"""
 
 from cloudfree.network.models.align_cr import AlignCR, AlignCRConfig
 from cloudfree.network.models.base import CloudRemovalModel, Normalization, WeightsInfo

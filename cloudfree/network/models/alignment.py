@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloudfree.network.kernels import deform_conv2d
+from cloudfree.network.kernels import DeformConv2dArgs, deform_conv2d
 from cloudfree.network.models.blocks import conv, leaky_relu
 
 Pyramid = tuple[Tensor, Tensor, Tensor]
@@ -40,7 +40,7 @@ class DeformablePack(nn.Module):
     def forward(self, x: Tensor, offset_features: Tensor) -> Tensor:
         predicted = self.conv_offset(offset_features)
         offset, mask = predicted.split([2 * self.groups * self.TAPS, self.groups * self.TAPS], dim=1)
-        return deform_conv2d(x, offset, mask.sigmoid(), self.weight, self.bias, self.groups)
+        return deform_conv2d(DeformConv2dArgs(x, offset, mask.sigmoid(), self.weight, self.bias, self.groups))
 
 
 class PyramidDeformableAlign(nn.Module):

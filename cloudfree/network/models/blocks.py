@@ -6,14 +6,21 @@ Attribute names are the published state-dict keys, so that a published checkpoin
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloudfree.network.kernels import conv3x3, fused_dynamic_filter, in_parts, linear, two_stream_attention
+from cloudfree.network.kernels import (
+    DynamicFilterArgs,
+    TwoStreamAttentionArgs,
+    conv3x3,
+    fused_dynamic_filter,
+    in_chunks,
+    linear,
+    two_stream_attention,
+)
 
 Pair = tuple[Tensor, Tensor]
 """The same thing of both streams: (optical, SAR)."""
@@ -33,7 +40,7 @@ class Conv3x3(nn.Conv2d):
         return conv3x3(x, self.weight, self.bias)
 
 
-def rectified_conv(in_channels: int, out_channels: int) -> nn.Sequential:
+def conv_relu(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(conv(in_channels, out_channels, 3), nn.ReLU(inplace=True))
 
 
@@ -86,7 +93,7 @@ class WideActivationBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.body[3](in_parts(self.body[:3], x, 2))
+        out: Tensor = x + self.body[3](in_chunks(self.body[:3], x, 2))
         return out
 
 
@@ -128,9 +135,11 @@ class TwoStreamAttention(nn.Module):
     def forward(self, optical: Tensor, sar: Tensor, shift_mask: Tensor | None) -> Pair:
         """Windows (B * windows, T, C) of each stream and, if shifted, the mask (windows, T, T) -> the same shapes."""
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
-        weight, gate_bias = (self.attn_fuse_1x1conv.get_parameter(name) for name in ("weight", "bias"))
-        qkv, qkv_sar = self.qkv(optical), self.qkv_SAR(sar)
-        out, out_sar = two_stream_attention(qkv, qkv_sar, bias, shift_mask, weight, gate_bias, self.heads)
+        gate_weight, gate_bias = (self.attn_fuse_1x1conv.get_parameter(name) for name in ("weight", "bias"))
+        args = TwoStreamAttentionArgs(
+            self.qkv(optical), self.qkv_SAR(sar), bias, shift_mask, gate_weight, gate_bias, self.heads
+        )
+        out, out_sar = two_stream_attention(args)
         return self.proj(out), self.proj_SAR(out_sar)
 
 
@@ -142,21 +151,16 @@ def _relative_position_index(window: int) -> Tensor:
     return dy * (2 * window - 1) + dx
 
 
-@functools.lru_cache(maxsize=32)
 def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """(windows, T, T): 0 between tokens that were neighbours before the cyclic shift, -100 between others."""
-    with torch.inference_mode(mode=False):  # a cached tensor must serve training too
-        region = torch.zeros(height, width, device=device)
-        for index, (rows, columns) in enumerate(
-            (rows, columns) for rows in _shift_regions(window, shift) for columns in _shift_regions(window, shift)
-        ):
-            region[rows, columns] = index
-        tokens = to_windows(region[None, :, :, None], window)[..., 0]
-        return (tokens[:, :, None] != tokens[:, None, :]).float() * -100.0
+    """(windows, T, T): 0 between tokens that were neighbours before the cyclic shift, -100 between others.
 
-
-def _shift_regions(window: int, shift: int) -> tuple[slice, slice, slice]:
-    return slice(0, -window), slice(-window, -shift), slice(-shift, None)
+    Made anew in every pass: 0.2 % of the time of a tile of 512 with the small Align-CR on two CPU cores.
+    """
+    wrapped_row = torch.arange(height, device=device) >= height - shift
+    wrapped_column = torch.arange(width, device=device) >= width - shift
+    regions = 2 * wrapped_row[:, None] + wrapped_column
+    tokens = to_windows(regions[None, :, :, None], window)[..., 0]
+    return (tokens[:, :, None] != tokens[:, None, :]) * -100.0
 
 
 def to_windows(image: Tensor, window: int) -> Tensor:
@@ -220,8 +224,8 @@ class TwoStreamSwinBlock(nn.Module):
         optical, sar = optical.permute(0, 2, 3, 1), sar.permute(0, 2, 3, 1)
         attended, attended_sar = self._attend(self.norm1(optical), self.norm1_SAR(sar))
         optical, sar = optical + self.drop(attended), sar + self.drop(attended_sar)
-        optical = in_parts(lambda tokens: tokens + self.drop(self.mlp(self.norm2(tokens))), optical, 1)
-        sar = in_parts(lambda tokens: tokens + self.drop(self.mlp_SAR(self.norm2_SAR(tokens))), sar, 1)
+        optical = in_chunks(lambda tokens: tokens + self.drop(self.mlp(self.norm2(tokens))), optical, 1)
+        sar = in_chunks(lambda tokens: tokens + self.drop(self.mlp_SAR(self.norm2_SAR(tokens))), sar, 1)
         return optical.permute(0, 3, 1, 2), sar.permute(0, 3, 1, 2)
 
     def _attend(self, optical: Tensor, sar: Tensor) -> Pair:
@@ -242,8 +246,8 @@ class DenseLayer(nn.Module):
 
     def __init__(self, in_channels: int, growth: int) -> None:
         super().__init__()
-        self.conv = rectified_conv(in_channels, growth)
-        self.conv_SAR = rectified_conv(in_channels, growth)
+        self.conv = conv_relu(in_channels, growth)
+        self.conv_SAR = conv_relu(in_channels, growth)
 
     def forward(self, optical: Tensor, sar: Tensor) -> Pair:
         return torch.cat((optical, self.conv(optical)), 1), torch.cat((sar, self.conv_SAR(sar)), 1)
@@ -265,7 +269,7 @@ class DynamicFilter(nn.Module):
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
         features = self.fac_warp[:-1](torch.cat((optical, sar), 1))
         weight, bias = (self.fac_warp.get_parameter(f"3.0.{name}") for name in ("weight", "bias"))
-        return fused_dynamic_filter(sar, features, weight, bias, self.size, 0.1)
+        return fused_dynamic_filter(DynamicFilterArgs(sar, features, weight, bias, self.size, 0.1))
 
 
 class LeakyResidualBlock(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cloudfree.network.models.base import OPTICAL_BANDS, SAR_BANDS, CloudRemovalModel, Normalization
-from cloudfree.network.models.blocks import conv, count_members, in_float32, rectified_conv
+from cloudfree.network.models.blocks import conv, conv_relu, count_members, in_float32
 
 RESIDUAL_SCALE = 0.1
 """What a block adds is scaled down, which keeps the training of many wide blocks stable."""
@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(*rectified_conv(width, width), conv(width, width, 3))
+        self.body = nn.Sequential(*conv_relu(width, width), conv(width, width, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.add(x, self.body(x), alpha=RESIDUAL_SCALE)
@@ -43,7 +43,7 @@ class DSen2CR(CloudRemovalModel):
     def __init__(self, config: DSen2CRConfig | None = None, normalization: Normalization | None = None) -> None:
         config = config or DSen2CRConfig()
         super().__init__(config, normalization)
-        self.head = rectified_conv(OPTICAL_BANDS + SAR_BANDS, config.width)
+        self.head = conv_relu(OPTICAL_BANDS + SAR_BANDS, config.width)
         self.body = nn.Sequential(
             *(ResidualBlock(config.width) for _ in range(config.blocks)), conv(config.width, OPTICAL_BANDS, 3)
         )

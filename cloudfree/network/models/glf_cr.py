@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cloudfree.network.models.base import OPTICAL_BANDS, SAR_BANDS, Normalization
-from cloudfree.network.models.blocks import Pair, TwoStreamSwinBlock, conv, in_float32, rectified_conv
+from cloudfree.network.models.blocks import Pair, TwoStreamSwinBlock, conv, conv_relu, in_float32
 from cloudfree.network.models.two_stream import DenseBlock, TwoStreamConfig, TwoStreamModel, shared_sizes
 
 
@@ -42,8 +42,8 @@ class AttendingDenseLayer(TwoStreamSwinBlock):
             norm_first=False,
             drop_rate=config.drop_rate(block, layer),
         )
-        self.conv = rectified_conv(config.dense_widths[layer], config.growth)
-        self.conv_SAR = rectified_conv(config.dense_widths[layer], config.growth)
+        self.conv = conv_relu(config.dense_widths[layer], config.growth)
+        self.conv_SAR = conv_relu(config.dense_widths[layer], config.growth)
 
     def forward(self, optical: Tensor, sar: Tensor) -> Pair:
         grown, grown_sar = super().forward(self.conv(optical), self.conv_SAR(sar))

@@ -20,7 +20,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cloudfree.network.kernels.triton_common import (
+from cloudfree.network.kernels.interface import DeformConv2dArgs
+from cloudfree.network.kernels.triton.common import (
     LAUNCH,
     address,
     feature_map,
@@ -35,22 +36,20 @@ SPLITS = 16
 """Parts of the pixels whose weight gradients are summed apart: 72 group-taps alone would not fill a card."""
 
 
-def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-    """`reference.deform_conv2d` for float32, bfloat16 and float16; any strides. Accumulates in float32.
+def deform_conv2d(args: DeformConv2dArgs) -> Tensor:
+    """Accumulates in float32.
 
     Under autocast samples and weights are of autocast's type, and so is the result; coordinates never are.
     """
-    dtype = matmul_dtype(x)
-    arguments = (x.to(dtype), offset, mask, weight.to(dtype), bias, groups)
-    out: Tensor = _DeformConv2d.apply(*arguments)
+    dtype = matmul_dtype(args.x)
+    out: Tensor = _DeformConv2d.apply(*args._replace(x=args.x.to(dtype), weight=args.weight.to(dtype)))
     return out
 
 
 class _DeformConv2d(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, groups: int
-    ) -> Tensor:
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        x, offset, mask, weight, bias, groups = DeformConv2dArgs(*args)
         by_tap = weight.flatten(2).permute(2, 1, 0).contiguous()  # (K, C, C_out)
         out = feature_map(x, len(weight), x.dtype)
         sizes, tiles = _sizes(x, weight, groups)

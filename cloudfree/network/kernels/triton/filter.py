@@ -20,7 +20,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cloudfree.network.kernels.triton_common import (
+from cloudfree.network.kernels.interface import DynamicFilterArgs
+from cloudfree.network.kernels.triton.common import (
     LAUNCH,
     address,
     feature_map,
@@ -39,21 +40,21 @@ SPLITS = 8
 """Parts of the pixels whose weight gradients are summed apart, each with memory for all the weights."""
 
 
-def fused_dynamic_filter(x: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
-    """`reference.fused_dynamic_filter` for float32, bfloat16 and float16; any strides.
+def fused_dynamic_filter(args: DynamicFilterArgs) -> Tensor:
+    """Accumulates in float32, and does not round the kernels in between.
 
-    Accumulates in float32, and does not round the kernels in between. Under autocast features and weights are of
-    autocast's type; the result is of x's.
+    Under autocast features and weights are of autocast's type; the result is of x's.
     """
-    dtype = matmul_dtype(features)
-    arguments = (x, features.to(dtype), weight.to(dtype), bias, size, slope)
-    out: Tensor = _FusedDynamicFilter.apply(*arguments)
+    dtype = matmul_dtype(args.features)
+    cast = args._replace(features=args.features.to(dtype), weight=args.weight.to(dtype))
+    out: Tensor = _FusedDynamicFilter.apply(*cast)
     return out
 
 
 class _FusedDynamicFilter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, features: Tensor, weight: Tensor, bias: Tensor, size: int, slope: float) -> Tensor:
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        x, features, weight, bias, size, slope = DynamicFilterArgs(*args)
         channels, taps = x.shape[1], size * size
         by_tap = weight.reshape(channels, taps, -1).permute(1, 2, 0).contiguous()  # (taps, C_in, C)
         biases = bias.reshape(channels, taps).t().contiguous()

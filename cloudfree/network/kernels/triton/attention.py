@@ -19,37 +19,29 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cloudfree.network.kernels import reference
-from cloudfree.network.kernels.triton_common import LAUNCH, on_device, tile
+from cloudfree.network.kernels.interface import TwoStreamAttentionArgs
+from cloudfree.network.kernels.triton.common import LAUNCH, on_device, tile
 
 QUERIES = 16
 """Queries a program, the least a matrix product fills: the gates of 8 heads x 16 x 64 take 32 registers a thread."""
 
 
-def two_stream_attention(
-    qkv: Tensor,
-    qkv_sar: Tensor,
-    bias: Tensor,
-    shift_mask: Tensor | None,
-    gate_weight: Tensor,
-    gate_bias: Tensor,
-    heads: int,
-) -> tuple[Tensor, Tensor]:
-    """`reference.two_stream_attention` for float32, bfloat16 and float16; any strides.
+def two_stream_attention(args: TwoStreamAttentionArgs) -> tuple[Tensor, Tensor]:
+    """Logits and gates are float32 whatever the type of qkv.
 
-    Logits and gates are float32 whatever the type of qkv. The gradient is that of the reference, run again from the
-    inputs: it takes the reference's memory for one layer, not for all layers at once.
+    The gradient is that of the reference, run again from the inputs: it takes the reference's memory for one layer, not
+    for all layers at once.
     """
-    arguments = (qkv, qkv_sar, bias, shift_mask, gate_weight, gate_bias, heads)
-    out: tuple[Tensor, Tensor] = _TwoStreamAttention.apply(*arguments)
+    out: tuple[Tensor, Tensor] = _TwoStreamAttention.apply(*args)
     return out
 
 
 class _TwoStreamAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(*arguments[:-1])
-        ctx.heads = arguments[-1]
-        return _launch(*arguments)
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(*args[:-1])
+        ctx.heads = args[-1]
+        return _launch(TwoStreamAttentionArgs(*args))
 
     @staticmethod
     @once_differentiable
@@ -58,23 +50,15 @@ class _TwoStreamAttention(torch.autograd.Function):
             None if tensor is None else tensor.detach().requires_grad_(needed)
             for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
         ]
-        recomputed: Any = reference.two_stream_attention  # one of its arguments may be None
         with torch.enable_grad():
-            outputs = recomputed(*inputs, ctx.heads)
+            outputs = reference.two_stream_attention(TwoStreamAttentionArgs._make((*inputs, ctx.heads)))
         wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
         found = iter(torch.autograd.grad(outputs, wanted, grads))
         return *(next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs), None
 
 
-def _launch(
-    qkv: Tensor,
-    qkv_sar: Tensor,
-    bias: Tensor,
-    shift_mask: Tensor | None,
-    gate_weight: Tensor,
-    gate_bias: Tensor,
-    heads: int,
-) -> tuple[Tensor, Tensor]:
+def _launch(args: TwoStreamAttentionArgs) -> tuple[Tensor, Tensor]:
+    qkv, qkv_sar, bias, shift_mask, gate_weight, gate_bias, heads = args
     count, tokens, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     out = qkv.new_empty(count, tokens, width), qkv_sar.new_empty(count, tokens, width)
     windows, mask_stride = (1, (0, 0, 0)) if shift_mask is None else (len(shift_mask), shift_mask.stride())
