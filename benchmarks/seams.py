@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 
 from cloudfree.grid import Grid
 from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.strips import Strip
+from cloudfree.inputs.strips import Fill, Strip
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Predictor
 from cloudfree.network.sliding_window import SlidingWindow
@@ -51,7 +51,7 @@ def tiled(model: CloudRemovalModel, dn: np.ndarray, sar_db: np.ndarray, tile: in
     scene = Scene(Path("scene.tif"), grid, (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ())
     predictor = Predictor(model, torch.device("cpu"), "fp32", None)
     priming = Priming(scene, np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
-    window = SlidingWindow(predictor, priming, mode="all")
+    window = SlidingWindow(predictor, priming, Fill("all"))
     return np.concatenate([block for _, block in window.over(strips, rows, cols)], axis=1)
 
 

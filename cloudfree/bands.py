@@ -47,4 +47,5 @@ class Qa(IntEnum):
     NODATA = 0
     OBSERVED = 1
     RECONSTRUCTED = 2
-    UNRECOVERABLE = 3  # cloudy, and no SAR there to reconstruct from
+    NOT_RECONSTRUCTED = 3  # cloudy, without SAR, and kept as observed
+    RECONSTRUCTED_WITHOUT_SAR = 4

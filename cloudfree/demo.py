@@ -54,7 +54,7 @@ def _score(folder: Path, product: Path, qa: Path) -> Score:
     truth, before, after = (_reflectance(path) for path in (folder / TRUTH, folder / SCENE, product))
     with rasterio.open(qa) as dataset:
         classes = dataset.read(1)
-    data, made = classes != Qa.NODATA, classes == Qa.RECONSTRUCTED
+    data, made = classes != Qa.NODATA, np.isin(classes, (Qa.RECONSTRUCTED, Qa.RECONSTRUCTED_WITHOUT_SAR))
     return Score(*(metrics.psnr(image, truth, where) for where in (data, made) for image in (before, after)))
 
 

@@ -122,11 +122,11 @@ def _write_products(
     result.pixels = dict.fromkeys(result.pixels, 0)
     rows = tiles.spans(plan.grid.height, plan.tile, plan.overlap)
     cols = tiles.spans(plan.grid.width, plan.tile, plan.overlap)
-    window = SlidingWindow(_predictor(plan), Priming.of(plan.scene, plan.survey, plan.prior, plan.trust), plan.mode)
+    window = SlidingWindow(_predictor(plan), Priming.of(plan.scene, plan.survey, plan.prior, plan.trust), plan.fill)
     strip_reader = StripReader(reader, plan.displacement, Feather.on(plan.grid, options.buffer_m))
     output, qa = stage.path(options.output), stage.path(options.qa) if options.qa else None
     with ExitStack() as stack:
-        writer = stack.enter_context(open_writer(plan.scene, plan.mode, output, qa, options.compress))
+        writer = stack.enter_context(open_writer(plan.scene, plan.fill, output, qa, options.compress))
         read = stack.enter_context(prefetch(lambda span: strip_reader.read(span.start, span.stop), rows))
         strips = stopwatch.waiting(read, "read")
         finished = stopwatch.waiting(window.over(strips, rows, cols), "infer")
@@ -148,7 +148,7 @@ def _predictor(plan: Plan) -> Predictor:
 
 def _tags(plan: Plan) -> dict[str, str]:
     told = plan.describe()
-    processing = ("fill", "primed", "trust", "device", "precision", "tile", "overlap")
+    processing = ("fill", "without_sar", "primed", "trust", "device", "precision", "tile", "overlap")
     return provenance.tags(
         asdict(plan.options),
         plan.inputs.paths,

@@ -14,7 +14,7 @@ from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.raster import gdal_settings
-from cloudfree.inputs.strips import Mode
+from cloudfree.inputs.strips import Fill, WithoutSar
 from cloudfree.network import tiles
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Precision, resolve_device, resolve_precision
@@ -30,19 +30,26 @@ log = logging.getLogger(__name__)
 _SMALLEST_TILE_PX = 64
 _FEW_CLEAR = 0.05
 _COMPLETE = 0.999  # coverage under this share is worth a warning
+_BEYOND_SAR = {
+    "fill": "beyond it clouds are filled from their surroundings alone (--without-sar keep or nodata leaves them)",
+    "keep": "beyond it clouds stay as observed",
+    "nodata": "beyond it clouds become nodata",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(InputOptions):
     """Everything a run can be told; what concerns its inputs is in `InputOptions`.
 
-    `fill` "auto" is "clouds" with a mask and "all" without. `buffer_m` is the ground around the mask that is taken for
+    `fill` "auto" is "clouds" with a mask and "all" without; `without_sar` is what becomes of cloudy pixels that radar
+    does not see: see `inputs.strips.Fill`. `buffer_m` is the ground around the mask that is taken for
     cloudy too. `tile` and `overlap` are in pixels; `batch` None is chosen by memory. `adapt_minutes` over 0 fine-tunes
     the weights on the scene first.
     """
 
     output: Path
     fill: Literal["auto", "clouds", "all"] = "auto"
+    without_sar: WithoutSar = "fill"
     buffer_m: float = BUFFER_M
     weights: str = "auto"
     adapt_minutes: float = 0.0
@@ -73,7 +80,7 @@ class Plan:
 
     options: Options
     inputs: Inputs
-    mode: Mode
+    fill: Fill
     survey: Survey
     offset: Offset | None
     displacement: Displacement
@@ -99,7 +106,8 @@ class Plan:
         info = self.model.weights_info
         return {
             "output": str(self.options.output),
-            "fill": self.mode,
+            "fill": self.fill.extent,
+            "without_sar": self.fill.without_sar,
             "weights": {"name": info.name, "sha256": info.sha256, "architecture": info.architecture},
             "primed": self.prior is not None,
             "trust": self.trust,
@@ -132,7 +140,7 @@ def make_plan(options: Options) -> Plan:
     device = resolve_device(options.device)
     with gdal_settings():
         inputs = identify(options)
-        mode = _mode(options, inputs.mask)
+        fill = Fill(_extent(options, inputs.mask), options.without_sar)
         check_targets(options.targets, [*inputs.paths, Path(options.weights)], options.overwrite)
         with inputs.open() as reader:
             surveyed = survey.take(inputs.scene, reader)
@@ -143,7 +151,7 @@ def make_plan(options: Options) -> Plan:
     plan = Plan(
         options=options,
         inputs=inputs,
-        mode=mode,
+        fill=fill,
         survey=surveyed,
         offset=offset,
         displacement=displacement,
@@ -170,7 +178,7 @@ def with_smaller_tile(plan: Plan) -> Plan:
     return replace(plan, tile=half, overlap=min(plan.overlap, half // 4))
 
 
-def _mode(options: Options, clouds: CloudMask | None) -> Mode:
+def _extent(options: Options, clouds: CloudMask | None) -> Literal["clouds", "all"]:
     if options.fill == "auto":
         return "clouds" if clouds else "all"
     if options.fill == "clouds" and clouds is None:
@@ -212,7 +220,9 @@ def _log(plan: Plan) -> None:
         )
     if plan.survey.sar_share < _COMPLETE:
         log.warning(
-            "Sentinel-1 covers %.1f %% of the scene's data; the rest stays as observed", 100 * plan.survey.sar_share
+            "Sentinel-1 covers %.1f %% of the scene's data; %s",
+            100 * plan.survey.sar_share,
+            _BEYOND_SAR[plan.fill.without_sar] if plan.inputs.mask else "the rest stays as observed",
         )
     mask = plan.inputs.mask
     if mask and plan.grid.overlap_share(mask.grid) < _COMPLETE:

@@ -66,7 +66,9 @@ def test_the_identity_model_returns_its_input(
     out = tmp_path / "out.tif"
     report = run(cli, make_scene(dn=dn), sar, out, "--fill", "all", "--tile", tile, "--overlap", overlap)
     np.testing.assert_array_equal(read(out), dn)
-    assert report["pixels"] == {"nodata": 0, "observed": 0, "reconstructed": height * width, "unrecoverable": 0}
+    assert report["pixels"] == {"nodata": 0, "observed": 0, "reconstructed": height * width} | dict.fromkeys(
+        ("not_reconstructed", "reconstructed_without_sar"), 0
+    )
 
 
 def test_the_product_is_what_formats_md_asks_for(
@@ -123,34 +125,62 @@ def test_observed_pixels_are_kept_and_the_rest_is_told(
     assert report["pixels"] == {qa.name.lower(): int((classes == qa).sum()) for qa in Qa}
 
 
-def test_pixels_without_sar_are_not_invented(
+@pytest.fixture
+def half_seen(
     cli: Cli, make_scene: MakeScene, make_sar: MakeSar, make_mask: MakeMask, tmp_path: Path
-) -> None:
+) -> Callable[..., tuple[np.ndarray, np.ndarray, Result]]:
+    """Run on a clouded scene of whose north-west alone there is radar: product, quality, outcome."""
     dn = scene_dn(300, 300)
+    cloud = np.zeros((300, 300))
+    cloud[100:250, 60:240] = 1
+    dn[:, cloud == 1] = 9000
     half = make_sar(60, transform=Affine(10, 0, ORIGIN[0] - 150, 0, -10, ORIGIN[1] + 100))
+    inputs = "--planet", make_scene(dn=dn), "--sar", half, "--mask", make_mask(cloud)
     out, qa = tmp_path / "out.tif", tmp_path / "qa.tif"
-    result = cli(
-        "run",
-        "--planet",
-        make_scene(dn=dn),
-        "--sar",
-        half,
-        "-o",
-        out,
-        "--qa",
-        qa,
-        *IDENTITY,
-        "--mask",
-        make_mask(np.ones((300, 300))),
-        "--coregister",
-        "off",
-    )
-    assert result.exit_code == 0, result.output
-    assert "Sentinel-1 covers" in result.stderr
-    classes = read(qa)[0]
-    assert set(np.unique(classes)) == {Qa.RECONSTRUCTED, Qa.UNRECOVERABLE}
-    assert (classes[:, 160:] == Qa.UNRECOVERABLE).all()
-    np.testing.assert_array_equal(read(out)[:, :, 160:], dn[:, :, 160:])
+
+    def run_on_it(*options: object) -> tuple[np.ndarray, np.ndarray, Result]:
+        result = cli("run", *inputs, "-o", out, "--qa", qa, "--buffer", 0, "--coregister", "off", *options)
+        assert result.exit_code == 0, result.output
+        assert "Sentinel-1 covers" in result.stderr
+        return read(out), read(qa), result
+
+    return run_on_it
+
+
+UNDER_CLOUD_WITHOUT_SAR, UNDER_CLOUD_WITH_SAR = (slice(100, 250), slice(160, 240)), (slice(100, 160), slice(60, 140))
+
+
+def test_no_cloud_stands_where_radar_is_missing(half_seen: Callable[..., tuple]) -> None:
+    """It is filled from the scene's surroundings, and said to be."""
+    found, (classes, percent), result = half_seen()
+    assert "filled from their surroundings alone" in result.stderr
+    assert found[:, *UNDER_CLOUD_WITHOUT_SAR].max() < 5000
+    assert (classes[UNDER_CLOUD_WITHOUT_SAR] == Qa.RECONSTRUCTED_WITHOUT_SAR).all()
+    assert (classes[UNDER_CLOUD_WITH_SAR] == Qa.RECONSTRUCTED).all()
+    assert (percent[UNDER_CLOUD_WITHOUT_SAR] == 100).all()
+    surroundings = found[:, 100:250, 255:290].mean(axis=(1, 2))
+    np.testing.assert_allclose(found[:, *UNDER_CLOUD_WITHOUT_SAR].mean(axis=(1, 2)), surroundings, rtol=0.25)
+    clear = classes == Qa.OBSERVED
+    np.testing.assert_array_equal(found[:, clear], scene_dn(300, 300)[:, clear])
+
+
+def test_clouds_without_radar_are_kept_on_request(half_seen: Callable[..., tuple]) -> None:
+    found, (classes, percent), result = half_seen("--without-sar", "keep")
+    assert "stay as observed" in result.stderr
+    assert (found[:, *UNDER_CLOUD_WITHOUT_SAR] == 9000).all()
+    assert (classes[UNDER_CLOUD_WITHOUT_SAR] == Qa.NOT_RECONSTRUCTED).all()
+    assert (percent[UNDER_CLOUD_WITHOUT_SAR] == 0).all()
+    assert (classes[UNDER_CLOUD_WITH_SAR] == Qa.RECONSTRUCTED).all()
+
+
+def test_clouds_without_radar_become_nodata_on_request(half_seen: Callable[..., tuple]) -> None:
+    found, (classes, percent), result = half_seen("--without-sar", "nodata", "--json")
+    assert (found[:, *UNDER_CLOUD_WITHOUT_SAR] == 0).all()
+    assert (classes[UNDER_CLOUD_WITHOUT_SAR] == Qa.NODATA).all()
+    assert (percent[classes == Qa.NODATA] == 0).all()
+    report = json.loads(result.stdout)
+    assert report["without_sar"] == "nodata"
+    assert report["pixels"]["nodata"] == (found == 0).all(axis=0).sum() > 0
 
 
 @pytest.mark.parametrize(

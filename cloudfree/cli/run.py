@@ -23,6 +23,13 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
     help="What to reconstruct: what the mask hides, or everything. auto: clouds with a mask, all without.",
 )
 @click.option(
+    "--without-sar",
+    type=click.Choice(["fill", "keep", "nodata"]),
+    default="fill",
+    show_default=True,
+    help="Clouds where Sentinel-1 has no valid pixel: fill them from the scene alone, keep them, or nodata.",
+)
+@click.option(
     "--buffer",
     "buffer_m",
     type=click.FloatRange(min=0),

@@ -8,14 +8,25 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudfree.arrays import Image
+from cloudfree.arrays import Image, Mask
 from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.planet import has_data
 
-Mode = Literal["clouds", "all"]
-"""What is reconstructed: what the mask hides, or everything."""
+WithoutSar = Literal["fill", "keep", "nodata"]
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What is reconstructed: what the mask hides, or everything.
+
+    Where radar has no valid pixel (gaps, borders, layover), what the mask hides is filled `without_sar`, from the
+    scene's surroundings alone, or kept as observed, or made nodata; the rest stays as observed.
+    """
+
+    extent: Literal["clouds", "all"]
+    without_sar: WithoutSar = "fill"
 
 
 @dataclass(frozen=True)
@@ -46,11 +57,16 @@ class Strip:
             cloud_weight=self.cloud_weight[some],
         )
 
-    def blend_weight(self, mode: Mode) -> Image:
-        """Share of reconstruction (H, W), 0..1: none without data, and none without radar."""
-        possible = has_data(self.dn) & np.isfinite(self.sar_db).all(axis=0)
-        weight = np.float32(1) if mode == "all" else self.cloud_weight
-        return np.where(possible, weight, np.float32(0))
+    @property
+    def sar_valid(self) -> Mask:
+        return np.asarray(np.isfinite(self.sar_db).all(axis=0))
+
+    def blend_weight(self, fill: Fill) -> Image:
+        """Share of reconstruction (H, W), 0..1: none where there is no data."""
+        with_sar = np.float32(1) if fill.extent == "all" else self.cloud_weight
+        without_sar = self.cloud_weight if fill.without_sar == "fill" else np.float32(0)
+        weight = np.where(self.sar_valid, with_sar, without_sar)
+        return np.where(has_data(self.dn), weight, np.float32(0))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cloudfree.arrays import Image
-from cloudfree.inputs.strips import Mode, Strip
+from cloudfree.inputs.strips import Fill, Strip
 from cloudfree.network.predict import Predictor
 from cloudfree.network.tiles import Span
 from cloudfree.scene.priming import Priming
@@ -27,7 +27,7 @@ class SlidingWindow:
 
     predictor: Predictor
     priming: Priming
-    mode: Mode
+    fill: Fill
 
     def over(
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
@@ -60,7 +60,7 @@ class SlidingWindow:
 
     def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
         """Add the strip's tiles, each times its blend weights, to its rows (4, H, W)."""
-        wanted = strip.blend_weight(self.mode)
+        wanted = strip.blend_weight(self.fill)
         chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
         if not chosen:
             return

@@ -9,7 +9,7 @@ from cloudfree.bands import OPTICAL_BANDS, SAR_BANDS
 from cloudfree.product.cog import CogProfile
 
 QA_BANDS = (
-    "class: 0 nodata, 1 observed, 2 reconstructed, 3 cloudy and not reconstructable",
+    "class: 0 nodata, 1 observed, 2 reconstructed, 3 cloudy and not reconstructed, 4 reconstructed without radar",
     "share of reconstruction in percent",
 )
 

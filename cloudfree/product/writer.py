@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cloudfree.arrays import Image
 from cloudfree.bands import Qa
 from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.strips import Mode, Strip
+from cloudfree.inputs.strips import Fill, Strip
 from cloudfree.product import profiles
 from cloudfree.product.cog import WORK_ROWS, CogWriter
 from cloudfree.product.compose import compose
@@ -21,9 +21,9 @@ from cloudfree.product.compose import compose
 class ProductWriter:
     """Writes strips of a scene from top to bottom."""
 
-    def __init__(self, scene: Scene, mode: Mode, optical: CogWriter, quality: CogWriter | None) -> None:
+    def __init__(self, scene: Scene, fill: Fill, optical: CogWriter, quality: CogWriter | None) -> None:
         self._scene = scene
-        self._mode = mode
+        self._fill = fill
         self._optical = optical
         self._quality = quality
 
@@ -36,7 +36,7 @@ class ProductWriter:
         counts = np.zeros(len(Qa), np.intp)
         for row in range(0, strip.dn.shape[1], WORK_ROWS):
             last = row + WORK_ROWS
-            dn, quality = compose(self._scene, strip.rows(row, last), reflectance[:, row:last], self._mode)
+            dn, quality = compose(self._scene, strip.rows(row, last), reflectance[:, row:last], self._fill)
             self._optical.write(dn)
             if self._quality:
                 self._quality.write(quality)
@@ -51,9 +51,9 @@ class ProductWriter:
 
 
 @contextmanager
-def open_writer(scene: Scene, mode: Mode, output: Path, qa: Path | None, compress: str) -> Iterator[ProductWriter]:
+def open_writer(scene: Scene, fill: Fill, output: Path, qa: Path | None, compress: str) -> Iterator[ProductWriter]:
     """A writer of the files `output` and, if it is named, `qa`, on the scene's grid."""
     with ExitStack() as stack:
         optical = stack.enter_context(CogWriter(output, scene.grid, profiles.optical(scene.scale, compress)))
         quality = stack.enter_context(CogWriter(qa, scene.grid, profiles.quality(compress))) if qa else None
-        yield ProductWriter(scene, mode, optical, quality)
+        yield ProductWriter(scene, fill, optical, quality)

@@ -76,7 +76,9 @@ class Priming:
             prior = prior[..., cols]
             weight = prior_weight(reflectance, prior, strip.cloud_weight[:, cols])
             reflectance = blend(reflectance, prior, weight) - self.path_radiance
-            kept = (1 - np.float32(self.trust)) * weight[None]
+            # Without radar the network has nothing to see but what is typical: there the prior is all.
+            kept = np.where(strip.sar_valid[:, cols], 1 - np.float32(self.trust), np.float32(1)) * weight
+            kept = kept[None]
         return NetworkInput(reflectance, sar_db, kept)
 
 

@@ -114,9 +114,10 @@ def fit(
     that is another. Equal arguments give equal pixels.
     """
     radar = Radar.of(sar_db, pixel_size_m)
-    clear = valid & ~hidden & radar.valid
+    seen = valid & ~hidden
+    clear = seen & radar.valid
     if clear.any():
-        image = _fitted(reflectance, radar, _halo(hidden, pixel_size_m), clear)
+        image = _fitted(reflectance, radar, _halo(hidden, pixel_size_m), clear, seen)
     else:
         image = radar.regression(global_coefficients())
     share = float(clear.sum() / max(1, valid.sum()))
@@ -201,8 +202,8 @@ def _ground_weight(residual: NDArray[_Real], scatter: Float64Array) -> NDArray[_
     return weight
 
 
-def _fitted(reflectance: Image, radar: Radar, halo: Image, clear: Mask) -> Image:
-    """The scene's regression plus its field (4, h, w)."""
+def _fitted(reflectance: Image, radar: Radar, halo: Image, clear: Mask, seen: Mask) -> Image:
+    """The scene's regression on what is clear under radar, plus its field through all that is seen (4, h, w)."""
     sample = _spread(clear)
     decay, observed = (image.reshape(len(image), -1)[:, sample].T.astype(np.float64) for image in (halo, reflectance))
     found = regress(radar.features_at(sample), decay, observed, global_coefficients())
@@ -212,7 +213,7 @@ def _fitted(reflectance: Image, radar: Radar, halo: Image, clear: Mask) -> Image
     alike = _mean_of_alike(residual, _ground_weight(residual, found.scatter), radar, clear)
     image += alike
     residual -= alike
-    weight = np.where(clear, _ground_weight(residual, found.scatter), np.float32(0))
+    weight = np.where(seen, _ground_weight(residual, found.scatter), np.float32(0))
     image += _field(residual, weight, radar.pixel_size_m)
     return image
 

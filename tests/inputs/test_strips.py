@@ -9,7 +9,7 @@ import pytest
 from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
-from cloudfree.inputs.strips import StripReader
+from cloudfree.inputs.strips import Fill, StripReader
 
 H, W = 130, 90
 
@@ -47,17 +47,21 @@ def test_a_window_shows_what_strips_show(inputs: Inputs) -> None:
     assert seen.clear.sum() == 40 * 60 - 80
 
 
-def test_what_is_reconstructed_needs_data_and_radar(inputs: Inputs) -> None:
+def test_what_is_reconstructed_needs_data_and_radar_or_a_word(inputs: Inputs) -> None:
     grid = inputs.scene.grid
     with inputs.open() as reader:
         strip = StripReader(reader, Displacement(grid), Feather.on(grid)).read(0, H)
     strip.dn[:, :10] = 0
     strip.sar_db[0, -10:] = np.nan
-    everything = strip.blend_weight("all")
+    everything = strip.blend_weight(Fill("all"))
     assert (everything[10:-10] == 1).all()
     assert not everything[:10].any()
     assert not everything[-10:].any()
-    np.testing.assert_array_equal(strip.blend_weight("clouds")[10:-10], strip.cloud_weight[10:-10])
+    np.testing.assert_array_equal(strip.blend_weight(Fill("clouds"))[10:], strip.cloud_weight[10:])
+    strip.cloud_weight[-5:] = 1
+    for without_sar, expected in (("fill", 1), ("keep", 0), ("nodata", 0)):
+        for extent in ("clouds", "all"):
+            assert (strip.blend_weight(Fill(extent, without_sar))[-5:] == expected).all()
 
 
 def test_options_take_paths_as_people_write_them() -> None:

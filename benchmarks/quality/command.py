@@ -1,0 +1,91 @@
+"""The whole command on real clouds over a clear image of the same day, beside the baselines: nothing may be lost on
+the way from a method to the file.
+
+    python benchmarks/quality/command.py [--data ../shared/data/cloudy_clear] [--output FOLDER] [-- OPTIONS OF RUN]
+
+For each image with a mask of 5 to 95 %: its clouds are laid over the clear image with soft edges (mask dilated by two
+pixels, then a Gaussian of two), written as a scene with its mask and Sentinel-1, and `cloudfree run` restores it with
+the default options or those given. Prints PSNR (dB) of masked pixels, the means at the end; --output keeps the files
+and a picture of each run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from click.testing import CliRunner
+from scipy import ndimage
+
+from cloudfree.arrays import as_image
+from cloudfree.cli import main as cloudfree
+from cloudfree.evaluate import metrics
+from cloudfree.evaluate.baselines import BASELINES
+from cloudfree.evaluate.triplets import Observation, Triplet, TripletFiles, find, read
+
+_DILATION_PX, _SOFT_PX = 2, 2.0
+_LEAST_MASK, _MOST_MASK = 0.05, 0.95
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data = Path(__file__).resolve().parents[3] / "shared" / "data" / "cloudy_clear"
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("options", nargs="*", help="of `cloudfree run`, behind --")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = told.output or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"| image | {' | '.join(BASELINES)} | cloudfree run {' '.join(told.options)} |")
+        print("| --- |" + " ---: |" * (len(BASELINES) + 1))
+        rows = []
+        for files in find(told.data):
+            triplet = read(files)
+            hidden = triplet.seen.hidden & triplet.valid
+            if _LEAST_MASK <= hidden.mean() <= _MOST_MASK:
+                rows.append(scores(files, with_soft_clouds(triplet), folder, told.options))
+                print(f"| {files.name} | {' | '.join(f'{score:.2f}' for score in rows[-1])} |", flush=True)
+        print(f"| mean | {' | '.join(f'{score:.2f}' for score in np.mean(rows, axis=0))} |")
+
+
+def with_soft_clouds(triplet: Triplet) -> Triplet:
+    """The clouds of the cloudy image over the clear one, which is the truth."""
+    seen = triplet.seen
+    grown = ndimage.binary_dilation(seen.hidden, iterations=_DILATION_PX)
+    share = as_image(ndimage.gaussian_filter(as_image(grown), _SOFT_PX))
+    mixed = as_image(triplet.truth + (seen.reflectance - triplet.truth) * share)
+    pasted = Observation(mixed, seen.sar_db, triplet.valid, seen.mask, seen.pixel_size_m)
+    return Triplet(triplet.name, pasted, triplet.truth, triplet.valid)
+
+
+def scores(files: TripletFiles, triplet: Triplet, folder: Path, options: list[str]) -> list[float]:
+    """PSNR of masked pixels by each baseline, and by the command."""
+    hidden = triplet.seen.hidden & triplet.valid
+    restored = [method(triplet.seen) for method in BASELINES.values()]
+    return [metrics.psnr(image, triplet.truth, hidden) for image in (*restored, run(files, triplet, folder, options))]
+
+
+def run(files: TripletFiles, triplet: Triplet, folder: Path, options: list[str]) -> np.ndarray:
+    """Reflectance (4, H, W) of the product of `cloudfree run`."""
+    scene, mask, out = (folder / f"{files.name}_{what}.tif" for what in ("scene", "mask", "out"))
+    with rasterio.open(files.cloudy) as source:
+        profile = {k: source.profile[k] for k in ("crs", "transform", "width", "height")} | {"driver": "GTiff"}
+    with rasterio.open(scene, "w", count=4, dtype="uint16", nodata=0, **profile) as target:
+        target.write(np.where(triplet.valid, np.clip(np.rint(1e4 * triplet.seen.reflectance), 1, 65535), 0))
+    with rasterio.open(mask, "w", count=1, dtype="uint8", **profile) as target:
+        target.write(triplet.seen.hidden.astype(np.uint8), 1)
+    words = ["run", "--planet", scene, "--sar", files.sar, "--mask", mask, "-o", out, "--overwrite"]
+    words += ["--quicklook", out.with_suffix(".png"), *options]
+    done = CliRunner().invoke(cloudfree, [str(word) for word in words], catch_exceptions=False)
+    if done.exit_code:
+        raise SystemExit(done.output)
+    with rasterio.open(out) as product:
+        return as_image(product.read() * 1e-4)
+
+
+if __name__ == "__main__":
+    main()
