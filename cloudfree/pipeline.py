@@ -82,7 +82,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     ):
         while True:
             try:
-                if plan.prior is not None:
+                if plan.primed:
                     with stopwatch.timing("trust"):
                         result.plan = _trusting(result.plan, reader)
                 _write_products(result, reader, stage, stopwatch, progress)
@@ -122,7 +122,9 @@ def _write_products(
     result.pixels = dict.fromkeys(result.pixels, 0)
     rows = tiles.spans(plan.grid.height, plan.tile, plan.overlap)
     cols = tiles.spans(plan.grid.width, plan.tile, plan.overlap)
-    window = SlidingWindow(_predictor(plan), Priming.of(plan.scene, plan.survey, plan.prior, plan.trust), plan.fill)
+    window = SlidingWindow(
+        _predictor(plan), Priming.of(plan.scene, plan.survey, plan.prior, plan.primed, plan.trust), plan.fill
+    )
     strip_reader = StripReader(reader, plan.displacement, Feather.on(plan.grid, options.buffer_m))
     output, qa = stage.path(options.output), stage.path(options.qa) if options.qa else None
     with ExitStack() as stack:

@@ -100,6 +100,11 @@ class Plan:
     def grid(self) -> Grid:
         return self.scene.grid
 
+    @property
+    def primed(self) -> bool:
+        """Whether the network finds the prior in place of all that the mask hides; else only where radar is missing."""
+        return self.prior is not None and self.model.expects_primed
+
     def describe(self) -> dict[str, Any]:
         """The plan as plain data."""
         assert self.model.weights_info is not None
@@ -109,7 +114,7 @@ class Plan:
             "fill": self.fill.extent,
             "without_sar": self.fill.without_sar,
             "weights": {"name": info.name, "sha256": info.sha256, "architecture": info.architecture},
-            "primed": self.prior is not None,
+            "primed": self.primed,
             "trust": self.trust,
             "device": self.device,
             "precision": self.precision,
@@ -148,6 +153,7 @@ def make_plan(options: Options) -> Plan:
             displacement = offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
             surveyed = survey.with_sar_displaced(surveyed, reader.sar, displacement)
     model = load_model(default_weights().name if options.weights == "auto" else options.weights)
+    needs_prior = inputs.mask is not None and (model.expects_primed or fill.without_sar == "fill")
     plan = Plan(
         options=options,
         inputs=inputs,
@@ -155,7 +161,7 @@ def make_plan(options: Options) -> Plan:
         survey=surveyed,
         offset=offset,
         displacement=displacement,
-        prior=prior.of_survey(surveyed, inputs.scene) if model.expects_primed and inputs.mask else None,
+        prior=prior.of_survey(surveyed, inputs.scene) if needs_prior else None,
         model=model,
         device=str(device),
         precision=resolve_precision(options.precision, device),
@@ -199,9 +205,9 @@ def _coregister(options: Options, scene: Scene, surveyed: Survey) -> Offset | No
 
 
 def _warn_of_prior(plan: Plan) -> None:
-    if plan.model.expects_primed and plan.prior is None:
+    if plan.model.expects_primed and not plan.primed:
         log.warning("there is no mask; these weights do better with one: give --udm2 or --mask")
-    if plan.prior is not None and plan.prior.clear_share < _FEW_CLEAR:
+    if plan.primed and plan.prior and plan.prior.clear_share < _FEW_CLEAR:
         log.warning(
             "only %.1f %% of the scene is clear: its colours are guessed from radar and from other places",
             100 * plan.prior.clear_share,

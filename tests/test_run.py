@@ -150,9 +150,10 @@ def half_seen(
 UNDER_CLOUD_WITHOUT_SAR, UNDER_CLOUD_WITH_SAR = (slice(100, 250), slice(160, 240)), (slice(100, 160), slice(60, 140))
 
 
-def test_no_cloud_stands_where_radar_is_missing(half_seen: Callable[..., tuple]) -> None:
-    """It is filled from the scene's surroundings, and said to be."""
-    found, (classes, percent), result = half_seen()
+@pytest.mark.parametrize("weights", [(), IDENTITY], ids=["primed", "not primed"])
+def test_no_cloud_stands_where_radar_is_missing(half_seen: Callable[..., tuple], weights: tuple[str, ...]) -> None:
+    """It is filled from the scene's surroundings, and said to be, whatever the weights."""
+    found, (classes, percent), result = half_seen(*weights)
     assert "filled from their surroundings alone" in result.stderr
     assert found[:, *UNDER_CLOUD_WITHOUT_SAR].max() < 5000
     assert (classes[UNDER_CLOUD_WITHOUT_SAR] == Qa.RECONSTRUCTED_WITHOUT_SAR).all()

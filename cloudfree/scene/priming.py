@@ -42,29 +42,35 @@ class Priming:
     """Makes tiles of a scene fit for a network.
 
     Where there is no data the network sees `fill_reflectance` (4,) and `fill_sar_db` (2,). A `prior` stands where the
-    mask hides the ground; `trust` (0..1) is how far the network is believed there.
+    mask hides the ground from camera and radar; if the network is `primed`, wherever the mask hides it. `trust` (0..1)
+    is how far the network is then believed where radar sees.
     """
 
     scene: Scene
     fill_reflectance: Image
     fill_sar_db: Image
     prior: ScenePrior | None = None
+    primed: bool = False
     trust: float = 1.0
 
     @classmethod
-    def of(cls, scene: Scene, survey: Survey, prior: ScenePrior | None, trust: float) -> Priming:
+    def of(cls, scene: Scene, survey: Survey, prior: ScenePrior | None, primed: bool, trust: float) -> Priming:
         """With what is typical of the scene in place of nodata, which is not black ground."""
         fill = scene.reflectance(survey.median_dn()[:, None, None])[:, 0, 0]
-        return cls(scene, fill, survey.median_sar_db(), prior, trust)
+        return cls(scene, fill, survey.median_sar_db(), prior, primed, trust)
 
     @property
     def path_radiance(self) -> Image:
         """(4, 1, 1), what is taken off before the network, and to be put back after."""
-        return np.zeros((4, 1, 1), np.float32) if self.prior is None else self.prior.path_radiance[:, None, None]
+        if self.prior is None or not self.primed:
+            return np.zeros((4, 1, 1), np.float32)
+        return self.prior.path_radiance[:, None, None]
 
     def prior_of(self, strip: Strip) -> Image | None:
-        """The prior's reflectance (4, H, W) of a strip."""
-        return None if self.prior is None else self.prior.rows(strip.start, strip.stop)
+        """The prior's reflectance (4, H, W) of a strip, where it is needed."""
+        if self.prior is None or (not self.primed and strip.sar_valid.all()):
+            return None
+        return self.prior.rows(strip.start, strip.stop)
 
     def tile(self, strip: Strip, prior: Image | None, cols: slice) -> NetworkInput:
         """Some columns of a strip, whose prior is given."""
@@ -73,12 +79,13 @@ class Priming:
         np.copyto(reflectance, self.fill_reflectance[:, None, None], where=~has_data(dn))
         np.copyto(sar_db, self.fill_sar_db[:, None, None], where=~np.isfinite(sar_db))
         if prior is not None:
-            prior = prior[..., cols]
+            prior, sar_valid = prior[..., cols], strip.sar_valid[:, cols]
             weight = prior_weight(reflectance, prior, strip.cloud_weight[:, cols])
+            if not self.primed:
+                weight = np.where(sar_valid, np.float32(0), weight)
             reflectance = blend(reflectance, prior, weight) - self.path_radiance
             # Without radar the network has nothing to see but what is typical: there the prior is all.
-            kept = np.where(strip.sar_valid[:, cols], 1 - np.float32(self.trust), np.float32(1)) * weight
-            kept = kept[None]
+            kept = np.where(sar_valid, 1 - np.float32(self.trust), np.float32(1))[None] * weight
         return NetworkInput(reflectance, sar_db, kept)
 
 

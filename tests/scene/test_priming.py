@@ -47,7 +47,7 @@ def test_without_a_prior_a_network_sees_the_scene_and_no_gaps(strip: Strip) -> N
 
 
 def test_under_cloud_it_sees_the_prior_less_path_radiance_and_is_believed_by_trust(strip: Strip) -> None:
-    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), trust=0.25)
+    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), primed=True, trust=0.25)
     shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
     np.testing.assert_allclose(shown.reflectance[:, 22:38, 22:48], 0.15 - 0.03, atol=1e-6)
     np.testing.assert_allclose(shown.kept[0, 22:38, 22:48], 0.75, atol=1e-6)
@@ -57,8 +57,26 @@ def test_under_cloud_it_sees_the_prior_less_path_radiance_and_is_believed_by_tru
     np.testing.assert_allclose(shown.reflectance[:, 45:], seen, atol=1e-6)
 
 
+def test_without_radar_the_prior_is_all_whatever_the_network(strip: Strip) -> None:
+    strip.sar_db[:, 25:35, 25:45] = np.nan
+    for primed, elsewhere in ((True, 0.15), (False, 0.9)):
+        priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed, trust=1.0)
+        shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
+        np.testing.assert_allclose(shown.reflectance[:, 25:35, 25:45], 0.15, atol=1e-6)
+        assert (shown.kept[0, 25:35, 25:45] > 0.99).all()
+        np.testing.assert_allclose(shown.reflectance[:, 38, 30], elsewhere, atol=1e-6)
+        assert not shown.kept[0, :25].any()
+
+
+def test_a_network_that_is_not_primed_sees_the_plain_image_where_radar_is(strip: Strip) -> None:
+    seen = Strip(0, strip.dn, sar_values_db(H, W), strip.cloud_weight)
+    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), primed=False)
+    assert priming.prior_of(seen) is None
+    assert not priming.path_radiance.any()
+
+
 def test_some_columns_are_those_of_the_whole(strip: Strip) -> None:
-    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), trust=0.5)
+    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed=True, trust=0.5)
     whole = priming.tile(strip, priming.prior_of(strip), slice(0, W))
     part = priming.tile(strip, priming.prior_of(strip), slice(0, 70))
     for found, expected in zip(part, whole, strict=True):
