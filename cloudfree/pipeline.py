@@ -122,9 +122,8 @@ def _write_products(
     result.pixels = dict.fromkeys(result.pixels, 0)
     rows = tiles.spans(plan.grid.height, plan.tile, plan.overlap)
     cols = tiles.spans(plan.grid.width, plan.tile, plan.overlap)
-    window = SlidingWindow(
-        _predictor(plan), Priming.of(plan.scene, plan.survey, plan.prior, plan.primed, plan.trust), plan.fill
-    )
+    priming = Priming.of(plan.scene, plan.survey, plan.prior, plan.primed, plan.trust)
+    window = SlidingWindow(_predictor(plan), priming, plan.fill)
     strip_reader = StripReader(reader, plan.displacement, Feather.on(plan.grid, options.buffer_m))
     output, qa = stage.path(options.output), stage.path(options.qa) if options.qa else None
     with ExitStack() as stack:
