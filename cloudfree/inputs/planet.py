@@ -24,6 +24,7 @@ from cloudfree.inputs import raster
 _STRIP_ROWS = 512
 
 _PRODUCT = re.compile(r"_3B_AnalyticMS.*$", re.IGNORECASE)
+_CORRECTED = "atmospheric_correction"  # in the description of a surface-reflectance product
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,14 @@ def identify(path: Path, band_numbers: tuple[int, ...] | None = None) -> Scene:
                 "order an analytic product (ortho_analytic_4b_sr or _8b_sr), not a visual one"
             )
         indexes, why_bands = _bands(dataset, band_numbers)
-        quantity, scale, why_units = _radiometry(path, dataset, indexes)
+        quantity, scale, why_units = radiometry(path, dataset, indexes)
         return Scene(path, Grid.of(dataset), indexes, scale, dataset.nodata, quantity, (why_bands, why_units))
+
+
+def is_product(dataset: DatasetReader) -> bool:
+    """Whether a file is an analytic product, by its name or its tag, in the order of bands that Planet delivers."""
+    named = _PRODUCT.search(Path(dataset.name).name) is not None
+    return dataset.count in PLANET_BANDS and (named or _CORRECTED in _image_description(dataset))
 
 
 def sensor(path: Path, band_count: int) -> str:
@@ -190,10 +197,13 @@ def _by_description(dataset: DatasetReader) -> tuple[int, ...] | None:
     return tuple(found) if len(found) == 4 else None
 
 
-def _radiometry(path: Path, dataset: DatasetReader, indexes: tuple[int, ...]) -> tuple[str, tuple[float, ...], str]:
-    """Quantity, scale to reflectance and the reason. A product's own statement wins over the name."""
+def radiometry(path: Path, dataset: DatasetReader, indexes: tuple[int, ...]) -> tuple[str, tuple[float, ...], str]:
+    """Quantity, scale to reflectance and the reason. A product's own statement wins over the name.
+
+    Raises InputError where it is radiance without the coefficients beside it.
+    """
     surface = ("surface reflectance", (REFLECTANCE_SCALE,) * 4)
-    if "atmospheric_correction" in dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", ""):
+    if _CORRECTED in _image_description(dataset):
         return *surface, "surface reflectance x 10000: the file's atmospheric correction tag"
     name = path.name.lower()
     if "analyticms" not in name or "_sr" in name:
@@ -211,6 +221,11 @@ def _radiometry(path: Path, dataset: DatasetReader, indexes: tuple[int, ...]) ->
         scale,
         "radiance: the name says AnalyticMS without _SR; coefficients from its XML",
     )
+
+
+def _image_description(dataset: DatasetReader) -> str:
+    text: str = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
+    return text
 
 
 def _reflectance_coefficients(scene: Path) -> dict[int, float] | None:

@@ -15,7 +15,11 @@ from rasterio.env import getenv, hasenv
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from cloudfree.errors import InputError
+from cloudfree.errors import GridError, InputError
+from cloudfree.grid import Grid
+
+_SAMPLE_PX = 512
+_STRIP_ROWS = 512
 
 _GDAL_SETTINGS = {
     "GDAL_CACHEMAX": 128,  # MB; GDAL's own default, a share of all memory, would defeat the bound by the scene's width
@@ -54,14 +58,58 @@ def read(
     out_shape: tuple[int, int] | None = None,
 ) -> NDArray[np.generic]:
     """Bands (N, rows, columns) of one window, thinned to `out_shape`; InputError where the file is damaged."""
-    shape = None if out_shape is None else (len(indexes), *out_shape)
     try:
-        values: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=shape)
+        if out_shape is None:
+            values: NDArray[np.generic] = dataset.read(indexes, window=window)
+            return values
+        return _thinned(dataset, indexes, window, out_shape)
     except RasterioError as error:
         raise InputError(
             f"{dataset.name} is damaged or cut short ({_first_line(error)}); a whole file is needed: fetch it again"
         ) from error
-    return values
+
+
+def _thinned(
+    dataset: DatasetReader, indexes: list[int], window: Window, out_shape: tuple[int, int]
+) -> NDArray[np.generic]:
+    """The nearest pixels of a window, or an overview's where there is one."""
+    if dataset.overviews(indexes[0]):
+        overview: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=(len(indexes), *out_shape))
+        return overview
+    rows, cols = _nearest(window.height, out_shape[0]), _nearest(window.width, out_shape[1])
+    parts = []
+    # GDAL, told to thin, unpacks a block once for each row that it takes from it, which takes minutes for a scene.
+    for start in range(0, window.height, _STRIP_ROWS):
+        stop = min(start + _STRIP_ROWS, window.height)
+        strip = Window(window.col_off, window.row_off + start, window.width, stop - start)
+        chosen = rows[(rows >= start) & (rows < stop)] - start
+        parts.append(dataset.read(indexes, window=strip)[:, chosen[:, None], cols])
+    return np.concatenate(parts, axis=1)
+
+
+def _nearest(length: int, count: int) -> NDArray[np.intp]:
+    """Which of a row's pixels lie in the middle of `count` equal parts, as GDAL takes them."""
+    return ((np.arange(count) + 0.5) * (length / count) + 1e-10).astype(np.intp)
+
+
+def sample_over(
+    dataset: DatasetReader, indexes: list[int], area: Grid, needed: str
+) -> tuple[NDArray[np.generic], Grid]:
+    """Bands (N, rows, columns) over `area`, thinned to some hundred pixels a side, and where these lie.
+
+    GridError where the raster lies elsewhere; `needed` says in its message what should be given instead.
+    """
+    grid = Grid.of(dataset)
+    row0, row1, col0, col1 = grid.pixel_bounds_of(area)
+    if row0 >= row1 or col0 >= col1 or grid.overlap_share(area) == 0:
+        raise GridError(
+            f"{Path(dataset.name).name} does not overlap the scene; {needed} over the same ground is needed: "
+            "compare the footprints with cloudfree info"
+        )
+    height, width = row1 - row0, col1 - col0
+    shape = min(height, _SAMPLE_PX), min(width, _SAMPLE_PX)
+    values = read(dataset, indexes, Window(col0, row0, width, height), out_shape=shape)
+    return values, grid.window(row0, col0, height, width).resized(*shape)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,10 +1,12 @@
-"""Where the pixels of one grid lie in another, and bilinear interpolation there: pure geometry."""
+"""An image on any grid: where its pixels lie there, and their interpolation or average. No file is known here."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,74 @@ from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.grid import Grid
 from cloudfree.inputs.displacement import Displacement
 
+PIECE_PX = 512
+"""Side of what is resampled at once: it sees little of the image, and stays in the processor's cache."""
+
+_COARSER = 1.5  # of the image's own pixel: from here on, pixels are averaged
 _LATTICE_PX = 16  # between points that are transformed exactly
+
+Load = Callable[[Window], Image]
+"""Pixels (bands, rows, columns) of a window of an image, NaN where they are invalid."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Bands that can be resampled: where they lie, how many they are, and how to load a window of them.
+
+    A pixel is valid where all of its bands are. Averages are taken of what `to_linear` makes of the values, and turned
+    back by `from_linear`.
+    """
+
+    grid: Grid
+    bands: int
+    load: Load
+    to_linear: Callable[[Image], Image] = np.asarray
+    from_linear: Callable[[Image], Image] = np.asarray
+
+    def parts_of(self, grid: Grid) -> int:
+        """Into how many parts a side a pixel of `grid` is cut to average there; 1 where it is not much coarser."""
+        fineness = grid.pixel_size_m / self.grid.pixel_size_m
+        return 1 if fineness <= _COARSER else math.ceil(fineness)
+
+    def on_grid(self, grid: Grid, displacement: Displacement | None) -> Image:
+        """The bands (bands, H, W) on `grid`, NaN where most of a pixel is invalid or beyond the image."""
+        parts = self.parts_of(grid)
+        if parts == 1:
+            return self._interpolated(self.load, grid, displacement)
+        fine = grid.resized(grid.height * parts, grid.width * parts)
+        linear = self._interpolated(lambda window: self.to_linear(self.load(window)), fine, displacement)
+        return self.from_linear(_block_means(linear, parts))
+
+    def _interpolated(self, load: Load, grid: Grid, displacement: Displacement | None) -> Image:
+        """Bilinear at the pixel centres of `grid`, NaN where most of the weight falls on invalid pixels."""
+        taps = bilinear_taps(self.grid, grid, displacement)
+        if taps is None:
+            return np.full((self.bands, *grid.shape), np.nan, np.float32)
+        values, known = load(taps.window), taps.inside
+        valid = np.asarray(np.isfinite(values).all(axis=0))
+        found = np.stack([taps.interpolate(np.where(valid, band, 0)) for band in values])
+        if not valid.all():
+            weight = taps.interpolate(valid.astype(np.float32))
+            known = known & (weight >= 0.5)
+            found /= np.maximum(weight, 0.5)
+        return np.where(known, found, np.float32(np.nan))
+
+
+def resample(
+    sources: Sequence[Source], grid: Grid, displacement: Displacement | None, piece_px: int = PIECE_PX
+) -> Image:
+    """All bands of all sources (N, H, W) on `grid`, displaced over the ground if so told; NaN where they say nothing.
+
+    Pixels are resampled once, whatever the displacement and the coordinate systems: going finer, bilinearly; going
+    coarser, as means over each pixel's area of which at least half is valid. Only what lies under `grid` is loaded, in
+    pieces of `piece_px` a side.
+    """
+    found = np.empty((sum(source.bands for source in sources), *grid.shape), np.float32)
+    for row, col in product(range(0, grid.height, piece_px), range(0, grid.width, piece_px)):
+        part = found[:, row : row + piece_px, col : col + piece_px]
+        piece = grid.window(row, col, *part.shape[1:])
+        part[:] = np.concatenate([source.on_grid(piece, displacement) for source in sources])
+    return found
 
 
 @dataclass(frozen=True)
@@ -45,7 +114,7 @@ class BilinearTaps:
         return left + self.across * (right - left)
 
 
-@lru_cache(maxsize=1)  # VV and VH are mostly on one grid
+@lru_cache(maxsize=1)  # sources that are resampled together, VV and VH, are mostly on one grid
 def bilinear_taps(source: Grid, grid: Grid, displacement: Displacement | None) -> BilinearTaps | None:
     """The neighbours in `source` of each pixel centre of `grid`; None where there are none."""
     row, col = _positions(source, grid, displacement)
@@ -101,3 +170,12 @@ def _between(nodes: Float64Array, shape: tuple[int, int]) -> Float64Array:
         share = np.expand_dims(fraction / _LATTICE_PX, 1 - axis)
         nodes = nodes.take(index, axis) * (1 - share) + nodes.take(index + 1, axis) * share
     return nodes
+
+
+def _block_means(values: Image, parts: int) -> Image:
+    """Means (bands, H, W) over blocks of parts x parts pixels, of the valid ones; NaN where more than half are not."""
+    bands, height, width = values.shape
+    blocks = values.reshape(bands, height // parts, parts, width // parts, parts)
+    count = np.isfinite(blocks).sum(axis=(2, 4))
+    mean = np.nansum(blocks, axis=(2, 4)) / np.maximum(count, 1)
+    return np.where(2 * count >= parts**2, mean, np.nan).astype(np.float32)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,22 +16,19 @@ from rasterio.windows import Window
 
 from cloudfree.arrays import Image
 from cloudfree.bands import SAR_BANDS, SAR_NOISE_DB
-from cloudfree.errors import GridError, InputError
+from cloudfree.errors import InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import raster
 from cloudfree.inputs.displacement import Displacement
-from cloudfree.inputs.resample import bilinear_taps
+from cloudfree.inputs.resample import Source, resample
 
 Units = Literal["db", "power", "amplitude"]
 
 _POLARISATION = re.compile(r"(?<![a-z])(vv|vh)(?![a-z])", re.IGNORECASE)
 _HYP3 = re.compile(r"_RTC\d+_[A-Z]_[gs]([pad])", re.IGNORECASE)  # ..._RTC30_G_gpuned_...: gamma0, power
 _HYP3_UNITS: dict[str, Units] = {"p": "power", "a": "amplitude", "d": "db"}
-_SAMPLE_PX = 512
 _PLAUSIBLE_MEDIAN_DB = (-45.0, 10.0)
 _BY_POSITION = "VV and VH: by position, for nothing names them"
-_COARSER = 1.5  # of the image's own pixel: from here on, power is averaged
-_PIECE_PX = 512  # side of what is warped at once: it sees little of the image, and stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ class SarReader:
     """Backscatter of an open Sentinel-1 image on any grid."""
 
     def __init__(self, bands: list[tuple[SarBand, DatasetReader]]) -> None:
-        self._bands = bands
+        self._sources = [_source(band, dataset) for band, dataset in bands]
 
     def on_grid(self, grid: Grid, displacement: Displacement | None = None) -> Image:
         """VV and VH in dB (2, H, W) on `grid`, displaced over the ground if so told; NaN where the image says nothing.
@@ -81,13 +77,7 @@ class SarReader:
         Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
         under `grid` is read. Going finer, dB are interpolated bilinearly; going coarser, power is averaged.
         """
-        found = np.empty((len(self._bands), *grid.shape), np.float32)
-        for row, col in product(range(0, grid.height, _PIECE_PX), range(0, grid.width, _PIECE_PX)):
-            part = found[:, row : row + _PIECE_PX, col : col + _PIECE_PX]
-            piece = grid.window(row, col, *part.shape[1:])
-            for values, (band, dataset) in zip(part, self._bands, strict=True):
-                values[:] = _warp(band, dataset, piece, displacement)
-        return found
+        return resample(self._sources, grid, displacement)
 
 
 def identify(
@@ -192,7 +182,8 @@ def measure(
 ) -> tuple[SarBand, str]:
     """One band as backscatter over `area`, and why its units were taken for what they are. `name` is for messages."""
     path, grid = Path(dataset.name), Grid.of(dataset)
-    sample = _sample(dataset, index, grid, area)
+    stored, _ = raster.sample_over(dataset, [index], area, "Sentinel-1")
+    sample = _without_nodata(stored[0].astype(np.float32), dataset.nodata)
     found, why = (units, "--sar-units") if units != "auto" else _units(dataset, index, sample)
     db = to_db(sample, found)
     if not np.isfinite(db).any():
@@ -207,20 +198,6 @@ def measure(
             f"between {_PLAUSIBLE_MEDIAN_DB[0]:g} and {_PLAUSIBLE_MEDIAN_DB[1]:g}: calibrate it, or give --sar-units"
         )
     return SarBand(path, index, found, grid, dataset.nodata, median), f"units are {found}: {why}"
-
-
-def _sample(dataset: DatasetReader, index: int, grid: Grid, area: Grid) -> Image:
-    """The band over `area`, thinned to some hundred pixels a side, NaN at nodata."""
-    row0, row1, col0, col1 = grid.pixel_bounds_of(area)
-    if row0 >= row1 or col0 >= col1 or grid.overlap_share(area) == 0:
-        raise GridError(
-            f"{Path(dataset.name).name} does not overlap the scene; Sentinel-1 over the same ground is needed: "
-            "compare the footprints with cloudfree info"
-        )
-    shape = (min(row1 - row0, _SAMPLE_PX), min(col1 - col0, _SAMPLE_PX))
-    window = Window(col0, row0, col1 - col0, row1 - row0)
-    values = raster.read(dataset, [index], window, out_shape=shape)[0].astype(np.float32)
-    return _without_nodata(values, dataset.nodata)
 
 
 def _units(dataset: DatasetReader, index: int, sample: Image) -> tuple[Units, str]:
@@ -257,36 +234,18 @@ def _units_by_value(name: str, dtype: str, sample: Image) -> tuple[Units, str]:
 # --- onto a grid ---
 
 
-def _warp(band: SarBand, dataset: DatasetReader, grid: Grid, displacement: Displacement | None) -> Image:
-    """One polarisation in dB (H, W) on `grid`: the only time that its pixels are resampled."""
-    fineness = grid.pixel_size_m / band.grid.pixel_size_m
-    if fineness <= _COARSER:
-        return _bilinear(band, dataset, grid, displacement, in_power=False)
-    parts = math.ceil(fineness)
-    fine = grid.resized(grid.height * parts, grid.width * parts)
-    power = _bilinear(band, dataset, fine, displacement, in_power=True).reshape(grid.height, parts, grid.width, parts)
-    count = np.isfinite(power).sum(axis=(1, 3))
-    mean = np.nansum(power, axis=(1, 3)) / np.maximum(count, 1)
-    return to_db(np.where(2 * count >= parts**2, mean, np.nan).astype(np.float32), "power")
+def _source(band: SarBand, dataset: DatasetReader) -> Source:
+    """One polarisation in dB, averaged as power."""
+
+    def load(window: Window) -> Image:
+        stored = raster.read(dataset, [band.index], window).astype(np.float32)
+        return to_db(_without_nodata(stored, band.nodata), band.units)
+
+    return Source(band.grid, 1, load, to_linear=_power, from_linear=partial(to_db, units="power"))
 
 
-def _bilinear(
-    band: SarBand, dataset: DatasetReader, grid: Grid, displacement: Displacement | None, *, in_power: bool
-) -> Image:
-    """The band interpolated at the pixel centres of `grid`, NaN where most of the weight falls on invalid pixels."""
-    taps = bilinear_taps(band.grid, grid, displacement)
-    if taps is None:
-        return np.full(grid.shape, np.nan, np.float32)
-    stored = raster.read(dataset, [band.index], taps.window)[0].astype(np.float32)
-    values = to_db(_without_nodata(stored, band.nodata), band.units)
-    if in_power:
-        values = np.power(np.float32(10), values / 10)
-    valid = np.isfinite(values)
-    found = taps.interpolate(np.where(valid, values, 0))
-    if not valid.all():
-        weight = taps.interpolate(valid.astype(np.float32))
-        found = np.where(weight >= 0.5, found / np.maximum(weight, 0.5), np.float32(np.nan))
-    return np.where(taps.inside, found, np.float32(np.nan))
+def _power(db: Image) -> Image:
+    return np.power(np.float32(10), db / 10)
 
 
 def _without_nodata(values: Image, nodata: float | None) -> Image:
