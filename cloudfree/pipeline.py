@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from cloudfree.bands import Qa
@@ -108,9 +109,10 @@ def _adapted(plan: Plan) -> Plan:
 
 def _trusting(plan: Plan, reader: InputReader) -> Plan:
     """The plan with the trust that its network deserves on its scene."""
-    network = _predictor(plan).image
-    found = trust.of_scene(plan.scene, reader, plan.survey, plan.displacement, plan.options.buffer_m, network)
-    log.info("under opaque cloud the network is believed to %.0f %%, the prior to the rest", 100 * found)
+    assert plan.prior is not None
+    inputs = plan.scene, reader, plan.survey, plan.displacement, plan.options.buffer_m
+    found = trust.of_scene(*inputs, plan.prior, _predictor(plan).image)
+    log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * found)
     return replace(plan, trust=found)
 
 
@@ -156,5 +158,7 @@ def _tags(plan: Plan) -> dict[str, str]:
         _LIBRARIES,
         weights=told["weights"],
         coregistration=told["coregistration"],
+        references=[{**each, "file": Path(each["file"]).name} for each in told["references"]],
+        scene_model=told["scene_model"],
         processing={key: told[key] for key in processing},
     )

@@ -20,9 +20,9 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Precision, resolve_device, resolve_precision
 from cloudfree.network.weights import default_weights, load_model
 from cloudfree.product.targets import check_targets
-from cloudfree.scene import coregister, prior, survey
+from cloudfree.scene import coregister, survey
+from cloudfree.scene.model import SceneModel, of_survey
 from cloudfree.scene.offset import Offset
-from cloudfree.scene.prior import ScenePrior
 from cloudfree.scene.survey import Survey
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ class Options(InputOptions):
 class Plan:
     """What a run found and decided before the network starts.
 
-    `displacement` is applied to the Sentinel-1 image, and `survey` shows it displaced. `trust` (0..1) is found by the
+    `displacement` is applied to the Sentinel-1 image, and `survey` shows it displaced; so it is with the references and
+    their own `reference_offsets`. `trust` (0..1) is found by the
     network itself, on the scene: see `scene.trust`.
     """
 
@@ -84,7 +85,8 @@ class Plan:
     survey: Survey
     offset: Offset | None
     displacement: Displacement
-    prior: ScenePrior | None
+    reference_offsets: tuple[Offset, ...]
+    prior: SceneModel | None
     model: CloudRemovalModel
     device: str
     precision: Precision
@@ -127,8 +129,22 @@ class Plan:
                 "sar_of_data": round(self.survey.sar_share, 4),
             },
             "coregistration": self._describe_offset(),
+            "references": self._describe_references(),
+            "scene_model": self.prior.weights if self.prior else {},
             "reasons": list(self.inputs.reasons),
         }
+
+    def _describe_references(self) -> list[dict[str, Any]]:
+        """What was used of other dates, numbered as in the weights of the scene's model."""
+        offsets = self.reference_offsets or [None] * len(self.inputs.references)
+        return [
+            {
+                "file": str(each.path),
+                "acquired": each.acquired.isoformat() if each.acquired else None,
+                "coregistration": offset.describe(self.survey.grid) if offset else {"accepted": False, "mode": "off"},
+            }
+            for each, offset in zip(self.inputs.references, offsets, strict=True)
+        ]
 
     def _describe_offset(self) -> dict[str, Any]:
         if self.offset is None:
@@ -152,6 +168,12 @@ def make_plan(options: Options) -> Plan:
             offset = _coregister(options, inputs.scene, surveyed)
             displacement = offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
             surveyed = survey.with_sar_displaced(surveyed, reader.sar, displacement)
+        reference_offsets = _coregister_references(options, inputs.scene, surveyed)
+        if reference_offsets:
+            inputs = inputs.displaced([each.on(surveyed.grid) for each in reference_offsets])
+        if any(each.accepted for each in reference_offsets):
+            with inputs.open() as reader:
+                surveyed = replace(surveyed, others=reader.others(surveyed.grid))
     model = load_model(default_weights().name if options.weights == "auto" else options.weights)
     needs_prior = inputs.mask is not None and (model.expects_primed or fill.without_sar == "fill")
     plan = Plan(
@@ -161,7 +183,8 @@ def make_plan(options: Options) -> Plan:
         survey=surveyed,
         offset=offset,
         displacement=displacement,
-        prior=prior.of_survey(surveyed, inputs.scene) if needs_prior else None,
+        reference_offsets=reference_offsets,
+        prior=of_survey(surveyed, inputs.scene) if needs_prior else None,
         model=model,
         device=str(device),
         precision=resolve_precision(options.precision, device),
@@ -204,6 +227,29 @@ def _coregister(options: Options, scene: Scene, surveyed: Survey) -> Offset | No
     return offset
 
 
+def _coregister_references(options: Options, scene: Scene, surveyed: Survey) -> tuple[Offset, ...]:
+    if options.coregister == "off":
+        return ()
+    return tuple(coregister.of_other_date(surveyed, scene, each, options.max_shift_m) for each in surveyed.others)
+
+
+def _log_references(plan: Plan) -> None:
+    """Which other dates take part, where they were moved, and what the scene's own holes made of everything."""
+    for number, told in enumerate(plan.describe()["references"], 1):
+        shift = told["coregistration"].get("shift_m", {"east": 0.0, "north": 0.0})
+        log.info(
+            "image %d is %s of %s, moved by %+.1f m east, %+.1f m north",
+            *(number, Path(told["file"]).name, told["acquired"] or "an unknown date", shift["east"], shift["north"]),
+        )
+    if plan.inputs.references and plan.inputs.mask is None:
+        log.warning("without a mask references are of no use: give --udm2 or --mask")
+    elif plan.inputs.references and not plan.primed:
+        log.warning("these weights are shown the plain image: references help only where radar has a gap")
+    if plan.prior:
+        weights = sorted(plan.prior.weights.items(), key=lambda pair: -pair[1])
+        log.info("the scene's model is %s", ", ".join(f"{100 * w:.0f} % {name}" for name, w in weights if w >= 0.005))
+
+
 def _warn_of_prior(plan: Plan) -> None:
     if plan.model.expects_primed and not plan.primed:
         log.warning("there is no mask; these weights do better with one: give --udm2 or --mask")
@@ -234,5 +280,6 @@ def _log(plan: Plan) -> None:
     if mask and plan.grid.overlap_share(mask.grid) < _COMPLETE:
         log.warning("%s does not reach the whole scene; beyond it, pixels count as clear", mask.path.name)
     _warn_of_prior(plan)
+    _log_references(plan)
     if plan.offset is not None:
         log.info("%s", plan.offset.in_words(plan.survey.grid))

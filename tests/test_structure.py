@@ -58,7 +58,7 @@ def modules() -> dict[str, Path]:
 
 
 def room_of(module: str) -> str:
-    """The room of a module: `cloudfree.scene.prior` is in `scene`, and `cloudfree.grid` is one of its own."""
+    """The room of a module: `cloudfree.scene.model` is in `scene`, and `cloudfree.grid` is one of its own."""
     return module.split(".")[1]
 
 

@@ -9,6 +9,7 @@ season and soil than by what radar sees; the mean is the median of the places' m
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,15 +20,15 @@ import numpy as np
 from cloudfree.arrays import Float64Array
 from cloudfree.bands import OPTICAL_BANDS
 from cloudfree.learn.places import Place, read_places
-from cloudfree.scene import prior
-from cloudfree.scene.prior import Radar
+from cloudfree.scene import model
+from cloudfree.scene.features import RADAR_SCALES_M, Radar
 
 _SNOW = 0.3  # mean blue reflectance above which a place is snow or haze, whose colours are no guide
 _RIDGE = 0.03
 
 
 def fit_table(places: Sequence[Place]) -> Float64Array:
-    """Coefficients (features + 1, 4), as `prior.global_coefficients` gives them."""
+    """Coefficients (features + 1, 4), as `model.global_coefficients` gives them."""
     sites = defaultdict(list)
     for place in places:
         if place.reflectance[0][place.valid].mean() < _SNOW:
@@ -42,7 +43,8 @@ def fit_table(places: Sequence[Place]) -> Float64Array:
 def _moments(place: Place, sar_db: np.ndarray) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
     """Covariance of the features, their covariance with reflectance, and both means, over valid pixels."""
     chosen = np.flatnonzero(place.valid)
-    features = Radar.of(sar_db, 10.0).features_at(chosen)[:, :-1]
+    maps = itertools.islice(Radar.of(sar_db, place.valid, 10.0).maps(), 4 * len(RADAR_SCALES_M))
+    features = np.stack([each.ravel()[chosen] for each in maps], axis=1).astype(np.float64)
     colours = place.reflectance.reshape(4, -1)[:, chosen].T.astype(np.float64)
     centred = features - features.mean(0)
     return centred.T @ centred / len(chosen), centred.T @ colours / len(chosen), features.mean(0), colours.mean(0)
@@ -59,7 +61,7 @@ def main() -> None:
         "recipe": "benchmarks/quality/fit_global_prior.py",
         "coefficients": np.round(fit_table(places), 6).tolist(),
     }
-    target = Path(prior.__file__).with_name("global_prior.json")
+    target = Path(model.__file__).with_name("global_prior.json")
     target.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 

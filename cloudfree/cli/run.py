@@ -14,6 +14,13 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 
 @click.command()
 @options.scene_inputs
+@click.option(
+    "--reference",
+    "references",
+    type=FILE,
+    multiple=True,
+    help="The place on another date, clouds allowed: PlanetScope, Sentinel-2, any four bands. May be repeated.",
+)
 @click.option("-o", "--output", type=FILE, required=True, help="The cloud-free COG to write.")
 @click.option(
     "--fill",

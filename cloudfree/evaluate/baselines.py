@@ -10,7 +10,7 @@ from scipy import ndimage
 from cloudfree.arrays import Image, as_image
 from cloudfree.evaluate.methods import Method
 from cloudfree.evaluate.triplets import Observation
-from cloudfree.scene.prior import fit_fine
+from cloudfree.scene.model import fit_fine
 
 _RIDGE_SCALES_M, _RIDGE_AWAY_M, _RIDGE_SHRINKAGE = (10.0, 20.0, 40.0, 80.0), 50.0, 1e-3
 _MIN_FIT_PX = 200

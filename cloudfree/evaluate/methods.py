@@ -12,8 +12,8 @@ from cloudfree.inputs.cloudmask import BUFFER_M, FEATHER_M, Feather
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Predictor
 from cloudfree.scene import trust
+from cloudfree.scene.model import fit_fine
 from cloudfree.scene.priming import blend, prior_weight
-from cloudfree.scene.prior import fit_fine
 
 Method = Callable[[Observation], Image]
 """Reflectance (4, H, W) of the ground everywhere, from what is seen."""
@@ -40,6 +40,6 @@ def _primed(predictor: Predictor, seen: Observation) -> Image:
     prior = fitted.whole()
     weight = prior_weight(seen.reflectance, prior, cloud_weight)
     given, path_radiance = blend(seen.reflectance, prior, weight), fitted.path_radiance[:, None, None]
-    belief = trust.of_image(predictor.image, seen.reflectance, sar_db, cloud_weight > 0, seen.valid, pixel_size_m)
+    belief = trust.of_image(predictor.image, seen.reflectance, sar_db, cloud_weight > 0, seen.valid, fitted)
     restored = path_radiance + predictor.image(given - path_radiance, sar_db)
     return trust.temper(restored, given, weight, belief)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.arrays import Image, Mask
+from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import cloudmask, planet, sentinel1
+from cloudfree.inputs import cloudmask, planet, reference, sentinel1
 from cloudfree.inputs.cloudmask import CloudMask, MaskReader
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.planet import Scene, SceneReader, has_data
+from cloudfree.inputs.reference import Reference, ReferenceReader
 from cloudfree.inputs.sentinel1 import SarReader, Sentinel1, Units
+
+log = logging.getLogger(__name__)
 
 AnyPath = str | Path
 
@@ -29,14 +34,16 @@ class InputOptions:
     """What a command can be told of a scene's files.
 
     `sar` is one file with VV and VH, or two with one each. `udm2` or `mask` says where clouds are; without either it is
-    the UDM2 beside the scene, if there is one. Bands are one-based numbers of blue, green, red and NIR, and of VV and
-    VH. `max_shift_m` is the largest offset of Sentinel-1 to believe, in metres.
+    the UDM2 beside the scene, if there is one. `references` are images of the place on other dates. Bands are one-based
+    numbers of blue, green, red and NIR, and of VV and VH. `max_shift_m` is the largest offset of Sentinel-1 to believe,
+    in metres.
     """
 
     planet: Path
     sar: tuple[Path, ...]
     udm2: Path | None = None
     mask: Path | None = None
+    references: tuple[Path, ...] = ()
     planet_bands: tuple[int, ...] | None = None
     sar_bands: tuple[int, ...] | None = None
     sar_units: Units | Literal["auto"] = "auto"
@@ -47,7 +54,9 @@ class InputOptions:
         """Options from paths as Python callers write them, and one Sentinel-1 file or several."""
         files = [sar] if isinstance(sar, str | Path) else sar
         named = {field.name for field in fields(cls) if str(field.type).startswith("Path")}
-        paths = {name: Path(value) for name, value in others.items() if name in named and value}
+        paths: dict[str, Any] = {name: Path(value) for name, value in others.items() if name in named and value}
+        if "references" in others:
+            paths["references"] = tuple(map(Path, others["references"]))
         return cls(planet=Path(planet), sar=tuple(map(Path, files)), **{**others, **paths})
 
 
@@ -56,13 +65,15 @@ class Pixels:
     """What all inputs show on a grid.
 
     `dn` (4, H, W) uint16, all zero without data; `sar_db` (2, H, W), VV and VH, NaN where invalid; `cloudy` (H, W):
-    what the mask flags, nothing where there is none.
+    what the mask flags, nothing where there is none; `others`: reflectance of each reference (4, H, W), NaN where it
+    shows nothing.
     """
 
     grid: Grid
     dn: NDArray[np.uint16]
     sar_db: Image
     cloudy: Mask
+    others: tuple[Image, ...] = ()
 
     @property
     def data(self) -> Mask:
@@ -86,18 +97,23 @@ class InputReader:
     scene: SceneReader
     sar: SarReader
     mask: MaskReader | None
+    references: tuple[ReferenceReader, ...] = ()
 
     def window(self, row: int, col: int, height: int, width: int, displacement: Displacement | None = None) -> Pixels:
         """The pixels of the scene from a row and a column on, and radar, displaced over the ground if so told."""
         grid = self.grid.window(row, col, height, width)
         dn = self.scene.window(row, col, height, width)
-        return Pixels(grid, dn, self.sar.on_grid(grid, displacement), self._cloudy(grid))
+        return Pixels(grid, dn, self.sar.on_grid(grid, displacement), self._cloudy(grid), self.others(grid))
 
     def averaged(self, grid: Grid) -> Pixels:
         """The whole scene averaged to a coarser grid; cloud by the nearest pixel of the mask."""
         dn, sar_db = self.scene.averaged(*grid.shape), self.sar.on_grid(grid)
         strips = (grid.rows(row, min(row + _STRIP_ROWS, grid.height)) for row in range(0, grid.height, _STRIP_ROWS))
-        return Pixels(grid, dn, sar_db, np.concatenate([self._cloudy(strip) for strip in strips]))
+        return Pixels(grid, dn, sar_db, np.concatenate([self._cloudy(strip) for strip in strips]), self.others(grid))
+
+    def others(self, grid: Grid) -> tuple[Image, ...]:
+        """Reflectance of each reference (4, H, W), NaN where it shows nothing."""
+        return tuple(each.on_grid(grid) for each in self.references)
 
     def _cloudy(self, grid: Grid) -> Mask:
         return self.mask.on_grid(grid) if self.mask else np.zeros(grid.shape, bool)
@@ -110,12 +126,14 @@ class Inputs:
     scene: Scene
     sar: Sentinel1
     mask: CloudMask | None
+    references: tuple[Reference, ...] = ()
 
     @property
     def paths(self) -> list[Path]:
-        """Every file that is read: the scene, radar, and the mask if there is one."""
+        """Every file that is read: the scene, radar, the mask if there is one, references and their masks."""
         masks = [self.mask.path] if self.mask else []
-        return [self.scene.path, *dict.fromkeys(band.path for band in self.sar.bands), *masks]
+        others = [path for each in self.references for path in (each.path, *([each.mask.path] if each.mask else []))]
+        return [self.scene.path, *dict.fromkeys(band.path for band in self.sar.bands), *masks, *others]
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -128,14 +146,31 @@ class Inputs:
         with ExitStack() as stack:
             mask = stack.enter_context(self.mask.open()) if self.mask else None
             scene, sar = stack.enter_context(self.scene.open()), stack.enter_context(self.sar.open())
-            yield InputReader(self.scene.grid, scene, sar, mask)
+            references = tuple(stack.enter_context(each.open()) for each in self.references)
+            yield InputReader(self.scene.grid, scene, sar, mask, references)
+
+    def displaced(self, displacements: Sequence[Displacement | None]) -> Inputs:
+        """The same, each reference moved over the ground."""
+        pairs = zip(self.references, displacements, strict=True)
+        return replace(self, references=tuple(replace(each, displacement=moved) for each, moved in pairs))
 
 
 def identify(told: InputOptions) -> Inputs:
-    """Identify a scene, its radar, and its mask: the one that is given, or the scene's own.
+    """Identify a scene, its radar, its mask, the one that is given or the scene's own, and its references.
 
-    Raises InputError or GridError where they do not fit.
+    Raises InputError or GridError where they do not fit; a reference that is of no use is warned of and left out.
     """
     scene = planet.identify(told.planet, told.planet_bands)
     sar = sentinel1.identify(list(told.sar), scene.grid, told.sar_units, told.sar_bands)
-    return Inputs(scene, sar, cloudmask.identify(scene, told.udm2, told.mask))
+    mask = cloudmask.identify(scene, told.udm2, told.mask)
+    return Inputs(scene, sar, mask, tuple(_usable(told.references, scene.grid)))
+
+
+def _usable(paths: Sequence[Path], area: Grid) -> Iterator[Reference]:
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; a reference must be a raster file: check the path")
+        try:
+            yield reference.identify(path, area)
+        except (InputError, GridError) as error:
+            log.warning("reference left out: %s", error.message)

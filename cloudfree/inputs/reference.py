@@ -53,7 +53,7 @@ class Reference:
 
     `band_indexes` are the one-based blue, green, red and NIR; reflectance is what is stored times `scale` plus
     `offset`. `mask` says where it has clouds itself; `acquired` is its date, where that is known; `reasons` say in
-    words why the file was taken for this.
+    words why the file was taken for this. `displacement` is how far it is moved over the ground when it is read.
     """
 
     path: Path
@@ -65,6 +65,7 @@ class Reference:
     mask: CloudMask | None
     acquired: date | None
     reasons: tuple[str, ...]
+    displacement: Displacement | None = None
 
     @contextmanager
     def open(self) -> Iterator[ReferenceReader]:
@@ -93,14 +94,15 @@ class ReferenceReader:
         self._feather = Feather.on(reference.grid, CLOUD_BUFFER_M)
         self._source = Source(reference.grid, len(OPTICAL_BANDS), self._clear_reflectance)
 
-    def on_grid(self, grid: Grid, displacement: Displacement | None = None) -> Image:
-        """Blue, green, red and NIR reflectance (4, H, W) on `grid`, displaced over the ground if so told.
+    def on_grid(self, grid: Grid) -> Image:
+        """Blue, green, red and NIR reflectance (4, H, W) on `grid`, displaced over the ground by its displacement.
 
         NaN where the image says nothing: without data, beyond it, and up to `CLOUD_BUFFER_M` around its own clouds,
         which move with it. Going finer, it is interpolated bilinearly; going coarser, averaged by area; either once,
         from what lies under `grid` alone, which is read in pieces.
         """
         # An average looks at more of the image; pieces of fewer pixels keep the memory of one the same.
+        displacement = self._reference.displacement
         return resample([self._source], grid, displacement, max(1, PIECE_PX // self._source.parts_of(grid)))
 
     def _clear_reflectance(self, window: Window) -> Image:

@@ -34,13 +34,15 @@ class Strip:
     """Full-width rows of a scene and what is known of them.
 
     `dn` (4, H, W) uint16, all zero without data; `sar_db` (2, H, W) float32, NaN where invalid; `cloud_weight` (H, W):
-    share of reconstruction that the mask asks for, 0..1, its buffer and feather included.
+    share of reconstruction that the mask asks for, 0..1, its buffer and feather included; `others`: what each reference
+    shows (4, H, W), NaN where nothing, if there is anything to reconstruct.
     """
 
     start: int
     dn: NDArray[np.uint16]
     sar_db: Image
     cloud_weight: Image
+    others: tuple[Image, ...] = ()
 
     @property
     def stop(self) -> int:
@@ -55,6 +57,7 @@ class Strip:
             dn=self.dn[:, some],
             sar_db=self.sar_db[:, some],
             cloud_weight=self.cloud_weight[some],
+            others=tuple(image[:, some] for image in self.others),
         )
 
     @property
@@ -79,8 +82,10 @@ class StripReader:
 
     def read(self, start: int, stop: int) -> Strip:
         """Rows start..stop. Strips from top to bottom, overlapping ones too, unpack each block of the scene once."""
-        sar_db = self.reader.sar.on_grid(self.reader.grid.rows(start, stop), self.displacement)
-        return Strip(start, self.reader.scene.rows(start, stop), sar_db, self._cloud_weight(start, stop))
+        grid, cloud_weight = self.reader.grid.rows(start, stop), self._cloud_weight(start, stop)
+        sar_db = self.reader.sar.on_grid(grid, self.displacement)
+        others = self.reader.others(grid) if cloud_weight.any() else ()
+        return Strip(start, self.reader.scene.rows(start, stop), sar_db, cloud_weight, others)
 
     def _cloud_weight(self, start: int, stop: int) -> Image:
         """By more rows of the mask than the strip has, as far as a feather reaches: strips equal the whole."""

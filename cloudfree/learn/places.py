@@ -15,7 +15,7 @@ from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
 from cloudfree.inputs import raster
 from cloudfree.learn.cloud_layers import PLANETSCOPE_PIXEL_M
-from cloudfree.scene.prior import PIXEL_M
+from cloudfree.scene.model import PIXEL_M
 from cloudfree.simulate.landscape import landscape
 
 # A date is clear when at most this share of it is cloudier than this percentage.

@@ -1,5 +1,7 @@
 """What a scene says of itself, before any network: numpy and scipy on a coarse grid, no torch.
 
-`survey` looks first; `coregister` finds the `offset` of Sentinel-1; `prior` guesses the ground under cloud in closed
-form; `priming` shows it to a network in place of cloud; `trust` finds how far the network is then believed.
+`survey` looks first; `coregister` finds the `offset` of Sentinel-1 and of other dates. `model` is what the ground under
+cloud probably looks like: by the `features` that are known of every pixel and a field on a `lattice`, with settings
+found by `evidence`, mixed by a `stack` as holes decide; `coarse` leads to its grid and back. `priming` shows it to a
+network in place of cloud; `trust` finds how far the network is then believed.
 """

@@ -1,15 +1,17 @@
-"""The residual offset of Sentinel-1 against an optical scene, from the structure that both share, and how sure it is.
+"""The residual offset of another image against an optical scene, from the structure that both share, and how sure it
+is.
 
-Brightness says little across the two sensors, edges much: each image becomes a stack of oriented-gradient channels,
-blind to the sign of contrast, and the channels are matched by masked, normalised cross-correlation in each window of a
-grid. A true offset shows in many windows at once, so the confidence is one minus the chance that as many windows agree
-by accident. Where the windows' own offsets follow a smooth field significantly better than a translation, the field is
-taken, provided that it is well determined all over the scene.
+Brightness says little across radar and camera, or across seasons, edges much: each image becomes a stack of
+oriented-gradient channels, blind to the sign of contrast, and the channels are matched by masked, normalised
+cross-correlation in each window of a grid. A true offset shows in many windows at once, so the confidence is one minus
+the chance that as many windows agree by accident. Where the windows' own offsets follow a smooth field significantly
+better than a translation, the field is taken, provided that it is well determined all over the scene.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -48,6 +50,10 @@ _FIELD_CHANCE = 1e-4  # that a field with no truth in it fits so much better
 _FIELD_ERROR_PX = 0.5  # largest standard error, anywhere on the scene, with which a field counts as determined
 
 
+_Layers = Callable[[Image, Mask], list[Image]]
+"""What of an image (C, H, W) is compared, where it is valid (H, W)."""
+
+
 @dataclass(frozen=True)
 class _Window:
     rows: slice
@@ -69,17 +75,31 @@ def of_survey(surveyed: Survey, scene: Scene, max_shift_m: float) -> Offset:
     return estimate(reflectance, surveyed.clear, surveyed.sar_db, surveyed.sar_valid, reach_px)
 
 
+def of_other_date(surveyed: Survey, scene: Scene, other: Image, max_shift_m: float) -> Offset:
+    """The offset of an image of another date (4, H, W) on the survey's grid, NaN where it shows nothing, in its
+    pixels."""
+    valid = np.asarray(np.isfinite(other).all(axis=0))
+    images = scene.reflectance(surveyed.dn), surveyed.clear, np.nan_to_num(other), valid
+    return _estimate(*images, _optical_layers, max_shift_m / surveyed.grid.pixel_size_m)
+
+
 def estimate(optical: Image, optical_valid: Mask, sar_db: Image, sar_valid: Mask, max_shift_px: float) -> Offset:
     """Estimate the offset between images on one grid.
 
     `optical` is (C, H, W) reflectance with its clear pixels in `optical_valid` (H, W); `sar_db` is (2, H, W) dB with
     `sar_valid` (H, W). Offsets of up to `max_shift_px` along either axis are searched and can be accepted.
     """
+    return _estimate(optical, optical_valid, sar_db, sar_valid, _sar_layers, max_shift_px)
+
+
+def _estimate(
+    optical: Image, optical_valid: Mask, moving: Image, moving_valid: Mask, layers_of: _Layers, max_shift_px: float
+) -> Offset:
     reach = int(np.ceil(max_shift_px)) + _MARGIN_PX
-    both = optical_valid & sar_valid
+    both = optical_valid & moving_valid
     layout = _windows(both.shape)
     blocks = [[window for window in block if window.share(both) >= _MIN_VALID_SHARE] for block in layout]
-    images = optical, optical_valid, sar_db, sar_valid
+    images = optical, optical_valid, moving, moving_valid, layers_of
     with ThreadPoolExecutor(_BLOCKS_AT_ONCE) as pool:  # scipy's filters and transforms let other threads run
         surfaces = [
             surface for found in pool.map(lambda block: _surfaces(block, *images, reach), blocks) for surface in found
@@ -158,7 +178,13 @@ def _windows(shape: tuple[int, ...]) -> list[list[_Window]]:
 
 
 def _surfaces(
-    windows: list[_Window], optical: Image, optical_valid: Mask, sar_db: Image, sar_valid: Mask, reach: int
+    windows: list[_Window],
+    optical: Image,
+    optical_valid: Mask,
+    moving_image: Image,
+    moving_valid: Mask,
+    layers_of: _Layers,
+    reach: int,
 ) -> list[Image]:
     """The correlation surface of each window of one block."""
     if not windows:
@@ -167,12 +193,12 @@ def _surfaces(
     bottom, right = (max(s.stop for s in spans) + reach + _HALO_PX for spans in _spans(windows))
     part = np.s_[..., top:bottom, left:right]
     fixed, fixed_weight = _structure(_optical_layers(optical[part], optical_valid[part]), optical_valid[part])
-    moving, moving_weight = _structure(_sar_layers(sar_db[part], sar_valid[part]), sar_valid[part])
+    moving, moving_weight = _structure(layers_of(moving_image[part], moving_valid[part]), moving_valid[part])
     surfaces = []
     for window in windows:
         r0, r1 = window.rows.start - top, window.rows.stop - top
         c0, c1 = window.cols.start - left, window.cols.stop - left
-        # The SAR image may come from beyond the window; the optical one only from within.
+        # The moving image may come from beyond the window; the optical one only from within.
         around = np.s_[..., max(0, r0 - reach) : r1 + reach, max(0, c0 - reach) : c1 + reach]
         core = np.zeros_like(fixed_weight)
         core[r0:r1, c0:c1] = fixed_weight[r0:r1, c0:c1]

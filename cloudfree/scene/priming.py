@@ -14,7 +14,7 @@ from scipy import ndimage
 from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.inputs.planet import Scene, has_data
 from cloudfree.inputs.strips import Strip
-from cloudfree.scene.prior import ScenePrior, fit_fine
+from cloudfree.scene.model import SceneModel, fit_fine
 from cloudfree.scene.survey import Survey
 
 # Mean excess over the prior in blue and green up to which a pixel is kept as seen, and from which it is all cloud.
@@ -49,12 +49,12 @@ class Priming:
     scene: Scene
     fill_reflectance: Image
     fill_sar_db: Image
-    prior: ScenePrior | None = None
+    prior: SceneModel | None = None
     primed: bool = False
     trust: float = 1.0
 
     @classmethod
-    def of(cls, scene: Scene, survey: Survey, prior: ScenePrior | None, primed: bool, trust: float) -> Priming:
+    def of(cls, scene: Scene, survey: Survey, prior: SceneModel | None, primed: bool, trust: float) -> Priming:
         """With what is typical of the scene in place of nodata, which is not black ground."""
         fill = scene.reflectance(survey.median_dn()[:, None, None])[:, 0, 0]
         return cls(scene, fill, survey.median_sar_db(), prior, primed, trust)
@@ -70,7 +70,7 @@ class Priming:
         """The prior's reflectance (4, H, W) of a strip, where it is needed."""
         if self.prior is None or (not self.primed and strip.sar_valid.all()):
             return None
-        return self.prior.rows(strip.start, strip.stop)
+        return self.prior.rows(strip.start, strip.stop, strip.others)
 
     def tile(self, strip: Strip, prior: Image | None, cols: slice) -> NetworkInput:
         """Some columns of a strip, whose prior is given."""
@@ -97,13 +97,13 @@ def prime(
     valid: Mask,
     pixel_size_m: float,
     haze_tolerance: float = HAZE_TOLERANCE,
-) -> tuple[Image, ScenePrior]:
+) -> tuple[Image, SceneModel]:
     """An image (4, H, W) with the prior in place of what cloud hides, and the prior.
 
     The prior is fitted to all that the mask (H, W) leaves clear: thin edges that it missed count little there.
     cloud_weight (H, W) 0..1: how much of each pixel is to be reconstructed, the mask with its feather.
     """
-    prior = fit_fine(reflectance, sar_db, mask, valid, pixel_size_m)
+    prior = fit_fine(reflectance, sar_db, mask, valid, pixel_size_m, by_holes=False)
     whole = prior.whole()
     return blend(reflectance, whole, prior_weight(reflectance, whole, cloud_weight, haze_tolerance)), prior
 

@@ -21,7 +21,7 @@ _MAX_PIXELS = 4_000_000  # bounds the memory whatever the scene's area
 
 @dataclass(frozen=True)
 class Survey(Pixels):
-    """Scene, radar and mask averaged onto one coarse grid of the scene's outline."""
+    """Scene, radar, mask and references averaged onto one coarse grid of the scene's outline."""
 
     @property
     def data_share(self) -> float:
@@ -51,7 +51,7 @@ class Survey(Pixels):
 def take(scene: Scene, reader: InputReader) -> Survey:
     """Look at the whole scene, at Sentinel-1's resolution or coarser. Raises InputError."""
     pixels = reader.averaged(_coarse(scene.grid))
-    survey = Survey(pixels.grid, pixels.dn, pixels.sar_db, pixels.cloudy)
+    survey = Survey(pixels.grid, pixels.dn, pixels.sar_db, pixels.cloudy, pixels.others)
     if not survey.data.any():
         raise InputError(f"{scene.path.name} holds no data, all pixels are nodata; give another scene")
     if not (survey.sar_valid & survey.data).any():

@@ -1,7 +1,7 @@
 """How far a network is believed where cloud leaves it nothing to see: as far as the scene's clear ground bears it out.
 
-Some of the clear ground is hidden, the prior is fitted without it, and the network is shown that prior there. If what
-it adds brings the guess nearer to what was hidden, it is believed; if not, the prior stays as it is.
+Of the scene's model there is one that had to do without some clear ground (`model.Trial`). The network is shown it
+there; if what it adds brings the guess nearer to what was hidden, it is believed; if not, the model stays as it is.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.planet import Scene
+from cloudfree.scene.model import SceneModel
 from cloudfree.scene.priming import blend
-from cloudfree.scene.prior import fit, fit_fine
 from cloudfree.scene.survey import Survey
-from cloudfree.simulate.noise import fast_shape, fractal_noise
 
 Network = Callable[[Image, Image], Image]
 """Reflectance (4, H, W) from reflectance and backscatter (2, H, W) in dB."""
@@ -30,21 +29,20 @@ Network = Callable[[Image, Image], Image]
 UNPROVEN = 0.5
 """The trust where there is too little clear ground to tell."""
 
-_HOLE_M, _HOLE_SHARE, _PATTERNS = 600.0, 0.3, 3
 _FEWEST_PX = 2000
 _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
 
 
 @dataclass
 class Evidence:
-    """What a network adds to the prior at hidden pixels, against what would have been right."""
+    """What a network adds to the model at hidden pixels, against what would have been right."""
 
     agreement: float = 0.0
     size: float = 0.0
     pixels: int = 0
 
     def add(self, restored: Image, given: Image, truth: Image, tested: Mask) -> None:
-        """Images (4, H, W); tested (H, W): where `given` is the prior and the truth is known."""
+        """Images (4, H, W); tested (H, W): where `given` is the model and the truth is known."""
         added, missing = (restored - given)[:, tested].astype(np.float64), (truth - given)[:, tested]
         self.agreement += float((added * missing).sum())
         self.size += float(np.square(added).sum())
@@ -58,54 +56,49 @@ class Evidence:
         return round(float(np.clip(self.agreement / self.size, 0, 1)), 3)
 
 
-def holes(shape: tuple[int, int], pixel_size_m: float, pattern: int = 0) -> Mask:
-    """Blots (H, W) over three tenths of an area; equal arguments give equal blots."""
-    noise = fractal_noise(
-        np.random.default_rng(pattern), fast_shape(*shape), slope=2.5, outer_px=max(4.0, _HOLE_M / pixel_size_m)
-    )[: shape[0], : shape[1]]
-    return np.asarray(noise > np.quantile(noise, 1 - _HOLE_SHARE))
-
-
 def of_image(
-    network: Network, reflectance: Image, sar_db: Image, hidden: Mask, valid: Mask, pixel_size_m: float
+    network: Network, reflectance: Image, sar_db: Image, hidden: Mask, valid: Mask, model: SceneModel
 ) -> float:
     """The trust in a network on an image (4, H, W) in memory, whose mask with its feather is `hidden` (H, W)."""
-    evidence, known = Evidence(), valid & ~hidden & np.isfinite(sar_db).all(axis=0)
-    for pattern in range(_PATTERNS):
-        cut = holes((hidden.shape[0], hidden.shape[1]), pixel_size_m, pattern)
-        if not (known & ~cut).any():
-            continue
-        prior = fit_fine(reflectance, sar_db, hidden | cut, valid, pixel_size_m)
-        given = blend(reflectance, prior.whole(), (hidden | cut).astype(np.float32))
-        path_radiance = prior.path_radiance[:, None, None]
-        evidence.add(path_radiance + network(given - path_radiance, sar_db), given, reflectance, known & cut)
+    if model.trial is None:
+        return UNPROVEN
+    evidence, path_radiance = Evidence(), model.path_radiance[:, None, None]
+    cut = _on_fine(model.trial.hole, range(hidden.shape[0]), range(hidden.shape[1]), model.shape)
+    given = blend(reflectance, model.trial.model.whole(), (hidden | cut).astype(np.float32))
+    known = valid & ~hidden & np.isfinite(sar_db).all(axis=0)
+    evidence.add(path_radiance + network(given - path_radiance, sar_db), given, reflectance, known & cut)
     return evidence.trust
 
 
 def of_scene(
-    scene: Scene, reader: InputReader, surveyed: Survey, displacement: Displacement, buffer_m: float, network: Network
+    scene: Scene,
+    reader: InputReader,
+    surveyed: Survey,
+    displacement: Displacement,
+    buffer_m: float,
+    model: SceneModel,
+    network: Network,
 ) -> float:
     """The trust in a network on a scene, by some windows of it; radar displaced and mask buffered as in a run."""
-    cut = holes(surveyed.grid.shape, surveyed.grid.pixel_size_m)
-    tested = cut & surveyed.clear & surveyed.sar_valid
-    if not tested.any() or not (surveyed.clear & ~cut).any():
+    if model.trial is None:
         return UNPROVEN
-    reflectance, hidden = np.clip(scene.reflectance(surveyed.dn), 0, 1), surveyed.cloudy | cut
-    size_m, shape = surveyed.grid.pixel_size_m, scene.grid.shape
-    prior = fit(reflectance, surveyed.sar_db, hidden, surveyed.data, size_m, shape)
-    path_radiance, fill_db = prior.path_radiance[:, None, None], surveyed.median_sar_db()[:, None, None]
-    feather, evidence = Feather.on(scene.grid, buffer_m), Evidence()
-    for rows, cols in _windows(tested, shape):
+    path_radiance, fill_db = model.path_radiance[:, None, None], surveyed.median_sar_db()[:, None, None]
+    feather, evidence, hole = Feather.on(scene.grid, buffer_m), Evidence(), model.trial.hole
+    for rows, cols in _windows(hole & surveyed.sar_valid, model.shape):
         seen = reader.window(rows.start, cols.start, len(rows), len(cols), displacement)
-        cloudy = feather.weight(seen.cloudy) > 0
-        blots = cut[np.ix_(_coarse(rows, cut.shape[0], shape[0]), _coarse(cols, cut.shape[1], shape[1]))]
-        guess = prior.rows(rows.start, rows.stop)[:, :, cols.start : cols.stop]
+        cloudy, blots = feather.weight(seen.cloudy) > 0, _on_fine(hole, rows, cols, model.shape)
+        guess = model.trial.model.window(rows, cols, seen.others)
         truth = np.where(seen.data, np.clip(scene.reflectance(seen.dn), 0, 1), guess)
         given = blend(truth, guess, (cloudy | blots).astype(np.float32))
         known = seen.data & ~cloudy & seen.sar_valid
         restored = network(given - path_radiance, np.where(np.isfinite(seen.sar_db), seen.sar_db, fill_db))
         evidence.add(path_radiance + restored, given, truth, known & blots)
     return evidence.trust
+
+
+def _on_fine(mask: Mask, rows: range, cols: range, shape: tuple[int, int]) -> Mask:
+    """A coarse mask (h, w) at some rows and columns of an image of `shape` (H, W)."""
+    return mask[np.ix_(_coarse(rows, mask.shape[0], shape[0]), _coarse(cols, mask.shape[1], shape[1]))]
 
 
 def _coarse(span: range, coarse: int, fine: int) -> NDArray[np.intp]:
@@ -134,5 +127,5 @@ def _spans(length: int) -> list[range]:
 
 
 def temper(restored: Image, given: Image, prior_weight: Image, trust: float) -> Image:
-    """The network's image (4, H, W); where the prior stood (H, W, 0..1) in what it was given, that by its trust."""
+    """The network's image (4, H, W); where the model stood (H, W, 0..1) in what it was given, that by its trust."""
     return (restored + ((1 - trust) * prior_weight) * (given - restored)).astype(np.float32)

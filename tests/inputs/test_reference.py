@@ -1,6 +1,7 @@
 """An image of another date: what it is taken for, where its reflectance comes to lie, and what is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -29,8 +30,8 @@ MakeScene = Callable[..., Path]
 
 
 def on_grid(path: Path, grid: Grid = SCENE, displacement: Displacement | None = None) -> np.ndarray:
-    with reference.identify(path, grid).open() as reader:
-        return reader.on_grid(grid, displacement)
+    with replace(reference.identify(path, grid), displacement=displacement).open() as reader:
+        return reader.on_grid(grid)
 
 
 def ramp(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -170,8 +171,8 @@ def test_its_own_clouds_and_30_m_around_are_nan_and_move_with_it(
     cloudy = np.zeros(SCENE.shape, bool)
     cloudy[30 - round(north_m / 3) :, 40 + round(east_m / 3) :][:6, :4] = True
     near = distance_transform_edt(~cloudy) <= 10
-    with found.open() as reader:
-        hidden = np.isnan(reader.on_grid(SCENE, Displacement(SCENE, (east_m,), (north_m,)))).all(axis=0)
+    with replace(found, displacement=Displacement(SCENE, (east_m,), (north_m,))).open() as reader:
+        hidden = np.isnan(reader.on_grid(SCENE)).all(axis=0)
     inside = np.s_[8:, 12:]  # of the displaced image
     np.testing.assert_array_equal(hidden[inside], near[inside])
 

@@ -10,8 +10,8 @@ from support import ORIGIN, UTM33, pattern, sar_values_db, scene_dn
 from cloudfree.grid import Grid
 from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.strips import Strip
+from cloudfree.scene.model import SceneModel
 from cloudfree.scene.priming import Priming, blend, prior_weight
-from cloudfree.scene.prior import ScenePrior
 
 H, W = 60, 80
 GRID = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), W, H)
@@ -30,9 +30,9 @@ def strip() -> Strip:
     return Strip(0, dn, sar_db, weight)
 
 
-def prior_of(path_radiance: float) -> ScenePrior:
+def prior_of(path_radiance: float) -> SceneModel:
     reflectance = np.full((4, H // 3, W // 3), 0.15, np.float32)
-    return ScenePrior(reflectance, (H, W), 0.8, np.full(4, path_radiance, np.float32))
+    return SceneModel((H, W), reflectance, (), 0.8, np.full(4, path_radiance, np.float32), {})
 
 
 def test_without_a_prior_a_network_sees_the_scene_and_no_gaps(strip: Strip) -> None:

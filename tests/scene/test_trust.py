@@ -10,7 +10,8 @@ from support import ORIGIN, write_raster
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, identify
 from cloudfree.scene import survey, trust
-from cloudfree.scene.trust import Evidence, holes, of_image, of_scene, temper
+from cloudfree.scene.model import fit_fine, of_survey
+from cloudfree.scene.trust import Evidence, of_image, of_scene, temper
 from cloudfree.simulate.landscape import landscape
 
 SIDE = 300
@@ -37,13 +38,15 @@ def oracle(truth, share: float):
 def test_trust_is_what_the_scene_bears_out(land, hidden, share, expected):
     everywhere = np.ones_like(hidden)
     ground = np.clip(land.reflectance, 0, 1)
-    found = of_image(oracle(ground, share), ground, land.sar_db, hidden, everywhere, 3.0)
+    model = fit_fine(ground, land.sar_db, hidden, everywhere, 3.0)
+    found = of_image(oracle(ground, share), ground, land.sar_db, hidden, everywhere, model)
     assert found == pytest.approx(expected, abs=0.03)
 
 
 def test_nothing_to_tell_by_is_half_a_trust(land):
     everything = np.ones((SIDE, SIDE), bool)
-    found = of_image(oracle(land.reflectance, 1), land.reflectance, land.sar_db, everything, everything, 3.0)
+    model = fit_fine(land.reflectance, land.sar_db, everything, everything, 3.0)
+    found = of_image(oracle(land.reflectance, 1), land.reflectance, land.sar_db, everything, everything, model)
     assert found == trust.UNPROVEN
     assert Evidence().trust == trust.UNPROVEN
 
@@ -68,18 +71,11 @@ def test_a_scene_is_judged_by_its_windows(land, hidden, share, expected, tmp_pat
 
     with found.open() as reader:
         surveyed = survey.take(found.scene, reader)
-        judged = of_scene(found.scene, reader, surveyed, Displacement(surveyed.grid), 30.0, network)
+        model = of_survey(surveyed, found.scene)
+        judged = of_scene(found.scene, reader, surveyed, Displacement(surveyed.grid), 30.0, model, network)
     assert len(seen) == 2, "windows of 256 in the corners of 300"
     assert judged == pytest.approx(expected, abs=0.05)
     assert max(image.max() for image in seen) < 0.8, "its own clouds are never shown"
-
-
-def test_holes_are_three_tenths_and_repeat():
-    first = holes((203, 190), 10.0)
-    assert first.shape == (203, 190)
-    assert first.mean() == pytest.approx(0.3, abs=0.01)
-    np.testing.assert_array_equal(first, holes((203, 190), 10.0))
-    assert (first != holes((203, 190), 10.0, pattern=1)).any()
 
 
 def test_tempering_touches_only_where_the_prior_stood():

@@ -1,0 +1,127 @@
+"""What else is known of every pixel of a scene, as numbers that reflectance can be regressed on.
+
+Radar, and each image of another date, are sources of two groups of features: what they show, and smooth functions of
+that. All of it lives on the scene's coarse grid; an image's own features need nothing but the colour of a pixel, and
+can be had at full resolution too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy import ndimage
+
+from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.scene.coarse import without_gaps
+
+RADAR_SCALES_M = (10.0, 20.0, 40.0, 80.0, 160.0)
+"""Standard deviations of the Gaussians that backscatter is smoothed by."""
+
+# Backscatter is centred and scaled by what is typical of land, so that features mean the same in every scene.
+_TYPICAL_DB, _DEVIATION_DB = (-10.0, -17.0), 4.0
+_TEXTURE_SCALES_M = (20.0, 60.0)
+
+# Smooth functions are cosines in random directions (Rahimi and Recht 2007): together they span what a Gaussian kernel
+# of this many standard deviations would.
+_COSINES, _KERNEL = 30, 1.4
+
+
+def known_of(image: Image) -> Mask:
+    """Where an image (C, H, W) says something in all of its bands."""
+    return np.asarray(np.isfinite(image).all(axis=0))
+
+
+class Source(Protocol):
+    """Something that is known of every pixel, in groups of features (h, w)."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Features in each group."""
+
+    def maps(self) -> Iterator[Image]:
+        """The features (h, w), one by one, for together they may not fit into memory."""
+
+
+@dataclass(frozen=True)
+class Cosines:
+    """Cosines of values that were standardized by `centre` and `scale` (k,): directions (k, n), phases (n,)."""
+
+    centre: Image
+    scale: Image
+    directions: Image
+    phases: Image
+
+    @classmethod
+    def of(cls, values: Image, seen: Mask) -> Cosines:
+        """For values (k, h, w), as they spread where `seen` (h, w), or anywhere if nothing is."""
+        chosen = values[:, seen if seen.any() else np.ones_like(seen)]
+        rng = np.random.default_rng(0)
+        directions = rng.normal(size=(len(values), _COSINES)) / _KERNEL
+        phases = rng.uniform(0, 2 * np.pi, _COSINES)
+        return cls(chosen.mean(1), chosen.std(1) + np.float32(1e-4), as_image(directions), as_image(phases))
+
+    def maps(self, values: Image) -> Iterator[Image]:
+        """Each cosine (h, w) of values (k, h, w)."""
+        standard = (values - self.centre[:, None, None]) / self.scale[:, None, None]
+        for direction, phase in zip(self.directions.T, self.phases, strict=True):
+            yield np.cos(np.tensordot(direction, standard, 1) + phase)
+
+
+@dataclass(frozen=True)
+class Radar:
+    """Backscatter (2, h, w), centred and scaled, its gaps filled from around; `seen`: where its spread is looked at."""
+
+    centred: Image
+    seen: Mask
+    pixel_size_m: float
+
+    @classmethod
+    def of(cls, sar_db: Image, seen: Mask, pixel_size_m: float) -> Radar:
+        """Of VV and VH (2, h, w) in dB, NaN where invalid."""
+        valid = known_of(sar_db)
+        typical = np.array(_TYPICAL_DB, np.float32)[:, None, None]
+        return cls(without_gaps((sar_db - typical) / np.float32(_DEVIATION_DB), valid), seen & valid, pixel_size_m)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return 4 * len(RADAR_SCALES_M), _COSINES
+
+    def maps(self) -> Iterator[Image]:
+        """VV and VH and their squares at each scale; then cosines of both at two of them."""
+        for scale_m in RADAR_SCALES_M:
+            for smooth in self._smoothed(scale_m):
+                yield smooth
+                yield smooth * smooth
+        texture = np.concatenate([self._smoothed(scale_m) for scale_m in _TEXTURE_SCALES_M])
+        yield from Cosines.of(texture, self.seen).maps(texture)
+
+    def _smoothed(self, scale_m: float) -> Image:
+        sigma_px = scale_m / self.pixel_size_m
+        return np.stack([ndimage.gaussian_filter(b, sigma_px, mode="nearest", truncate=3.0) for b in self.centred])
+
+
+@dataclass(frozen=True)
+class OtherDate:
+    """The place on another date: reflectance (4, h, w), NaN where it says nothing."""
+
+    reflectance: Image
+    cosines: Cosines
+
+    @classmethod
+    def of(cls, reflectance: Image, seen: Mask) -> OtherDate:
+        return cls(reflectance, Cosines.of(np.nan_to_num(reflectance), seen & known_of(reflectance)))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return 4, _COSINES
+
+    def maps(self) -> Iterator[Image]:
+        return self.maps_of(self.reflectance)
+
+    def maps_of(self, reflectance: Image) -> Iterator[Image]:
+        """The features (H, W) of the same image at any resolution (4, H, W)."""
+        yield from reflectance
+        yield from self.cosines.maps(reflectance)

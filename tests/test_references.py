@@ -1,0 +1,109 @@
+"""Images of other dates through the command: what they bring back, how they are told, and which are left out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import Result
+from support import ORIGIN, pattern, scene_dn, write_raster
+
+from cloudfree.cli.run import run as command
+
+SIDE = 240
+HOLE = np.s_[80:150, 90:170]
+GRID_3M = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
+
+
+class Case(NamedTuple):
+    """Options of a run, the truth (4, H, W), and the product's path."""
+
+    options: tuple[object, ...]
+    truth: np.ndarray
+    out: Path
+
+
+@pytest.fixture
+def case(
+    make_scene: Callable[..., Path], make_sar: Callable[..., Path], make_mask: Callable[..., Path], tmp_path: Path
+) -> Case:
+    """Ground with detail of which radar knows nothing, under a cloud."""
+    detail = 300 * pattern(SIDE, SIDE, 3, 2.0)
+    truth = np.clip(scene_dn(SIDE, SIDE) + detail, 200, 6000).astype(np.uint16)
+    cloudy, cloud = truth.copy(), np.zeros((SIDE, SIDE), np.uint8)
+    cloudy[:, *HOLE], cloud[HOLE] = 9000, 1
+    out = tmp_path / "out.tif"
+    files = "--planet", make_scene(dn=cloudy), "--sar", make_sar(), "--mask", make_mask(cloud)
+    return Case((*files, "-o", out, "--buffer", 6, "--coregister", "off"), truth, out)
+
+
+def reference(folder: Path, truth: np.ndarray, name: str = "20240601_reference.tif", moved_m: float = 0.0) -> Path:
+    """The ground in another light, with a nodata gap that lies under the cloud in part."""
+    dn = np.clip(0.8 * truth + 400, 1, 10000).astype(np.uint16)
+    dn[:, 80:100, 90:110] = 0
+    return write_raster(folder / name, dn, Affine.translation(moved_m, 0) @ GRID_3M, nodata=0)
+
+
+def error(case: Case) -> float:
+    """Root mean square under the cloud, where the reference shows the ground."""
+    with rasterio.open(case.out) as product:
+        off = product.read().astype(float) - case.truth
+    return float(np.sqrt(np.square(off[:, 105:145, 115:165]).mean()))
+
+
+def test_detail_of_three_metres_comes_back(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:
+    assert cli("run", *case.options).exit_code == 0
+    alone = error(case)
+    done = cli("run", *case.options, "--overwrite", "--json", "--reference", reference(tmp_path, case.truth))
+    assert done.exit_code == 0, done.output
+    assert error(case) < 0.35 * alone
+    report = json.loads(done.stdout)
+    assert report["references"][0]["acquired"] == "2024-06-01"
+    assert report["scene_model"]["all together"] > 0.5
+    with rasterio.open(case.out) as product:
+        tags = product.tags()
+        made = product.read()
+    assert json.loads(tags["CLOUDFREE_REFERENCES"])[0]["file"] == "20240601_reference.tif"
+    assert "20240601_reference.tif" in tags["CLOUDFREE_INPUTS"]
+    assert (made[:, *HOLE] > 0).all(), "the reference's own gap is filled too"
+    np.testing.assert_array_equal(made[:, :60], case.truth[:, :60])
+
+
+def test_a_misplaced_reference_is_moved(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:
+    options = [option for option in case.options if option not in ("--coregister", "off")]
+    path = reference(tmp_path, case.truth, moved_m=24.0)
+    done = cli("run", *options, "--reference", path, "--dry-run")
+    assert done.exit_code == 0, done.output
+    offset = json.loads(done.stdout)["references"][0]["coregistration"]
+    assert offset["accepted"]
+    assert offset["shift_m"]["east"] == pytest.approx(-24, abs=2)
+    assert offset["shift_m"]["north"] == pytest.approx(0, abs=2)
+
+
+def test_what_cannot_be_used_is_warned_of_and_left_out(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:
+    far = reference(tmp_path, case.truth, "elsewhere.tif", moved_m=50_000)
+    done = cli("run", *case.options, "--reference", far, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["references"] == []
+    assert "reference left out: elsewhere.tif does not overlap the scene" in done.stderr
+
+
+def test_a_reference_that_does_not_exist_is_a_mistake(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:
+    done = cli("run", *case.options, "--reference", tmp_path / "typo.tif")
+    assert done.exit_code != 0
+    assert "typo.tif does not exist" in done.stderr
+    assert not case.out.exists()
+
+
+def test_weights_that_see_the_plain_image_say_so(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:
+    path = reference(tmp_path, case.truth)
+    done = cli("run", *case.options, "--reference", path, "--weights", "identity", "--dry-run")
+    assert "references help only where radar has a gap" in done.stderr
+
+
+def test_the_option_may_be_repeated() -> None:
+    assert next(option for option in command.params if option.name == "references").multiple
