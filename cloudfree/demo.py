@@ -17,6 +17,7 @@ from cloudfree.pipeline import Result, run
 
 SCENE = "20240615_101530_84_2481_3B_AnalyticMS_SR_clip.tif"
 SAR = ("s1_VV.tif", "s1_VH.tif")
+EARLIER = "20240606_102214_17_2473_3B_AnalyticMS_SR_clip.tif"
 TRUTH = "truth.tif"
 
 
@@ -41,12 +42,13 @@ def sample_folder() -> Path:
 
 
 def demo(output: Path, **options: Any) -> tuple[Result, Score]:
-    """Run on the sample scene into the folder `output`: cloudfree.tif, qa.tif and quicklook.png."""
+    """Run on the sample scene, with the earlier one, into a folder: cloudfree.tif, qa.tif and quicklook.png."""
     folder = sample_folder()
     output.mkdir(parents=True, exist_ok=True)
     outputs = {"qa": output / "qa.tif", "quicklook": output / "quicklook.png", "overwrite": True}
+    references = [folder / EARLIER]
     product = output / "cloudfree.tif"
-    result = run(folder / SCENE, [folder / name for name in SAR], product, **outputs, **options)
+    result = run(folder / SCENE, [folder / name for name in SAR], product, references=references, **outputs, **options)
     return result, _score(folder, product, output / "qa.tif")
 
 

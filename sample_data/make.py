@@ -27,7 +27,7 @@ from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, UDM2_BAND_COUNT, Udm2
 from cloudfree.simulate.canvas import Canvas
 from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer, imperfect_mask
-from cloudfree.simulate.landscape import Landscape, _ground, landscape
+from cloudfree.simulate.landscape import Landscape, ground_layout, landscape
 from cloudfree.simulate.noise import fast_shape, fractal_noise
 from cloudfree.simulate.surface import Material, speckle
 
@@ -164,7 +164,7 @@ def ground_before(rng: np.random.Generator) -> tuple[Image, Mask]:
     The fields (H, W) are cut to the pixels of the earlier clip.
     """
     canvas_px = SIZE_PX + 2 * MARGIN_PX
-    now = _ground(Canvas.blank(np.random.default_rng(LAND_SEED), canvas_px, canvas_px, PIXEL_M))
+    now = ground_layout(Canvas.blank(np.random.default_rng(LAND_SEED), canvas_px, canvas_px, PIXEL_M))
     fields, field = np.unique(now.ripeness, return_inverse=True)  # each field has a ripeness of its own
     ploughed = rng.random(len(fields)) < PLOUGHED_SHARE
     lush = as_image(rng.uniform(0.3, 0.5, len(fields)))

@@ -15,7 +15,7 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("-o", "--output", type=FILE, metavar="FOLDER", default="demo_output", show_default=True)
 @options.weights
 def demo(output: Path, weights: str) -> None:
-    """Run on the sample scene that comes with cloudfree, and compare with the truth."""
+    """Run on the sample scene that comes with cloudfree, and an earlier one; compare with the truth."""
     log_to_stderr(quiet=False, verbose=True)
     from cloudfree.demo import demo as run_demo
 

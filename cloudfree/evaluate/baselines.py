@@ -44,13 +44,13 @@ def ridge(seen: Observation) -> Image:
     return _put(seen, as_image(np.tensordot(slopes.T, features, 1) + colours.mean(0)[:, None, None]))
 
 
-def prior(seen: Observation) -> Image:
-    """The regression that primes the networks (`scene.prior`), alone."""
+def scene_model(seen: Observation) -> Image:
+    """What primes the networks (`scene.model`), alone."""
     fitted = fit_fine(seen.reflectance, seen.sar_db, seen.hidden, seen.valid, seen.pixel_size_m)
     return _put(seen, fitted.whole())
 
 
-BASELINES: Mapping[str, Method] = {"input": unchanged, "median": median, "ridge": ridge, "prior": prior}
+BASELINES: Mapping[str, Method] = {"input": unchanged, "median": median, "ridge": ridge, "scene model": scene_model}
 """By the name that tables give them, in that order."""
 
 

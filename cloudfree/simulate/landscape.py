@@ -52,12 +52,12 @@ class _Draft:
 
 def landscape(rng: np.random.Generator, height: int, width: int, *, pixel_size_m: float = 3.0) -> Landscape:
     """A place that does not exist, `height` x `width` pixels; the same generator state gives the same place."""
-    ground = _ground(Canvas.blank(rng, height, width, pixel_size_m))
+    ground = ground_layout(Canvas.blank(rng, height, width, pixel_size_m))
     mean_db = ground.backscatter_db()
     return Landscape(ground.reflectance(), with_speckle_db(rng, mean_db, pixel_size_m), mean_db, ground.land_cover)
 
 
-def _ground(canvas: Canvas) -> Ground:
+def ground_layout(canvas: Canvas) -> Ground:
     """The layout, from the oldest layer to the youngest: land, fields, woods, water, town, roads."""
     relief_m = 14 * canvas.noise(2.6, 1500)
     damp = np.clip(0.5 - 0.02 * relief_m + 0.12 * canvas.noise(1.8, 300), 0, 1)

@@ -123,7 +123,7 @@ def test_the_baselines_are_always_there_and_in_their_known_order(folder):
     assert [s.method for s in table.averages() if s.region == "cloud"] == [*BASELINES, "perfect"]
     by_method = {s.method: s.psnr_db for s in table.averages() if s.region == "cloud"}
     assert by_method["input"] < by_method["median"] < by_method["ridge"]
-    assert by_method["median"] < by_method["prior"]
+    assert by_method["median"] < by_method["scene model"]
 
 
 def test_land_cover_in_both_groupings(folder):
@@ -167,7 +167,7 @@ def test_same_date_without_any_mask_is_refused(tmp_path):
         write_raster(tmp_path / f"a_{name}.tif", values, TEN_METRES)
     with pytest.raises(InputError, match="masked pixel"):
         evaluate(tmp_path, same_date=True)
-    assert score(evaluate(tmp_path), "a", "prior").psnr_db > 10  # all of it restored, none known to be clear
+    assert score(evaluate(tmp_path), "a", "scene model").psnr_db > 10  # all of it restored, none known to be clear
 
 
 def test_observed_pixels_can_be_kept(folder):
