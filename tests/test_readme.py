@@ -24,6 +24,7 @@ def workplace(
 ) -> Path:
     """A folder that holds every input the README names."""
     make_scene()
+    make_scene(name="last_week.tif")
     make_sar()
     model = AlignCR(TINY_ONE_BLOCK)
     torch.save(

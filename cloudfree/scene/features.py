@@ -23,6 +23,7 @@ RADAR_SCALES_M = (10.0, 20.0, 40.0, 80.0, 160.0)
 # Backscatter is centred and scaled by what is typical of land, so that features mean the same in every scene.
 _TYPICAL_DB, _DEVIATION_DB = (-10.0, -17.0), 4.0
 _TEXTURE_SCALES_M = (20.0, 60.0)
+_SEEN_PERCENT = (0.2, 99.8)
 
 # Smooth functions are cosines in random directions (Rahimi and Recht 2007): together they span what a Gaussian kernel
 # of this many standard deviations would.
@@ -99,8 +100,12 @@ class Radar:
         yield from Cosines.of(texture, self.seen).maps(texture)
 
     def _smoothed(self, scale_m: float) -> Image:
+        """Both bands at a scale, within what is seen there: squares and cosines know nothing of what lies beyond."""
         sigma_px = scale_m / self.pixel_size_m
-        return np.stack([ndimage.gaussian_filter(b, sigma_px, mode="nearest", truncate=3.0) for b in self.centred])
+        bands = [ndimage.gaussian_filter(b, sigma_px, mode="nearest", truncate=3.0) for b in self.centred]
+        if not self.seen.any():
+            return np.stack(bands)
+        return as_image([np.clip(band, *np.percentile(band[self.seen], _SEEN_PERCENT)) for band in bands])
 
 
 @dataclass(frozen=True)

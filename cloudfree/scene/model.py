@@ -213,7 +213,8 @@ def _path_radiance(clear: Image) -> Image:
 class _Candidate:
     """A model of the ground: with which groups of features, drawn around what, and with a field or none.
 
-    `expected_weight` is that in the mixture for a scene that tells nothing: those that know most share all of it.
+    `expected_weight` is that in the mixture for a scene that tells nothing: those that know most share all of it, where
+    there are images with each of these alone, which fails in other ways.
     """
 
     name: str
@@ -228,20 +229,20 @@ def _candidates(view: _View) -> list[_Candidate]:
     nothing, land = np.zeros((view.design.shape[1], 4)), view.land()
     one, both, with_veil, every = [0], [0, 1], [0, 1, view.veil], list(range(view.veil))
     simple = [
-        _Candidate("mean", [], nothing, with_field=False),
-        _Candidate("regression on radar", one, land, with_field=False),
+        _Candidate("mean", [], nothing, False),
+        _Candidate("regression on radar", one, land, False),
     ]
     of_radar = [
-        _Candidate("radar and surroundings", both, land, with_field=True),
-        _Candidate("the same, cloud's edges heeded", with_veil, land, with_field=True),
+        _Candidate("radar and surroundings", both, land, True),
+        _Candidate("the same, cloud's edges heeded", with_veil, land, True),
     ]
     if not view.dates:
         return [*simple, *(replace(each, expected_weight=0.5) for each in of_radar)]
     alone = [
-        _Candidate(f"image {number} alone", [2 * number], nothing, with_field=False)
+        _Candidate(f"image {number} alone", [2 * number], nothing, False, 0.5 / len(view.dates))
         for number in range(1, len(view.dates) + 1)
     ]
-    return [*simple, *of_radar, *alone, _Candidate("all together", every, nothing, with_field=True, expected_weight=1)]
+    return [*simple, *of_radar, *alone, _Candidate("all together", every, nothing, True, 0.5)]
 
 
 def _dates(others: Sequence[Image], radar: Radar) -> tuple[OtherDate, ...]:

@@ -17,8 +17,10 @@ from cloudfree.inputs.strips import Strip
 from cloudfree.scene.model import SceneModel, fit_fine
 from cloudfree.scene.survey import Survey
 
-# Mean excess over the prior in blue and green up to which a pixel is kept as seen, and from which it is all cloud.
+# Mean excess over the prior in blue and green up to which a pixel is kept as seen, and from which it is all cloud; and
+# what shadow leaves of the light, likewise.
 _HAZE_EXCESS, _CLOUD_EXCESS = 0.04, 0.14
+_LIT, _SHADED = 0.9, 0.7
 _ROOF_PX, _EDGE_PX, _SOFT_PX = 3, 4, 1.5
 
 HAZE_TOLERANCE = 0.3
@@ -111,14 +113,16 @@ def prime(
 def prior_weight(observed: Image, prior: Image, cloud_weight: Image, haze_tolerance: float = HAZE_TOLERANCE) -> Image:
     """How much of each pixel (H, W), 0..1, the prior stands in for when an image is primed.
 
-    Thin haze and shadow keep their texture, and so do the clear pixels of the mask's feather: a network restores these
-    better from what is seen than from what is guessed. How much brighter a pixel may be goes with `haze_tolerance`; at
-    0 the prior is in all of the mask. Reaches 11 pixels: within the margin that tiles throw away.
+    The thinnest haze and shadow keep their texture, and so do the clear pixels of the mask's feather: a network restores
+    these better from what is seen than from what is guessed. How much brighter a pixel may be goes with
+    `haze_tolerance`; at 0 the prior is in all of the mask. Reaches 11 pixels: within the margin that tiles throw away.
     """
     if haze_tolerance == 0:
         return cloud_weight
     excess = (observed[:2] - prior[:2]).mean(axis=0)  # in blue and green cloud stands out from any ground but snow
-    t = np.clip((excess / haze_tolerance - _HAZE_EXCESS) / (_CLOUD_EXCESS - _HAZE_EXCESS), 0, 1)
+    bright = np.clip((excess / haze_tolerance - _HAZE_EXCESS) / (_CLOUD_EXCESS - _HAZE_EXCESS), 0, 1)
+    light = observed.mean(axis=0) / np.maximum(prior.mean(axis=0), 0.01)
+    t = np.maximum(bright, np.clip((_LIT - light) / (_LIT - _SHADED), 0, 1))
     # Roofs are as bright as cloud, but small; and cloud has an edge that is brighter than ground, but not by much.
     grown = ndimage.maximum_filter(ndimage.minimum_filter(t * t * (3 - 2 * t), _ROOF_PX), _ROOF_PX + 2 * _EDGE_PX)
     return as_image(cloud_weight * ndimage.gaussian_filter(grown, _SOFT_PX, truncate=3.0))
