@@ -113,8 +113,8 @@ def prime(
 def prior_weight(observed: Image, prior: Image, cloud_weight: Image, haze_tolerance: float = HAZE_TOLERANCE) -> Image:
     """How much of each pixel (H, W), 0..1, the prior stands in for when an image is primed.
 
-    The thinnest haze and shadow keep their texture, and so do the clear pixels of the mask's feather: a network restores
-    these better from what is seen than from what is guessed. How much brighter a pixel may be goes with
+    The thinnest haze and shadow keep their texture, and so do the clear pixels of the mask's feather: a network
+    restores these better from what is seen than from what is guessed. How much brighter a pixel may be goes with
     `haze_tolerance`; at 0 the prior is in all of the mask. Reaches 11 pixels: within the margin that tiles throw away.
     """
     if haze_tolerance == 0:
