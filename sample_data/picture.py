@@ -1,6 +1,6 @@
 """Make `demo.png`: the sample scene, the earlier one, and the result without and with it.
 
-    python sample_data/picture.py
+python sample_data/picture.py
 """
 
 from __future__ import annotations

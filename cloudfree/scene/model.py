@@ -33,7 +33,7 @@ from cloudfree.scene.survey import Survey
 PIXEL_M = 10.0
 """Sentinel-1's pixel, and the finest that a fit is worth."""
 
-_MOST_SAMPLES = 12_000  # clear pixels to fit to; more take time and change nothing
+_MOST_SAMPLES = 12_000  # clear pixels to fit to: bounds the time whatever the area
 # Cloud leaks beyond its mask: nearer than this a clear pixel counts less, at half the distance hardly at all, which is
 # enough where there is nothing else. What of it reaches farther is told from the ground by its decay.
 _LEAK_M, _LEAK_POWER, _LEAST_WEIGHT = 50.0, 8, 1e-3
