@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from cloudfree.arrays import known_of
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs.cloudmask import BUFFER_M, CloudMask
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _SMALLEST_TILE_PX = 64
 _FEW_CLEAR = 0.05
+_FEWEST_SHARED_PX = 30  # of the survey
 _COMPLETE = 0.999  # coverage under this share is worth a warning
 _BEYOND_SAR = {
     "fill": "beyond it clouds are filled from their surroundings alone (--without-sar keep or nodata leaves them)",
@@ -75,8 +77,7 @@ class Plan:
     """What a run found and decided before the network starts.
 
     `displacement` is applied to the Sentinel-1 image, and `survey` shows it displaced; so it is with the references and
-    their own `reference_offsets`. `trust` (0..1) is found by the
-    network itself, on the scene: see `scene.trust`.
+    their own `reference_offsets`. `trust` (0..1) is found by the network itself, on the scene: see `scene.trust`.
     """
 
     options: Options
@@ -129,12 +130,12 @@ class Plan:
                 "sar_of_data": round(self.survey.sar_share, 4),
             },
             "coregistration": self._describe_offset(),
-            "references": self._describe_references(),
+            "references": self.describe_references(),
             "scene_model": self.prior.weights if self.prior else {},
             "reasons": list(self.inputs.reasons),
         }
 
-    def _describe_references(self) -> list[dict[str, Any]]:
+    def describe_references(self) -> list[dict[str, Any]]:
         """What was used of other dates, numbered as in the weights of the scene's model."""
         offsets = self.reference_offsets or [None] * len(self.inputs.references)
         return [
@@ -162,12 +163,13 @@ def make_plan(options: Options) -> Plan:
     with gdal_settings():
         inputs = identify(options)
         fill = Fill(_extent(options, inputs.mask), options.without_sar)
-        check_targets(options.targets, [*inputs.paths, Path(options.weights)], options.overwrite)
+        check_targets(options.targets, [*inputs.paths, *options.references, Path(options.weights)], options.overwrite)
         with inputs.open() as reader:
             surveyed = survey.take(inputs.scene, reader)
             offset = _coregister(options, inputs.scene, surveyed)
             displacement = offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
             surveyed = survey.with_sar_displaced(surveyed, reader.sar, displacement)
+        inputs, surveyed = _with_telling_references(inputs, surveyed)
         reference_offsets = _coregister_references(options, inputs.scene, surveyed)
         if reference_offsets:
             inputs = inputs.displaced([each.on(surveyed.grid) for each in reference_offsets])
@@ -227,6 +229,20 @@ def _coregister(options: Options, scene: Scene, surveyed: Survey) -> Offset | No
     return offset
 
 
+def _with_telling_references(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
+    """Without the references that share too little clear ground with the scene to learn how the two go together."""
+    kept = []
+    for reference, other in zip(inputs.references, surveyed.others, strict=True):
+        if (known_of(other) & surveyed.clear).sum() >= _FEWEST_SHARED_PX:
+            kept.append((reference, other))
+        else:
+            log.warning(
+                "reference left out: %s shows hardly any ground that the scene shows clear", reference.path.name
+            )
+    references, others = tuple(each for each, _ in kept), tuple(other for _, other in kept)
+    return replace(inputs, references=references), replace(surveyed, others=others)
+
+
 def _coregister_references(options: Options, scene: Scene, surveyed: Survey) -> tuple[Offset, ...]:
     if options.coregister == "off":
         return ()
@@ -235,7 +251,7 @@ def _coregister_references(options: Options, scene: Scene, surveyed: Survey) -> 
 
 def _log_references(plan: Plan) -> None:
     """Which other dates take part, where they were moved, and what the scene's own holes made of everything."""
-    for number, told in enumerate(plan.describe()["references"], 1):
+    for number, told in enumerate(plan.describe_references(), 1):
         shift = told["coregistration"].get("shift_m", {"east": 0.0, "north": 0.0})
         log.info(
             "image %d is %s of %s, moved by %+.1f m east, %+.1f m north",

@@ -13,6 +13,7 @@ from click.testing import Result
 from support import ORIGIN, pattern, scene_dn, write_raster
 
 from cloudfree.cli.run import run as command
+from cloudfree.inputs.files import InputOptions
 
 SIDE = 240
 HOLE = np.s_[80:150, 90:170]
@@ -90,6 +91,36 @@ def test_what_cannot_be_used_is_warned_of_and_left_out(cli: Callable[..., Result
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["references"] == []
     assert "reference left out: elsewhere.tif does not overlap the scene" in done.stderr
+
+
+def test_a_reference_of_other_ground_than_is_clear_is_left_out(
+    cli: Callable[..., Result], case: Case, make_mask: Callable[..., Path], tmp_path: Path
+) -> None:
+    """With the scene all cloud there is nothing to learn from; the ground is what radar leads to expect."""
+    everything = make_mask(np.ones((SIDE, SIDE), np.uint8))
+    done = cli("run", *case.options, "--mask", everything, "--reference", reference(tmp_path, case.truth), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["references"] == []
+    assert "20240601_reference.tif shows hardly any ground that the scene shows clear" in done.stderr
+
+
+def test_a_reference_is_never_overwritten_not_even_one_that_was_left_out(
+    cli: Callable[..., Result], case: Case, tmp_path: Path
+) -> None:
+    far = reference(tmp_path, case.truth, "elsewhere.tif", moved_m=50_000)
+    before = far.read_bytes()
+    done = cli("run", *case.options[:-2], "-o", far, "--overwrite", "--reference", far)
+    assert done.exit_code != 0
+    assert "elsewhere.tif is an input" in done.stderr
+    assert far.read_bytes() == before
+
+
+def test_python_callers_may_give_one_path_or_several() -> None:
+    one = InputOptions.of("scene.tif", "s1.tif", references="a.tif")
+    several = InputOptions.of("scene.tif", ["vv.tif", "vh.tif"], references=["a.tif", Path("b.tif")])
+    assert one.references == (Path("a.tif"),)
+    assert several.references == (Path("a.tif"), Path("b.tif"))
+    assert several.sar == (Path("vv.tif"), Path("vh.tif"))
 
 
 def test_a_reference_that_does_not_exist_is_a_mistake(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:

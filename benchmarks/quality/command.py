@@ -20,7 +20,7 @@ import rasterio
 from click.testing import CliRunner
 from scipy import ndimage
 
-from cloudfree.arrays import as_image
+from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.cli import main as cloudfree
 from cloudfree.evaluate import metrics
 from cloudfree.evaluate.baselines import BASELINES
@@ -55,11 +55,16 @@ def main() -> None:
 def with_soft_clouds(triplet: Triplet) -> Triplet:
     """The clouds of the cloudy image over the clear one, which is the truth."""
     seen = triplet.seen
-    grown = ndimage.binary_dilation(seen.hidden, iterations=_DILATION_PX)
-    share = as_image(ndimage.gaussian_filter(as_image(grown), _SOFT_PX))
+    share = soft_share(seen.hidden)
     mixed = as_image(triplet.truth + (seen.reflectance - triplet.truth) * share)
     pasted = Observation(mixed, seen.sar_db, triplet.valid, seen.mask, seen.pixel_size_m)
     return Triplet(triplet.name, pasted, triplet.truth, triplet.valid)
+
+
+def soft_share(mask: Mask) -> Image:
+    """How much of each pixel is cloud (H, W), 0..1: the mask dilated by two pixels, then a Gaussian of two."""
+    grown = ndimage.binary_dilation(mask, iterations=_DILATION_PX)
+    return as_image(ndimage.gaussian_filter(as_image(grown), _SOFT_PX))
 
 
 def scores(files: TripletFiles, triplet: Triplet, folder: Path, options: list[str]) -> list[float]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from command import soft_share
 from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
@@ -117,7 +118,7 @@ def _case(
     if sar_db is None or layer is None:
         return None
     mask, radiance = layer
-    share = ndimage.gaussian_filter(ndimage.binary_dilation(mask, iterations=2).astype(np.float32), 2)
+    share = soft_share(mask)
     valid = np.asarray((truth > 0).all(axis=0) & (np.nan_to_num(sar_db, nan=-99) > -50).all(axis=0))
     if valid.mean() < 0.5:
         return None

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudfree.arrays import Image, Mask
+from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import cloudmask, planet, reference, sentinel1
@@ -51,13 +51,15 @@ class InputOptions:
 
     @classmethod
     def of(cls, planet: AnyPath, sar: AnyPath | Sequence[AnyPath], **others: Any) -> Self:
-        """Options from paths as Python callers write them, and one Sentinel-1 file or several."""
-        files = [sar] if isinstance(sar, str | Path) else sar
-        named = {field.name for field in fields(cls) if str(field.type).startswith("Path")}
-        paths: dict[str, Any] = {name: Path(value) for name, value in others.items() if name in named and value}
-        if "references" in others:
-            paths["references"] = tuple(map(Path, others["references"]))
-        return cls(planet=Path(planet), sar=tuple(map(Path, files)), **{**others, **paths})
+        """Options from paths as Python callers write them, one or several where several are allowed."""
+        types = {field.name: str(field.type) for field in fields(cls)}
+        paths: dict[str, Any] = {}
+        for name, value in {"planet": planet, "sar": sar, **others}.items():
+            if types.get(name, "").startswith("tuple[Path"):
+                paths[name] = (Path(value),) if isinstance(value, str | Path) else tuple(map(Path, value))
+            elif types.get(name, "").startswith("Path") and value:
+                paths[name] = Path(value)
+        return cls(**{**others, **paths})
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Pixels:
 
     @property
     def sar_valid(self) -> Mask:
-        return np.asarray(np.isfinite(self.sar_db).all(axis=0))
+        return known_of(self.sar_db)
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,8 @@ class Inputs:
             references = tuple(stack.enter_context(each.open()) for each in self.references)
             yield InputReader(self.scene.grid, scene, sar, mask, references)
 
-    def displaced(self, displacements: Sequence[Displacement | None]) -> Inputs:
-        """The same, each reference moved over the ground."""
+    def displaced(self, displacements: Sequence[Displacement]) -> Inputs:
+        """The same, each reference moved over the ground; as many displacements as references."""
         pairs = zip(self.references, displacements, strict=True)
         return replace(self, references=tuple(replace(each, displacement=moved) for each, moved in pairs))
 

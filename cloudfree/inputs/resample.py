@@ -15,7 +15,7 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from cloudfree.arrays import Float64Array, Image, Mask
+from cloudfree.arrays import Float64Array, Image, Mask, known_of
 from cloudfree.grid import Grid
 from cloudfree.inputs.displacement import Displacement
 
@@ -63,7 +63,7 @@ class Source:
         if taps is None:
             return np.full((self.bands, *grid.shape), np.nan, np.float32)
         values, known = load(taps.window), taps.inside
-        valid = np.asarray(np.isfinite(values).all(axis=0))
+        valid = known_of(values)
         found = np.stack([taps.interpolate(np.where(valid, band, 0)) for band in values])
         if not valid.all():
             weight = taps.interpolate(valid.astype(np.float32))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudfree.arrays import Image, Mask
+from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputReader
@@ -62,7 +62,7 @@ class Strip:
 
     @property
     def sar_valid(self) -> Mask:
-        return np.asarray(np.isfinite(self.sar_db).all(axis=0))
+        return known_of(self.sar_db)
 
     def blend_weight(self, fill: Fill) -> Image:
         """Share of reconstruction (H, W), 0..1: none where there is no data."""

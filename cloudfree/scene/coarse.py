@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudfree.arrays import Image, Mask
+from cloudfree.arrays import Image, Mask, known_of
 
 
 def averaged(image: Image, valid: Mask, shape: tuple[int, int]) -> Image:
@@ -53,7 +53,7 @@ def without_gaps(image: Image, valid: Mask) -> Image:
         return np.zeros_like(image)
     half = (-(-valid.shape[0] // 2), -(-valid.shape[1] // 2))
     coarser = averaged(image, valid, half)
-    filled = without_gaps(coarser, np.asarray(np.isfinite(coarser).all(axis=0)))
+    filled = without_gaps(coarser, known_of(coarser))
     return np.where(valid, image, stretched(filled, (valid.shape[0], valid.shape[1]), slice(0, valid.shape[0])))
 
 

@@ -21,7 +21,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import binary_erosion, gaussian_filter, gaussian_filter1d
 from scipy.special import bdtrc, fdtrc
 
-from cloudfree.arrays import Float64Array, Image, Mask
+from cloudfree.arrays import Float64Array, Image, Mask, known_of
 from cloudfree.inputs.displacement import basis
 from cloudfree.inputs.planet import Scene
 from cloudfree.scene.offset import Offset, Vector
@@ -78,7 +78,7 @@ def of_survey(surveyed: Survey, scene: Scene, max_shift_m: float) -> Offset:
 def of_other_date(surveyed: Survey, scene: Scene, other: Image, max_shift_m: float) -> Offset:
     """The offset of an image of another date (4, H, W) on the survey's grid, NaN where it shows nothing, in its
     pixels."""
-    valid = np.asarray(np.isfinite(other).all(axis=0))
+    valid = known_of(other)
     images = scene.reflectance(surveyed.dn), surveyed.clear, np.nan_to_num(other), valid
     return _estimate(*images, _optical_layers, max_shift_m / surveyed.grid.pixel_size_m)
 

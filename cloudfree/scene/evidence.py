@@ -24,6 +24,7 @@ from cloudfree.arrays import Float64Array
 _PX_PER_WITNESS = 10.0
 _FREEDOM = 5.0  # of Student's t
 _PROBES = 6  # random vectors that estimate a trace
+_PULL_OF_MEAN = 1e-4  # in witnesses
 _LEAST = 1e-8
 
 
@@ -66,13 +67,13 @@ def fit(
     expected: Float64Array,
     *,
     with_field: bool,
-    start: Fit | None = None,
-    iterations: int = 10,
+    start: Fit | None,
+    iterations: int,
 ) -> Fit:
     """The model with some groups of features, and a field or none, by its evidence.
 
-    expected (features, C): the mean that coefficients are drawn around. `start` is a fit to like samples to go on from;
-    fewer iterations are enough then.
+    expected (features, C): the mean that coefficients are drawn around. `start` is a fit to like samples to go on from,
+    if there is one; fewer iterations are enough then.
     """
     used = np.flatnonzero(np.isin(samples.group_of, [*groups, -1]))
     step = _Step.of(samples, used, expected, with_field=with_field)
@@ -106,7 +107,7 @@ class _Step:
 
     def beginning(self) -> Fit:
         s, bands = self.samples, self.target.shape[1]
-        groups = max(0, int(s.group_of.max(initial=-1)) + 1)
+        groups = int(s.group_of.max()) + 1
         return Fit(
             self.expected,
             np.zeros((s.precision.shape[0], bands)),
@@ -151,8 +152,8 @@ class _Step:
     def _pull(self, variance: Float64Array) -> Float64Array:
         """Precision (used,) of coefficients in units of the noise's: weak of the mean, which may be anything."""
         group = self.samples.group_of[self.used]
-        members = np.bincount(group[group >= 0], minlength=len(variance) or 1)
-        return np.where(group < 0, 1e-4, (self.spread * members[group] / variance[group]) if len(variance) else 1e-4)
+        members = np.bincount(group[group >= 0], minlength=len(variance))
+        return np.where(group < 0, _PULL_OF_MEAN, self.spread * members[group] / variance[group])
 
     def _update(self, variance: Float64Array, size: Float64Array) -> None:
         """Each group's variance (groups,), in place, from the expected sizes (used,) of its contributions."""

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.arrays import Image, Mask, as_image, known_of
 from cloudfree.scene.coarse import without_gaps
 
 RADAR_SCALES_M = (10.0, 20.0, 40.0, 80.0, 160.0)
@@ -28,11 +28,6 @@ _SEEN_PERCENT = (0.2, 99.8)
 # Smooth functions are cosines in random directions (Rahimi and Recht 2007): together they span what a Gaussian kernel
 # of this many standard deviations would.
 _COSINES, _KERNEL = 30, 1.4
-
-
-def known_of(image: Image) -> Mask:
-    """Where an image (C, H, W) says something in all of its bands."""
-    return np.asarray(np.isfinite(image).all(axis=0))
 
 
 class Source(Protocol):

@@ -62,7 +62,7 @@ class Lattice:
         """The field (C, h, w) of nodes (nodes, C)."""
         (rows, cols), (height, width) = self.nodes_yx, self.shape
         lattice = nodes.T.reshape(-1, rows, cols).astype(np.float32)
-        return stretched(lattice, (rows * self.pitch_px, cols * self.pitch_px), slice(0, height))[..., :width]
+        return stretched(lattice, (rows * self.pitch_px, cols * self.pitch_px), slice(0, height), slice(0, width))
 
 
 def _line(count: int) -> Any:

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Float64Array, Image, Mask, as_image
+from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.inputs.planet import Scene
 from cloudfree.scene import coarse, evidence, stack
 from cloudfree.scene.evidence import Fit, Samples
-from cloudfree.scene.features import OtherDate, Radar, Source, known_of
+from cloudfree.scene.features import OtherDate, Radar, Source
 from cloudfree.scene.lattice import Lattice
 from cloudfree.scene.survey import Survey
 
@@ -38,7 +38,7 @@ _MOST_SAMPLES = 12_000  # clear pixels to fit to: bounds the time whatever the a
 # enough where there is nothing else. What of it reaches farther is told from the ground by its decay.
 _LEAK_M, _LEAK_POWER, _LEAST_WEIGHT = 50.0, 8, 1e-3
 _FEWEST_TESTED = 100  # pixels in a hole
-_WARM_ITERATIONS = 3
+_ITERATIONS, _WARM_ITERATIONS = 10, 3
 
 # Reflectance of dark ground in blue, green, red, NIR, and the most that may be taken for path radiance.
 _DARK_GROUND, _MAX_PATH_RADIANCE = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
@@ -136,7 +136,8 @@ def fit(
         return SceneModel(shape, _land(radar), (), 0.0, np.zeros(4, np.float32), {"other places": 1.0})
     view = _View.of(reflectance, hidden, clear, radar, _dates(others, radar), pixel_size_m)
     candidates = [each for each in _candidates(view) if by_holes or each.expected_weight]
-    fits = [view.fitted(each) for each in candidates]
+    samples = view.samples(_edge_weight(view.distance_m))
+    fits = [each.fitted(samples) for each in candidates]
     holes = stack.holes(hidden, clear) if by_holes else []
     trials = [trial for hole in holes if (trial := _Tried.of(view, candidates, fits, hidden, hole))]
     expected = np.array([each.expected_weight for each in candidates])
@@ -223,6 +224,12 @@ class _Candidate:
     with_field: bool
     expected_weight: float = 0.0
 
+    def fitted(self, samples: Samples, start: Fit | None = None, iterations: int = _ITERATIONS) -> Fit:
+        """To samples, from the beginning or from a fit to like ones."""
+        return evidence.fit(
+            samples, self.groups, self.expected, with_field=self.with_field, start=start, iterations=iterations
+        )
+
 
 def _candidates(view: _View) -> list[_Candidate]:
     """The whole model, and simpler ones: the mean, a regression on radar, what radar says, each date by itself."""
@@ -257,7 +264,8 @@ def _dates(others: Sequence[Image], radar: Radar) -> tuple[OtherDate, ...]:
             continue
         rest = tuple(OtherDate.of(image, seen) for i, image in enumerate(filled) if i != number)
         view = _View.of(filled[number], ~seen, seen, radar, rest, radar.pixel_size_m)
-        ground, terms = view.terms([view.fitted(_candidates(view)[-1])], np.ones(1))
+        whole = _candidates(view)[-1].fitted(view.samples(_edge_weight(view.distance_m)))
+        ground, terms = view.terms([whole], np.ones(1))
         expected = ground + sum(term.reflectance(term.image.reflectance) for term in terms)
         filled[number] = as_image(np.where(seen, filled[number], np.clip(expected, 0, 1)))
     return tuple(OtherDate.of(image, radar.seen) for image in filled)
@@ -330,14 +338,6 @@ class _View:
             self.lattice.precision(),
         )
 
-    def fitted(self, candidate: _Candidate) -> Fit:
-        return evidence.fit(
-            self.samples(_edge_weight(self.distance_m)),
-            candidate.groups,
-            candidate.expected,
-            with_field=candidate.with_field,
-        )
-
     def terms(self, fits: Sequence[Fit], weights: Float64Array) -> tuple[Image, tuple[DateTerm, ...]]:
         """The mixture of fits: the ground (4, h, w) without other dates, and what these add."""
         coefficients = np.einsum("k,kfb->fb", weights, [each.coefficients for each in fits])
@@ -368,18 +368,11 @@ class _Tried:
         tested = in_hole & (view.distance_m > _LEAK_M)
         distance_m = _distance_m(hidden | hole, view.lattice.pixel_size_m).ravel()[view.sample]
         weight = np.where(in_hole, 0, _edge_weight(distance_m))
-        if min(tested.sum(), (weight > 0).sum()) < _FEWEST_TESTED:
+        if min(tested.sum(), (~in_hole).sum()) < _FEWEST_TESTED:
             return None
-        samples, left = view.samples(weight), weight > 0
+        samples = view.samples(weight)
         fits = [
-            evidence.fit(
-                samples,
-                each.groups,
-                each.expected,
-                with_field=each.with_field,
-                start=replace(before, tail=before.tail[left[_edge_weight(view.distance_m) > 0]]),
-                iterations=_WARM_ITERATIONS,
-            )
+            each.fitted(samples, replace(before, tail=before.tail[~in_hole]), _WARM_ITERATIONS)
             for each, before in zip(candidates, fits, strict=True)
         ]
         at_nodes, design = view.lattice.at(view.sample[tested]), view.design[tested].copy()

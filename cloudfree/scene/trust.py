@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudfree.arrays import Image, Mask
+from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.grid import side_by_side
 from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.displacement import Displacement
@@ -65,7 +65,7 @@ def of_image(
     evidence, path_radiance = Evidence(), model.path_radiance[:, None, None]
     cut = _on_fine(model.trial.hole, range(hidden.shape[0]), range(hidden.shape[1]), model.shape)
     given = blend(reflectance, model.trial.model.whole(), (hidden | cut).astype(np.float32))
-    known = valid & ~hidden & np.isfinite(sar_db).all(axis=0)
+    known = valid & ~hidden & known_of(sar_db)
     evidence.add(path_radiance + network(given - path_radiance, sar_db), given, reflectance, known & cut)
     return evidence.trust
 
@@ -84,7 +84,8 @@ def of_scene(
         return UNPROVEN
     path_radiance, fill_db = model.path_radiance[:, None, None], surveyed.median_sar_db()[:, None, None]
     feather, evidence, hole = Feather.on(scene.grid, buffer_m), Evidence(), model.trial.hole
-    for rows, cols in _windows(hole & surveyed.sar_valid, model.shape):
+    tested = hole & surveyed.sar_valid
+    for rows, cols in _windows(tested, model.shape) if tested.any() else ():
         seen = reader.window(rows.start, cols.start, len(rows), len(cols), displacement)
         cloudy, blots = feather.weight(seen.cloudy) > 0, _on_fine(hole, rows, cols, model.shape)
         guess = model.trial.model.window(rows, cols, seen.others)
