@@ -42,10 +42,15 @@ UDM2_OBSCURED = (Udm2.SHADOW, Udm2.LIGHT_HAZE, Udm2.HEAVY_HAZE, Udm2.CLOUD)
 
 
 class Qa(IntEnum):
-    """Classes of the first band of the quality raster."""
+    """Classes of the quality raster."""
 
     NODATA = 0
     OBSERVED = 1
     RECONSTRUCTED = 2
     NOT_RECONSTRUCTED = 3  # cloudy, without SAR, and kept as observed
     RECONSTRUCTED_WITHOUT_SAR = 4
+    SEEN_THROUGH = 5  # reconstructed from what shows through thin cloud or shadow
+
+
+RECONSTRUCTED = (Qa.RECONSTRUCTED, Qa.RECONSTRUCTED_WITHOUT_SAR, Qa.SEEN_THROUGH)
+"""The classes that are no observation, wholly or in part."""

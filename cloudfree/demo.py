@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 
 from cloudfree.arrays import Image
-from cloudfree.bands import REFLECTANCE_SCALE, Qa
+from cloudfree.bands import RECONSTRUCTED, REFLECTANCE_SCALE, Qa
 from cloudfree.errors import InputError
 from cloudfree.evaluate import metrics
 from cloudfree.pipeline import Result, run
@@ -56,7 +56,7 @@ def _score(folder: Path, product: Path, qa: Path) -> Score:
     truth, before, after = (_reflectance(path) for path in (folder / TRUTH, folder / SCENE, product))
     with rasterio.open(qa) as dataset:
         classes = dataset.read(1)
-    data, made = classes != Qa.NODATA, np.isin(classes, (Qa.RECONSTRUCTED, Qa.RECONSTRUCTED_WITHOUT_SAR))
+    data, made = classes != Qa.NODATA, np.isin(classes, RECONSTRUCTED)
     return Score(*(metrics.psnr(image, truth, where) for where in (data, made) for image in (before, after)))
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cloudfree.bands import Qa
 from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.files import AnyPath, InputReader
 from cloudfree.inputs.raster import gdal_settings
@@ -22,7 +21,7 @@ from cloudfree.plan import Options, Plan, make_plan, with_smaller_tile
 from cloudfree.process import peak_memory_mb
 from cloudfree.product import pictures, provenance
 from cloudfree.product.targets import Staging, staging
-from cloudfree.product.writer import open_writer
+from cloudfree.product.writer import Counts, ProductPaths, open_writer
 from cloudfree.scene import trust
 from cloudfree.scene.priming import Priming
 from cloudfree.stages import Stopwatch, prefetch
@@ -37,14 +36,18 @@ _LIBRARIES = ("torch", "numpy", "rasterio", "rio-cogeo")
 
 @dataclass
 class Result:
-    """What a run did. `pixels` counts by class; `peak_memory_mb` is of the whole process, None where it is not told.
+    """What a run did.
+
+    `pixels` counts by class; `deviation` is the mean standard deviation of what was reconstructed, by band, if it was
+    asked for; `peak_memory_mb` is of the whole process, None where it is not told.
 
     `seconds` are what was waited for, by stage: reading and writing happen beside the network, and count only as far as
     they keep it waiting.
     """
 
     plan: Plan
-    pixels: dict[str, int] = field(default_factory=lambda: {qa.name.lower(): 0 for qa in Qa})
+    pixels: dict[str, int] = field(default_factory=dict)
+    deviation: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float | None = None
 
@@ -55,9 +58,16 @@ class Result:
             **self.plan.describe(),
             **{name: str(path) for name, path in extra.items() if path},
             "pixels": self.pixels,
+            **self._uncertainty(),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             **({} if self.peak_memory_mb is None else {"peak_memory_mb": round(self.peak_memory_mb)}),
         }
+
+    def _uncertainty(self) -> dict[str, Any]:
+        path, found = self.plan.options.uncertainty, self.plan.uncertainty
+        if not path or not found:
+            return {}
+        return {"uncertainty": {"file": str(path), **found.describe(), "mean": self.deviation}}
 
 
 def run(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **options: Any) -> Result:
@@ -93,7 +103,8 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
         if options.quicklook:
             with stopwatch.timing("quicklook"):
                 product = stage.path(options.output)
-                pictures.quicklook(stage.path(options.quicklook), plan.survey, plan.scene, product)
+                deviation = stage.path(options.uncertainty) if options.uncertainty else None
+                pictures.quicklook(stage.path(options.quicklook), plan.survey, plan.scene, product, deviation)
     result.peak_memory_mb = peak_memory_mb()
     return result
 
@@ -108,12 +119,12 @@ def _adapted(plan: Plan) -> Plan:
 
 
 def _trusting(plan: Plan, reader: InputReader) -> Plan:
-    """The plan with the trust that its network deserves on its scene."""
+    """The plan with the trust that its network deserves on its scene, and how far off both are together."""
     assert plan.prior is not None
     inputs = plan.scene, reader, plan.survey, plan.displacement, plan.options.buffer_m
     found = trust.of_scene(*inputs, plan.prior, _predictor(plan).image)
-    log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * found)
-    return replace(plan, trust=found)
+    log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * found.trust)
+    return replace(plan, trust=found.trust, uncertainty=found.calibrated(plan.prior.uncertainty))
 
 
 def _write_products(
@@ -121,24 +132,25 @@ def _write_products(
 ) -> None:
     """One pass over the scene: its strips are read, go through the network and are written, each beside the others."""
     plan, options = result.plan, result.plan.options
-    result.pixels = dict.fromkeys(result.pixels, 0)
     rows = tiles.spans(plan.grid.height, plan.tile, plan.overlap)
     cols = tiles.spans(plan.grid.width, plan.tile, plan.overlap)
     priming = Priming.of(plan.scene, plan.survey, plan.prior, plan.primed, plan.trust)
     window = SlidingWindow(_predictor(plan), priming, plan.fill)
     strip_reader = StripReader(reader, plan.displacement, Feather.on(plan.grid, options.buffer_m))
-    output, qa = stage.path(options.output), stage.path(options.qa) if options.qa else None
+    quality, deviation = (stage.path(path) if path else None for path in (options.qa, options.uncertainty))
+    paths = ProductPaths(stage.path(options.output), quality, deviation)
+    total = Counts.none()
     with ExitStack() as stack:
-        writer = stack.enter_context(open_writer(plan.scene, plan.fill, output, qa, options.compress))
+        writer = stack.enter_context(open_writer(plan.scene, plan.fill, plan.uncertainty, paths, options.compress))
         read = stack.enter_context(prefetch(lambda span: strip_reader.read(span.start, span.stop), rows))
         strips = stopwatch.waiting(read, "read")
         finished = stopwatch.waiting(window.over(strips, rows, cols), "infer")
         written = stack.enter_context(prefetch(writer.write, finished))
         for counts in stopwatch.waiting(written, "write"):
-            for qa_class, count in zip(Qa, counts, strict=True):
-                result.pixels[qa_class.name.lower()] += int(count)
+            total += counts
             if progress:
-                progress(counts.sum() / 1e6)
+                progress(counts.pixels.sum() / 1e6)
+        result.pixels, result.deviation = total.by_class(), total.mean_deviation()
         with stopwatch.timing("hash inputs"):
             tags = _tags(plan)
         with stopwatch.timing("cog"):
@@ -160,5 +172,6 @@ def _tags(plan: Plan) -> dict[str, str]:
         coregistration=told["coregistration"],
         references=[{**each, "file": Path(each["file"]).name} for each in told["references"]],
         scene_model=told["scene_model"],
+        **({"uncertainty": plan.uncertainty.describe()} if plan.uncertainty else {}),
         processing={key: told[key] for key in processing},
     )

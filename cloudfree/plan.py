@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cloudfree.arrays import known_of
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs.cloudmask import BUFFER_M, CloudMask
@@ -21,16 +20,16 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Precision, resolve_device, resolve_precision
 from cloudfree.network.weights import default_weights, load_model
 from cloudfree.product.targets import check_targets
-from cloudfree.scene import coregister, survey
+from cloudfree.scene import coregister, references, survey
 from cloudfree.scene.model import SceneModel, of_survey
 from cloudfree.scene.offset import Offset
 from cloudfree.scene.survey import Survey
+from cloudfree.scene.uncertainty import Uncertainty
 
 log = logging.getLogger(__name__)
 
 _SMALLEST_TILE_PX = 64
 _FEW_CLEAR = 0.05
-_FEWEST_SHARED_PX = 30  # of the survey
 _COMPLETE = 0.999  # coverage under this share is worth a warning
 _BEYOND_SAR = {
     "fill": "beyond it clouds are filled from their surroundings alone (--without-sar keep or nodata leaves them)",
@@ -64,12 +63,13 @@ class Options(InputOptions):
     compress: str = "deflate"
     quicklook: Path | None = None
     qa: Path | None = None
+    uncertainty: Path | None = None
     overwrite: bool = False
 
     @property
     def targets(self) -> list[Path]:
         """The files to be made."""
-        return [path for path in (self.output, self.qa, self.quicklook) if path is not None]
+        return [path for path in (self.output, self.qa, self.uncertainty, self.quicklook) if path is not None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Plan:
     """What a run found and decided before the network starts.
 
     `displacement` is applied to the Sentinel-1 image, and `survey` shows it displaced; so it is with the references and
-    their own `reference_offsets`. `trust` (0..1) is found by the network itself, on the scene: see `scene.trust`.
+    their own `reference_offsets`. `trust` (0..1) and `uncertainty` are found by the network itself, on the scene: see
+    `scene.trust`.
     """
 
     options: Options
@@ -94,6 +95,7 @@ class Plan:
     tile: int
     overlap: int
     trust: float = 1.0
+    uncertainty: Uncertainty | None = None
 
     @property
     def scene(self) -> Scene:
@@ -169,14 +171,11 @@ def make_plan(options: Options) -> Plan:
             offset = _coregister(options, inputs.scene, surveyed)
             displacement = offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
             surveyed = survey.with_sar_displaced(surveyed, reader.sar, displacement)
-        inputs, surveyed = _with_telling_references(inputs, surveyed)
-        reference_offsets = _coregister_references(options, inputs.scene, surveyed)
-        if reference_offsets:
-            inputs = inputs.displaced([each.on(surveyed.grid) for each in reference_offsets])
-        if any(each.accepted for each in reference_offsets):
-            with inputs.open() as reader:
-                surveyed = replace(surveyed, others=reader.others(surveyed.grid))
+        max_shift_m = None if options.coregister == "off" else options.max_shift_m
+        inputs, surveyed, reference_offsets = references.align(inputs, surveyed, max_shift_m)
     model = load_model(default_weights().name if options.weights == "auto" else options.weights)
+    if options.uncertainty:
+        _check_uncertainty(inputs, model)
     needs_prior = inputs.mask is not None and (model.expects_primed or fill.without_sar == "fill")
     plan = Plan(
         options=options,
@@ -217,6 +216,21 @@ def _extent(options: Options, clouds: CloudMask | None) -> Literal["clouds", "al
     return options.fill
 
 
+def _check_uncertainty(inputs: Inputs, model: CloudRemovalModel) -> None:
+    """Raise InputError where nothing would calibrate it: it is told by holes, which networks find filled."""
+    assert model.weights_info is not None
+    if inputs.mask is None:
+        raise InputError(
+            "--uncertainty is calibrated on clear ground hidden like the clouds of a mask, and there is none; "
+            "give --udm2 or --mask, or leave it out"
+        )
+    if not model.expects_primed:
+        raise InputError(
+            f"--uncertainty needs weights that start from the scene's model; {model.weights_info.name} is shown the "
+            "plain image: use the default weights (cloudfree weights list), or leave it out"
+        )
+
+
 def _coregister(options: Options, scene: Scene, surveyed: Survey) -> Offset | None:
     if options.coregister == "off":
         return None
@@ -227,26 +241,6 @@ def _coregister(options: Options, scene: Scene, surveyed: Survey) -> Offset | No
             "use a clearer scene or a nearer date, or --coregister auto to go on without"
         )
     return offset
-
-
-def _with_telling_references(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
-    """Without the references that share too little clear ground with the scene to learn how the two go together."""
-    kept = []
-    for reference, other in zip(inputs.references, surveyed.others, strict=True):
-        if (known_of(other) & surveyed.clear).sum() >= _FEWEST_SHARED_PX:
-            kept.append((reference, other))
-        else:
-            log.warning(
-                "reference left out: %s shows hardly any ground that the scene shows clear", reference.path.name
-            )
-    references, others = tuple(each for each, _ in kept), tuple(other for _, other in kept)
-    return replace(inputs, references=references), replace(surveyed, others=others)
-
-
-def _coregister_references(options: Options, scene: Scene, surveyed: Survey) -> tuple[Offset, ...]:
-    if options.coregister == "off":
-        return ()
-    return tuple(coregister.of_other_date(surveyed, scene, each, options.max_shift_m) for each in surveyed.others)
 
 
 def _log_references(plan: Plan) -> None:

@@ -5,14 +5,16 @@ the way from a method to the file.
 
 For each image with a mask of 5 to 95 %: its clouds are laid over the clear image with soft edges (mask dilated by two
 pixels, then a Gaussian of two), written as a scene with its mask and Sentinel-1, and `cloudfree run` restores it with
-the default options or those given. Prints PSNR (dB) of masked pixels, the means at the end; --output keeps the files
-and a picture of each run.
+the default options or those given. Prints PSNR (dB) of masked pixels, the means at the end; and of the uncertainty the
+share of masked pixels within one and two standard deviations, their root mean square beside that of the errors, and
+how far these go together from image to image. --output keeps the files and a picture of each run.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,16 +42,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = told.output or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        print(f"| image | {' | '.join(BASELINES)} | cloudfree run {' '.join(told.options)} |")
-        print("| --- |" + " ---: |" * (len(BASELINES) + 1))
+        names = [*BASELINES, f"cloudfree run {' '.join(told.options)}", "within 1 sd", "2 sd", "sd", "error"]
+        print(f"| image | {' | '.join(names)} |")
+        print("| --- |" + " ---: |" * len(names))
         rows = []
         for files in find(told.data):
             triplet = read(files)
             hidden = triplet.seen.hidden & triplet.valid
             if _LEAST_MASK <= hidden.mean() <= _MOST_MASK:
                 rows.append(scores(files, with_soft_clouds(triplet), folder, told.options))
-                print(f"| {files.name} | {' | '.join(f'{score:.2f}' for score in rows[-1])} |", flush=True)
-        print(f"| mean | {' | '.join(f'{score:.2f}' for score in np.mean(rows, axis=0))} |")
+                print(as_row(files.name, rows[-1]), flush=True)
+        print(as_row("mean", np.mean(rows, axis=0)))
+        *_, deviation, error = np.transpose(rows)
+        print(f"\nCorrelation of sd and error over images: {np.corrcoef(deviation, error)[0, 1]:.2f}")
+
+
+def as_row(name: str, scores: Sequence[float]) -> str:
+    """A line of the table: all but the last two in two digits, those in three."""
+    digits = [2] * (len(scores) - 2) + [3, 3]
+    return f"| {name} | {' | '.join(f'{score:.{n}f}' for score, n in zip(scores, digits, strict=True))} |"
 
 
 def with_soft_clouds(triplet: Triplet) -> Triplet:
@@ -68,15 +79,19 @@ def soft_share(mask: Mask) -> Image:
 
 
 def scores(files: TripletFiles, triplet: Triplet, folder: Path, options: list[str]) -> list[float]:
-    """PSNR of masked pixels by each baseline, and by the command."""
+    """PSNR of masked pixels by each baseline, and by the command; then how its uncertainty bears out."""
     hidden = triplet.seen.hidden & triplet.valid
     restored = [method(triplet.seen) for method in BASELINES.values()]
-    return [metrics.psnr(image, triplet.truth, hidden) for image in (*restored, run(files, triplet, folder, options))]
+    product, deviation = run(files, triplet, folder, options)
+    error, deviation = np.abs(product - triplet.truth)[:, hidden], deviation[:, hidden]
+    within = [float((error <= count * deviation).mean()) for count in (1, 2)]
+    sizes = [float(np.sqrt(np.square(each).mean())) for each in (deviation, error)]
+    return [*(metrics.psnr(image, triplet.truth, hidden) for image in (*restored, product)), *within, *sizes]
 
 
-def run(files: TripletFiles, triplet: Triplet, folder: Path, options: list[str]) -> np.ndarray:
-    """Reflectance (4, H, W) of the product of `cloudfree run`."""
-    scene, mask, out = (folder / f"{files.name}_{what}.tif" for what in ("scene", "mask", "out"))
+def run(files: TripletFiles, triplet: Triplet, folder: Path, options: list[str]) -> tuple[Image, Image]:
+    """Reflectance (4, H, W) of the product of `cloudfree run`, and its standard deviation."""
+    scene, mask, out, unsure = (folder / f"{files.name}_{what}.tif" for what in ("scene", "mask", "out", "uncertainty"))
     with rasterio.open(files.cloudy) as source:
         profile = {k: source.profile[k] for k in ("crs", "transform", "width", "height")} | {"driver": "GTiff"}
     with rasterio.open(scene, "w", count=4, dtype="uint16", nodata=0, **profile) as target:
@@ -84,12 +99,12 @@ def run(files: TripletFiles, triplet: Triplet, folder: Path, options: list[str])
     with rasterio.open(mask, "w", count=1, dtype="uint8", **profile) as target:
         target.write(triplet.seen.hidden.astype(np.uint8), 1)
     words = ["run", "--planet", scene, "--sar", files.sar, "--mask", mask, "-o", out, "--overwrite"]
-    words += ["--quicklook", out.with_suffix(".png"), *options]
+    words += ["--quicklook", out.with_suffix(".png"), "--uncertainty", unsure, *options]
     done = CliRunner().invoke(cloudfree, [str(word) for word in words], catch_exceptions=False)
     if done.exit_code:
         raise SystemExit(done.output)
-    with rasterio.open(out) as product:
-        return as_image(product.read() * 1e-4)
+    with rasterio.open(out) as product, rasterio.open(unsure) as deviation:
+        return as_image(product.read() * 1e-4), as_image(deviation.read() * 1e-4)
 
 
 if __name__ == "__main__":

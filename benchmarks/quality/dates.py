@@ -14,36 +14,33 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from command import soft_share
-from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.evaluate import metrics
-from cloudfree.evaluate.baselines import ridge
+from cloudfree.evaluate.baselines import fitted_reference, pasted_reference, ridge, scene_model
 from cloudfree.evaluate.triplets import Observation
 from cloudfree.learn.cloud_layers import RealClouds, read_real_clouds
 from cloudfree.product.pictures import write_png
-from cloudfree.scene.model import PIXEL_M, fit
+from cloudfree.scene.model import PIXEL_M
 
 _AGES = ((0, 10), (11, 30), (31, 90))  # days
 _COVER, _OPAQUE = (0.08, 0.85), 0.25
-_AWAY_PX, _FEWEST_PX = 4, 200  # of the linear fit from the mask
 
 
 @dataclass(frozen=True)
 class Case:
-    """A date under clouds, and another date `age_days` away."""
+    """A date under clouds, seen beside another date `age_days` away."""
 
     name: str
     seen: Observation
     truth: Image
-    other: Image
     age_days: int
 
 
@@ -60,26 +57,15 @@ def cases(data: Path) -> Iterator[Case]:
                     yield Case(*case, abs(other_day - day))
 
 
-def linear_fit(seen: Observation, other: Image) -> Image:
-    """The other date, each band a linear combination of its bands, by least squares on clear pixels off the mask."""
-    clear = seen.valid & ~seen.hidden
-    away = clear & (ndimage.distance_transform_edt(~seen.hidden) > _AWAY_PX)
-    chosen = (away if away.sum() >= _FEWEST_PX else clear).ravel()
-    design = np.vstack([other.reshape(4, -1), np.ones(chosen.size)]).T.astype(np.float64)
-    slopes = np.linalg.lstsq(design[chosen], seen.reflectance.reshape(4, -1).T[chosen].astype(np.float64))[0]
-    return as_image(np.clip((design @ slopes).T.reshape(seen.reflectance.shape), 0, 1))
-
-
 def restored(case: Case) -> dict[str, Image]:
     """What each rival and the model make of a case."""
     seen = case.seen
-    inputs = seen.reflectance, seen.sar_db, seen.hidden, seen.valid, PIXEL_M
     return {
         "ridge": ridge(seen),
-        "model, radar alone": fit(*inputs).whole(),
-        "pasted": case.other,
-        "linear fit": linear_fit(seen, case.other),
-        "model": fit(*inputs, others=[case.other]).whole(),
+        "model, radar alone": scene_model(replace(seen, others=())),
+        "pasted": pasted_reference(seen),
+        "linear fit": fitted_reference(seen),
+        "model": scene_model(seen),
     }
 
 
@@ -109,7 +95,7 @@ def _others(day: int, dates: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
 
 def _case(
     name: str, path: Path, other: Path, clouds: list[RealClouds], rng: np.random.Generator
-) -> tuple[str, Observation, Image, Image] | None:
+) -> tuple[str, Observation, Image] | None:
     """None where no cloud of fitting size is found, or radar or the image is mostly missing."""
     truth = np.clip(_read(path) / 1e4, 0, 1)
     sar_paths = [path.with_name(path.name.replace("_optical", kind)) for kind in ("_sar", "_asc_sar")]
@@ -122,8 +108,8 @@ def _case(
     valid = np.asarray((truth > 0).all(axis=0) & (np.nan_to_num(sar_db, nan=-99) > -50).all(axis=0))
     if valid.mean() < 0.5:
         return None
-    seen = Observation(as_image(truth + share * (radiance - truth)), sar_db, valid, mask, PIXEL_M)
-    return name, seen, truth, np.clip(_read(other) / 1e4, 0, 1)
+    others = (np.clip(_read(other) / 1e4, 0, 1),)
+    return name, Observation(as_image(truth + share * (radiance - truth)), sar_db, valid, mask, PIXEL_M, others), truth
 
 
 def _layer(clouds: list[RealClouds], rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Mask, Image] | None:

@@ -3,7 +3,8 @@
     python benchmarks/quality/fit_global_prior.py ../shared/data/pairs
 
 Slopes are those of one ridge through all places, each centred on itself, for between places colours differ more by
-season and soil than by what radar sees; the mean is the median of the places' means. Every site weighs the same.
+season and soil than by what radar sees; the mean is the median of the places' means. Every site weighs the same. The
+deviation is that of each site's pixels from what the others lead to expect.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,27 +29,58 @@ _SNOW = 0.3  # mean blue reflectance above which a place is snow or haze, whose 
 _RIDGE = 0.03
 
 
-def fit_table(places: Sequence[Place]) -> Float64Array:
-    """Coefficients (features + 1, 4), as `model.global_coefficients` gives them."""
+class Moments(NamedTuple):
+    """Covariance of features (f, f), theirs with reflectance (f, 4), both means, the variance of reflectance (4,)."""
+
+    features: Float64Array
+    across: Float64Array
+    feature_means: Float64Array
+    colours: Float64Array
+    variance: Float64Array
+
+
+def fit_table(sites: Sequence[Moments]) -> Float64Array:
+    """Coefficients (features + 1, 4), as `features.land_coefficients` gives them."""
+    within, across = (np.mean([site[i] for site in sites], axis=0) for i in (0, 1))
+    slopes = np.linalg.solve(within + _RIDGE * np.eye(len(within)), across)
+    means = [site[3] - site[2] @ slopes for site in sites]
+    return np.vstack([slopes, np.median(means, axis=0)])
+
+
+def deviation(sites: Sequence[Moments]) -> Float64Array:
+    """(4,) root mean square of what the land is off from what the other sites tell of it."""
+    squares = []
+    for number, (within, across, features, colours, variance) in enumerate(sites):
+        *slopes, mean = fit_table([*sites[:number], *sites[number + 1 :]])
+        w = np.array(slopes)
+        about_means = variance - 2 * (w * across).sum(0) + np.einsum("fb,fg,gb->b", w, within, w)
+        squares.append(about_means + (colours - features @ w - mean) ** 2)
+    return np.asarray(np.sqrt(np.mean(squares, axis=0)))
+
+
+def moments_by_site(places: Sequence[Place]) -> list[Moments]:
+    """The mean of each site's images, but for those that are snow."""
     sites = defaultdict(list)
     for place in places:
         if place.reflectance[0][place.valid].mean() < _SNOW:
             sites[place.site] += [_moments(place, sar_db) for sar_db in place.sar_db]
-    per_site = [[np.mean(parts, axis=0) for parts in zip(*images, strict=True)] for images in sites.values()]
-    within, across = (np.mean([site[i] for site in per_site], axis=0) for i in (0, 1))
-    slopes = np.linalg.solve(within + _RIDGE * np.eye(len(within)), across)
-    means = [site[3] - site[2] @ slopes for site in per_site]
-    return np.vstack([slopes, np.median(means, axis=0)])
+    return [Moments(*(np.mean(parts, axis=0) for parts in zip(*images, strict=True))) for images in sites.values()]
 
 
-def _moments(place: Place, sar_db: np.ndarray) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
-    """Covariance of the features, their covariance with reflectance, and both means, over valid pixels."""
+def _moments(place: Place, sar_db: np.ndarray) -> Moments:
+    """Over valid pixels."""
     chosen = np.flatnonzero(place.valid)
     maps = itertools.islice(Radar.of(sar_db, place.valid, 10.0).maps(), 4 * len(RADAR_SCALES_M))
     features = np.stack([each.ravel()[chosen] for each in maps], axis=1).astype(np.float64)
     colours = place.reflectance.reshape(4, -1)[:, chosen].T.astype(np.float64)
     centred = features - features.mean(0)
-    return centred.T @ centred / len(chosen), centred.T @ colours / len(chosen), features.mean(0), colours.mean(0)
+    return Moments(
+        centred.T @ centred / len(chosen),
+        centred.T @ colours / len(chosen),
+        features.mean(0),
+        colours.mean(0),
+        colours.var(0),
+    )
 
 
 def main() -> None:
@@ -55,11 +88,13 @@ def main() -> None:
     parser.add_argument("pairs", type=Path, help="folder of clear pairs, as `cloudfree train --data` takes")
     arguments = parser.parse_args()
     places = [place for place in read_places(arguments.pairs) if not place.site.startswith("sen1floods11")]
+    sites = moments_by_site(places)
     table = {
         "bands": OPTICAL_BANDS,
         "fitted_on": sorted({place.site for place in places}),
         "recipe": "benchmarks/quality/fit_global_prior.py",
-        "coefficients": np.round(fit_table(places), 6).tolist(),
+        "coefficients": np.round(fit_table(sites), 6).tolist(),
+        "deviation": np.round(deviation(sites), 4).tolist(),
     }
     target = Path(model.__file__).with_name("global_prior.json")
     target.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

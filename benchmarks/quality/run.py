@@ -19,7 +19,7 @@ import logging
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,7 @@ def shuffled_radar(method: Method, seed: int = 0) -> Method:
         height, width = seen.valid.shape
         order = np.random.default_rng(seed).permutation(height * width).reshape(height, width)
         sar_db = seen.sar_db.reshape(2, -1)[:, order]
-        return method(Observation(seen.reflectance, sar_db, seen.valid, seen.mask, seen.pixel_size_m))
+        return method(replace(seen, sar_db=sar_db))
 
     return restored
 
@@ -110,7 +110,8 @@ def ground_of(seen: Observation) -> ClearGround:
     for y, x in itertools.product(*starts):
         window = slice(y, y + _WINDOW_PX), slice(x, x + _WINDOW_PX)
         images = reflectance[:, *window], (sar_db[:, *window],), seen.valid[window]
-        place = Place(f"{y} {x}", *images, seen.pixel_size_m, hidden=hidden[window])
+        others = tuple(image[:, *window] for image in seen.others)
+        place = Place(f"{y} {x}", *images, seen.pixel_size_m, hidden=hidden[window], others=others)
         if 0.05 < hidden[window].mean() < 0.95:
             found.shapes.append(hidden[window])
         with contextlib.suppress(InputError):

@@ -14,6 +14,7 @@ from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 
 @click.command()
 @options.scene_inputs
+@options.references
 @click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
 @click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
@@ -24,6 +25,7 @@ from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 def adapt(sar: tuple[Path, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **told: Any) -> None:
     """Fine-tune weights on the clear pixels of a scene.
 
+    Where these expect it, clouds laid over them give way to the scene's own model, references included, as in a run.
     Ends when held-out clear windows are no longer restored better; if they never are, the weights stay as they were.
     """
     log_to_stderr(quiet, verbose)

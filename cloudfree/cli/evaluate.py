@@ -9,6 +9,7 @@ import click
 
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE
+from cloudfree.cli.terminal import log_to_stderr
 
 
 @click.command()
@@ -27,9 +28,11 @@ from cloudfree.cli.options import FILE
 def evaluate(source: Path, root: Path | None, weights: tuple[str, ...], layout: str, device: str, **how: Any) -> None:
     """Score weights, and what they must beat, on cloudy and clear images of the same places.
 
-    The M3R-CR data set by its CSV, or a folder of NAME_cloudy.tif, NAME_clear.tif, NAME_sar.tif, and NAME_mask.tif and
-    NAME_landcover.tif if there are any. PSNR, SSIM, SAM and MAE over all, clouded and clear pixels and by land cover.
+    The M3R-CR data set by its CSV, or a folder of NAME_cloudy.tif, NAME_clear.tif, NAME_sar.tif, and NAME_mask.tif,
+    NAME_landcover.tif and images of other dates, NAME_reference*.tif, if there are any. PSNR, SSIM, SAM and MAE over
+    all, clouded and clear pixels and by land cover.
     """
+    log_to_stderr(quiet=False, verbose=False)
     from cloudfree.evaluate import score, tables
     from cloudfree.evaluate.methods import network
     from cloudfree.network.predict import resolve_device

@@ -71,6 +71,13 @@ scene_inputs = together(
 )
 """The fields of `InputOptions`, all of a scene's files."""
 
+references = click.option(
+    "--reference",
+    "references",
+    type=FILE,
+    multiple=True,
+    help="The place on another date, clouds allowed: PlanetScope, Sentinel-2, any four bands. May be repeated.",
+)
 compress = click.option(
     "--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True
 )

@@ -14,13 +14,7 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 
 @click.command()
 @options.scene_inputs
-@click.option(
-    "--reference",
-    "references",
-    type=FILE,
-    multiple=True,
-    help="The place on another date, clouds allowed: PlanetScope, Sentinel-2, any four bands. May be repeated.",
-)
+@options.references
 @click.option("-o", "--output", type=FILE, required=True, help="The cloud-free COG to write.")
 @click.option(
     "--fill",
@@ -71,6 +65,7 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 @options.compress
 @click.option("--quicklook", type=FILE, metavar="PNG", help="Picture of before, SAR, after.")
 @click.option("--qa", type=FILE, help="COG of what was observed and what reconstructed.")
+@click.option("--uncertainty", type=FILE, help="COG of one standard deviation of each band's reflectance.")
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Facts and figures of the run on stdout.")

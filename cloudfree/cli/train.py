@@ -20,7 +20,7 @@ from cloudfree.cli.terminal import log_to_stderr
     multiple=True,
     metavar="FOLDER|CSV",
     help="NAME_optical.tif and NAME_sar.tif; or cloudy and clear images as for evaluate; or a CSV of scenes: "
-    "planet, sar, and udm2 or mask. Repeat for more.",
+    "planet, sar, and udm2 or mask, and reference. Repeat for more.",
 )
 @click.option("--clouds", type=FILE, metavar="FOLDER", help="Images whose clouds are laid over: NAME_cloudy.tif.")
 @click.option("--procedural", type=click.IntRange(min=0), metavar="N", help="Places to make up.  [default: 40]")

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import ndimage
 
-from cloudfree.arrays import Image, as_image
-from cloudfree.evaluate.methods import Method
+from cloudfree.arrays import Image, as_image, known_of
+from cloudfree.evaluate.methods import Method, model_of
 from cloudfree.evaluate.triplets import Observation
-from cloudfree.scene.model import fit_fine
 
 _RIDGE_SCALES_M, _RIDGE_AWAY_M, _RIDGE_SHRINKAGE = (10.0, 20.0, 40.0, 80.0), 50.0, 1e-3
+_REFERENCE_AWAY_M = 40.0
 _MIN_FIT_PX = 200
 
 
@@ -44,19 +44,56 @@ def ridge(seen: Observation) -> Image:
     return _put(seen, as_image(np.tensordot(slopes.T, features, 1) + colours.mean(0)[:, None, None]))
 
 
+def pasted_reference(seen: Observation) -> Image:
+    """The first image of another date where it shows something, the median elsewhere."""
+    return _put(seen, _where_shown(seen, seen.others[0]))
+
+
+def fitted_reference(seen: Observation) -> Image:
+    """The first image of another date in this day's light; the median where it shows nothing, or too little to fit.
+
+    Each band is a linear combination of its bands, and of one, by least squares on clear pixels away from the mask.
+    """
+    other = seen.others[0]
+    shown = seen.valid & ~seen.hidden & known_of(other)
+    away = shown & (seen.distance_m() > _REFERENCE_AWAY_M)
+    chosen = away if away.sum() >= _MIN_FIT_PX else shown
+    if chosen.sum() < _MIN_FIT_PX:
+        return median(seen)
+    design = np.stack([*other, np.ones_like(other[0])], dtype=np.float64)
+    slopes = np.linalg.lstsq(design[:, chosen].T, seen.reflectance[:, chosen].T.astype(np.float64), None)[0]
+    fitted = np.clip(np.tensordot(slopes.T, design, 1), 0, 1)
+    return _put(seen, _where_shown(seen, as_image(fitted)))
+
+
 def scene_model(seen: Observation) -> Image:
     """What primes the networks (`scene.model`), alone."""
-    fitted = fit_fine(seen.reflectance, seen.sar_db, seen.hidden, seen.valid, seen.pixel_size_m)
-    return _put(seen, fitted.whole())
+    return _put(seen, model_of(seen)[1])
 
 
 BASELINES: Mapping[str, Method] = {"input": unchanged, "median": median, "ridge": ridge, "scene model": scene_model}
 """By the name that tables give them, in that order."""
 
+REFERENCE_BASELINES: Mapping[str, Method] = {
+    "pasted reference": pasted_reference,
+    "fitted reference": fitted_reference,
+}
+"""For observations with other dates alone."""
+
+
+def baselines_of(seen: Observation) -> Mapping[str, Method]:
+    """Those that there are for an observation, in the order of tables."""
+    return {**BASELINES, **REFERENCE_BASELINES} if seen.others else BASELINES
+
 
 def _put(seen: Observation, restored: Image) -> Image:
     """The restoration where the mask is, and everywhere if there is none."""
     return restored if seen.mask is None else np.where(seen.mask, restored, seen.reflectance)
+
+
+def _where_shown(seen: Observation, other: Image) -> Image:
+    """An image (4, H, W) where it is a number, the median elsewhere."""
+    return np.where(known_of(other), other, median(seen))
 
 
 def _backscatter_features(seen: Observation) -> Image:

@@ -12,7 +12,7 @@ from cloudfree.inputs.cloudmask import BUFFER_M, FEATHER_M, Feather
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Predictor
 from cloudfree.scene import trust
-from cloudfree.scene.model import fit_fine
+from cloudfree.scene.model import SceneModel, fit_fine
 from cloudfree.scene.priming import blend, prior_weight
 
 Method = Callable[[Observation], Image]
@@ -31,15 +31,22 @@ def network(model: CloudRemovalModel, device: str = "cpu") -> Method:
     return restored
 
 
+def model_of(seen: Observation) -> tuple[SceneModel, Image]:
+    """The scene's own model of what is hidden, with all that other dates tell, and its reflectance (4, H, W)."""
+    others = seen.telling_others
+    fitted = fit_fine(seen.reflectance, seen.sar_db, seen.hidden, seen.valid, seen.pixel_size_m, others)
+    return fitted, fitted.whole(others)
+
+
 def _primed(predictor: Predictor, seen: Observation) -> Image:
     """What a run does with a masked scene, on one image."""
     assert seen.mask is not None
     sar_db, pixel_size_m = seen.sar_without_gaps(), seen.pixel_size_m
     cloud_weight = Feather(BUFFER_M / pixel_size_m, max(1.0, FEATHER_M / pixel_size_m)).weight(seen.mask)
-    fitted = fit_fine(seen.reflectance, seen.sar_db, seen.mask, seen.valid, pixel_size_m)
-    prior = fitted.whole()
+    fitted, prior = model_of(seen)
     weight = prior_weight(seen.reflectance, prior, cloud_weight)
     given, path_radiance = blend(seen.reflectance, prior, weight), fitted.path_radiance[:, None, None]
-    belief = trust.of_image(predictor.image, seen.reflectance, sar_db, cloud_weight > 0, seen.valid, fitted)
+    near_cloud, others = cloud_weight > 0, seen.telling_others
+    belief = trust.of_image(predictor.image, seen.reflectance, sar_db, near_cloud, seen.valid, fitted, others)
     restored = path_radiance + predictor.image(given - path_radiance, sar_db)
     return trust.temper(restored, given, weight, belief)

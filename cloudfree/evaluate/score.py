@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.errors import InputError
 from cloudfree.evaluate import metrics
 from cloudfree.evaluate import published_metrics as published
-from cloudfree.evaluate.baselines import BASELINES
+from cloudfree.evaluate.baselines import REFERENCE_BASELINES, baselines_of
 from cloudfree.evaluate.methods import Method
 from cloudfree.evaluate.triplets import Observation, Triplet, find, paste_clouds, read
 
@@ -53,7 +53,7 @@ PUBLISHED_GROUPS = {
 
 @dataclass(frozen=True)
 class Score:
-    """One method on some pixels of one image, or the mean of its images.
+    """One method on some pixels of one image, or the mean of as many `images`.
 
     psnr_db, ssim, sam_deg, mae as in `metrics`; NaN where no pixel has the measure, infinite PSNR of equal images.
     """
@@ -66,6 +66,7 @@ class Score:
     ssim: float
     sam_deg: float
     mae: float
+    images: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,26 @@ class Table:
     keep_observed: bool
 
     def averages(self) -> list[Score]:
-        """The mean over images of each method and region; an image without the region does not take part."""
+        """The mean over images of each method and region; an image without the region does not take part.
+
+        All means of a region are of the same images. Where only some have other dates, what needs these is compared in
+        regions of their own, and with everything else.
+        """
         groups: dict[tuple[str, str], list[Score]] = {}
-        for score in self.scores:
+        for score in self._comparable():
             groups.setdefault((score.region, score.method), []).append(score)
         return [_mean_score(method, region, scores) for (region, method), scores in groups.items()]
+
+    def _comparable(self) -> Iterator[Score]:
+        """The scores, those of some images alone in regions of their own."""
+        with_others = {score.image for score in self.scores if score.method in REFERENCE_BASELINES}
+        if with_others == {score.image for score in self.scores}:
+            yield from self.scores
+            return
+        yield from (score for score in self.scores if score.method not in REFERENCE_BASELINES)
+        for score in self.scores:
+            if score.image in with_others:
+                yield replace(score, region=f"{score.region}, images with references")
 
 
 def evaluate(
@@ -98,6 +114,7 @@ def evaluate(
 ) -> Table:
     """Score the baselines and the given methods on all images of `source` (see `triplets.find`), one after the other.
 
+    Where an image comes with other dates, what these make of it alone is a baseline too, and methods may use them.
     protocol "published" computes what the published code computes. `same_date` lays the masked part of each cloudy
     image over the clear one, so that the truth is of the same day, and leaves out images without a masked pixel.
     `keep_observed` puts unmasked pixels back as they were seen. Raises InputError or GridError.
@@ -111,7 +128,7 @@ def evaluate(
             continue
         triplet = paste_clouds(triplet) if same_date else triplet
         triplet = triplet.crop(*published.centre(*triplet.valid.shape)) if protocol == "published" else triplet
-        compared = {**BASELINES, **(methods or {})}
+        compared = {**baselines_of(triplet.seen), **(methods or {})}
         restored = {name: _restore(method, triplet.seen, keep_observed) for name, method in compared.items()}
         for name, image in restored.items():
             scores += _score(triplet, name, image, protocol)
@@ -165,5 +182,6 @@ def _mean(values: Float64Array) -> float:
 
 
 def _mean_score(method: str, region: str, scores: list[Score]) -> Score:
-    measures = (_mean(np.array([getattr(score, name) for score in scores])) for name in MEASURES)
-    return Score("mean", method, region, sum(score.pixels for score in scores), *measures)
+    psnr_db, ssim, sam_deg, mae = (_mean(np.array([getattr(score, name) for score in scores])) for name in MEASURES)
+    pixels = sum(score.pixels for score in scores)
+    return Score("mean", method, region, pixels, psnr_db, ssim, sam_deg, mae, len(scores))

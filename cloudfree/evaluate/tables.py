@@ -40,8 +40,8 @@ def as_markdown(table: Table) -> str:
     averages = table.averages()
     for region in dict.fromkeys(score.region for score in averages):
         of_region = [score for score in averages if score.region == region]
-        images = len({score.image for score in table.scores if score.region == region})
-        parts.append(f"**{region}**: {of_region[0].pixels:,} pixels of {images} image{'s' if images > 1 else ''}")
+        first = of_region[0]
+        parts.append(f"**{region}**: {first.pixels:,} pixels of {first.images} image{'s' if first.images > 1 else ''}")
         parts.append("\n".join(_markdown_rows(of_region)))
     return "\n\n".join(parts) + "\n"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import glob
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import raster, sentinel1
+from cloudfree.inputs.files import usable_references
+from cloudfree.scene import references
 
 _CLEAR_SUFFIX = "_clear.tif"
 _COLUMNS = ("cloud-free", "cloudy", "Sentinel-1", "land cover", "cloud mask")
@@ -26,7 +30,7 @@ _PASTE_FEATHER_M = 50.0  # over which a pasted cloud thins out beyond its mask, 
 
 @dataclass(frozen=True)
 class TripletFiles:
-    """Where the images of one place are; mask and land cover may be missing."""
+    """Where the images of one place are; mask, land cover and references, images of other dates, may be missing."""
 
     name: str
     clear: Path
@@ -34,6 +38,7 @@ class TripletFiles:
     sar: Path
     mask: Path | None = None
     land_cover: Path | None = None
+    references: tuple[Path, ...] = ()
 
     @property
     def site(self) -> str:
@@ -46,7 +51,8 @@ class Observation:
     """What a method may see of a place.
 
     reflectance (4, H, W), cloudy, not clipped; sar_db (2, H, W) dB, VV and VH, NaN where invalid; valid (H, W): the
-    optical image has data; mask (H, W): cloud or shadow, None if not known.
+    optical image has data; mask (H, W): cloud or shadow, None if not known; others: reflectance on other dates
+    (4, H, W), NaN where an image shows nothing.
     """
 
     reflectance: Image
@@ -54,11 +60,28 @@ class Observation:
     valid: Mask
     mask: Mask | None
     pixel_size_m: float
+    others: tuple[Image, ...] = ()
 
     @property
     def hidden(self) -> Mask:
         """The mask, or nothing where there is none."""
         return np.zeros_like(self.valid) if self.mask is None else self.mask
+
+    @property
+    def telling_others(self) -> tuple[Image, ...]:
+        """Of the other dates those that a model can learn from: they show ground that is clear here too."""
+        return references.telling(self.others, self.valid & ~self.hidden, self.pixel_size_m)
+
+    def crop(self, rows: slice, cols: slice) -> Observation:
+        """A part of it."""
+        return replace(
+            self,
+            reflectance=self.reflectance[:, rows, cols],
+            sar_db=self.sar_db[:, rows, cols],
+            valid=self.valid[rows, cols],
+            mask=None if self.mask is None else self.mask[rows, cols],
+            others=tuple(image[:, rows, cols] for image in self.others),
+        )
 
     def distance_m(self) -> Float64Array:
         """From the mask (H, W), infinite if nothing is masked."""
@@ -88,15 +111,9 @@ class Triplet:
 
     def crop(self, rows: slice, cols: slice) -> Triplet:
         """A part of it."""
-        seen = Observation(
-            self.seen.reflectance[:, rows, cols],
-            self.seen.sar_db[:, rows, cols],
-            self.seen.valid[rows, cols],
-            None if self.seen.mask is None else self.seen.mask[rows, cols],
-            self.seen.pixel_size_m,
-        )
         land_cover = None if self.land_cover is None else self.land_cover[rows, cols]
-        return Triplet(self.name, seen, self.truth[:, rows, cols], self.valid[rows, cols], land_cover)
+        seen, truth = self.seen.crop(rows, cols), self.truth[:, rows, cols]
+        return replace(self, seen=seen, truth=truth, valid=self.valid[rows, cols], land_cover=land_cover)
 
 
 def find(source: Path, root: Path | None = None) -> list[TripletFiles]:
@@ -104,8 +121,9 @@ def find(source: Path, root: Path | None = None) -> list[TripletFiles]:
 
     A list is a CSV without header in the layout of M3R-CR: cloud-free, cloudy, Sentinel-1, and in its longer form land
     cover and cloud mask, relative to `root`, which is the list's own folder or the split's folder beside it if None.
-    A folder holds `NAME_cloudy.tif`, `NAME_clear.tif`, `NAME_sar.tif`, and may hold `NAME_mask.tif` and
-    `NAME_landcover.tif`.
+    A folder holds `NAME_cloudy.tif`, `NAME_clear.tif`, `NAME_sar.tif`, and may hold `NAME_mask.tif`,
+    `NAME_landcover.tif`, and images of other dates: all that `NAME_reference*.tif` matches, in the order of their
+    names, but for those with `udm2` in them.
     """
     found = _in_folder(source) if source.is_dir() else _in_list(source, root)
     if not found:
@@ -120,7 +138,9 @@ def read(files: TripletFiles, georeferenced: bool = True) -> Triplet:
     """The pixels of one place, on the grid of its cloudy image. Raises InputError or GridError.
 
     Digital numbers are surface reflectance x 10000, 0 nodata. Radar is laid where it says it lies, or else stretched
-    over the image by nearest neighbour if it is not `georeferenced`. Land cover and mask are stretched.
+    over the image by nearest neighbour if it is not `georeferenced`. Land cover and mask are stretched. References are
+    read as a run reads them (`inputs.reference`), of any grid, and not co-registered; one that is of no use is warned
+    of and left out.
     """
     cloudy, grid = _optical(files.cloudy)
     clear, _ = _optical(files.clear)
@@ -135,6 +155,7 @@ def read(files: TripletFiles, georeferenced: bool = True) -> Triplet:
         np.asarray((cloudy > 0).any(0)),
         None if files.mask is None else _mask(files.mask, grid),
         grid.pixel_size_m,
+        tuple(_other_dates(files.references, grid)),
     )
     land_cover = None if files.land_cover is None else _stretched(_pixels(files.land_cover)[0], grid.shape)
     return Triplet(
@@ -152,28 +173,25 @@ def paste_clouds(triplet: Triplet) -> Triplet:
     Within the mask the pixels are wholly those of the cloudy image: nothing of the truth shows through thin cloud.
     """
     share = np.clip(1 - triplet.seen.distance_m() / _PASTE_FEATHER_M, 0, 1) ** 2
-    seen = triplet.seen
-    mixed = as_image(triplet.truth + (seen.reflectance - triplet.truth) * as_image(share))
-    return Triplet(
-        triplet.name,
-        Observation(mixed, seen.sar_db, triplet.valid, seen.mask, seen.pixel_size_m),
-        triplet.truth,
-        triplet.valid,
-        triplet.land_cover,
-    )
+    mixed = as_image(triplet.truth + (triplet.seen.reflectance - triplet.truth) * as_image(share))
+    return replace(triplet, seen=replace(triplet.seen, reflectance=mixed, valid=triplet.valid))
 
 
 def _in_folder(folder: Path) -> list[TripletFiles]:
     found = []
     for clear in sorted(folder.glob(f"*{_CLEAR_SUFFIX}")):
         name = clear.name.removesuffix(_CLEAR_SUFFIX)
-        cloudy, sar, mask, land_cover = (
-            folder / f"{name}_{kind}.tif" for kind in ("cloudy", "sar", "mask", "landcover")
-        )
+        cloudy, sar = folder / f"{name}_cloudy.tif", folder / f"{name}_sar.tif"
         if cloudy.exists() and sar.exists():
-            optional = [path if path.exists() else None for path in (mask, land_cover)]
-            found.append(TripletFiles(name, clear, cloudy, sar, *optional))
+            optional = (folder / f"{name}_{kind}.tif" for kind in ("mask", "landcover"))
+            mask, land_cover = (path if path.exists() else None for path in optional)
+            found.append(TripletFiles(name, clear, cloudy, sar, mask, land_cover, _references(folder, name)))
     return found
+
+
+def _references(folder: Path, name: str) -> tuple[Path, ...]:
+    paths = sorted(folder.glob(f"{glob.escape(name)}_reference*.tif"))
+    return tuple(path for path in paths if "udm2" not in path.name)
 
 
 def _in_list(path: Path, root: Path | None) -> list[TripletFiles]:
@@ -210,6 +228,12 @@ def _optical(path: Path) -> tuple[Image, Grid]:
                 "blue, green, red, NIR, reflectance x 10000: export it so"
             )
         return dataset.read().astype(np.float32) * np.float32(REFLECTANCE_SCALE), Grid.of(dataset)
+
+
+def _other_dates(paths: tuple[Path, ...], grid: Grid) -> Iterator[Image]:
+    for reference in usable_references(paths, grid):
+        with reference.open() as reader:
+            yield reader.on_grid(grid)
 
 
 def _radar(path: Path, grid: Grid) -> Image:

@@ -165,10 +165,11 @@ def identify(told: InputOptions) -> Inputs:
     scene = planet.identify(told.planet, told.planet_bands)
     sar = sentinel1.identify(list(told.sar), scene.grid, told.sar_units, told.sar_bands)
     mask = cloudmask.identify(scene, told.udm2, told.mask)
-    return Inputs(scene, sar, mask, tuple(_usable(told.references, scene.grid)))
+    return Inputs(scene, sar, mask, tuple(usable_references(told.references, scene.grid)))
 
 
-def _usable(paths: Sequence[Path], area: Grid) -> Iterator[Reference]:
+def usable_references(paths: Sequence[Path], area: Grid) -> Iterator[Reference]:
+    """Those of the images that are of use over `area`; the others are warned of. InputError where one is no file."""
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist; a reference must be a raster file: check the path")

@@ -72,8 +72,8 @@ def adapt(
 ) -> CloudRemovalModel:
     """A model fine-tuned to a scene, or as it was if that never did better on held-out clear windows.
 
-    The radar is displaced, and the mask buffered, as in a run. Raises InputError where the scene has too little clear
-    ground.
+    The radar is displaced, the mask buffered, and what references tell shown to primed weights, as in a run. Raises
+    InputError where the scene has too little clear ground.
     """
     name = inputs.scene.path.name
     with gdal_settings(), inputs.open() as reader:

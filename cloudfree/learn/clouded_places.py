@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Image
+from cloudfree.arrays import Image, as_image
 from cloudfree.errors import InputError
 from cloudfree.learn import augment
 from cloudfree.learn.cloud_layers import PLANETSCOPE_PIXEL_M, DrawCloudLayer, simulated_layer
@@ -27,8 +27,9 @@ _MAX_SHIFT_PX = 2
 class CloudedPlaces:
     """Random crops of places, augmented and clouded over; equal generators give equal samples.
 
-    A share `primed` (0..1) of the samples has the prior of its surroundings in place of the clouds, as a masked scene
-    has when it is run. Without `colour_jitter` colours and backscatter stay as they are.
+    A share `primed` (0..1) of the samples has the prior of its surroundings, and of other dates where there are any, in
+    place of the clouds, as a masked scene has when it is run. Without `colour_jitter` colours and backscatter stay as
+    they are; other dates, which have a light of their own, do in any case.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class CloudedPlaces:
     def draw(self, rng: np.random.Generator) -> Sample:
         squares = self._squares[rng.integers(len(self._squares))]
         place, pixel_size_m = squares.place, squares.place.pixel_size_m
-        clear, sar_db, hidden = augment.random_d4(rng, *squares.cut(rng))
+        clear, sar_db, hidden, *others = augment.random_d4(rng, *squares.cut(rng))
         if place.fine_sar and rng.random() >= _FINE_SAR_SHARE:
             sar_db, pixel_size_m = augment.coarse_sar(rng, sar_db), PLANETSCOPE_PIXEL_M
         if self._colour_jitter:
@@ -65,7 +66,7 @@ class CloudedPlaces:
         layer = self._draw_layer(rng, squares.side)
         sample = Sample(add_clouds(clear, layer), sar_db, clear, layer.mask, ~hidden[0].astype(bool))
         if rng.random() < self._primed:
-            sample = primed(rng, sample, imperfect_mask(rng, layer.mask), pixel_size_m)
+            sample = primed(rng, sample, imperfect_mask(rng, layer.mask), pixel_size_m, others)
         return sample.crop(rng, self._crop)
 
 
@@ -79,17 +80,19 @@ class _Squares(NamedTuple):
     side: int
     corners: NDArray[np.intp]
 
-    def cut(self, rng: np.random.Generator) -> tuple[Image, Image, Image]:
-        """A square of one place: reflectance, one radar image displaced by a pixel or two, and what is hidden.
+    def cut(self, rng: np.random.Generator) -> list[Image]:
+        """A square of one place: reflectance, one radar image displaced by a pixel or two, what is hidden, other dates.
 
-        (4, side, side), (2, side, side), and (1, side, side) that is 1 under clouds of the image's own.
+        (4, side, side), (2, side, side), (1, side, side) that is 1 under clouds of the image's own, and each other date
+        (4, side, side).
         """
         place, side, corner = self.place, self.side, self.corners[rng.integers(len(self.corners))]
         sar_db = place.sar_db[rng.integers(len(place.sar_db))]
-        hidden = np.zeros_like(place.valid) if place.hidden is None else place.hidden
+        hides = np.zeros_like(place.valid) if place.hidden is None else place.hidden
         (y, x), (down, right) = corner + _MAX_SHIFT_PX, corner + rng.integers(0, 2 * _MAX_SHIFT_PX + 1, 2)
-        optical = np.concatenate([place.reflectance, hidden[None].astype(np.float32)])[:, y : y + side, x : x + side]
-        return optical[:4], sar_db[:, down : down + side, right : right + side], optical[4:]
+        optical = place.reflectance, as_image(hides[None]), *place.others
+        reflectance, hidden, *others = (image[:, y : y + side, x : x + side] for image in optical)
+        return [reflectance, sar_db[:, down : down + side, right : right + side], hidden, *others]
 
 
 def _valid_squares(place: Place, crop: int) -> _Squares | None:

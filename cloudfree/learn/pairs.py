@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from cloudfree.arrays import as_image
+from cloudfree.arrays import Image, as_image
 from cloudfree.errors import InputError
 from cloudfree.evaluate.triplets import Triplet, TripletFiles, paste_clouds, read
 from cloudfree.learn.augment import random_d4
@@ -19,9 +19,9 @@ _CACHED_IMAGES = 256  # an M3R-CR patch takes 4 MB
 class Pairs:
     """Random crops of pairs, turned and mirrored; equal generators give equal samples.
 
-    A share `primed` (0..1) of the samples that have a mask is primed. `same_date`: the clouds are laid over the clear
-    image, and nothing else differs. `stretched_sar`: radar is stretched over the image as the published code does it,
-    instead of lying where it belongs.
+    A share `primed` (0..1) of the samples that have a mask is primed, with their other dates where there are any.
+    `same_date`: the clouds are laid over the clear image, and nothing else differs. `stretched_sar`: radar is stretched
+    over the image as the published code does it, instead of lying where it belongs.
     """
 
     def __init__(
@@ -50,17 +50,16 @@ class Pairs:
                 f"{triplet.name} has {triplet.valid.shape[0]} x {triplet.valid.shape[1]} pixels, less than the crop of "
                 f"{self._crop}: give a smaller --crop"
             )
-        sample = _sample(rng, paste_clouds(triplet) if self._same_date else triplet)
+        sample, others = _turned(rng, paste_clouds(triplet) if self._same_date else triplet)
         if triplet.seen.mask is not None and rng.random() < self._primed:
-            sample = primed(rng, sample, sample.mask, triplet.seen.pixel_size_m)
+            sample = primed(rng, sample, sample.mask, triplet.seen.pixel_size_m, others)
         return sample.crop(rng, self._crop)
 
 
-def _sample(rng: np.random.Generator, triplet: Triplet) -> Sample:
-    """The whole triplet, turned, within 0..1; the median backscatter where there is none."""
+def _turned(rng: np.random.Generator, triplet: Triplet) -> tuple[Sample, list[Image]]:
+    """The whole triplet within 0..1, the median backscatter where there is none, and its other dates, all turned."""
     seen = triplet.seen
     flags = as_image(np.stack([seen.hidden, triplet.valid]))
-    cloudy, sar_db, clear, flags = random_d4(
-        rng, np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps(), np.clip(triplet.truth, 0, 1), flags
-    )
-    return Sample(cloudy, sar_db, clear, flags[0] > 0, flags[1] > 0)
+    images = np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps(), np.clip(triplet.truth, 0, 1), flags
+    cloudy, sar_db, clear, flags, *others = random_d4(rng, *images, *seen.others)
+    return Sample(cloudy, sar_db, clear, flags[0] > 0, flags[1] > 0), others

@@ -31,7 +31,8 @@ class Place:
     reflectance (4, H, W) float32 in 0..1; sar_db: one or more of (2, H, W) float32, VV and VH; valid (H, W): both are
     real there. `site` is shared by the images of one place, so that a held-out site is wholly unseen. `fine_sar`: the
     radar is on pixels of its own size, sharper than it comes with a PlanetScope scene, and the place may be taken for
-    one of those too. hidden (H, W): under clouds and shadows of the image's own, None if it has none.
+    one of those too. hidden (H, W): under clouds and shadows of the image's own, None if it has none. others:
+    reflectance on other dates (4, H, W), NaN where an image shows nothing.
     """
 
     site: str
@@ -41,6 +42,7 @@ class Place:
     pixel_size_m: float
     fine_sar: bool = False
     hidden: Mask | None = None
+    others: tuple[Image, ...] = ()
 
 
 def read_places(folder: Path) -> list[Place]:

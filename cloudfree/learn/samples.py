@@ -11,6 +11,7 @@ import numpy as np
 from cloudfree.arrays import Image, Mask
 from cloudfree.inputs.cloudmask import BUFFER_M, FEATHER_M, Feather
 from cloudfree.scene.priming import prime
+from cloudfree.scene.references import telling
 
 LEAST_KNOWN = 0.3
 """Share of a sample whose truth must be known."""
@@ -69,15 +70,20 @@ class Mixture:
         return self.sources[int(rng.integers(len(self.sources)))].draw(rng)
 
 
-def primed(rng: np.random.Generator, sample: Sample, mask: Mask, pixel_size_m: float) -> Sample:
+def primed(
+    rng: np.random.Generator, sample: Sample, mask: Mask, pixel_size_m: float, others: Sequence[Image] = ()
+) -> Sample:
     """The sample as a run would prime it by a mask (H, W): feathered, filled by a prior, less its path radiance.
 
-    What is not known is masked too, for a run would not show it either.
+    What is not known is masked too, for a run would not show it either. others: the place on other dates (4, H, W), NaN
+    where an image shows nothing; as in a run, those that tell hardly anything are left out.
     """
     hidden = mask | ~sample.known
     cloud_weight = Feather(BUFFER_M / pixel_size_m, FEATHER_M / pixel_size_m).weight(hidden)
     haze_tolerance = 0.0 if rng.random() < _HAZELESS_SHARE else float(rng.uniform(0.1, 1))
     everywhere = np.ones(hidden.shape, bool)
-    filled, prior = prime(sample.cloudy, sample.sar_db, hidden, cloud_weight, everywhere, pixel_size_m, haze_tolerance)
+    others = telling(others, ~hidden, pixel_size_m)
+    inputs = sample.cloudy, sample.sar_db, hidden, cloud_weight, everywhere, pixel_size_m
+    filled, prior = prime(*inputs, haze_tolerance, others)
     path_radiance = prior.path_radiance[:, None, None]
     return replace(sample, cloudy=filled - path_radiance, clear=sample.clear - path_radiance, mask=cloud_weight > 0)

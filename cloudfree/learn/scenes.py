@@ -21,11 +21,11 @@ from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.raster import gdal_settings
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.places import Place
-from cloudfree.scene import coregister, survey
+from cloudfree.scene import coregister, references, survey
 
 log = logging.getLogger(__name__)
 
-_REQUIRED, _OPTIONAL = ("planet", "sar"), ("udm2", "mask")
+_REQUIRED, _OPTIONAL = ("planet", "sar"), ("udm2", "mask", "reference")
 _COLUMNS = (*_REQUIRED, *_OPTIONAL)
 _WINDOW_PX = 256
 _LOOKED_AT = 4  # windows to every one that is wanted
@@ -44,7 +44,8 @@ def find_clear_ground(
 ) -> ClearGround:
     """At most `count` windows of a scene that samples of `crop` pixels can be cut from, spread at random.
 
-    Its mask hides what lies within `buffer_m` of it too; its radar is displaced to where it belongs.
+    Its mask hides what lies within `buffer_m` of it too; its radar is displaced to where it belongs. With the windows
+    comes what its references show.
     """
     found = ClearGround([], [])
     for place in _windows(scene, reader, displacement, buffer_m, crop, _LOOKED_AT * count):
@@ -71,8 +72,8 @@ def read_manifest(path: Path, crop: int, count: int) -> list[Place]:
     """At most `count` windows in all of the scenes that a CSV names, with clear ground; no clear image is needed.
 
     Its header names the columns: `planet` and `sar` (two files with `;` between them if VV and VH are apart), `udm2` or
-    `mask` where wanted. Files are relative to the CSV's folder. Radar is co-registered where that can be done reliably.
-    Raises InputError.
+    `mask` where wanted, `reference` for images of other dates, several with `;` between them. Files are relative to the
+    CSV's folder. Radar and references are co-registered where that can be done reliably. Raises InputError.
     """
     scenes = list(_scenes(path))
     places = [place for scene in scenes for place in _clear_ground(scene, crop, math.ceil(count / len(scenes)))]
@@ -90,10 +91,14 @@ def _scenes(path: Path) -> Iterator[Inputs]:
             raise InputError(f"{path.name} has a column {unknown[0]!r}; allowed are {', '.join(_COLUMNS)}: rename it")
         if missing := [name for name in _REQUIRED if name not in given]:
             raise InputError(f"line {number} of {path.name} has no {missing[0]}; each scene needs planet and sar")
-        udm2, mask = (path.parent / given[name] if name in given else None for name in _OPTIONAL)
-        sar = [path.parent / name for name in given["sar"].split(";")]
+        udm2, mask = (path.parent / given[name] if name in given else None for name in ("udm2", "mask"))
+        sar, others = (
+            [path.parent / each.strip() for each in given.get(name, "").split(";") if each.strip()]
+            for name in ("sar", "reference")
+        )
+        told = InputOptions.of(path.parent / given["planet"], sar, udm2=udm2, mask=mask, references=others)
         with gdal_settings():
-            found = identify(InputOptions.of(path.parent / given["planet"], sar, udm2=udm2, mask=mask))
+            found = identify(told)
         yield found
     if not rows:
         raise InputError(f"{path.name} names no scene; below the header each line names one: {', '.join(_COLUMNS)}")
@@ -101,10 +106,13 @@ def _scenes(path: Path) -> Iterator[Inputs]:
 
 def _clear_ground(inputs: Inputs, crop: int, count: int) -> list[Place]:
     scene = inputs.scene
-    with gdal_settings(), inputs.open() as reader:
-        surveyed = survey.take(scene, reader)
+    with gdal_settings():
+        with inputs.open() as reader:
+            surveyed = survey.take(scene, reader)
         displacement = coregister.of_survey(surveyed, scene, InputOptions.max_shift_m).on(surveyed.grid)
-        found = find_clear_ground(scene, reader, displacement, BUFFER_M, crop, count).places
+        inputs, _, _ = references.align(inputs, surveyed, InputOptions.max_shift_m)
+        with inputs.open() as reader:
+            found = find_clear_ground(scene, reader, displacement, BUFFER_M, crop, count).places
     log.info("%s: %d windows with clear ground", scene.path.name, len(found))
     return [replace(place, site=scene.path.name) for place in found]
 
@@ -124,10 +132,11 @@ def _windows(
 
 
 def _place(scene: Scene, seen: Pixels, feather: Feather, site: str) -> Place:
-    """What the scene shows in a window, and what its mask with the feather of that hides there."""
+    """What the scene and its references show in a window, and what its mask with the feather of that hides there."""
     reflectance = np.clip(scene.reflectance(seen.dn), 0, 1)
     valid, hidden = seen.data & seen.sar_valid, feather.weight(seen.cloudy) > 0
-    return Place(site, reflectance, (seen.sar_db,), valid, seen.grid.pixel_size_m, hidden=hidden)
+    size_m = seen.grid.pixel_size_m
+    return Place(site, reflectance, (seen.sar_db,), valid, size_m, hidden=hidden, others=seen.others)
 
 
 def _is_learnable(place: Place, crop: int) -> bool:

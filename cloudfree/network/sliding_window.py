@@ -15,7 +15,7 @@ from cloudfree.arrays import Image
 from cloudfree.inputs.strips import Fill, Strip
 from cloudfree.network.predict import Predictor
 from cloudfree.network.tiles import Span
-from cloudfree.scene.priming import Priming
+from cloudfree.scene.priming import Priming, RestoredStrip
 
 T = TypeVar("T")
 Fetch = Callable[[], Image]
@@ -29,27 +29,26 @@ class SlidingWindow:
     priming: Priming
     fill: Fill
 
-    def over(
-        self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
-    ) -> Iterator[tuple[Strip, Image]]:
+    def over(self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]) -> Iterator[RestoredStrip]:
         """Run the network over strips, one per span of `rows`, and yield finished rows from top to bottom.
 
-        Yields the strip cut to the finished rows and the blended reflectance (4, rows, width) there. Rows are finished
-        when no later tile can touch them. Tiles with nothing to reconstruct are skipped; a pixel to be reconstructed
+        Yields the strip cut to the finished rows and what is blended of its tiles there. Rows are finished when no
+        later tile can touch them. Tiles with nothing to reconstruct are skipped; a pixel to be reconstructed
         lies only in tiles that are not, so there the weights sum to one all the same.
         """
         begun = self._begun(strips, rows, cols)
         # On CUDA a strip is fetched when the next has been begun, so that the device has work meanwhile.
         for strip, fetch in one_behind(begun) if self.predictor.device.type == "cuda" else begun:
-            yield strip, fetch()
-            del strip, fetch  # they are large
+            blended = fetch()
+            yield RestoredStrip(strip, blended[:4], blended[4])
+            del strip, fetch, blended  # they are large
 
     def _begun(
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
     ) -> Iterator[tuple[Strip, Fetch]]:
         width, device = cols[-1].stop, self.predictor.device
-        blended = torch.zeros(4, max(map(len, rows)), width, device=device)
-        path_radiance = _sent(self.priming.path_radiance, device)
+        blended = torch.zeros(5, max(map(len, rows)), width, device=device)  # reflectance, and what is seen through
+        path_radiance = _sent(np.pad(self.priming.path_radiance, ((0, 1), (0, 0), (0, 0))), device)
         for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
             self._add_tiles(blended[:, : len(span)], strip, span, cols)
             done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
@@ -59,7 +58,7 @@ class SlidingWindow:
             blended[:, begun:] = 0
 
     def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
-        """Add the strip's tiles, each times its blend weights, to its rows (4, H, W)."""
+        """Add the strip's tiles, each times its blend weights, to its rows (5, H, W)."""
         wanted = strip.blend_weight(self.fill)
         chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
         if not chosen:
@@ -68,8 +67,9 @@ class SlidingWindow:
         row_weights = torch.from_numpy(span.weights).to(blended.device)[:, None]
         for group in _batches(chosen, self.predictor.batch_for(len(span))):
             tiles = [self.priming.tile(strip, prior, slice(col.start, col.stop)) for col in group]
-            given, radar, kept = (_sent(np.stack(images), blended.device) for images in zip(*tiles, strict=True))
-            for col, tile in zip(group, torch.lerp(self.predictor(given, radar), given, kept), strict=True):
+            given, radar, kept, through = (_sent(np.stack(each), blended.device) for each in zip(*tiles, strict=True))
+            restored = torch.cat([torch.lerp(self.predictor(given, radar), given, kept), through], dim=1)
+            for col, tile in zip(group, restored, strict=True):
                 weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
                 blended[..., col.start : col.stop].addcmul_(tile, weights)
 

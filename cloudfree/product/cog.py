@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
@@ -28,7 +29,10 @@ WORK_ROWS = 64
 
 @dataclass(frozen=True)
 class CogProfile:
-    """What a raster holds, apart from its pixels: type, names, colours and units of its bands."""
+    """What a raster holds, apart from its pixels: type, names, colours and units of its bands.
+
+    `colormap`: red, green, blue and alpha of each value of the first band.
+    """
 
     dtype: str
     descriptions: tuple[str, ...]
@@ -38,6 +42,7 @@ class CogProfile:
     compress: str = "deflate"
     units: tuple[str, ...] = field(default=())
     nodata: float = 0.0
+    colormap: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
 
 
 class CogWriter:
@@ -73,6 +78,8 @@ class CogWriter:
         self._dataset.descriptions = profile.descriptions
         self._dataset.scales = profile.scales
         self._dataset.colorinterp = profile.colorinterp
+        if profile.colormap:
+            self._dataset.write_colormap(1, profile.colormap)
         if profile.units:
             self._dataset.units = profile.units
 
@@ -95,18 +102,37 @@ class CogWriter:
 
     def _copy(self) -> None:
         profile = self._profile
-        compression = {} if profile.compress == "none" else {"PREDICTOR": "YES"}
+        compress = profile.compress.upper()
+        common = {"COMPRESS": compress, "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
+        if profile.colormap:
+            self._copy_with_colormap({**common, **({} if compress == "NONE" else {"PREDICTOR": "2"})})
+            return
         rasterio.shutil.copy(
             self._work,
             self._path,
             driver="COG",
-            COMPRESS=profile.compress.upper(),
             BLOCKSIZE=str(BLOCK_PX),
             OVERVIEW_RESAMPLING=profile.overviews.upper(),
-            OVERVIEW_COMPRESS=profile.compress.upper(),
-            BIGTIFF="IF_SAFER",
-            NUM_THREADS="ALL_CPUS",
-            **compression,
+            OVERVIEW_COMPRESS=compress,
+            **common,
+            **({} if compress == "NONE" else {"PREDICTOR": "YES"}),
+        )
+
+    def _copy_with_colormap(self, options: dict[str, str]) -> None:
+        """The same by the GeoTIFF driver: beside a colour map GDAL's COG driver takes the second band for alpha."""
+        with rasterio.open(self._work, "r+") as work:
+            halvings = max(0, math.ceil(math.log2(max(work.shape) / BLOCK_PX)))
+            work.build_overviews([2**n for n in range(1, halvings + 1)], Resampling[self._profile.overviews])
+        rasterio.shutil.copy(
+            self._work,
+            self._path,
+            driver="GTiff",
+            TILED="YES",
+            BLOCKXSIZE=str(BLOCK_PX),
+            BLOCKYSIZE=str(BLOCK_PX),
+            COPY_SRC_OVERVIEWS="YES",
+            PHOTOMETRIC="MINISBLACK",
+            **options,
         )
 
     def __enter__(self) -> Self:

@@ -2,34 +2,70 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.arrays import Image
-from cloudfree.bands import DN_MIN, Qa
+from cloudfree.bands import DN_MIN, REFLECTANCE_SCALE, Qa
 from cloudfree.inputs.planet import Scene, has_data
 from cloudfree.inputs.strips import Fill, Strip
+from cloudfree.product.profiles import NO_DEVIATION
+from cloudfree.scene.priming import RestoredStrip
+from cloudfree.scene.uncertainty import Uncertainty
+
+_SEEN_THROUGH = 0.5  # of what the mask hides, from which a pixel is of that class
 
 
-def compose(scene: Scene, strip: Strip, reflectance: Image, fill: Fill) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Digital numbers (4, H, W) and quality (2, H, W) of a strip, given the network's reflectance (4, H, W).
+@dataclass(frozen=True)
+class Composed:
+    """Rows of the products: digital numbers `dn` (4, H, W), and how much of each pixel is made, `weight` (H, W) 0..1.
+
+    `quality` (2, H, W) uint8: class and percent, as `profiles.quality` has them.
+    """
+
+    dn: NDArray[np.uint16]
+    weight: Image
+    quality: NDArray[np.uint8]
+
+
+def compose(scene: Scene, restored: RestoredStrip, fill: Fill) -> Composed:
+    """The products' rows, given what the network makes of them.
 
     Observed pixels are the input's, bit for bit. What is reconstructed, wholly or in part, lies between 1 and a
     reflectance of one: 1..10000 for surface reflectance.
     """
+    strip = restored.strip
     weight = strip.blend_weight(fill)
-    blended = weight * scene.digital_numbers(reflectance) + (1 - weight) * strip.dn
+    blended = weight * scene.digital_numbers(restored.reflectance) + (1 - weight) * strip.dn
     made = np.clip(np.rint(blended), DN_MIN, scene.dn_of_one[:, None, None]).astype(np.uint16)
     dn = np.where(weight > 0, made, strip.dn)
     if fill.without_sar == "nodata":
         dn[:, (strip.cloud_weight == 1) & ~strip.sar_valid] = 0
-    return dn, _quality(strip, dn, weight)
+    return Composed(dn, weight, _quality(strip, dn, weight, restored.seen_through))
 
 
-def _quality(strip: Strip, dn: NDArray[np.uint16], weight: Image) -> NDArray[np.uint8]:
+def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncertainty) -> NDArray[np.uint16]:
+    """Standard deviation (4, H, W) of reflectance, x 10000: 0 where observed, NO_DEVIATION outside the data.
+
+    Of a blend it is that of its reconstructed share. What is seen through thin cloud has that of a guess: the holes do
+    not tell how much better it is.
+    """
+    strip = restored.strip
+    rows, cols = range(strip.start, strip.stop), range(strip.dn.shape[2])
+    deviation = composed.weight * uncertainty.deviation(np.clip(restored.reflectance, 0, 1), rows, cols)
+    # A trace is one unit, never none: the files must agree on what was observed.
+    least = (composed.weight > 0).astype(np.float32)
+    told = np.clip(np.rint(deviation / REFLECTANCE_SCALE), least, NO_DEVIATION - 1)
+    return np.where(has_data(composed.dn), told, NO_DEVIATION).astype(np.uint16)
+
+
+def _quality(strip: Strip, dn: NDArray[np.uint16], weight: Image, seen_through: Image) -> NDArray[np.uint8]:
     made, cloudy = weight > 0, strip.cloud_weight > 0
     cases = {
         Qa.NODATA: ~has_data(dn),
+        Qa.SEEN_THROUGH: made & strip.sar_valid & cloudy & (seen_through > _SEEN_THROUGH * strip.cloud_weight),
         Qa.RECONSTRUCTED: made & strip.sar_valid,
         Qa.RECONSTRUCTED_WITHOUT_SAR: made,
         Qa.NOT_RECONSTRUCTED: cloudy,

@@ -15,6 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
 from cloudfree.arrays import Image
+from cloudfree.bands import REFLECTANCE_SCALE
 from cloudfree.inputs.planet import Scene, has_data
 from cloudfree.scene.offset import Vector
 from cloudfree.scene.survey import Survey
@@ -24,14 +25,17 @@ Pixel = TypeVar("Pixel", bound=np.generic)
 _PANEL_PX = 900
 _GAP_PX = 8
 _CLOSEUP_PX, _SQUARES = 300, 8  # side of the checkerboards in pixels of the survey, and squares along it
+_BRIGHTEST_DEVIATION = 0.06
+_RAMP = ((0, 0, 0), (70, 20, 120), (190, 50, 100), (250, 140, 40), (255, 240, 120))  # even in lightness
 _GREEN, _RED = (60, 255, 80), (255, 60, 60)
 _VV_RANGE_DB, _VH_RANGE_DB, _RATIO_RANGE_DB = (-22.0, -2.0), (-28.0, -8.0), (2.0, 14.0)
 
 
-def quicklook(target: Path, surveyed: Survey, scene: Scene, result: Path) -> None:
+def quicklook(target: Path, surveyed: Survey, scene: Scene, result: Path, uncertainty: Path | None = None) -> None:
     """Write a PNG of three panels: the cloudy scene, Sentinel-1 (red VV, green VH, blue VV/VH) and the result.
 
-    Both optical panels share one stretch, taken from the result, so that they can be compared.
+    Both optical panels share one stretch, taken from the result, so that they can be compared. Where there is one, the
+    uncertainty is a fourth: black where observed, then from violet to yellow at a standard deviation of 0.06.
     """
     height, width = _panel_shape(scene.grid.shape)
     before, after = (
@@ -41,6 +45,8 @@ def quicklook(target: Path, surveyed: Survey, scene: Scene, result: Path) -> Non
     low, high = _stretch(after)
     sar = _nearest(surveyed.sar_db, height, width)
     panels = [_stretched(before, low, high), _sar_colour(sar), _stretched(after, low, high)]
+    if uncertainty:
+        panels.append(_deviation_colour(uncertainty, height, width))
     write_png(target, _side_by_side(panels))
 
 
@@ -138,6 +144,15 @@ def _sar_colour(sar_db: Image) -> NDArray[np.uint8]:
     return np.stack([_stretched(layer, *bounds) for layer, bounds in zip(layers, ranges, strict=True)])
 
 
+def _deviation_colour(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+    """The mean of the bands' standard deviations as colour (3, height, width)."""
+    with rasterio.open(path) as dataset:
+        deviation = dataset.read(out_shape=(dataset.count, height, width), masked=True) * np.float32(REFLECTANCE_SCALE)
+    position = np.clip(deviation.mean(axis=0).filled(0) / _BRIGHTEST_DEVIATION, 0, 1) * (len(_RAMP) - 1)
+    channels = [np.interp(position, range(len(_RAMP)), channel) for channel in zip(*_RAMP, strict=True)]
+    return np.rint(channels).astype(np.uint8)
+
+
 def _nearest(image: NDArray[Pixel], height: int, width: int) -> NDArray[Pixel]:
     rows = (np.arange(height) * image.shape[1]) // height
     cols = (np.arange(width) * image.shape[2]) // width
@@ -146,4 +161,4 @@ def _nearest(image: NDArray[Pixel], height: int, width: int) -> NDArray[Pixel]:
 
 def _side_by_side(panels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     gap = np.full((3, panels[0].shape[1], _GAP_PX), 255, np.uint8)
-    return np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=2)
+    return np.concatenate([part for panel in panels for part in (gap, panel)][1:], axis=2)

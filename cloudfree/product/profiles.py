@@ -5,13 +5,20 @@ from __future__ import annotations
 import numpy as np
 from rasterio.enums import ColorInterp
 
-from cloudfree.bands import OPTICAL_BANDS, SAR_BANDS
+from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, Qa
 from cloudfree.product.cog import CogProfile
 
-QA_BANDS = (
-    "class: 0 nodata, 1 observed, 2 reconstructed, 3 cloudy and not reconstructed, 4 reconstructed without radar",
-    "share of reconstruction in percent",
-)
+NO_DEVIATION = 65535
+"""Nodata of the uncertainty, in which 0 is what was observed."""
+
+_QA_COLOURS: dict[int, tuple[int, int, int, int]] = {
+    Qa.NODATA: (0, 0, 0, 0),
+    Qa.OBSERVED: (190, 200, 180, 255),
+    Qa.RECONSTRUCTED: (60, 120, 190, 255),
+    Qa.NOT_RECONSTRUCTED: (215, 60, 60, 255),
+    Qa.RECONSTRUCTED_WITHOUT_SAR: (150, 90, 190, 255),
+    Qa.SEEN_THROUGH: (120, 190, 215, 255),
+}
 
 
 def optical(scale: tuple[float, ...], compress: str) -> CogProfile:
@@ -22,8 +29,17 @@ def optical(scale: tuple[float, ...], compress: str) -> CogProfile:
 
 def quality(compress: str) -> CogProfile:
     """Class and share of reconstruction. A class has no average; of the share, a value that some pixel has will do."""
-    colours = (ColorInterp.gray, ColorInterp.undefined)
-    return CogProfile("uint8", QA_BANDS, colours, (1.0, 0.01), overviews="nearest", compress=compress)
+    classes = ", ".join(f"{qa.value} {qa.name.lower().replace('_', ' ')}" for qa in Qa)
+    names = f"class: {classes}", "share of reconstruction in percent"
+    colours = (ColorInterp.palette, ColorInterp.undefined)
+    return CogProfile("uint8", names, colours, (1.0, 0.01), "nearest", compress, colormap=_QA_COLOURS)
+
+
+def uncertainty(compress: str) -> CogProfile:
+    """One standard deviation of the reflectance of each optical band, 0 where it was observed."""
+    names = tuple(f"standard deviation of {band}" for band in OPTICAL_BANDS)
+    colours, scales = (ColorInterp.gray, *[ColorInterp.undefined] * 3), (REFLECTANCE_SCALE,) * 4
+    return CogProfile("uint16", names, colours, scales, "average", compress, nodata=NO_DEVIATION)
 
 
 def backscatter(compress: str) -> CogProfile:

@@ -11,7 +11,7 @@ from typing import Any
 
 import rasterio
 
-_TARGETS = ("output", "qa", "quicklook")
+_TARGETS = ("output", "qa", "uncertainty", "quicklook")
 
 
 def tags(

@@ -1,59 +1,112 @@
-"""Strips to files: the product and, if it is wanted, its quality raster, written side by side."""
+"""Strips to files: the product and, where they are wanted, its quality and uncertainty, written side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudfree.arrays import Image
-from cloudfree.bands import Qa
+from cloudfree.bands import OPTICAL_BANDS, RECONSTRUCTED, REFLECTANCE_SCALE, Qa
 from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.strips import Fill, Strip
+from cloudfree.inputs.strips import Fill
 from cloudfree.product import profiles
-from cloudfree.product.cog import WORK_ROWS, CogWriter
-from cloudfree.product.compose import compose
+from cloudfree.product.cog import WORK_ROWS, CogProfile, CogWriter
+from cloudfree.product.compose import compose, deviation_dn
+from cloudfree.scene.priming import RestoredStrip
+from cloudfree.scene.uncertainty import Uncertainty
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Of some rows: pixels by class of `Qa` (6,), and the sums (4,) of their standard deviations of reflectance."""
+
+    pixels: NDArray[np.intp]
+    deviation: NDArray[np.float64]
+
+    @classmethod
+    def none(cls) -> Counts:
+        return cls(np.zeros(len(Qa), np.intp), np.zeros(len(OPTICAL_BANDS)))
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.pixels + other.pixels, self.deviation + other.deviation)
+
+    def by_class(self) -> dict[str, int]:
+        """Pixels by the name of their class."""
+        return {qa.name.lower(): int(count) for qa, count in zip(Qa, self.pixels, strict=True)}
+
+    def mean_deviation(self) -> dict[str, float]:
+        """By band, over what was reconstructed."""
+        made = self.pixels[list(RECONSTRUCTED)].sum()
+        return {n: round(float(s / max(made, 1)), 4) for n, s in zip(OPTICAL_BANDS, self.deviation, strict=True)}
+
+
+class ProductPaths(NamedTuple):
+    """The files to write; None is not wanted."""
+
+    optical: Path
+    quality: Path | None = None
+    uncertainty: Path | None = None
+
+
+@dataclass(frozen=True)
 class ProductWriter:
-    """Writes strips of a scene from top to bottom."""
+    """Writes strips of a scene from top to bottom, the reconstructed ones as unsure as `uncertainty` says."""
 
-    def __init__(self, scene: Scene, fill: Fill, optical: CogWriter, quality: CogWriter | None) -> None:
-        self._scene = scene
-        self._fill = fill
-        self._optical = optical
-        self._quality = quality
+    scene: Scene
+    fill: Fill
+    uncertainty: Uncertainty | None
+    optical_file: CogWriter
+    quality_file: CogWriter | None
+    uncertainty_file: CogWriter | None
 
-    def write(self, finished: tuple[Strip, Image]) -> NDArray[np.intp]:
-        """Compose a strip and its reconstruction (4, H, W) and write them; how many pixels are of each class of `Qa`.
+    def write(self, restored: RestoredStrip) -> Counts:
+        """Compose a strip and write it.
 
         In few rows at a time, on which arithmetic stays in the processor's cache.
         """
-        strip, reflectance = finished
-        counts = np.zeros(len(Qa), np.intp)
-        for row in range(0, strip.dn.shape[1], WORK_ROWS):
-            last = row + WORK_ROWS
-            dn, quality = compose(self._scene, strip.rows(row, last), reflectance[:, row:last], self._fill)
-            self._optical.write(dn)
-            if self._quality:
-                self._quality.write(quality)
-            counts += np.bincount(quality[0].ravel(), minlength=len(Qa))
+        total = Counts.none()
+        for row in range(0, restored.strip.dn.shape[1], WORK_ROWS):
+            total += self._write_rows(restored.rows(row, row + WORK_ROWS))
+        return total
+
+    def _write_rows(self, restored: RestoredStrip) -> Counts:
+        composed = compose(self.scene, restored, self.fill)
+        self.optical_file.write(composed.dn)
+        if self.quality_file:
+            self.quality_file.write(composed.quality)
+        counts = Counts.none()
+        counts.pixels[:] = np.bincount(composed.quality[0].ravel(), minlength=len(Qa))
+        if self.uncertainty_file:
+            assert self.uncertainty is not None
+            deviation = deviation_dn(composed, restored, self.uncertainty)
+            self.uncertainty_file.write(deviation)
+            known = np.where(deviation == profiles.NO_DEVIATION, 0, deviation)
+            counts.deviation[:] = REFLECTANCE_SCALE * known.sum(axis=(1, 2), dtype=np.float64)
         return counts
 
     def finish(self, tags: dict[str, str]) -> None:
         """Tag the files and turn them into COGs. Raises OutputError."""
-        self._optical.finish(tags)
-        if self._quality:
-            self._quality.finish(tags)
+        for file in (self.optical_file, self.quality_file, self.uncertainty_file):
+            if file:
+                file.finish(tags)
 
 
 @contextmanager
-def open_writer(scene: Scene, fill: Fill, output: Path, qa: Path | None, compress: str) -> Iterator[ProductWriter]:
-    """A writer of the files `output` and, if it is named, `qa`, on the scene's grid."""
+def open_writer(
+    scene: Scene, fill: Fill, uncertainty: Uncertainty | None, paths: ProductPaths, compress: str
+) -> Iterator[ProductWriter]:
+    """A writer of the files that are named, on the scene's grid; `uncertainty` is needed for the file of that name."""
     with ExitStack() as stack:
-        optical = stack.enter_context(CogWriter(output, scene.grid, profiles.optical(scene.scale, compress)))
-        quality = stack.enter_context(CogWriter(qa, scene.grid, profiles.quality(compress))) if qa else None
-        yield ProductWriter(scene, fill, optical, quality)
+
+        def opened(path: Path | None, profile: CogProfile) -> CogWriter | None:
+            return stack.enter_context(CogWriter(path, scene.grid, profile)) if path else None
+
+        optical = stack.enter_context(CogWriter(paths.optical, scene.grid, profiles.optical(scene.scale, compress)))
+        quality = opened(paths.quality, profiles.quality(compress))
+        deviation = opened(paths.uncertainty, profiles.uncertainty(compress))
+        yield ProductWriter(scene, fill, uncertainty, optical, quality, deviation)

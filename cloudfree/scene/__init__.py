@@ -2,6 +2,7 @@
 
 `survey` looks first; `coregister` finds the `offset` of Sentinel-1 and of other dates. `model` is what the ground under
 cloud probably looks like: by the `features` that are known of every pixel and a field on a `lattice`, with settings
-found by `evidence`, mixed by a `stack` as holes decide; `coarse` leads to its grid and back. `priming` shows it to a
-network in place of cloud; `trust` finds how far the network is then believed.
+found by `evidence`, several `candidates` mixed by a `stack` as holes decide; `coarse` leads to its grid and back,
+`references` says which other dates help. `priming` shows it to a network in place of cloud; `trust` finds how far the
+network is then believed, and the `uncertainty` of what comes out.
 """

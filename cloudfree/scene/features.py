@@ -7,14 +7,17 @@ can be had at full resolution too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask, as_image, known_of
+from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.scene.coarse import without_gaps
 
 RADAR_SCALES_M = (10.0, 20.0, 40.0, 80.0, 160.0)
@@ -36,6 +39,14 @@ class Source(Protocol):
     @property
     def sizes(self) -> tuple[int, ...]:
         """Features in each group."""
+
+    @property
+    def known(self) -> Mask:
+        """Where it shows something itself (h, w); elsewhere it is filled."""
+
+    @property
+    def unexplained(self) -> float:
+        """Share (0..1) of its variance that the filling cannot know."""
 
     def maps(self) -> Iterator[Image]:
         """The features (h, w), one by one, for together they may not fit into memory."""
@@ -72,14 +83,17 @@ class Radar:
 
     centred: Image
     seen: Mask
+    known: Mask
     pixel_size_m: float
+    unexplained: float = 1.0
 
     @classmethod
     def of(cls, sar_db: Image, seen: Mask, pixel_size_m: float) -> Radar:
         """Of VV and VH (2, h, w) in dB, NaN where invalid."""
         valid = known_of(sar_db)
         typical = np.array(_TYPICAL_DB, np.float32)[:, None, None]
-        return cls(without_gaps((sar_db - typical) / np.float32(_DEVIATION_DB), valid), seen & valid, pixel_size_m)
+        centred = without_gaps((sar_db - typical) / np.float32(_DEVIATION_DB), valid)
+        return cls(centred, seen & valid, valid, pixel_size_m)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -105,14 +119,17 @@ class Radar:
 
 @dataclass(frozen=True)
 class OtherDate:
-    """The place on another date: reflectance (4, h, w), NaN where it says nothing."""
+    """The place on another date: reflectance (4, h, w) without gaps, `known` where it is the image's own."""
 
     reflectance: Image
+    known: Mask
     cosines: Cosines
+    unexplained: float = 1.0
 
     @classmethod
-    def of(cls, reflectance: Image, seen: Mask) -> OtherDate:
-        return cls(reflectance, Cosines.of(np.nan_to_num(reflectance), seen & known_of(reflectance)))
+    def of(cls, reflectance: Image, seen: Mask, known: Mask, unexplained: float = 1.0) -> OtherDate:
+        """`seen` (h, w): where its spread is looked at."""
+        return cls(reflectance, known, Cosines.of(reflectance, seen), unexplained)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -125,3 +142,45 @@ class OtherDate:
         """The features (H, W) of the same image at any resolution (4, H, W)."""
         yield from reflectance
         yield from self.cosines.maps(reflectance)
+
+
+@dataclass(frozen=True)
+class DateTerm:
+    """What an image of another date adds to a model: coefficients (features, 4) of its own features."""
+
+    image: OtherDate
+    coefficients: Float64Array
+
+    def reflectance(self, seen: Image) -> Image:
+        """Its part of the ground (4, H, W), where the image shows `seen` (4, H, W) at any resolution."""
+        return weighted_sum(self.image.maps_of(seen), self.coefficients, seen.shape[1:])
+
+
+@cache
+def land_coefficients() -> Float64Array:
+    """(features + 1, 4) reflectance per linear feature of radar, the last row the mean, of the land in general.
+
+    By `benchmarks/quality/fit_global_prior.py`.
+    """
+    return np.array(_land_in_general()["coefficients"])
+
+
+@cache
+def land_deviation() -> Image:
+    """(4,) standard deviation of reflectance about what these coefficients say, over places they were not fitted to."""
+    return as_image(_land_in_general()["deviation"])
+
+
+def _land_in_general() -> dict[str, list[float]]:
+    table: dict[str, list[float]] = json.loads(
+        files("cloudfree.scene").joinpath("global_prior.json").read_text(encoding="utf-8")
+    )
+    return table
+
+
+def weighted_sum(maps: Iterable[Image], coefficients: Float64Array, shape: tuple[int, ...]) -> Image:
+    """The sum (C, H, W) of maps (H, W), each times its coefficients (features, C)."""
+    total = np.zeros((coefficients.shape[1], *shape), np.float32)
+    for each, row in zip(maps, coefficients.astype(np.float32), strict=True):
+        total += row[:, None, None] * each
+    return total

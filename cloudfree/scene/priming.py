@@ -5,6 +5,7 @@ And how far its answer is taken where the prior stood: as far as the scene bears
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,13 +31,27 @@ HAZE_TOLERANCE = 0.3
 class NetworkInput(NamedTuple):
     """A tile as a network is shown it.
 
-    reflectance (4, H, W), sar_db (2, H, W); kept (1, H, W) or (1, 1, 1), 0..1: how far to stay with that reflectance
-    whatever the network makes of it.
+    reflectance (4, H, W), sar_db (2, H, W); kept (1, H, W), 0..1: how far to stay with that reflectance whatever the
+    network makes of it; seen_through (1, H, W), 0..1: how much of what the mask hides it was shown all the same.
     """
 
     reflectance: Image
     sar_db: Image
     kept: Image
+    seen_through: Image
+
+
+class RestoredStrip(NamedTuple):
+    """Rows of a scene after the network: reflectance (4, H, W), and seen_through (H, W) as in `NetworkInput`."""
+
+    strip: Strip
+    reflectance: Image
+    seen_through: Image
+
+    def rows(self, first: int, last: int) -> RestoredStrip:
+        """Its rows from `first` up to `last`, counted from its own start."""
+        some = slice(first, last)
+        return RestoredStrip(self.strip.rows(first, last), self.reflectance[:, some], self.seen_through[some])
 
 
 @dataclass(frozen=True)
@@ -76,19 +91,22 @@ class Priming:
 
     def tile(self, strip: Strip, prior: Image | None, cols: slice) -> NetworkInput:
         """Some columns of a strip, whose prior is given."""
-        dn, sar_db, kept = strip.dn[..., cols], strip.sar_db[..., cols].copy(), np.zeros((1, 1, 1), np.float32)
+        dn, sar_db = strip.dn[..., cols], strip.sar_db[..., cols].copy()
+        kept, seen_through = np.zeros((2, 1, *dn.shape[1:]), np.float32)
         reflectance = self.scene.reflectance(dn)
         np.copyto(reflectance, self.fill_reflectance[:, None, None], where=~has_data(dn))
         np.copyto(sar_db, self.fill_sar_db[:, None, None], where=~np.isfinite(sar_db))
         if prior is not None:
-            prior, sar_valid = prior[..., cols], strip.sar_valid[:, cols]
-            weight = prior_weight(reflectance, prior, strip.cloud_weight[:, cols])
-            if not self.primed:
+            prior, sar_valid, cloud_weight = prior[..., cols], strip.sar_valid[:, cols], strip.cloud_weight[:, cols]
+            weight = prior_weight(reflectance, prior, cloud_weight)
+            if self.primed:
+                seen_through = (cloud_weight - weight)[None]
+            else:
                 weight = np.where(sar_valid, np.float32(0), weight)
             reflectance = blend(reflectance, prior, weight) - self.path_radiance
             # Without radar the network has nothing to see but what is typical: there the prior is all.
             kept = np.where(sar_valid, 1 - np.float32(self.trust), np.float32(1))[None] * weight
-        return NetworkInput(reflectance, sar_db, kept)
+        return NetworkInput(reflectance, sar_db, kept, seen_through)
 
 
 def prime(
@@ -99,14 +117,16 @@ def prime(
     valid: Mask,
     pixel_size_m: float,
     haze_tolerance: float = HAZE_TOLERANCE,
+    others: Sequence[Image] = (),
 ) -> tuple[Image, SceneModel]:
     """An image (4, H, W) with the prior in place of what cloud hides, and the prior.
 
     The prior is fitted to all that the mask (H, W) leaves clear: thin edges that it missed count little there.
-    cloud_weight (H, W) 0..1: how much of each pixel is to be reconstructed, the mask with its feather.
+    cloud_weight (H, W) 0..1: how much of each pixel is to be reconstructed, the mask with its feather. others: the
+    place on other dates (4, H, W), NaN where an image shows nothing.
     """
-    prior = fit_fine(reflectance, sar_db, mask, valid, pixel_size_m, by_holes=False)
-    whole = prior.whole()
+    prior = fit_fine(reflectance, sar_db, mask, valid, pixel_size_m, others, by_holes=False)
+    whole = prior.whole(others)
     return blend(reflectance, whole, prior_weight(reflectance, whole, cloud_weight, haze_tolerance)), prior
 
 

@@ -2,13 +2,14 @@
 
 Of the scene's model there is one that had to do without some clear ground (`model.Trial`). The network is shown it
 there; if what it adds brings the guess nearer to what was hidden, it is believed; if not, the model stays as it is.
+What is still wrong then, at full resolution, calibrates the uncertainty.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from cloudfree.inputs.planet import Scene
 from cloudfree.scene.model import SceneModel
 from cloudfree.scene.priming import blend
 from cloudfree.scene.survey import Survey
+from cloudfree.scene.uncertainty import Uncertainty
 
 Network = Callable[[Image, Image], Image]
 """Reflectance (4, H, W) from reflectance and backscatter (2, H, W) in dB."""
@@ -33,40 +35,66 @@ _FEWEST_PX = 2000
 _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
 
 
-@dataclass
+@dataclass(frozen=True)
 class Evidence:
-    """What a network adds to the model at hidden pixels, against what would have been right."""
+    """What a network adds to the model at hidden pixels, and what would have been right to add: parts of (4, n) each.
 
-    agreement: float = 0.0
-    size: float = 0.0
-    pixels: int = 0
+    `deviations`: what the model's uncertainty says of these pixels.
+    """
 
-    def add(self, restored: Image, given: Image, truth: Image, tested: Mask) -> None:
+    added: list[Image] = field(default_factory=list)
+    missing: list[Image] = field(default_factory=list)
+    deviations: list[Image] = field(default_factory=list)
+
+    def add(self, restored: Image, given: Image, truth: Image, deviation: Image, tested: Mask) -> None:
         """Images (4, H, W); tested (H, W): where `given` is the model and the truth is known."""
-        added, missing = (restored - given)[:, tested].astype(np.float64), (truth - given)[:, tested]
-        self.agreement += float((added * missing).sum())
-        self.size += float(np.square(added).sum())
-        self.pixels += int(tested.sum())
+        self.added.append((restored - given)[:, tested])
+        self.missing.append((truth - given)[:, tested])
+        self.deviations.append(deviation[:, tested])
+
+    @property
+    def pixels(self) -> int:
+        return sum(part.shape[1] for part in self.added)
 
     @property
     def trust(self) -> float:
         """0..1: the share of what the network adds that leaves the least squared error."""
-        if self.pixels < _FEWEST_PX or self.size == 0:
+        size = sum(float(np.square(added, dtype=np.float64).sum()) for added in self.added)
+        if self.pixels < _FEWEST_PX or size == 0:
             return UNPROVEN
-        return round(float(np.clip(self.agreement / self.size, 0, 1)), 3)
+        pairs = zip(self.added, self.missing, strict=True)
+        agreement = sum(float((added * missing).sum(dtype=np.float64)) for added, missing in pairs)
+        return round(float(np.clip(agreement / size, 0, 1)), 3)
+
+    def calibrated(self, uncertainty: Uncertainty) -> Uncertainty:
+        """The model's uncertainty by the errors of what it and the network, so far as trusted, make together."""
+        if self.pixels < _FEWEST_PX:
+            return uncertainty
+        added, missing, deviation = (np.concatenate(p, axis=1) for p in (self.added, self.missing, self.deviations))
+        return uncertainty.calibrated(missing - np.float32(self.trust) * added, deviation)
 
 
 def of_image(
-    network: Network, reflectance: Image, sar_db: Image, hidden: Mask, valid: Mask, model: SceneModel
+    network: Network,
+    reflectance: Image,
+    sar_db: Image,
+    hidden: Mask,
+    valid: Mask,
+    model: SceneModel,
+    others: Sequence[Image] = (),
 ) -> float:
-    """The trust in a network on an image (4, H, W) in memory, whose mask with its feather is `hidden` (H, W)."""
+    """The trust in a network on an image (4, H, W) in memory, whose mask with its feather is `hidden` (H, W).
+
+    others: what the model's images of other dates show there (4, H, W), NaN where nothing.
+    """
     if model.trial is None:
         return UNPROVEN
     evidence, path_radiance = Evidence(), model.path_radiance[:, None, None]
     cut = _on_fine(model.trial.hole, range(hidden.shape[0]), range(hidden.shape[1]), model.shape)
-    given = blend(reflectance, model.trial.model.whole(), (hidden | cut).astype(np.float32))
+    given = blend(reflectance, model.trial.model.whole(others), (hidden | cut).astype(np.float32))
     known = valid & ~hidden & known_of(sar_db)
-    evidence.add(path_radiance + network(given - path_radiance, sar_db), given, reflectance, known & cut)
+    restored = path_radiance + network(given - path_radiance, sar_db)
+    evidence.add(restored, given, reflectance, np.zeros_like(given), known & cut)
     return evidence.trust
 
 
@@ -78,10 +106,10 @@ def of_scene(
     buffer_m: float,
     model: SceneModel,
     network: Network,
-) -> float:
-    """The trust in a network on a scene, by some windows of it; radar displaced and mask buffered as in a run."""
+) -> Evidence:
+    """What some windows of a scene tell of a network; radar displaced and mask buffered as in a run."""
     if model.trial is None:
-        return UNPROVEN
+        return Evidence()
     path_radiance, fill_db = model.path_radiance[:, None, None], surveyed.median_sar_db()[:, None, None]
     feather, evidence, hole = Feather.on(scene.grid, buffer_m), Evidence(), model.trial.hole
     tested = hole & surveyed.sar_valid
@@ -93,8 +121,9 @@ def of_scene(
         given = blend(truth, guess, (cloudy | blots).astype(np.float32))
         known = seen.data & ~cloudy & seen.sar_valid
         restored = network(given - path_radiance, np.where(np.isfinite(seen.sar_db), seen.sar_db, fill_db))
-        evidence.add(path_radiance + restored, given, truth, known & blots)
-    return evidence.trust
+        deviation = model.uncertainty.deviation(given, rows, cols)
+        evidence.add(path_radiance + restored, given, truth, deviation, known & blots)
+    return evidence
 
 
 def _on_fine(mask: Mask, rows: range, cols: range, shape: tuple[int, int]) -> Mask:

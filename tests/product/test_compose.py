@@ -11,7 +11,10 @@ from cloudfree.bands import Qa
 from cloudfree.grid import Grid
 from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.strips import Fill, Strip
-from cloudfree.product.compose import compose
+from cloudfree.product.compose import Composed, compose, deviation_dn
+from cloudfree.product.profiles import NO_DEVIATION
+from cloudfree.scene.priming import RestoredStrip
+from cloudfree.scene.uncertainty import Uncertainty
 
 SCENE = Scene(
     Path("scene.tif"), Grid(UTM33, Affine.scale(3, -3), 6, 1), (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ()
@@ -21,6 +24,11 @@ DN = np.array([0, 12_000, 9000, 9000, 1000, 1000], np.uint16)
 WEIGHT = np.array([[1, 0, 1, 1, 0.25, 0.001]], np.float32)
 SAR_DB = np.array([-10, -10, -10, np.nan, -10, -10], np.float32)
 STRIP = Strip(0, np.broadcast_to(DN, (4, 1, 6)), np.broadcast_to(SAR_DB, (2, 1, 6)), WEIGHT)
+NOTHING = np.zeros((1, 6), np.float32)
+
+
+def composed(reflectance: float, fill: Fill, seen_through: np.ndarray = NOTHING) -> Composed:
+    return compose(SCENE, RestoredStrip(STRIP, np.full((4, 1, 6), reflectance, np.float32), seen_through), fill)
 
 
 @pytest.mark.parametrize(
@@ -32,22 +40,45 @@ STRIP = Strip(0, np.broadcast_to(DN, (4, 1, 6)), np.broadcast_to(SAR_DB, (2, 1, 
     ],
 )
 def test_under_a_mask_what_it_hides_is_reconstructed(restored: float, expected: list[int]) -> None:
-    dn, quality = compose(SCENE, STRIP, np.full((4, 1, 6), restored, np.float32), Fill("clouds"))
-    np.testing.assert_array_equal(dn, np.broadcast_to(np.array(expected, np.uint16), (4, 1, 6)))
+    found = composed(restored, Fill("clouds"))
+    np.testing.assert_array_equal(found.dn, np.broadcast_to(np.array(expected, np.uint16), (4, 1, 6)))
     made, alone = Qa.RECONSTRUCTED, Qa.RECONSTRUCTED_WITHOUT_SAR
-    assert quality[0, 0].tolist() == [Qa.NODATA, Qa.OBSERVED, made, alone, made, made]
-    assert quality[1, 0].tolist() == [0, 0, 100, 100, 25, 1]
+    assert found.quality[0, 0].tolist() == [Qa.NODATA, Qa.OBSERVED, made, alone, made, made]
+    assert found.quality[1, 0].tolist() == [0, 0, 100, 100, 25, 1]
 
 
 @pytest.mark.parametrize(("without_sar", "dn", "qa"), [("keep", 9000, Qa.NOT_RECONSTRUCTED), ("nodata", 0, Qa.NODATA)])
 def test_a_cloud_without_radar_is_kept_or_left_out(without_sar: str, dn: int, qa: Qa) -> None:
-    found, quality = compose(SCENE, STRIP, np.full((4, 1, 6), 0.3, np.float32), Fill("clouds", without_sar))
-    assert found[0, 0].tolist() == [0, 12_000, 3000, dn, 1500, 1002]
-    assert quality[0, 0, 3] == qa
-    assert quality[1, 0].tolist() == [0, 0, 100, 0, 25, 1]
+    found = composed(0.3, Fill("clouds", without_sar))
+    assert found.dn[0, 0].tolist() == [0, 12_000, 3000, dn, 1500, 1002]
+    assert found.quality[0, 0, 3] == qa
+    assert found.quality[1, 0].tolist() == [0, 0, 100, 0, 25, 1]
 
 
 def test_everything_is_reconstructed_where_there_is_data() -> None:
-    dn, quality = compose(SCENE, STRIP, np.full((4, 1, 6), 0.3, np.float32), Fill("all"))
-    assert dn[0, 0].tolist() == [0, 3000, 3000, 3000, 3000, 3000]
-    assert quality[1, 0].tolist() == [0, 100, 100, 100, 100, 100]
+    found = composed(0.3, Fill("all"))
+    assert found.dn[0, 0].tolist() == [0, 3000, 3000, 3000, 3000, 3000]
+    assert found.quality[1, 0].tolist() == [0, 100, 100, 100, 100, 100]
+
+
+def test_what_shows_through_is_a_class_of_its_own_where_radar_bears_it_out() -> None:
+    found = composed(0.3, Fill("clouds"), WEIGHT * np.float32(0.6))
+    through, alone = Qa.SEEN_THROUGH, Qa.RECONSTRUCTED_WITHOUT_SAR
+    assert found.quality[0, 0].tolist() == [Qa.NODATA, Qa.OBSERVED, through, alone, through, through]
+    mostly_hidden = composed(0.3, Fill("clouds"), WEIGHT * np.float32(0.4))
+    assert Qa.SEEN_THROUGH not in mostly_hidden.quality[0]
+
+
+def test_a_deviation_is_that_of_the_reconstructed_share() -> None:
+    """None where observed, one unit at least where anything is made, a value of its own outside the data."""
+    restored = RestoredStrip(STRIP, np.full((4, 1, 6), 0.3, np.float32), NOTHING)
+    unsure = Uncertainty.constantly(np.array([0.02, 0.04, 0.06, 9.0], np.float32), (1, 6))
+    for fill, without_sar in (
+        (Fill("clouds"), 200),
+        (Fill("clouds", "keep"), 0),
+        (Fill("clouds", "nodata"), NO_DEVIATION),
+    ):
+        found = deviation_dn(compose(SCENE, restored, fill), restored, unsure)
+        assert found.dtype == np.uint16
+        assert found[0, 0].tolist() == [NO_DEVIATION, 0, 200, without_sar, 50, 1]
+        assert found[3, 0, 2] == NO_DEVIATION - 1, "as large as can be told"

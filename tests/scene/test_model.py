@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 from support import pattern, sar_values_db
 
-from cloudfree.scene import lattice, model
+from cloudfree.scene import candidates, lattice, model
 
 
 def scene(height: int = 96, width: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +129,7 @@ def test_a_large_scene_has_few_nodes(monkeypatch):
     truth, sar_db = scene()
     fine = model.fit(truth, sar_db, hole(), np.ones((96, 120), bool)).whole()
     monkeypatch.setattr(lattice, "_MOST_NODES", 100)
-    monkeypatch.setattr(model, "_MOST_SAMPLES", 2000)
+    monkeypatch.setattr(candidates, "_MOST_SAMPLES", 2000)
     coarse = model.fit(truth, sar_db, hole(), np.ones((96, 120), bool)).whole()
     assert rms(fine, coarse, hole()) < 0.01
 

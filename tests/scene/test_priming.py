@@ -12,6 +12,7 @@ from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.strips import Strip
 from cloudfree.scene.model import SceneModel
 from cloudfree.scene.priming import Priming, blend, prior_weight
+from cloudfree.scene.uncertainty import Uncertainty
 
 H, W = 60, 80
 GRID = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), W, H)
@@ -32,7 +33,8 @@ def strip() -> Strip:
 
 def prior_of(path_radiance: float) -> SceneModel:
     reflectance = np.full((4, H // 3, W // 3), 0.15, np.float32)
-    return SceneModel((H, W), reflectance, (), 0.8, np.full(4, path_radiance, np.float32), {})
+    unsure = Uncertainty.constantly(np.full(4, 0.05, np.float32), (H, W))
+    return SceneModel((H, W), reflectance, (), 0.8, np.full(4, path_radiance, np.float32), {}, unsure)
 
 
 def test_without_a_prior_a_network_sees_the_scene_and_no_gaps(strip: Strip) -> None:
@@ -73,6 +75,18 @@ def test_a_network_that_is_not_primed_sees_the_plain_image_where_radar_is(strip:
     priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), primed=False)
     assert priming.prior_of(seen) is None
     assert not priming.path_radiance.any()
+
+
+def test_what_shows_through_thin_cloud_is_told(strip: Strip) -> None:
+    """The cloud is opaque but for its west, where the ground shows; without a prior nobody can tell."""
+    strip.dn[:, :, :34] = 1600
+    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed=True)
+    through = priming.tile(strip, priming.prior_of(strip), slice(0, W)).seen_through[0]
+    assert (through[22:38, 20:25] > 0.99).all()
+    assert (through[24:36, 38:46] < 0.01).all()
+    assert not through[strip.cloud_weight == 0].any()
+    plain = Priming(SCENE, FILL, FILL_DB)
+    assert not plain.tile(strip, plain.prior_of(strip), slice(0, W)).seen_through.any()
 
 
 def test_some_columns_are_those_of_the_whole(strip: Strip) -> None:

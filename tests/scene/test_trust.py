@@ -74,7 +74,12 @@ def test_a_scene_is_judged_by_its_windows(land, hidden, share, expected, tmp_pat
         model = of_survey(surveyed, found.scene)
         judged = of_scene(found.scene, reader, surveyed, Displacement(surveyed.grid), 30.0, model, network)
     assert len(seen) == 2, "windows of 256 in the corners of 300"
-    assert judged == pytest.approx(expected, abs=0.05)
+    assert judged.trust == pytest.approx(expected, abs=0.05)
+    before, after = (
+        u.deviation(model.whole(), range(SIDE), range(SIDE))
+        for u in (model.uncertainty, judged.calibrated(model.uncertainty))
+    )
+    assert (after.mean() < 0.2 * before.mean()) == (share == 1.0), "what a network knows is sure"
     assert max(image.max() for image in seen) < 0.8, "its own clouds are never shown"
 
 

@@ -1,0 +1,216 @@
+"""Models of a scene's ground from the simplest to the richest, and how each does where clear ground is hidden from it.
+
+All are linear in the same features, so that a mixture of them is one more of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cloudfree.arrays import Float64Array, Image, Mask, as_image
+from cloudfree.scene import evidence
+from cloudfree.scene.evidence import Fit, Samples
+from cloudfree.scene.features import DateTerm, OtherDate, Radar, Source, land_coefficients, weighted_sum
+from cloudfree.scene.lattice import Lattice
+from cloudfree.scene.uncertainty import Gap
+
+FEWEST_TESTED = 100
+"""Pixels in a hole that tell anything."""
+
+_MOST_SAMPLES = 12_000  # clear pixels to fit to: bounds the time whatever the area
+# Cloud leaks beyond its mask: nearer than this a clear pixel counts less, at half the distance hardly at all, which is
+# enough where there is nothing else. What of it reaches farther is told from the ground by its decay.
+_LEAK_M, _LEAK_POWER, _LEAST_WEIGHT = 50.0, 8, 1e-3
+_ITERATIONS, _WARM_ITERATIONS = 10, 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model of the ground: with which groups of features, drawn around what, and with a field or none.
+
+    `expected_weight` is that in the mixture for a scene that tells nothing: those that know most share all of it, where
+    there are images with each of these alone, which fails in other ways.
+    """
+
+    name: str
+    groups: list[int]
+    expected: Float64Array
+    with_field: bool
+    expected_weight: float = 0.0
+
+    def fitted(self, samples: Samples, start: Fit | None = None, iterations: int = _ITERATIONS) -> Fit:
+        """To samples, from the beginning or from a fit to like ones."""
+        return evidence.fit(
+            samples, self.groups, self.expected, with_field=self.with_field, start=start, iterations=iterations
+        )
+
+
+def candidates_of(view: View) -> list[Candidate]:
+    """The whole model, and simpler ones: the mean, a regression on radar, what radar says, each date by itself."""
+    nothing, land = np.zeros((view.design.shape[1], 4)), view.land()
+    one, both, with_veil, every = [0], [0, 1], [0, 1, view.veil], list(range(view.veil))
+    simple = [
+        Candidate("mean", [], nothing, False),
+        Candidate("regression on radar", one, land, False),
+    ]
+    of_radar = [
+        Candidate("radar and surroundings", both, land, True),
+        Candidate("the same, cloud's edges heeded", with_veil, land, True),
+    ]
+    if not view.dates:
+        return [*simple, *(replace(each, expected_weight=0.5) for each in of_radar)]
+    alone = [
+        Candidate(f"image {number} alone", [2 * number], nothing, False, 0.5 / len(view.dates))
+        for number in range(1, len(view.dates) + 1)
+    ]
+    return [*simple, *of_radar, *alone, Candidate("all together", every, nothing, True, 0.5)]
+
+
+@dataclass(frozen=True)
+class View:
+    """Some clear pixels of a scene, and what every source shows there.
+
+    sample (n,): their flat indexes; design (n, features + 2), the last but one the veil of cloud beyond the mask, the
+    last ones; target (n, 4); distance_m (n,) from the mask.
+    """
+
+    radar: Radar
+    dates: tuple[OtherDate, ...]
+    lattice: Lattice
+    sample: NDArray[np.intp]
+    design: Float64Array
+    target: Float64Array
+    distance_m: Float64Array
+
+    @classmethod
+    def of(
+        cls,
+        reflectance: Image,
+        hidden: Mask,
+        clear: Mask,
+        radar: Radar,
+        dates: tuple[OtherDate, ...],
+    ) -> View:
+        """Of a scene (4, h, w), `hidden` in part, `clear` (h, w) where it can be learned from; one grid for all."""
+        pixel_size_m = radar.pixel_size_m
+        sample = np.random.default_rng(0).permutation(np.flatnonzero(clear))[:_MOST_SAMPLES]
+        distance_m = _distance_m(hidden, pixel_size_m).ravel()[sample]
+        sources: list[Source] = [radar, *dates]
+        columns = [each.ravel()[sample] for source in sources for each in source.maps()]
+        design = np.stack([*columns, np.exp(-distance_m / _LEAK_M), np.ones(len(sample))], axis=1, dtype=np.float64)
+        target = reflectance.reshape(len(reflectance), -1)[:, sample].T.astype(np.float64)
+        lattice = Lattice((hidden.shape[0], hidden.shape[1]), pixel_size_m)
+        return cls(radar, dates, lattice, sample, design, target, distance_m)
+
+    @property
+    def sources(self) -> list[Source]:
+        return [self.radar, *self.dates]
+
+    @cached_property
+    def group_of(self) -> NDArray[np.intp]:
+        """The group of each feature: two of every source, the veil, and -1 for the ones."""
+        sizes = [size for source in self.sources for size in source.sizes]
+        return np.concatenate([np.repeat(np.arange(len(sizes)), sizes), [len(sizes), -1]])
+
+    @property
+    def veil(self) -> int:
+        """The group of the veil."""
+        return 2 * (1 + len(self.dates))
+
+    def land(self) -> Float64Array:
+        """The coefficients (features, 4) that the land in general has."""
+        land, expected = land_coefficients(), np.zeros((self.design.shape[1], 4))
+        expected[: len(land) - 1], expected[-1] = land[:-1], land[-1]
+        return expected
+
+    def samples(self, weight: Float64Array | None = None) -> Samples:
+        """The pixels of some weight (n,) 0..1; without one, that which their distance from the mask gives them."""
+        weight = _edge_weight(self.distance_m) if weight is None else weight
+        chosen = weight > 0
+        return Samples(
+            self.design[chosen],
+            self.group_of,
+            self.target[chosen],
+            weight[chosen],
+            self.lattice.at(self.sample[chosen]),
+            self.lattice.precision(),
+        )
+
+    def mixed(self, fits: Sequence[Fit], weights: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Coefficients (features, 4) and nodes of the field (nodes, 4) of a mixture of fits."""
+        coefficients = np.einsum("k,kfb->fb", weights, [each.coefficients for each in fits])
+        return coefficients, np.einsum("k,knb->nb", weights, [each.field for each in fits])
+
+    def terms(self, coefficients: Float64Array, nodes: Float64Array) -> tuple[Image, tuple[DateTerm, ...]]:
+        """The ground (4, h, w) without other dates, and what these add."""
+        of_radar, *of_dates, rest = np.split(coefficients, self._ends)
+        ground = self.lattice.image(nodes) + as_image(rest[-1])[:, None, None]
+        ground += weighted_sum(self.radar.maps(), of_radar, self.lattice.shape)
+        return ground, tuple(map(DateTerm, self.dates, of_dates))
+
+    def gaps(self, coefficients: Float64Array) -> tuple[Gap, ...]:
+        """Where a source shows nothing, and the variance of what it would have told, by how it varies elsewhere."""
+        starts = [0, *self._ends[:-1]]
+        return tuple(
+            Gap(
+                ~source.known,
+                as_image((self.design[:, start:end] @ coefficients[start:end]).var(axis=0) * source.unexplained),
+            )
+            for source, start, end in zip(self.sources, starts, self._ends, strict=True)
+            if not source.known.all()
+        )
+
+    @property
+    def _ends(self) -> NDArray[np.intp]:
+        """Where each source's features end."""
+        return np.cumsum([sum(source.sizes) for source in self.sources])
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What candidates make of a hole: fits without it, predicted (k, n, 4) and truth (n, 4) at flat indexes in it."""
+
+    hole: Mask
+    fits: list[Fit]
+    where: NDArray[np.intp]
+    predicted: Float64Array
+    truth: Float64Array
+
+    @classmethod
+    def of(
+        cls, view: View, candidates: Sequence[Candidate], fits: Sequence[Fit], hidden: Mask, hole: Mask
+    ) -> Tried | None:
+        """None where the hole, or what it leaves, is too small to tell. Goes on from `fits` to all that is clear."""
+        in_hole = hole.ravel()[view.sample]
+        tested = in_hole & (view.distance_m > _LEAK_M)
+        distance_m = _distance_m(hidden | hole, view.lattice.pixel_size_m).ravel()[view.sample]
+        weight = np.where(in_hole, 0, _edge_weight(distance_m))
+        if min(tested.sum(), (~in_hole).sum()) < FEWEST_TESTED:
+            return None
+        samples = view.samples(weight)
+        fits = [
+            each.fitted(samples, replace(before, tail=before.tail[~in_hole]), _WARM_ITERATIONS)
+            for each, before in zip(candidates, fits, strict=True)
+        ]
+        at_nodes, design = view.lattice.at(view.sample[tested]), view.design[tested].copy()
+        design[:, -2] = 0  # what is predicted is the ground without the veil
+        predicted = np.stack([design @ each.coefficients + at_nodes @ each.field for each in fits])
+        return cls(hole, fits, view.sample[tested], predicted, view.target[tested])
+
+
+def _edge_weight(distance_m: Float64Array) -> Float64Array:
+    """How far pixels (n,) at a distance from the mask count."""
+    return np.clip((distance_m / _LEAK_M) ** _LEAK_POWER, _LEAST_WEIGHT, 1)
+
+
+def _distance_m(hidden: Mask, pixel_size_m: float) -> Float64Array:
+    """From the mask (h, w); where there is none, far."""
+    if not hidden.any():
+        return np.full(hidden.shape, 1e6)
+    return np.asarray(pixel_size_m * ndimage.distance_transform_edt(~hidden))
