@@ -52,7 +52,7 @@ def tiled(model: CloudRemovalModel, dn: np.ndarray, sar_db: np.ndarray, tile: in
     predictor = Predictor(model, torch.device("cpu"), "fp32", None)
     priming = Priming(scene, np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
     window = SlidingWindow(predictor, priming, Fill("all"))
-    return np.concatenate([block for _, block in window.over(strips, rows, cols)], axis=1)
+    return np.concatenate([restored.reflectance for restored in window.over(strips, rows, cols)], axis=1)
 
 
 def main() -> None:

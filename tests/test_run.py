@@ -67,7 +67,7 @@ def test_the_identity_model_returns_its_input(
     report = run(cli, make_scene(dn=dn), sar, out, "--fill", "all", "--tile", tile, "--overlap", overlap)
     np.testing.assert_array_equal(read(out), dn)
     assert report["pixels"] == {"nodata": 0, "observed": 0, "reconstructed": height * width} | dict.fromkeys(
-        ("not_reconstructed", "reconstructed_without_sar"), 0
+        ("not_reconstructed", "reconstructed_without_sar", "seen_through"), 0
     )
 
 

@@ -5,13 +5,17 @@ All are linear in the same features, so that a mixture of them is one more of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from threadpoolctl import ThreadpoolController
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
 from cloudfree.scene import evidence
@@ -44,11 +48,29 @@ class Candidate:
     with_field: bool
     expected_weight: float = 0.0
 
-    def fitted(self, samples: Samples, start: Fit | None = None, iterations: int = _ITERATIONS) -> Fit:
+    def fitted(self, samples: Samples, start: Fit | None, iterations: int) -> Fit:
         """To samples, from the beginning or from a fit to like ones."""
         return evidence.fit(
             samples, self.groups, self.expected, with_field=self.with_field, start=start, iterations=iterations
         )
+
+
+def fitted_side_by_side(
+    candidates: Sequence[Candidate], samples: Samples, starts: Sequence[Fit] | None = None
+) -> list[Fit]:
+    """Each of the candidates to samples, on a thread of its own, from the beginning or from fits to like samples.
+
+    Matrices are too small for the threads of BLAS, which cost a third here; SuperLU has none.
+    """
+    told: Iterator[tuple[Candidate, Fit | None]] = zip(candidates, starts or itertools.repeat(None), strict=False)
+    iterations = _WARM_ITERATIONS if starts else _ITERATIONS
+    with _blas().limit(limits=1), ThreadPoolExecutor(min(len(candidates), os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda pair: pair[0].fitted(samples, pair[1], iterations), told))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
 
 
 def candidates_of(view: View) -> list[Candidate]:
@@ -194,10 +216,8 @@ class Tried:
         if min(tested.sum(), (~in_hole).sum()) < FEWEST_TESTED:
             return None
         samples = view.samples(weight)
-        fits = [
-            each.fitted(samples, replace(before, tail=before.tail[~in_hole]), _WARM_ITERATIONS)
-            for each, before in zip(candidates, fits, strict=True)
-        ]
+        starts = [replace(before, tail=before.tail[~in_hole]) for before in fits]
+        fits = fitted_side_by_side(candidates, samples, starts)
         at_nodes, design = view.lattice.at(view.sample[tested]), view.design[tested].copy()
         design[:, -2] = 0  # what is predicted is the ground without the veil
         predicted = np.stack([design @ each.coefficients + at_nodes @ each.field for each in fits])

@@ -20,7 +20,7 @@ import numpy as np
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.inputs.planet import Scene
 from cloudfree.scene import coarse, stack
-from cloudfree.scene.candidates import FEWEST_TESTED, Tried, View, candidates_of
+from cloudfree.scene.candidates import FEWEST_TESTED, Tried, View, candidates_of, fitted_side_by_side
 from cloudfree.scene.features import DateTerm, OtherDate, Radar, land_coefficients, land_deviation, weighted_sum
 from cloudfree.scene.survey import Survey
 from cloudfree.scene.uncertainty import Uncertainty
@@ -115,7 +115,7 @@ def fit(
         return _land_alone(radar, shape)
     view = View.of(reflectance, hidden, clear, radar, _dates(others, radar))
     candidates = [each for each in candidates_of(view) if by_holes or each.expected_weight]
-    fits = [each.fitted(view.samples()) for each in candidates]
+    fits = fitted_side_by_side(candidates, view.samples())
     holes = stack.holes(hidden, clear) if by_holes else []
     trials = [trial for hole in holes if (trial := Tried.of(view, candidates, fits, hidden, hole))]
     expected = np.array([each.expected_weight for each in candidates])
@@ -215,7 +215,7 @@ def _dates(others: Sequence[Image], radar: Radar) -> tuple[OtherDate, ...]:
             continue
         rest = (*dates[:number], *dates[number + 1 :])
         view = View.of(dates[number].reflectance, ~seen, seen, radar, rest)
-        whole = candidates_of(view)[-1].fitted(view.samples())
+        (whole,) = fitted_side_by_side(candidates_of(view)[-1:], view.samples())
         ground, terms = view.terms(whole.coefficients, whole.field)
         expected = ground + sum(term.reflectance(term.image.reflectance) for term in terms)
         filled = as_image(np.where(seen, dates[number].reflectance, np.clip(expected, 0, 1)))
