@@ -19,6 +19,9 @@ REFLECTANCE_SCALE = 1e-4
 DN_MIN = 1
 """Smallest reconstructed digital number: 0 is nodata."""
 
+TYPICAL_SAR_DB = (-10.0, -17.0)
+"""VV and VH of land in general; stands in where an image lacks a polarisation."""
+
 SAR_NOISE_DB = -50.0
 """Backscatter under this is border noise of the Sentinel-1 processor, no ground."""
 

@@ -6,9 +6,13 @@ import numpy as np
 from scipy import ndimage
 
 from cloudfree.arrays import Image, as_image
+from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.simulate.surface import EQUIVALENT_LOOKS
 
 _SAR_PIXEL_PX = 3  # a radar pixel's side in pixels of the scene: 10 m and 3 m
+_LOOKS = (4.0, 30.0)
+# Reflectance of clear air over land, at most, in blue, green, red and NIR.
+_AIR, _AIR_SHARE = np.array([0.08, 0.05, 0.03, 0.01], np.float32), 0.3
 
 
 def random_d4(rng: np.random.Generator, *images: Image) -> list[Image]:
@@ -21,11 +25,25 @@ def random_d4(rng: np.random.Generator, *images: Image) -> list[Image]:
 def colour_jitter(rng: np.random.Generator, reflectance: Image, sar_db: Image) -> tuple[Image, Image]:
     """Other seasons, soils, sensors and incidence angles, mildly: gains of each band, shared for the most part.
 
-    Reflectance (4, H, W) is scaled and stays within 0..1; backscatter (2, H, W) in dB is shifted.
+    Reflectance (4, H, W) is scaled and stays within 0..1; in a share of the cases the light of the air is added, as in
+    top-of-atmosphere products. Backscatter (2, H, W) in dB is shifted.
     """
     gain = np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.05, 4)).astype(np.float32)
+    air = rng.uniform(0, 1) * _AIR if rng.random() < _AIR_SHARE else np.zeros(4, np.float32)
     offset_db = (rng.normal(0, 0.8) + rng.normal(0, 0.3, 2)).astype(np.float32)
-    return np.clip(reflectance * gain[:, None, None], 0, 1), sar_db + offset_db[:, None, None]
+    lit = reflectance * gain[:, None, None] + as_image(air)[:, None, None]
+    return np.clip(lit, 0, 1), sar_db + offset_db[:, None, None]
+
+
+def without_vh(sar_db: Image) -> Image:
+    """Radar (2, H, W) in dB as it is shown where an image has VV alone: VH is what is typical of land."""
+    return np.stack([sar_db[0], np.full_like(sar_db[1], TYPICAL_SAR_DB[1])])
+
+
+def speckle(rng: np.random.Generator, sar_db: Image) -> Image:
+    """Radar (2, H, W) in dB with speckle of a number of looks: means of many acquisitions have none of their own."""
+    looks = rng.uniform(*_LOOKS)
+    return as_image(sar_db + 10 * np.log10(np.maximum(rng.gamma(looks, 1 / looks, sar_db.shape), 1e-3)))
 
 
 def coarse_sar(rng: np.random.Generator, sar_db: Image) -> Image:

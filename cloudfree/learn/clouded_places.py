@@ -20,6 +20,10 @@ from cloudfree.simulate.clouds import add_clouds, imperfect_mask
 # This share of samples of a place with fine radar keeps its pixels as what they are; in others they stand for
 # PlanetScope's, beside which radar is coarser.
 _FINE_SAR_SHARE = 0.4
+_SPECKLE_SHARE = 0.5
+# Where several dates of a place are known, so often one other helps.
+_OTHER_DATE_SHARE = 0.35
+_VV_ALONE_SHARE = 0.15
 # What co-registration may leave between radar and camera; the network is there to align it.
 _MAX_SHIFT_PX = 2
 
@@ -61,8 +65,11 @@ class CloudedPlaces:
         clear, sar_db, hidden, *others = augment.random_d4(rng, *squares.cut(rng))
         if place.fine_sar and rng.random() >= _FINE_SAR_SHARE:
             sar_db, pixel_size_m = augment.coarse_sar(rng, sar_db), PLANETSCOPE_PIXEL_M
+        elif place.fine_sar and rng.random() < _SPECKLE_SHARE:
+            sar_db = augment.speckle(rng, sar_db)
         if self._colour_jitter:
             clear, sar_db = augment.colour_jitter(rng, clear, sar_db)
+            sar_db = augment.without_vh(sar_db) if rng.random() < _VV_ALONE_SHARE else sar_db
         layer = self._draw_layer(rng, squares.side)
         sample = Sample(add_clouds(clear, layer), sar_db, clear, layer.mask, ~hidden[0].astype(bool))
         if rng.random() < self._primed:
@@ -90,9 +97,17 @@ class _Squares(NamedTuple):
         sar_db = place.sar_db[rng.integers(len(place.sar_db))]
         hides = np.zeros_like(place.valid) if place.hidden is None else place.hidden
         (y, x), (down, right) = corner + _MAX_SHIFT_PX, corner + rng.integers(0, 2 * _MAX_SHIFT_PX + 1, 2)
-        optical = place.reflectance, as_image(hides[None]), *place.others
+        optical = place.reflectance, as_image(hides[None]), *self._others(rng)
         reflectance, hidden, *others = (image[:, y : y + side, x : x + side] for image in optical)
         return [reflectance, sar_db[:, down : down + side, right : right + side], hidden, *others]
+
+    def _others(self, rng: np.random.Generator) -> tuple[Image, ...]:
+        """One other date, now and then, where the place has them of its own data set; a scene's references always."""
+        if not self.place.fine_sar or not self.place.others:
+            return self.place.others
+        if rng.random() >= _OTHER_DATE_SHARE:
+            return ()
+        return (self.place.others[int(rng.integers(len(self.place.others)))],)
 
 
 def _valid_squares(place: Place, crop: int) -> _Squares | None:

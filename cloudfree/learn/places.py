@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 
-from cloudfree.arrays import Image, Mask
-from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
+from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB, TYPICAL_SAR_DB
 from cloudfree.errors import InputError
 from cloudfree.inputs import raster
 from cloudfree.learn.cloud_layers import PLANETSCOPE_PIXEL_M
@@ -49,11 +49,12 @@ def read_places(folder: Path) -> list[Place]:
     """The clear pairs of a folder: `NAME_optical.tif` with `NAME_sar.tif`, `NAME_asc_sar.tif` or `NAME_desc_sar.tif`.
 
     Optical: uint16 blue, green, red, NIR, reflectance * 10000, 0 nodata. SAR: float32 dB, VV and VH, on the same
-    pixels. Where there is a `NAME_cloudprob.tif` (0..100), cloudy dates are left out. A trailing number in NAME tells
-    dates of one place apart. Raises InputError where the folder holds no pair.
+    pixels; a polarisation that is NaN throughout stands at what is typical of land. Where there is a
+    `NAME_cloudprob.tif` (0..100), cloudy dates are left out. A trailing number in NAME tells dates of one place apart:
+    they are the other dates of each other. Raises InputError where the folder holds no pair.
     """
     images = sorted(folder.glob(f"*{_OPTICAL_SUFFIX}"))
-    places = [place for path in images if (place := _read_place(path))]
+    places = _with_others([place for path in images if (place := _read_place(path))])
     if not places:
         raise InputError(
             f"{folder} holds no clear pair; NAME{_OPTICAL_SUFFIX} with NAME{_SAR_SUFFIXES[0]} is needed: check --data"
@@ -67,13 +68,33 @@ def _read_place(path: Path) -> Place | None:
     if not sar_paths or not _is_clear(path.with_name(name + _CLOUD_SUFFIX)):
         return None
     digital_numbers = _read(path, 4)
-    sar_db = tuple(_read(sar, 2) for sar in sar_paths)
+    sar_db = tuple(_without_missing(_read(sar, 2)) for sar in sar_paths)
     if any(image.shape[1:] != digital_numbers.shape[1:] for image in sar_db):
         raise InputError(f"{sar_paths[0]} and {path.name} have different sizes; they must share their pixels: warp one")
     seen = [digital_numbers > 0, *(np.isfinite(image) & (image > SAR_NOISE_DB) for image in sar_db)]
     valid: Mask = np.logical_and.reduce(np.concatenate(seen))
     reflectance = np.clip(digital_numbers * np.float32(REFLECTANCE_SCALE), 0, 1)
     return Place(re.sub(r"_\d+$", "", name), reflectance, sar_db, valid, PIXEL_M, fine_sar=True)
+
+
+def _with_others(places: list[Place]) -> list[Place]:
+    """Each with the images of its site on other dates, NaN where these are not valid."""
+    shown = [as_image(np.where(place.valid, place.reflectance, np.nan)) for place in places]
+
+    def is_other(place: Place, candidate: Place) -> bool:
+        same_ground = candidate.site == place.site and candidate.valid.shape == place.valid.shape
+        return same_ground and candidate is not place
+
+    others = (
+        tuple(image for image, each in zip(shown, places, strict=True) if is_other(place, each)) for place in places
+    )
+    return [replace(place, others=found) for place, found in zip(places, others, strict=True)]
+
+
+def _without_missing(sar_db: Image) -> Image:
+    """VV and VH (2, H, W), one that is missing altogether replaced by what is typical."""
+    typical = np.array(TYPICAL_SAR_DB, np.float32)[:, None, None]
+    return np.where(np.isfinite(sar_db).any(axis=(1, 2), keepdims=True), sar_db, typical)
 
 
 def _is_clear(path: Path) -> bool:

@@ -18,13 +18,14 @@ import numpy as np
 from scipy import ndimage
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
+from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.scene.coarse import without_gaps
 
 RADAR_SCALES_M = (10.0, 20.0, 40.0, 80.0, 160.0)
 """Standard deviations of the Gaussians that backscatter is smoothed by."""
 
 # Backscatter is centred and scaled by what is typical of land, so that features mean the same in every scene.
-_TYPICAL_DB, _DEVIATION_DB = (-10.0, -17.0), 4.0
+_DEVIATION_DB = 4.0
 _TEXTURE_SCALES_M = (20.0, 60.0)
 _SEEN_PERCENT = (0.2, 99.8)
 
@@ -91,7 +92,7 @@ class Radar:
     def of(cls, sar_db: Image, seen: Mask, pixel_size_m: float) -> Radar:
         """Of VV and VH (2, h, w) in dB, NaN where invalid."""
         valid = known_of(sar_db)
-        typical = np.array(_TYPICAL_DB, np.float32)[:, None, None]
+        typical = np.array(TYPICAL_SAR_DB, np.float32)[:, None, None]
         centred = without_gaps((sar_db - typical) / np.float32(_DEVIATION_DB), valid)
         return cls(centred, seen & valid, valid, pixel_size_m)
 
