@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from support import write_pixels
 
+from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import InputError
+from cloudfree.learn import augment
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.places import Place, hold_out, procedural_places, read_places
 
@@ -38,6 +40,45 @@ def test_clear_pairs_are_read(folder):
     assert not third.valid[:20].any()
     assert not third.valid[30, 30]
     assert third.valid[20:].sum() == 28 * 40 - 1
+
+
+def test_dates_of_one_place_help_each_other(folder):
+    """The cloudy date is no other date, the one with nodata shows nothing there; places apart have nothing to say."""
+    first, third = read_places(folder)
+    (seen,) = first.others
+    assert np.isnan(seen[:, :20]).all()
+    np.testing.assert_array_equal(seen[:, 31:], third.reflectance[:, 31:])
+    np.testing.assert_array_equal(third.others[0], first.reflectance)
+
+
+def test_a_polarisation_that_is_missing_throughout_stands_at_what_is_typical(folder):
+    sar_db = np.full((2, 48, 40), np.nan, np.float32)
+    sar_db[0] = np.random.default_rng(2).normal(-9, 2, (48, 40))
+    write_pixels(folder / "here_00_sar.tif", sar_db)
+    first = read_places(folder)[0]
+    assert first.valid.all()
+    np.testing.assert_array_equal(first.sar_db[0][0], sar_db[0])
+    assert (first.sar_db[0][1] == TYPICAL_SAR_DB[1]).all()
+
+
+def test_radar_is_varied_as_scenes_have_it():
+    rng, even = np.random.default_rng(0), np.full((2, 200, 200), -12, np.float32)
+    power = 10 ** (augment.speckle(rng, even) / 10)
+    looks = power.mean() ** 2 / power.var()
+    assert 3.9 < looks < 31
+    assert power.mean() == pytest.approx(10**-1.2, rel=0.02), "speckle keeps the mean power"
+    alone = augment.without_vh(even)
+    assert (alone[0] == -12).all()
+    assert (alone[1] == TYPICAL_SAR_DB[1]).all()
+
+
+def test_the_light_of_the_air_is_bluest_and_not_everywhere():
+    rng, dark, sar_db = np.random.default_rng(0), np.full((4, 2, 2), 0.02, np.float32), np.zeros((2, 2, 2), np.float32)
+    drawn = np.array([augment.colour_jitter(rng, dark, sar_db)[0][:, 0, 0] for _ in range(300)])
+    hazy = drawn[:, 0] > 0.045
+    assert 0.1 < hazy.mean() < 0.35
+    blue, green, red, nir = drawn[hazy].mean(axis=0)
+    assert blue > green > red > nir
 
 
 def test_samples_hold_no_invalid_pixel(folder):
