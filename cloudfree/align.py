@@ -73,7 +73,8 @@ class Alignment:
     def tags(self) -> dict[str, str]:
         """TIFF tags of the product. Reads each input once more, whole, for its hash."""
         offset = self.offset.describe(self.survey.grid)
-        return provenance.tags(asdict(self.options), self.inputs.paths, _LIBRARIES, coregistration=offset)
+        radar = list(map(str, self.inputs.sar.reasons))
+        return provenance.tags(asdict(self.options), self.inputs.paths, _LIBRARIES, coregistration=offset, radar=radar)
 
 
 def align(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **options: Any) -> Alignment:

@@ -11,8 +11,10 @@ import numpy as np
 import shapely
 from affine import Affine
 from pyproj import Geod, Transformer
+from pyproj.exceptions import ProjError
 from rasterio import DatasetReader
 from rasterio.crs import CRS
+from rasterio.errors import RasterioError
 from shapely.geometry.base import BaseGeometry
 
 from cloudfree.arrays import Float64Array
@@ -20,6 +22,8 @@ from cloudfree.errors import GridError
 
 _WGS84 = CRS.from_epsg(4326)
 _GEOD = Geod(ellps="WGS84")
+_STEP_M, _STEP_DEGREES = 10.0, 1e-4  # over which the local scale is measured
+_TRUE_TO_SCALE = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class Grid:
         """The grid of an open raster. Raises GridError where the file does not say where it lies."""
         name = Path(dataset.name).name
         if dataset.crs is None or dataset.transform == Affine.identity():
+            if dataset.rpcs:
+                raise GridError(
+                    f"{name} is not orthorectified: it has rational polynomial coefficients (RPC) and no map "
+                    "projection; an orthorectified raster is needed: order ortho_analytic, or use gdalwarp -rpc"
+                )
             if dataset.gcps[0]:
                 raise GridError(
                     f"{name} has ground control points and no map projection; a projected raster is needed: "
@@ -48,6 +57,7 @@ class Grid:
             raise GridError(f"{name} has {missing}; a georeferenced raster is needed: assign one with rio edit-info")
         if dataset.transform.is_degenerate:
             raise GridError(f"{name} has a geotransform that cannot be inverted; mend it with rio edit-info")
+        _refuse_unplaceable(name, dataset.crs)
         return cls(dataset.crs, dataset.transform, dataset.width, dataset.height)
 
     @property
@@ -70,16 +80,21 @@ class Grid:
 
     @cached_property
     def units_per_metre_xy(self) -> tuple[float, float]:
-        """CRS units in one metre along the CRS's own axes, at the centre of the grid."""
-        if self.crs.is_projected:
-            factor = 1 / self.crs.linear_units_factor[1]
-            return factor, factor
+        """CRS units in one metre of ground along the CRS's own axes, at the centre of the grid.
+
+        A projection whose metres are of the ground to a hundredth, as UTM's are, keeps its own.
+        """
         x, y = self._centre_xy
-        step = 1e-4
+        projected = self.crs.is_projected
+        stated = 1 / self.crs.linear_units_factor[1] if projected else 0.0
+        step = _STEP_M * stated if projected else _STEP_DEGREES
         lon, lat = self._to_wgs84([x, x + step, x], [y, y, y + step])
         metres_x = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2]
         metres_y = _GEOD.inv(lon[0], lat[0], lon[2], lat[2])[2]
-        return step / metres_x, step / metres_y
+        measured = step / metres_x, step / metres_y
+        if projected and all(abs(each / stated - 1) < _TRUE_TO_SCALE for each in measured):
+            return stated, stated
+        return measured
 
     @cached_property
     def pixel_size_m(self) -> float:
@@ -139,6 +154,18 @@ class Grid:
 def side_by_side(length: int, side: int) -> list[int]:
     """Starts of windows of `side` <= length pixels from edge to edge, that share as little as they can."""
     return [int(start) for start in np.linspace(0, length - side, -(-length // side))]
+
+
+def _refuse_unplaceable(name: str, crs: CRS) -> None:
+    """Raise GridError for a CRS that nothing leads from to the Earth: an engineering one, or a damaged one."""
+    try:
+        Transformer.from_crs(crs, _WGS84, always_xy=True)
+    except (ProjError, RasterioError) as error:
+        raise GridError(
+            f"{name} has a coordinate reference system that cannot be placed on the Earth "
+            f"({' '.join(crs.to_wkt().split())[:60]}...); a geographic or projected one is needed: assign it with "
+            "rio edit-info --crs EPSG:N"
+        ) from error
 
 
 def _apply(affine: Affine, xy: Float64Array) -> tuple[Float64Array, Float64Array]:

@@ -151,7 +151,7 @@ def test_strips_equal_the_whole_with_a_field_too(moved: Displacement | None, mak
 
 
 def test_holes_stay_holes_and_move_along(make_sar: Callable[..., Path]) -> None:
-    values = np.full((2, 300, 300), -10, np.float32)
+    values = np.full((2, 300, 300), -10, np.float32) - np.float32(7) * np.arange(2, dtype=np.float32)[:, None, None]
     values[:, 110:114, 110:116] = np.nan
     path = make_sar(values=values, transform=Affine(10, 0, ORIGIN[0] - 1000, 0, -10, ORIGIN[1] + 1000))
     hole = np.isnan(warped(path, SCENE, Displacement(SCENE, (30.0,), (-60.0,)))[0])

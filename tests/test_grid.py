@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
+from pyproj import Transformer
 from rasterio.crs import CRS
+from rasterio.rpc import RPC
 from rasterio.warp import transform as transform_points
 
+from cloudfree.errors import GridError
 from cloudfree.grid import Grid
 
 UTM33, WGS84 = CRS.from_epsg(32633), CRS.from_epsg(4326)
@@ -42,3 +48,39 @@ def test_overlap_across_coordinate_systems() -> None:
     row_start, row_stop, *_ = grid.pixel_bounds_of(far)
     col_start, col_stop = grid.pixel_bounds_of(far)[2:]
     assert row_start >= row_stop or col_start >= col_stop
+
+
+# --- where on the Earth, and in which metres ---
+
+
+def test_metres_are_of_the_ground_where_a_projection_stretches_them() -> None:
+    x, y = Transformer.from_crs(4326, 3857, always_xy=True).transform(15, 60)
+    mercator = Grid(CRS.from_epsg(3857), Affine(4.777314267823516, 0, x, 0, -4.777314267823516, y), 10, 10)
+    assert mercator.pixel_size_m == pytest.approx(2.389, rel=0.005)  # a quarter of a per cent is of the ellipsoid
+    utm = Grid(CRS.from_epsg(32633), Affine(3, 0, 4e5, 0, -3, 5e6), 10, 10)
+    assert utm.pixel_size_m == 3
+
+
+def test_a_crs_that_cannot_be_placed_is_one_line(tmp_path: Path) -> None:
+    local = (
+        'ENGCRS["WGS 84 / UTM zone 33N",EDATUM["Unknown"],CS[Cartesian,2],AXIS["(E)",east],AXIS["(N)",north],'
+        'LENGTHUNIT["metre",1]]'
+    )
+    path = tmp_path / "local.tif"
+    profile = {"driver": "GTiff", "width": 2, "height": 2, "count": 1, "dtype": "uint8"}
+    with rasterio.open(path, "w", crs=local, transform=Affine(3, 0, 4e5, 0, -3, 5e6), **profile):
+        pass
+    with rasterio.open(path) as dataset, pytest.raises(GridError, match="cannot be placed on the Earth") as caught:
+        Grid.of(dataset)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_raw_scene_with_rpcs_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "raw.tif"
+    line, sample = [0, 0, 1, *[0] * 17], [0, 1, *[0] * 18]
+    one = [1, *[0] * 19]
+    with rasterio.open(path, "w", driver="GTiff", width=9, height=9, count=1, dtype="uint8") as dataset:
+        dataset.rpcs = RPC(0, 0, 45, 0.1, one, line, 4, 4, 15, 0.1, one, sample, 4, 4)
+    with rasterio.open(path) as dataset, pytest.raises(GridError, match=r"RPC.*order ortho_analytic"):
+        Grid.of(dataset)

@@ -49,7 +49,7 @@ def test_the_m3r_cr_quartet(shared_data: Path, cli: Cli, tmp_path: Path) -> None
 def test_the_coastline_scene(shared_data: Path, cli: Cli, tmp_path: Path) -> None:
     folder = shared_data / "planet" / "coastline"
     scene, udm = next(folder.glob("*_SR_clip.tif")), next(folder.glob("*udm_clip.tif"))
-    assert "atmospheric correction tag" in planet.identify(scene).reasons[1]
+    assert "atmospheric correction tag" in str(planet.identify(scene).reasons[1])
     out, sar = tmp_path / "out.tif", sar_to_fit(shared_data, scene, tmp_path / "s1.tif")
     options = ("--weights", "identity", "--mask", udm, "--tile", 256)
     result = cli("run", "--planet", scene, "--sar", sar, "-o", out, *options)

@@ -97,8 +97,9 @@ def test_a_reference_of_other_ground_than_is_clear_is_left_out(
     cli: Callable[..., Result], case: Case, make_mask: Callable[..., Path], tmp_path: Path
 ) -> None:
     """With the scene all cloud there is nothing to learn from; the ground is what radar leads to expect."""
-    everything = make_mask(np.ones((SIDE, SIDE), np.uint8))
-    done = cli("run", *case.options, "--mask", everything, "--reference", reference(tmp_path, case.truth), "--json")
+    everything = make_mask(np.ones((SIDE, SIDE), np.uint8))  # in place of the case's own
+    done = cli("run", *case.options, "--reference", reference(tmp_path, case.truth), "--json")
+    assert everything in case.options
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["references"] == []
     assert "20240601_reference.tif shows hardly any ground that the scene shows clear" in done.stderr
@@ -109,7 +110,8 @@ def test_a_reference_is_never_overwritten_not_even_one_that_was_left_out(
 ) -> None:
     far = reference(tmp_path, case.truth, "elsewhere.tif", moved_m=50_000)
     before = far.read_bytes()
-    done = cli("run", *case.options[:-2], "-o", far, "--overwrite", "--reference", far)
+    options = [far if option == case.out else option for option in case.options]
+    done = cli("run", *options, "--overwrite", "--reference", far)
     assert done.exit_code != 0
     assert "elsewhere.tif is an input" in done.stderr
     assert far.read_bytes() == before

@@ -253,8 +253,10 @@ def test_a_mask_of_floats_with_nan(cli: Cli, make_scene: MakeScene, make_sar: Ma
     values = np.zeros((1, 96, 96), np.float32)
     values[0, :30], values[0, 60:80, 60:80] = np.nan, 0.7
     mask = write_raster(tmp_path / "mask.tif", values, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]))
-    report = run(cli, make_scene(), make_sar(), tmp_path / "out.tif", "--mask", mask, "--buffer", 0)
-    assert 400 <= report["pixels"]["reconstructed"] < 2000
+    told = cli, make_scene(), make_sar(), tmp_path / "out.tif", "--mask", mask, "--buffer", 0, "--overwrite"
+    assert 400 <= run(*told, "--mask-unknown", "clear")["pixels"]["reconstructed"] < 2000
+    unknown_too = 400 + 30 * 96
+    assert unknown_too <= run(*told)["pixels"]["reconstructed"] < 2 * unknown_too
 
 
 def test_the_progress_bar_counts_megapixels_on_a_terminal_only(

@@ -22,7 +22,28 @@ from cloudfree.cli.train import train
 from cloudfree.cli.weights import weights
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class Commands(click.Group):
+    """Commands that refuse an option given twice, unless it may be repeated: the first would be lost without a word."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            own = click.Context(command, parent=ctx, info_name=name)
+            _refuse_repeated(own, command.make_parser(own).parse_args(list(rest))[2])
+        return name, command, rest
+
+
+def _refuse_repeated(ctx: click.Context, given: list[click.Parameter]) -> None:
+    for option in given:
+        once = isinstance(option, click.Option) and not (option.multiple or option.is_flag or option.count)
+        if once and given.count(option) > 1:
+            hint = "; one file is needed: a VRT joins tiles (gdalbuildvrt)" if option.name == "planet" else ""
+            raise click.UsageError(f"{option.opts[-1]} is given {given.count(option)} times{hint}.", ctx)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="cloudfree")
 def main() -> None:
     """Remove clouds from PlanetScope scenes with the help of Sentinel-1."""

@@ -25,6 +25,23 @@ class BandNumbers(click.ParamType[Any]):
             self.fail(f"{value!r} is not a list of band numbers like 1,2", param, ctx)
 
 
+class Scales(click.ParamType[Any]):
+    """One positive number, or four, comma-separated."""
+
+    name = "SCALE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            found = ()
+        if len(found) not in (1, 4) or not all(0 < each < float("inf") for each in found):
+            self.fail(f"{value!r} is not one positive number, or four like 1.9e-5,2e-5,2.3e-5,3.5e-5", param, ctx)
+        return found
+
+
 class Batch(click.ParamType[Any]):
     """`auto` or a positive number."""
 
@@ -52,6 +69,15 @@ scene_inputs = together(
     click.option("--sar", type=FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each."),
     click.option("--udm2", type=FILE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
     click.option("--mask", type=FILE, help="Any single-band raster instead: non-zero is cloud or shadow."),
+    click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
+    click.option("--mask-bits", metavar="N,N|NAME", help="Bits of --mask that are cloud or shadow, or a preset: udm1."),
+    click.option(
+        "--mask-unknown",
+        type=click.Choice(["cloud", "clear"]),
+        default="cloud",
+        show_default=True,
+        help="What ground counts as of which the mask says nothing.",
+    ),
     click.option(
         "--max-shift",
         "max_shift_m",
@@ -64,10 +90,19 @@ scene_inputs = together(
     click.option(
         "--sar-units", type=click.Choice(["auto", "db", "power", "amplitude"]), default="auto", show_default=True
     ),
+    click.option("--sar-scale", type=float, metavar="NUMBER", help="Stored values times this are in their units."),
+    click.option("--sar-offset", type=float, metavar="NUMBER", help="What is added after that."),
     click.option(
         "--sar-bands", type=BandNumbers(), metavar="VV,VH", help="Band numbers; one of each file if there are two."
     ),
+    click.option("--allow-hh-hv", is_flag=True, help="Take HH for VV and HV for VH, which networks have not learned."),
     click.option("--planet-bands", type=BandNumbers(), metavar="B,G,R,NIR", help="Band numbers of the scene."),
+    click.option(
+        "--planet-quantity",
+        type=click.Choice(["surface-reflectance", "toa-reflectance", "radiance"]),
+        help="What the scene's numbers are.  [default: what the file states]",
+    ),
+    click.option("--planet-scale", type=Scales(), metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
 )
 """The fields of `InputOptions`, all of a scene's files."""
 

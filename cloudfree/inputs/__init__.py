@@ -2,5 +2,8 @@
 
 `files` has them all together: `InputOptions`, `identify`, `Inputs` and one reader. `strips` reads a scene from top to
 bottom. `planet`, `sentinel1`, `cloudmask`, `reference` (the same ground on another date) know one kind of file each;
-`raster`, `resample`, `displacement` serve them; `inspection` asks them what a file would be taken for.
+`siblings`, `optical_bands`, `quantity`, `validity` tell what lies beside a scene, which band is which, what its numbers
+are and where it has any; `mask_codes` has what the numbers of masks mean; each finding is a `decision`. `raster`,
+`resample`, `displacement` serve them, and `polarisation` and `backscatter` Sentinel-1; `inspection` asks them what a
+file would be taken for.
 """

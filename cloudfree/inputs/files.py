@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import cloudmask, planet, reference, sentinel1
+from cloudfree.inputs import cloudmask, mask_codes, planet, reference, sentinel1
+from cloudfree.inputs.backscatter import Units
 from cloudfree.inputs.cloudmask import CloudMask, MaskReader
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.planet import Scene, SceneReader, has_data
+from cloudfree.inputs.quantity import Told
 from cloudfree.inputs.reference import Reference, ReferenceReader
-from cloudfree.inputs.sentinel1 import SarReader, Sentinel1, Units
+from cloudfree.inputs.sentinel1 import SarReader, Sentinel1
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +35,12 @@ _STRIP_ROWS = 256
 class InputOptions:
     """What a command can be told of a scene's files.
 
-    `sar` is one file with VV and VH, or two with one each. `udm2` or `mask` says where clouds are; without either it is
-    the UDM2 beside the scene, if there is one. `references` are images of the place on other dates. Bands are one-based
-    numbers of blue, green, red and NIR, and of VV and VH. `max_shift_m` is the largest offset of Sentinel-1 to believe,
-    in metres.
+    `sar` is one file with VV and VH, or VV alone, or two with one each. `udm2` or `mask` says where clouds are; without
+    either it is the UDM2 beside the scene, if there is one. `references` are images of the place on other dates. Bands
+    are one-based numbers of blue, green, red and NIR, and of VV and VH. `planet_quantity` and `planet_scale` say what
+    the scene's numbers are (`quantity.Told`); `mask_values`, `mask_bits` and `mask_unknown`, what the mask's mean
+    (`mask_codes.Told`). `sar_units`, `sar_scale`, `sar_offset` and `allow_hh_hv` say what radar's mean
+    (`sentinel1.identify`). `max_shift_m` is the largest offset of Sentinel-1 to believe, in metres.
     """
 
     planet: Path
@@ -45,8 +49,16 @@ class InputOptions:
     mask: Path | None = None
     references: tuple[Path, ...] = ()
     planet_bands: tuple[int, ...] | None = None
+    planet_quantity: str | None = None
+    planet_scale: tuple[float, ...] | None = None
+    mask_values: str | None = None
+    mask_bits: str | None = None
+    mask_unknown: Literal["cloud", "clear"] = "cloud"
     sar_bands: tuple[int, ...] | None = None
     sar_units: Units | Literal["auto"] = "auto"
+    sar_scale: float | None = None
+    sar_offset: float | None = None
+    allow_hh_hv: bool = False
     max_shift_m: float = 60.0
 
     @classmethod
@@ -140,7 +152,8 @@ class Inputs:
     @property
     def reasons(self) -> tuple[str, ...]:
         """In words, why files were taken for what they are."""
-        return *self.scene.reasons, *self.sar.reasons
+        masked = self.mask.reasons if self.mask else ()
+        return tuple(map(str, (*self.scene.reasons, *masked, *self.sar.reasons)))
 
     @contextmanager
     def open(self) -> Iterator[InputReader]:
@@ -162,9 +175,11 @@ def identify(told: InputOptions) -> Inputs:
 
     Raises InputError or GridError where they do not fit; a reference that is of no use is warned of and left out.
     """
-    scene = planet.identify(told.planet, told.planet_bands)
-    sar = sentinel1.identify(list(told.sar), scene.grid, told.sar_units, told.sar_bands)
-    mask = cloudmask.identify(scene, told.udm2, told.mask)
+    scene = planet.identify(told.planet, told.planet_bands, Told(told.planet_quantity, told.planet_scale))
+    numbers = told.sar_scale, told.sar_offset
+    sar = sentinel1.identify(told.sar, scene.grid, told.sar_units, told.sar_bands, *numbers, told.allow_hh_hv)
+    coded = mask_codes.Told(told.mask_values, told.mask_bits, told.mask_unknown)
+    mask = cloudmask.identify(scene, told.udm2, told.mask, coded)
     return Inputs(scene, sar, mask, tuple(usable_references(told.references, scene.grid)))
 
 

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rasterio import DatasetReader
 from rasterio.windows import Window
 
 from cloudfree.bands import SAR_BANDS, UDM2_BAND_COUNT
 from cloudfree.errors import CloudfreeError
 from cloudfree.grid import Grid
-from cloudfree.inputs import planet, raster, sentinel1
+from cloudfree.inputs import cloudmask, planet, raster, sentinel1, validity
+from cloudfree.inputs.optical_bands import texts_of
 from cloudfree.inputs.raster import gdal_settings
 
 _SAMPLE_PX = 512
@@ -83,34 +83,38 @@ def _inspect(path: Path, dataset: DatasetReader, grid: Grid, reference: Grid | N
 
 def _kind(path: Path, dataset: DatasetReader, grid: Grid) -> tuple[str, tuple[str, ...]]:
     dtype, count = dataset.dtypes[0], dataset.count
-    if dtype == "uint8" and count == UDM2_BAND_COUNT:
-        return "PlanetScope usable data mask (UDM2)", ("8 bands of uint8",)
-    if dtype == "uint8" and count == 1:
-        return "mask", ("one band of uint8: non-zero would be cloud or shadow",)
     try:
-        if dtype == "uint16" and count >= 4:
+        if dtype == "uint8" and count >= UDM2_BAND_COUNT:
+            mask = cloudmask.identify_udm2(path, grid)
+            return "PlanetScope usable data mask (UDM2)", tuple(map(str, mask.reasons))
+        if count == 1 and (dtype == "uint8" or cloudmask.is_named(path, dataset)):
+            return "mask", tuple(map(str, cloudmask.identify_mask(path, grid).reasons))
+        if count >= 4 and not dtype.startswith("complex") and not _says_radar(dataset):
             scene = planet.identify(path)
-            return f"{planet.sensor(path, count)}, {scene.quantity}", scene.reasons
+            return f"{planet.sensor(path, count)}, {scene.quantity}", tuple(map(str, scene.reasons))
         return _sentinel1(dataset, grid)
     except CloudfreeError as error:
         return "nothing that cloudfree can use as it is", (error.message,)
 
 
+def _says_radar(dataset: DatasetReader) -> bool:
+    """Whether a band is named like a polarisation."""
+    return any({*SAR_BANDS} & {word.upper() for word in texts_of(dataset, index)} for index in dataset.indexes)
+
+
 def _sentinel1(dataset: DatasetReader, grid: Grid) -> tuple[str, tuple[str, ...]]:
     if dataset.count == 1:
-        name = sentinel1.polarisation(dataset, 1)
-        band, why = sentinel1.measure(name or "the band", dataset, 1, grid, "auto")
-        which = f"{name} by description, tag or file name" if name else "nothing names the polarisation"
-        return f"Sentinel-1, one polarisation, {band.units}", (which, why)
+        band, reasons = sentinel1.one_polarisation(dataset, grid)
+        return f"Sentinel-1, one polarisation, {band.units}", tuple(map(str, reasons))
     image = sentinel1.identify([Path(dataset.name)], grid)
-    return f"Sentinel-1, {' and '.join(SAR_BANDS)}, {image.vv.units}", image.reasons
+    which = " and ".join(SAR_BANDS) if image.vh else "VV alone"
+    return f"Sentinel-1, {which}, {image.vv.units}", tuple(map(str, image.reasons))
 
 
 def _valid_share(dataset: DatasetReader) -> float:
     """Share of pixels with data in every band of a thinned sample: no nodata, NaN, or (in all bands) zero."""
     shape = (min(dataset.height, _SAMPLE_PX), min(dataset.width, _SAMPLE_PX))
     values = raster.read(dataset, list(dataset.indexes), Window(0, 0, dataset.width, dataset.height), shape)
-    valid = np.isfinite(values).all(axis=0) & (values != 0).any(axis=0)
-    if dataset.nodata is not None:
-        valid &= (values != dataset.nodata).any(axis=0)
+    window = Window(0, 0, dataset.width, dataset.height)
+    valid = validity.complete(dataset, dataset.indexes, window, values) & (values != 0).any(axis=0)
     return round(float(valid.mean()), 4)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +13,37 @@ from rasterio import DatasetReader
 from rasterio.windows import Window
 from scipy.sparse import csr_array
 
-from cloudfree.arrays import Image, Mask
-from cloudfree.bands import OPTICAL_BANDS, PLANET_BANDS, REFLECTANCE_SCALE
+from cloudfree.arrays import Float64Array, Image, Mask
+from cloudfree.bands import DN_MIN, PLANET_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import raster
+from cloudfree.inputs import optical_bands, quantity, raster, siblings, validity
+from cloudfree.inputs.decision import Decision
+from cloudfree.inputs.quantity import Radiometry, Told
 
 _STRIP_ROWS = 512
+_WHOLE_PX, _LATTICE, _WINDOW_PX = 1024, 8, 64  # a sample: the whole of a small scene, or windows in a lattice
 
-_PRODUCT = re.compile(r"_3B_AnalyticMS.*$", re.IGNORECASE)
-_CORRECTED = "atmospheric_correction"  # in the description of a surface-reflectance product
+_DN_MAX = np.iinfo(np.uint16).max
+_PRODUCT_WORDS = {"analyticms", "analytic", "bgrn"}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How stored numbers that are no digital numbers of ours become such: times `factor` plus `shift`, by band (4,).
+
+    Data are at least `DN_MIN`, so that zero says that there are none.
+    """
+
+    factor: tuple[float, ...]
+    shift: tuple[float, ...]
+
+    def digital_numbers(self, stored: NDArray[np.generic]) -> NDArray[np.uint16]:
+        """Stored numbers (4, H, W) rounded and clipped to what uint16 holds; anything where they are not finite."""
+        factor, shift = (np.array(each)[:, None, None] for each in (self.factor, self.shift))
+        with np.errstate(over="ignore", invalid="ignore"):
+            dn = np.rint(stored.astype(np.float64) * factor + shift)
+            return np.clip(np.nan_to_num(dn), DN_MIN, _DN_MAX).astype(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -32,16 +51,18 @@ class Scene:
     """An optical scene and how its bands become reflectance.
 
     `band_indexes` are the one-based blue, green, red and NIR; `scale` turns their digital numbers into reflectance;
-    `reasons` say in words why the file was taken for this.
+    `reasons` say why the file was taken for this. Digital numbers are uint16, and so is the product: those of a uint16
+    file itself, bit for bit; another integer's in its own step, an offset of its scale taken in; floats, and what they
+    become, as reflectance x 10000. `conversion` is how, or None for the file's own.
     """
 
     path: Path
     grid: Grid
     band_indexes: tuple[int, ...]
     scale: tuple[float, ...]
-    nodata: float | None
     quantity: str
-    reasons: tuple[str, ...]
+    reasons: tuple[Decision, ...]
+    conversion: Conversion | None = None
 
     @property
     def is_surface_reflectance(self) -> bool:
@@ -50,7 +71,7 @@ class Scene:
     @property
     def dn_of_one(self) -> Image:
         """The digital number of a reflectance of one, by band (4,); 10000 for surface reflectance."""
-        return np.minimum(np.rint(1 / np.array(self.scale)), np.iinfo(np.uint16).max).astype(np.float32)
+        return np.minimum(np.rint(1 / np.array(self.scale)), _DN_MAX).astype(np.float32)
 
     @contextmanager
     def open(self) -> Iterator[SceneReader]:
@@ -78,7 +99,7 @@ class SceneReader:
         self._cached = -1, np.empty((4, 0, 0), np.uint16)
 
     def rows(self, start: int, stop: int) -> NDArray[np.uint16]:
-        """Blue, green, red, NIR digital numbers (4, rows, width); all four zero where the scene has no data.
+        """Blue, green, red, NIR digital numbers (4, rows, width); all four zero where the scene lacks any of them.
 
         Strips from top to bottom, overlapping ones too, unpack each block of the file once.
         """
@@ -99,8 +120,13 @@ class SceneReader:
 
     def window(self, row: int, col: int, height: int, width: int) -> NDArray[np.uint16]:
         """The same of the pixels from a row and a column on."""
-        window = Window(col, row, width, height)
-        return self._zero_is_nodata(raster.read(self._dataset, list(self._scene.band_indexes), window))
+        window, indexes = Window(col, row, width, height), self._scene.band_indexes
+        stored = raster.read(self._dataset, list(indexes), window)
+        known = validity.complete(self._dataset, indexes, window, stored) & (stored != 0).any(axis=0)
+        conversion = self._scene.conversion
+        dn = conversion.digital_numbers(stored) if conversion else stored.astype(np.uint16, copy=False)
+        dn[:, ~known] = 0
+        return dn
 
     def averaged(self, height: int, width: int) -> NDArray[np.uint16]:
         """The whole scene averaged to (4, height, width), nodata left out of the averages."""
@@ -115,46 +141,44 @@ class SceneReader:
                 layer[first:last] += (across @ (down[first:last, start:stop] @ values.astype(np.float32)).T).T
         return np.rint(total[:4] / np.maximum(total[4], np.float32(1e-6))).astype(np.uint16)
 
-    def _zero_is_nodata(self, dn: NDArray[np.generic]) -> NDArray[np.uint16]:
-        nodata = self._scene.nodata
-        values: NDArray[np.uint16] = dn.astype(np.uint16, copy=False)
-        if nodata:
-            values[:, (values == nodata).all(axis=0)] = 0
-        return values
-
 
 def has_data(dn: NDArray[np.uint16]) -> Mask:
-    """Where a scene has data (H, W): a pixel may be black in some band, but not in all."""
+    """Where digital numbers (4, H, W) of a scene's reader are data (H, W): a pixel without any is four zeros."""
     return np.asarray(dn.max(axis=0) > 0)
 
 
-def identify(path: Path, band_numbers: tuple[int, ...] | None = None) -> Scene:
-    """What the file at `path` is, by its own metadata.
+def identify(path: Path, band_numbers: tuple[int, ...] | None = None, told: Told | None = None) -> Scene:
+    """What the file at `path` is, by its own metadata, checked against its values.
 
-    `band_numbers` are one-based blue, green, red, NIR, and override the product's order. Raises InputError, GridError.
+    `band_numbers` are one-based blue, green, red, NIR, and override the product's order; `told` overrides what its
+    numbers are. Raises InputError, GridError.
     """
     with raster.opened(path) as dataset:
-        if any(kind != "uint16" for kind in dataset.dtypes):
-            raise InputError(
-                f"{path.name} holds {dataset.dtypes[0]}; a scene is uint16, reflectance x 10000: "
-                "order an analytic product (ortho_analytic_4b_sr or _8b_sr), not a visual one"
-            )
-        indexes, why_bands = _bands(dataset, band_numbers)
-        quantity, scale, why_units = radiometry(path, dataset, indexes)
-        return Scene(path, Grid.of(dataset), indexes, scale, dataset.nodata, quantity, (why_bands, why_units))
+        grid = Grid.of(dataset)
+        indexes, which = _bands(dataset, band_numbers)
+        dtype = dataset.dtypes[indexes[0] - 1]
+        _refuse_picture(path.name, dataset, dtype, told)
+        values = _sample(dataset, indexes)
+        found = quantity.identify(path, dataset, indexes, values, told)
+        if not (told and told.scale):
+            quantity.check(path.name, dtype, values, found)
+        scale, conversion = _digital(dtype, found)
+        valid = Decision("a pixel that lacks one of the bands is no data", validity.in_words(dataset, indexes))
+        reasons = which, *found.reasons, valid, siblings.decision(path, siblings.UDM2)
+        return Scene(path, grid, indexes, scale, found.quantity, reasons, conversion)
 
 
 def is_product(dataset: DatasetReader) -> bool:
     """Whether a file is an analytic product, by its name or its tag, in the order of bands that Planet delivers."""
-    named = _PRODUCT.search(Path(dataset.name).name) is not None
-    return dataset.count in PLANET_BANDS and (named or _CORRECTED in _image_description(dataset))
+    named = _PRODUCT_WORDS & quantity.words_of(Path(dataset.name), dataset)
+    return dataset.count in PLANET_BANDS and bool(named or set(quantity.HEADER_KEYS) & set(quantity.header(dataset)))
 
 
 def sensor(path: Path, band_count: int) -> str:
     """Which sensor took a scene, as far as its name and number of bands tell."""
     if band_count == 8:
         return "PlanetScope SuperDove (PSB.SD) scene"
-    return "PlanetScope scene" if _PRODUCT.search(path.name) else "optical scene"
+    return "PlanetScope scene" if _PRODUCT_WORDS & set(siblings.words(path.stem)) else "optical scene"
 
 
 def _overlaps(length: int, parts: int) -> csr_array:
@@ -167,103 +191,102 @@ def _overlaps(length: int, parts: int) -> csr_array:
 
 def udm2_sibling(scene: Path) -> Path | None:
     """The usable data mask that Planet delivers beside a scene, if it is there."""
-    return _sibling(scene, ("_3B_udm2.tif", "_3B_udm2_clip.tif"))
+    return siblings.find(scene, siblings.UDM2)
 
 
-def _bands(dataset: DatasetReader, band_numbers: tuple[int, ...] | None) -> tuple[tuple[int, ...], str]:
-    name = Path(dataset.name).name
-    if band_numbers is not None:
-        if len(band_numbers) != 4 or not all(1 <= n <= dataset.count for n in band_numbers):
-            raise InputError(
-                f"--planet-bands {','.join(map(str, band_numbers))} does not fit the {dataset.count} bands of {name}; "
-                f"four numbers of 1..{dataset.count} are needed: blue, green, red, NIR"
-            )
-        return band_numbers, f"blue, green, red, NIR are bands {_join(band_numbers)}: --planet-bands"
-    described = _by_description(dataset)
-    if described is not None:
-        return described, f"blue, green, red, NIR are bands {_join(described)}: band descriptions"
-    if dataset.count not in PLANET_BANDS:
-        raise InputError(
-            f"{name} has {_count(dataset.count)} without names; a scene has 4 (blue, green, red, NIR) "
-            "or 8 (SuperDove): give the analytic product, or say which is which with --planet-bands"
-        )
-    order = PLANET_BANDS[dataset.count]
-    return order, f"blue, green, red, NIR are bands {_join(order)}: order of PlanetScope's {dataset.count}-band product"
+# --- which band is which ---
 
 
-def _by_description(dataset: DatasetReader) -> tuple[int, ...] | None:
-    names = [(text or "").strip().lower() for text in dataset.descriptions]
-    found = [names.index(band) + 1 for band in OPTICAL_BANDS if names.count(band) == 1]
-    return tuple(found) if len(found) == 4 else None
+def _bands(dataset: DatasetReader, band_numbers: tuple[int, ...] | None) -> tuple[tuple[int, ...], Decision]:
+    """One-based blue, green, red, NIR: as told, by names, by wavelengths, or by order where nothing is named.
 
-
-def radiometry(path: Path, dataset: DatasetReader, indexes: tuple[int, ...]) -> tuple[str, tuple[float, ...], str]:
-    """Quantity, scale to reflectance and the reason. A product's own statement wins over the name.
-
-    Raises InputError where it is radiance without the coefficients beside it.
+    What a file says of colours decides nothing: PlanetScope's own say red, green, blue, and mean blue, green, red. An
+    alpha band beside four or eight others is none of them.
     """
-    surface = ("surface reflectance", (REFLECTANCE_SCALE,) * 4)
-    if _CORRECTED in _image_description(dataset):
-        return *surface, "surface reflectance x 10000: the file's atmospheric correction tag"
-    name = path.name.lower()
-    if "analyticms" not in name or "_sr" in name:
-        why = "the name says _SR" if "_sr" in name else "nothing says otherwise"
-        return *surface, f"surface reflectance x 10000: {why}"
-    coefficients = _reflectance_coefficients(path)
-    if coefficients is None or not all(index in coefficients for index in indexes):
+    if band_numbers is not None:
+        return _told_bands(dataset, band_numbers)
+    words = [optical_bands.words_of(dataset, index) for index in dataset.indexes]
+    if found := optical_bands.by_words(words):
+        return found, _which(found, "band descriptions or tags")
+    if found := optical_bands.by_wavelength(dataset):
+        return found, _which(found, "central wavelengths")
+    count = dataset.count
+    if count - 1 in PLANET_BANDS and validity.alpha_bands(dataset) == (count,):
+        count, words = count - 1, words[:-1]
+    if any(words) or count not in PLANET_BANDS:
+        _refuse_bands(dataset)
+    return PLANET_BANDS[count], _which(PLANET_BANDS[count], f"order of PlanetScope's {count}-band product")
+
+
+def _told_bands(dataset: DatasetReader, numbers: tuple[int, ...]) -> tuple[tuple[int, ...], Decision]:
+    if len(numbers) != 4 or not all(1 <= n <= dataset.count for n in numbers):
         raise InputError(
-            f"{path.name} is top-of-atmosphere radiance by its name (AnalyticMS without _SR); reflectance is needed: "
-            "order the _SR product, or put the scene's _metadata.xml with the reflectance coefficients beside it"
+            f"--planet-bands {','.join(map(str, numbers))} does not fit the {dataset.count} bands of "
+            f"{Path(dataset.name).name}; four numbers of 1..{dataset.count} are needed: blue, green, red, NIR"
         )
-    scale = tuple(coefficients[index] for index in indexes)
-    return (
-        "top-of-atmosphere radiance",
-        scale,
-        "radiance: the name says AnalyticMS without _SR; coefficients from its XML",
+    return numbers, _which(numbers, "--planet-bands")
+
+
+def _refuse_bands(dataset: DatasetReader) -> None:
+    named = [text for text in dataset.descriptions if text]
+    shown = f"named {', '.join(named[:12])}" if named else "without names"
+    count = "1 band" if dataset.count == 1 else f"{dataset.count} bands"
+    raise InputError(
+        f"{Path(dataset.name).name} has {count} {shown}; a scene has 4 (blue, green, red, NIR) or 8 (SuperDove), in "
+        "this order or so named: give the analytic product, or say which is which with --planet-bands"
     )
 
 
-def _image_description(dataset: DatasetReader) -> str:
-    text: str = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
-    return text
+def _which(numbers: tuple[int, ...], why: str) -> Decision:
+    return Decision(f"blue, green, red, NIR are bands {', '.join(map(str, numbers))}", why, "--planet-bands")
 
 
-def _reflectance_coefficients(scene: Path) -> dict[int, float] | None:
-    """Reflectance of one digital number by one-based band, from the metadata XML that Planet puts beside a scene."""
-    sibling = _sibling(
-        scene, (f"{scene.stem}_metadata.xml", "_3B_AnalyticMS_metadata.xml", "_3B_AnalyticMS_metadata_clip.xml")
-    )
-    if sibling is None:
-        return None
-    try:
-        root = ElementTree.parse(sibling).getroot()
-        pairs = [
-            (_child(e, "bandNumber"), _child(e, "reflectanceCoefficient"))
-            for e in root.iter()
-            if _tag(e) == "bandSpecificMetadata"
-        ]
-        return {int(number): float(value) for number, value in pairs if number and value}
-    except (ElementTree.ParseError, ValueError) as error:
-        raise InputError(f"{sibling.name} is not Planet's metadata ({error}); fetch it again or remove it") from error
+# --- what its numbers are ---
 
 
-def _sibling(scene: Path, endings: tuple[str, ...]) -> Path | None:
-    stem = _PRODUCT.sub("", scene.name)
-    candidates = [scene.with_name(e if e.startswith(scene.stem) else stem + e) for e in endings]
-    return next((c for c in candidates if c.is_file() and c != scene), None)
+def _refuse_picture(name: str, dataset: DatasetReader, dtype: str, told: Told | None) -> None:
+    """Raise InputError for types that hold no reflectance, bytes without a scale among them."""
+    scaled = (told and told.scale) or set(dataset.scales) != {1.0}
+    if dtype.startswith("complex") or (dtype in ("uint8", "int8") and not scaled):
+        raise InputError(
+            f"{name} holds {dtype}; a scene is reflectance, as uint16 or int16 x 10000 or as floats: order an analytic "
+            "product (ortho_analytic_4b_sr or _8b_sr), not a visual one, or say what one number is with --planet-scale"
+        )
 
 
-def _tag(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
+def _sample(dataset: DatasetReader, indexes: tuple[int, ...]) -> Float64Array:
+    """Stored values (4, N) of data: of a small scene all, of a larger one windows in a lattice, or all if they miss."""
+    height, width = dataset.height, dataset.width
+    whole = [(Window(0, 0, width, height), (min(height, _WHOLE_PX), min(width, _WHOLE_PX)))]
+    if max(height, width) <= _WHOLE_PX:
+        return _known(dataset, indexes, whole)
+    side = min(_WINDOW_PX, height, width)
+    places = [((np.arange(_LATTICE) + 0.5) * (n - side) / _LATTICE).astype(int) for n in (height, width)]
+    lattice = [(Window(int(col), int(row), side, side), (side, side)) for row in places[0] for col in places[1]]
+    found = _known(dataset, indexes, lattice)
+    return found if found.size else _known(dataset, indexes, whole)
 
 
-def _child(element: ElementTree.Element, tag: str) -> str | None:
-    return next((e.text for e in element if _tag(e) == tag), None)
+def _known(
+    dataset: DatasetReader, indexes: tuple[int, ...], parts: list[tuple[Window, tuple[int, int]]]
+) -> Float64Array:
+    found = []
+    for window, shape in parts:
+        stored = raster.read(dataset, list(indexes), window, shape)
+        known = validity.complete(dataset, indexes, window, stored) & (stored != 0).any(axis=0)
+        found.append(stored[:, known].astype(np.float64))
+    return np.concatenate(found, axis=1)
 
 
-def _join(numbers: tuple[int, ...]) -> str:
-    return ", ".join(map(str, numbers))
+def _digital(dtype: str, found: Radiometry) -> tuple[tuple[float, ...], Conversion | None]:
+    """The scale of the scene's digital numbers, and how stored ones become these.
 
-
-def _count(bands: int) -> str:
-    return "1 band" if bands == 1 else f"{bands} bands"
+    An integer keeps its step, and an offset is taken in to half a step.
+    """
+    scale, offset = np.array(found.scale), np.array(found.offset)
+    if dtype.startswith("float"):
+        step = REFLECTANCE_SCALE
+        return (step,) * len(scale), Conversion(tuple(scale / step), tuple(offset / step))
+    if dtype == "uint16" and not offset.any():
+        return found.scale, None
+    return found.scale, Conversion((1.0,) * len(scale), tuple(np.rint(offset / scale)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ _GDAL_SETTINGS = {
     "GDAL_CACHEMAX": 128,  # MB; GDAL's own default, a share of all memory, would defeat the bound by the scene's width
     "GDAL_NUM_THREADS": "ALL_CPUS",
     "COG_TMP_COMPRESSION": "NONE",  # of overviews on their way into a COG; packing them takes a third of its time
-    "GDAL_PAM_ENABLED": "NO",  # a statistic asked of a read-only input must not try to write beside it
+    "GDAL_PAM_ENABLED": "NO",  # nothing is written beside a product; inputs are opened with it, see `opened`
 }
 
 
@@ -39,9 +40,15 @@ def gdal_settings() -> rasterio.Env:
 def opened(path: Path) -> Iterator[DatasetReader]:
     """Open a raster to read; InputError where that, or a later read within the block, fails."""
     if not path.exists():
+        if re.match(r"/?vsi|[a-z0-9]+:/", str(path)):
+            raise InputError(f"{path} is an address; a raster file on disk is needed: download or unzip it first")
         raise InputError(f"{path} does not exist; a raster file is needed: check the path")
+    if path.suffix.lower() == ".zip":
+        raise InputError(f"{path} is an archive; a raster file is needed: unzip it, and give the scene inside")
     try:
-        with rasterio.open(path) as dataset:
+        with _with_sidecars():
+            dataset = rasterio.open(path)
+        with dataset:
             yield dataset
     except RasterioIOError as error:
         raise InputError(
@@ -49,6 +56,11 @@ def opened(path: Path) -> Iterator[DatasetReader]:
         ) from error
     except RasterioError as error:
         raise InputError(f"{path} cannot be used: {_first_line(error)}; check the file with rio info") from error
+
+
+def _with_sidecars() -> rasterio.Env:
+    """What `FILE.aux.xml` says of an input counts (nodata, names, CRS), unless the environment switches that off."""
+    return rasterio.Env(**({} if "GDAL_PAM_ENABLED" in os.environ else {"GDAL_PAM_ENABLED": "YES"}))
 
 
 def read(

@@ -16,32 +16,20 @@ from rasterio import DatasetReader
 from rasterio.windows import Window
 
 from cloudfree.arrays import Float64Array, Image, Mask
-from cloudfree.bands import OPTICAL_BANDS, PLANET_BANDS, REFLECTANCE_SCALE
+from cloudfree.bands import OPTICAL_BANDS, PLANET_BANDS
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import planet, raster
+from cloudfree.inputs import optical_bands, planet, quantity, raster, validity
 from cloudfree.inputs.cloudmask import BUFFER_M, CloudMask, Feather, MaskReader, identify_udm2
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.mask_codes import State
 from cloudfree.inputs.resample import PIECE_PX, Source, resample
 
 CLOUD_BUFFER_M = BUFFER_M
 """Ground around the reference's own clouds that is left out too."""
 
-_HIGHEST_REFLECTANCE = 2.0  # of the brightest hundredth, snow and clouds included: above it, floats are digital numbers
 _LEAST_REFLECTANCE = -0.5  # under it lies fill that no tag declares: -9999, -32768
 _MASK_ROWS = 16  # of a thinned mask that are taken at once: hundreds of its own
-
-_NAMES = {
-    "blue": ("blue", "b02", "b2"),
-    "green": ("green", "b03", "b3"),
-    "red": ("red", "b04", "b4"),
-    "nir": ("nir", "b08", "b8", "nir08", "b8a"),
-}
-"""What bands are called: by colour, or by Sentinel-2's numbers; the first that one band alone has counts."""
-_OTHER_BANDS = {"coastal", "edge", "i"}  # coastal blue, red edge, SuperDove's green I: a colour in the name of another
-_NO_NAME = {"band", "layer"}
-_NAME_TAGS = {"name", "band", "bandname", "band_name", "common_name", "long_name", "description"}
-_NEAR_INFRARED = re.compile(r"near[ _-]?infra[ _-]?red")
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-:]?)(\d\d)\2(\d\d)(?!\d)")
 _DATE_TAGS = ("ACQUISITIONDATETIME", "ACQUIRED", "TIFFTAG_DATETIME")  # the last may be when the file was written
@@ -61,7 +49,6 @@ class Reference:
     band_indexes: tuple[int, ...]
     scale: tuple[float, ...]
     offset: tuple[float, ...]
-    nodata: float | None
     mask: CloudMask | None
     acquired: date | None
     reasons: tuple[str, ...]
@@ -75,12 +62,12 @@ class Reference:
             mask = stack.enter_context(self.mask.open()) if self.mask else None
             yield ReferenceReader(self, dataset, mask)
 
-    def reflectance(self, stored: NDArray[np.generic]) -> Image:
+    def reflectance(self, stored: NDArray[np.generic], known: Mask) -> Image:
         """Stored values (4, H, W) as reflectance, not clipped; NaN in all bands where the file has no data."""
         scale, offset = (np.array(each, np.float32)[:, None, None] for each in (self.scale, self.offset))
         with np.errstate(over="ignore"):  # nodata of float64 may be its largest number
             values: Image = stored.astype(np.float32) * scale + offset
-        values[:, _missing(stored, self.nodata) | (values < _LEAST_REFLECTANCE).any(axis=0)] = np.nan
+        values[:, ~known | (values < _LEAST_REFLECTANCE).any(axis=0)] = np.nan
         return values
 
 
@@ -107,9 +94,12 @@ class ReferenceReader:
 
     def _clear_reflectance(self, window: Window) -> Image:
         """Reflectance of a window (4, rows, columns) in the image's own pixels, NaN where the ground is not seen."""
-        stored = raster.read(self._dataset, list(self._reference.band_indexes), window)
-        values = self._reference.reflectance(stored)
+        indexes = self._reference.band_indexes
+        stored = raster.read(self._dataset, list(indexes), window)
+        values = self._reference.reflectance(stored, _known(self._dataset, indexes, window, stored))
         if self._mask:
+            own = self._reference.grid.window(window.row_off, window.col_off, window.height, window.width)
+            values[:, self._mask.states(own) == State.UNKNOWN] = np.nan
             values[:, self._near_cloud(self._mask, window)] = np.nan
         return values
 
@@ -134,12 +124,15 @@ def identify(path: Path, area: Grid) -> Reference:
         indexes, why_bands = _bands(dataset)
         udm2 = planet.udm2_sibling(path)
         sample, thinned = raster.sample_over(dataset, list(indexes), area, "a reference")
+        row0, row1, col0, col1 = grid.pixel_bounds_of(area)
+        known = _known(dataset, indexes, Window(col0, row0, col1 - col0, row1 - row0), sample)
         mask = identify_udm2(udm2, area) if udm2 else None
-        values = _clear(path.name, sample, dataset.nodata, mask, thinned)
-        scale, offset, why_scale = _radiometry(path, dataset, indexes, values)
-        _refuse_no_reflectance(path.name, indexes, values * np.array(scale)[:, None] + np.array(offset)[:, None])
-        reasons = why_bands, why_scale
-        return Reference(path, grid, indexes, scale, offset, dataset.nodata, mask, _acquired(path, dataset), reasons)
+        values = _clear(path.name, sample, known, mask, thinned)
+        found = quantity.identify(path, dataset, indexes, values)
+        scale, offset = np.array(found.scale)[:, None], np.array(found.offset)[:, None]
+        _refuse_no_reflectance(path.name, indexes, values * scale + offset)
+        reasons = why_bands, found.reasons[1].why, str(found.reasons[0])
+        return Reference(path, grid, indexes, found.scale, found.offset, mask, _acquired(path, dataset), reasons)
 
 
 # --- which band is which colour ---
@@ -147,13 +140,13 @@ def identify(path: Path, area: Grid) -> Reference:
 
 def _bands(dataset: DatasetReader) -> tuple[tuple[int, ...], str]:
     """One-based blue, green, red and NIR, and the reason: by names, Planet's order, colours, or position."""
-    words = [_words(dataset, index) for index in dataset.indexes]
+    words = [optical_bands.words_of(dataset, index) for index in dataset.indexes]
     colours = [{colour.name} - {"undefined", "gray"} for colour in dataset.colorinterp]
-    if found := _by_words(words):
+    if found := optical_bands.by_words(words):
         why = "band descriptions or tags"
     elif planet.is_product(dataset):
         found, why = PLANET_BANDS[dataset.count], f"order of PlanetScope's {dataset.count}-band product"
-    elif found := _by_words(colours):
+    elif found := optical_bands.by_words(colours):
         why = "color interpretation"
     elif (found := _by_position(dataset)) and not set().union(*words, *colours) & {*OPTICAL_BANDS, "alpha"}:
         why = "by position, for nothing names them"
@@ -163,31 +156,6 @@ def _bands(dataset: DatasetReader) -> tuple[tuple[int, ...], str]:
             "name the bands with rio edit-info --bidx N --description NAME"
         )
     return found, f"blue, green, red, NIR are bands {', '.join(map(str, found))}: {why}"
-
-
-def _words(dataset: DatasetReader, index: int) -> set[str]:
-    """What names a band, word by word in lower case; no colour where another band's name only mentions it."""
-    texts = [dataset.descriptions[index - 1] or ""]
-    texts += [value for key, value in dataset.tags(index).items() if key.lower() in _NAME_TAGS]
-    text = _NEAR_INFRARED.sub(" nir ", " ".join(texts).lower())
-    words = {word for word in re.findall(r"[a-z0-9]+", text) if not word.isdigit()} - _NO_NAME
-    return words - {*OPTICAL_BANDS} if words & _OTHER_BANDS else words
-
-
-def _by_words(words: list[set[str]]) -> tuple[int, ...] | None:
-    """The four bands that these words name; of four bands with the colours named, the nameless one is NIR."""
-    found = [_alone(words, names) for names in _NAMES.values()]
-    nameless = [number for number, said in enumerate(words, 1) if not said]
-    if len(words) == len(found) and found[-1] is None and len(nameless) == 1:
-        found[-1] = nameless[0]
-    numbers = tuple(number for number in found if number is not None)
-    return numbers if len(set(numbers)) == len(_NAMES) else None
-
-
-def _alone(words: list[set[str]], names: tuple[str, ...]) -> int | None:
-    """The number of the band that alone has one of the names, tried in order."""
-    places = ([number for number, said in enumerate(words, 1) if name in said] for name in names)
-    return next((numbers[0] for numbers in places if len(numbers) == 1), None)
 
 
 def _by_position(dataset: DatasetReader) -> tuple[int, ...] | None:
@@ -211,24 +179,20 @@ def _refuse_complex(dataset: DatasetReader) -> None:
         )
 
 
-def _missing(stored: NDArray[np.generic], nodata: float | None) -> Mask:
-    """Where stored values (4, ...) say nothing: a pixel may be black in some band, but not in all."""
-    missing = np.asarray((stored == 0).all(axis=0) | ~np.isfinite(stored).all(axis=0))
-    return missing | (stored == nodata).any(axis=0) if nodata else missing
+def _known(dataset: DatasetReader, indexes: tuple[int, ...], window: Window, stored: NDArray[np.generic]) -> Mask:
+    """Where stored values (4, ...) of a window say something: in all bands, and not zero in each."""
+    return validity.complete(dataset, indexes, window, stored) & (stored != 0).any(axis=0)
 
 
-def _clear(
-    name: str, sample: NDArray[np.generic], nodata: float | None, mask: CloudMask | None, grid: Grid
-) -> Float64Array:
+def _clear(name: str, sample: NDArray[np.generic], known: Mask, mask: CloudMask | None, grid: Grid) -> Float64Array:
     """The values (4, N) of a sample on `grid` that have data and no cloud. Raises InputError where there are none."""
-    known = ~_missing(sample, nodata)
     if not known.any():
         raise InputError(
             f"{name} has no valid pixel over the scene (all zero, NaN or nodata); an image that sees the ground there "
             "is needed: take another date"
         )
     if mask:
-        known &= ~_cloudy(mask, grid)
+        known = known & ~_cloudy(mask, grid)
         if not known.any():
             raise InputError(
                 f"{name} has no clear pixel over the scene, by {mask.path.name}; an image that sees the ground there "
@@ -242,25 +206,6 @@ def _cloudy(mask: CloudMask, grid: Grid) -> Mask:
     strips = (grid.rows(row, min(row + _MASK_ROWS, grid.height)) for row in range(0, grid.height, _MASK_ROWS))
     with mask.open() as reader:
         return np.concatenate([reader.on_grid(strip) for strip in strips])
-
-
-def _radiometry(
-    path: Path, dataset: DatasetReader, indexes: tuple[int, ...], values: Float64Array
-) -> tuple[tuple[float, ...], tuple[float, ...], str]:
-    """Scale and offset to reflectance by band, and the reason: what the file states before how its values look."""
-    scale, offset = (tuple(of[index - 1] for index in indexes) for of in (dataset.scales, dataset.offsets))
-    if set(scale) != {1.0} or set(offset) != {0.0}:
-        return scale, offset, "reflectance by the scale and offset that the file states"
-    none, ten_thousandths = (0.0,) * len(indexes), (REFLECTANCE_SCALE,) * len(indexes)
-    if dataset.dtypes[indexes[0] - 1].startswith(("int", "uint")):
-        if planet.is_product(dataset):
-            _, scale, why = planet.radiometry(path, dataset, indexes)
-            return scale, none, why
-        return ten_thousandths, none, "reflectance x 10000: integers, and nothing says otherwise"
-    high = float(np.percentile(values, 99))
-    if high <= _HIGHEST_REFLECTANCE:
-        return scale, none, f"reflectance: floats, 99 % under {high:.3g}"
-    return ten_thousandths, none, f"reflectance x 10000: floats, 99 % under {high:.4g}"
 
 
 def _refuse_no_reflectance(name: str, indexes: tuple[int, ...], reflectance: Float64Array) -> None:

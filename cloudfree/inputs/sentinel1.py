@@ -1,41 +1,60 @@
-"""Sentinel-1 backscatter: which band is which polarisation, in which units, and its pixels in dB on any grid."""
+"""Sentinel-1 backscatter: what files hold which polarisation in which units, and its pixels in dB on any grid.
+
+`polarisation` decides which band is which, `backscatter` in which units; here files become one image, are scaled, freed
+of border noise, and read. Where a user's image is VV alone, VH stands at what is typical of land.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.windows import Window
+from scipy import ndimage
 
-from cloudfree.arrays import Image
-from cloudfree.bands import SAR_BANDS, SAR_NOISE_DB
+from cloudfree.arrays import Image, Mask, as_image, known_of
+from cloudfree.bands import SAR_BANDS, TYPICAL_SAR_DB
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import raster
+from cloudfree.inputs import backscatter, polarisation, raster
+from cloudfree.inputs.backscatter import Sample, Units, to_db
+from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.polarisation import Band, Chosen
 from cloudfree.inputs.resample import Source, resample
 
-Units = Literal["db", "power", "amplitude"]
+log = logging.getLogger(__name__)
 
-_POLARISATION = re.compile(r"(?<![a-z])(vv|vh)(?![a-z])", re.IGNORECASE)
-_HYP3 = re.compile(r"_RTC\d+_[A-Z]_[gs]([pad])", re.IGNORECASE)  # ..._RTC30_G_gpuned_...: gamma0, power
-_HYP3_UNITS: dict[str, Units] = {"p": "power", "a": "amplitude", "d": "db"}
-_PLAUSIBLE_MEDIAN_DB = (-45.0, 10.0)
-_BY_POSITION = "VV and VH: by position, for nothing names them"
+_MARGIN_PX = 3  # of an image's pixels around a window: what is decided of a pixel by its neighbours
+_NOISE_PX = 2 * _MARGIN_PX + 1
+_BORDER_NOISE_DB = -30.0  # Earth Engine's guide to Sentinel-1 masks edges by this limit
+_BAND_SHARE = 0.5  # of the scene's height or width, that a strip of border noise spans
+
+
+class Told(NamedTuple):
+    """What a user may say of an image: see the options --sar-bands, --sar-units, --sar-scale and so on."""
+
+    units: Units | Literal["auto"] = "auto"
+    band_numbers: tuple[int, ...] | None = None
+    scale: float | None = None
+    offset: float | None = None
+    allow_hh_hv: bool = False
 
 
 @dataclass(frozen=True)
 class SarBand:
-    """One polarisation: a one-based band of a file, in which units it is stored, and where it lies.
+    """One polarisation of one file: a one-based band, how it is stored, and where it lies.
 
-    `median_db` is of the valid pixels over the scene.
+    Stored values times `scale` plus `offset` are in `units`, but for `nodata`, which is compared as stored. `median_db`
+    is of the valid pixels over the scene.
     """
 
     path: Path
@@ -44,48 +63,69 @@ class SarBand:
     grid: Grid
     nodata: float | None
     median_db: float
+    scale: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
 class Sentinel1:
-    """Both polarisations, VV then VH; `reasons` say in words why they were taken for it."""
+    """VV and VH of an image, or VV alone (`vh` None); `reasons` say why they were taken for it.
+
+    `border_noise` tells that a strip at an edge is the instrument's noise, which is no ground.
+    """
 
     vv: SarBand
-    vh: SarBand
-    reasons: tuple[str, ...]
+    vh: SarBand | None
+    reasons: tuple[Decision, ...]
+    border_noise: bool = False
 
     @property
-    def bands(self) -> tuple[SarBand, SarBand]:
-        return self.vv, self.vh
+    def bands(self) -> tuple[SarBand, ...]:
+        return (self.vv, self.vh) if self.vh else (self.vv,)
 
     @contextmanager
     def open(self) -> Iterator[SarReader]:
         """A reader of the image's pixels."""
         with ExitStack() as stack:
-            yield SarReader([(band, stack.enter_context(raster.opened(band.path))) for band in self.bands])
+            yield SarReader(self, [stack.enter_context(raster.opened(band.path)) for band in self.bands])
 
 
 class SarReader:
     """Backscatter of an open Sentinel-1 image on any grid."""
 
-    def __init__(self, bands: list[tuple[SarBand, DatasetReader]]) -> None:
-        self._sources = [_source(band, dataset) for band, dataset in bands]
+    def __init__(self, image: Sentinel1, datasets: Sequence[DatasetReader]) -> None:
+        pairs = list(zip(image.bands, datasets, strict=True))
+        together = len({band.grid for band in image.bands}) == 1
+        groups = [pairs] if together else [[pair] for pair in pairs]
+        self._sources = [_source(group, image.border_noise) for group in groups]
 
     def on_grid(self, grid: Grid, displacement: Displacement | None = None) -> Image:
         """VV and VH in dB (2, H, W) on `grid`, displaced over the ground if so told; NaN where the image says nothing.
 
         Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
-        under `grid` is read. Going finer, dB are interpolated bilinearly; going coarser, power is averaged.
+        under `grid` is read. Going finer, dB are interpolated bilinearly; going coarser, power is averaged. Bands of
+        one grid are valid together. Where an image is VV alone, VH is `TYPICAL_SAR_DB` wherever VV is valid.
         """
-        return resample(self._sources, grid, displacement)
+        found = resample(self._sources, grid, displacement)
+        if len(found) == len(SAR_BANDS):
+            return found
+        typical = np.where(np.isfinite(found), np.float32(TYPICAL_SAR_DB[1]), np.float32(np.nan))
+        return np.concatenate([found, typical])
 
 
 def identify(
-    paths: list[Path], area: Grid, units: Units | Literal["auto"] = "auto", band_numbers: tuple[int, ...] | None = None
+    paths: Sequence[Path],
+    area: Grid,
+    units: Units | Literal["auto"] = "auto",
+    band_numbers: tuple[int, ...] | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    allow_hh_hv: bool = False,
 ) -> Sentinel1:
-    """What one file (both polarisations) or two (one each) are, judged where they lie over `area`.
+    """What one file (both polarisations, or VV) or two (one each) are, judged where they lie over `area`.
 
-    `band_numbers` are the one-based VV and VH bands; with two files, one number each. Raises InputError or GridError.
+    `band_numbers` are the one-based VV and VH bands; with two files, one number each. Stored values times `scale` plus
+    `offset` are backscatter; None is what the file says. Raises InputError or GridError.
     """
     if not 1 <= len(paths) <= 2:
         raise InputError(
@@ -95,78 +135,42 @@ def identify(
         files = [stack.enter_context(raster.opened(path)) for path in paths]
         for dataset in files:
             _refuse_complex(dataset)
-        placed, why_bands = _polarisations(files, band_numbers)
-        bands, reasons = [], [why_bands]
-        for name, (dataset, index) in zip(SAR_BANDS, placed, strict=True):
-            band, why = measure(name, dataset, index, area, units)
-            bands.append(band)
-            reasons.append(why)
-    if why_bands == _BY_POSITION and bands[0].median_db < bands[1].median_db:
-        raise InputError(
-            f"by position VV has a median of {bands[0].median_db:.1f} dB and VH of {bands[1].median_db:.1f}; VV is the "
-            "stronger over any land or water: say which band is which with --sar-bands VV,VH"
-        )
-    return Sentinel1(bands[0], bands[1], tuple(dict.fromkeys(reasons)))
+        chosen = polarisation.choose(files, band_numbers, allow_hh_hv)
+        if len(chosen.vv) > 1 or len(chosen.vh) > 1:
+            raise InputError(
+                f"{' and '.join(path.name for path in paths)} hold one polarisation twice; one image is needed: "
+                "mosaic them first (gdalbuildvrt), or leave one out"
+            )
+        return _measured(chosen, area, Told(units, band_numbers, scale, offset, allow_hh_hv))
 
 
-def to_db(values: Image, units: Units) -> Image:
-    """Stored backscatter as dB, NaN where it is no ground: zero, infinite, NaN, or under -50 dB."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        db = values if units == "db" else (10 if units == "power" else 20) * np.log10(values)
-    invalid = ~np.isfinite(db) | (values == 0) | (db < SAR_NOISE_DB)
-    return np.where(invalid, np.nan, db).astype(np.float32)
+def _measured(chosen: Chosen, area: Grid, told: Told) -> Sentinel1:
+    """The image that the chosen bands are, by their values over `area`."""
+    bands = [*chosen.vv, *chosen.vh]
+    stored = [_stored(band, area, told) for band in bands]
+    samples = [_sample(name, band, area, each) for name, band, each in zip(SAR_BANDS, bands, stored, strict=False)]
+    _refuse_swapped(chosen, samples)
+    units, why = backscatter.decide(samples, told.units)
+    found = [
+        replace(each, units=units, median_db=backscatter.median_of(sample, units))
+        for each, sample in zip(stored, samples, strict=True)
+    ]
+    noise = _border_noise([to_db(sample.values[None], units)[0] for sample in samples])
+    reasons = (chosen.decision, why, *_scaling(bands, found, told), *_warned(found, noise))
+    return Sentinel1(found[0], found[1] if chosen.vh else None, tuple(dict.fromkeys(reasons)), noise > 0)
 
 
-# --- which band is which polarisation ---
-
-
-def _polarisations(
-    files: list[DatasetReader], band_numbers: tuple[int, ...] | None
-) -> tuple[list[tuple[DatasetReader, int]], str]:
-    """The (file, band) of VV and of VH, and the reason."""
-    if band_numbers is not None:
-        return _by_number(files, band_numbers), "VV and VH: --sar-bands"
-    named = {pol: [(f, i) for f in files for i in f.indexes if polarisation(f, i) == pol] for pol in SAR_BANDS}
-    if all(len(places) == 1 for places in named.values()):
-        return [named[pol][0] for pol in SAR_BANDS], "VV and VH: band descriptions, tags or file names"
-    if any(named.values()) or sum(f.count for f in files) != 2:
-        found = " and ".join(f"{Path(f.name).name} with {_listing(f)}" for f in files)
-        raise InputError(
-            f"VV and VH cannot be told apart in {found}; one band named VV and one named VH are needed: "
-            "give both polarisations, or their band numbers with --sar-bands VV,VH"
-        )
-    return [(f, i) for f in files for i in f.indexes], _BY_POSITION
-
-
-def _by_number(files: list[DatasetReader], numbers: tuple[int, ...]) -> list[tuple[DatasetReader, int]]:
-    homes = [files[0], files[-1]]
-    if len(numbers) != 2 or not all(1 <= n <= f.count for n, f in zip(numbers, homes, strict=False)):
-        found = " and ".join(f"the {f.count} band(s) of {Path(f.name).name}" for f in files)
-        raise InputError(
-            f"--sar-bands {','.join(map(str, numbers))} does not fit {found}; two one-based numbers are needed: VV,VH"
-        )
-    return list(zip(homes, numbers, strict=True))
-
-
-def polarisation(dataset: DatasetReader, index: int) -> str | None:
-    """VV, VH or None: by description, then tag, then (for a file of one band) the file name."""
-    texts = [dataset.descriptions[index - 1] or ""]
-    texts += [value for key, value in dataset.tags(index).items() if key.upper().startswith("POLARI")]
-    if dataset.count == 1:
-        texts.append(Path(dataset.name).stem)
-    for text in texts:
-        found = {match.upper() for match in _POLARISATION.findall(text)}
-        if len(found) == 1:
-            return found.pop()
-    return None
-
-
-def _listing(dataset: DatasetReader) -> str:
-    names = [polarisation(dataset, i) or dataset.descriptions[i - 1] or "unnamed" for i in dataset.indexes]
-    return f"{dataset.count} band{'s' if dataset.count > 1 else ''} ({', '.join(names)})"
-
-
-# --- in which units ---
+def one_polarisation(dataset: DatasetReader, area: Grid) -> tuple[SarBand, tuple[Decision, ...]]:
+    """A file of one band, of whichever polarisation, as backscatter over `area`."""
+    _refuse_complex(dataset)
+    band = Band(dataset, 1)
+    name = band.polarisation
+    stored = _stored(band, area, Told())
+    sample = _sample(name or SAR_BANDS[0], band, area, stored)
+    units, why = backscatter.decide([sample], "auto")
+    found = replace(stored, units=units, median_db=backscatter.median_of(sample, units))
+    which = Decision(name or "polarisation unknown", "description, tag or file name" if name else "nothing names it")
+    return found, (which, why, *_scaling([band], [found], Told()))
 
 
 def _refuse_complex(dataset: DatasetReader) -> None:
@@ -177,78 +181,138 @@ def _refuse_complex(dataset: DatasetReader) -> None:
         )
 
 
-def measure(
-    name: str, dataset: DatasetReader, index: int, area: Grid, units: Units | Literal["auto"]
-) -> tuple[SarBand, str]:
-    """One band as backscatter over `area`, and why its units were taken for what they are. `name` is for messages."""
-    path, grid = Path(dataset.name), Grid.of(dataset)
-    stored, _ = raster.sample_over(dataset, [index], area, "Sentinel-1")
-    sample = _without_nodata(stored[0].astype(np.float32), dataset.nodata)
-    found, why = (units, "--sar-units") if units != "auto" else _units(dataset, index, sample)
-    db = to_db(sample, found)
-    if not np.isfinite(db).any():
+def _refuse_swapped(chosen: Chosen, samples: Sequence[Sample]) -> None:
+    """InputError where bands that nothing names are in the wrong order: VV is the stronger in all units."""
+    if chosen.decision.why != polarisation.BY_POSITION:
+        return
+    vv, vh = backscatter.stored_medians(samples).values()
+    if vv < vh:
         raise InputError(
-            f"{name} of {path.name} has no valid pixel over the scene (all zero, NaN, nodata or under {SAR_NOISE_DB:g} "
-            "dB); an image that sees the ground there is needed: take another date or orbit"
+            f"by position VV has a median of {vv:.3g} and VH of {vh:.3g}; VV is the stronger over any land or water: "
+            "say which band is which with --sar-bands VV,VH"
         )
-    median = float(np.nanmedian(db))
-    if not _PLAUSIBLE_MEDIAN_DB[0] < median < _PLAUSIBLE_MEDIAN_DB[1]:
-        raise InputError(
-            f"{name} of {path.name} read as {found} has a median of {median:.0f} dB; calibrated backscatter lies "
-            f"between {_PLAUSIBLE_MEDIAN_DB[0]:g} and {_PLAUSIBLE_MEDIAN_DB[1]:g}: calibrate it, or give --sar-units"
+
+
+# --- stored values ---
+
+
+def _stored(band: Band, area: Grid, told: Told) -> SarBand:
+    """A band with the scale that is told, or else the file's; its units and median are not known yet."""
+    dataset, at = band.dataset, band.number - 1
+    scale = dataset.scales[at] if told.scale is None else told.scale
+    offset = dataset.offsets[at] if told.offset is None else told.offset
+    path, nodata = Path(dataset.name), dataset.nodatavals[at]
+    return SarBand(path, band.number, "db", Grid.of(dataset), nodata, np.nan, scale, offset)
+
+
+def _sample(name: str, band: Band, area: Grid, stored: SarBand) -> Sample:
+    """The band's values over `area`, thinned, and what its file says of them. `name` is for messages."""
+    values, _ = raster.sample_over(band.dataset, [band.number], area, "Sentinel-1")
+    plain = np.issubdtype(values.dtype, np.integer) and (stored.scale, stored.offset) == (1, 0)
+    return Sample(name, band.file, plain, _scaled(values[0], stored), *backscatter.stated(band.dataset, band.number))
+
+
+def _scaled(values: NDArray[np.generic], band: SarBand) -> Image:
+    """Stored values as backscatter in the band's units, NaN where they are nodata; fill values may be infinite."""
+    with np.errstate(over="ignore"):
+        absent = values == band.nodata if band.nodata is not None else False
+        scaled = values.astype(np.float32) * np.float32(band.scale) + np.float32(band.offset)
+    return np.where(absent, np.float32(np.nan), scaled)
+
+
+def _scaling(bands: Sequence[Band], found: Sequence[SarBand], told: Told) -> Iterator[Decision]:
+    for band, each in zip(bands, found, strict=True):
+        if (each.scale, each.offset) != (1, 0):
+            by_option = told.scale is not None or told.offset is not None
+            why = "--sar-scale and --sar-offset" if by_option else f"the scale tag of {band.file}"
+            yield Decision(f"stored values times {each.scale:g} plus {each.offset:g}", why, "--sar-scale")
+
+
+# --- what is no ground at the edges, and what is missing ---
+
+
+def _warned(found: Sequence[SarBand], noise: float) -> Iterator[Decision]:
+    """What a user should know of, and a product say, logged as warnings."""
+    name = found[0].path.name
+    if len(found) == 1:
+        alone = Decision(
+            f"VH stands at {TYPICAL_SAR_DB[1]:g} dB", f"{name} is VV alone, which tells a network less of the ground"
         )
-    return SarBand(path, index, found, grid, dataset.nodata, median), f"units are {found}: {why}"
-
-
-def _units(dataset: DatasetReader, index: int, sample: Image) -> tuple[Units, str]:
-    """The units of a band and the reason: what the file says before what its values look like."""
-    stated = f"{dataset.descriptions[index - 1] or ''} {dataset.units[index - 1] or ''}".lower()
-    if re.search(r"(?<![a-z])db(?![a-z])", stated):
-        return "db", "the band's description or unit says dB"
-    hyp3 = _HYP3.search(Path(dataset.name).name)
-    if hyp3:
-        return _HYP3_UNITS[hyp3[1].lower()], "the HyP3 product name"
-    return _units_by_value(Path(dataset.name).name, dataset.dtypes[index - 1], sample)
-
-
-def _units_by_value(name: str, dtype: str, sample: Image) -> tuple[Units, str]:
-    values = sample[np.isfinite(sample) & (sample != 0)]
-    if not values.size:
-        return "db", "no valid value"
-    low, median, high = (float(v) for v in np.percentile(values, (0, 50, 99.9)))
-    if np.issubdtype(np.dtype(dtype), np.integer) and low >= 0:
-        raise InputError(
-            f"{name} holds integers up to {high:.0f}: uncalibrated amplitude counts; calibrated backscatter is needed: "
-            "calibrate it to sigma nought (SNAP, ASF HyP3), or give --sar-units if it is"
+        log.warning("%s", alone)
+        yield alone
+    if noise:
+        cut = Decision(
+            f"border noise is cut, {100 * noise:.1f} % of the scene",
+            f"a strip at an edge of {name} is under {_BORDER_NOISE_DB:g} dB in all polarisations",
         )
-    if low >= 0 and high < 50:
-        return "power", f"all values >= 0, 99.9 % under {high:.3g}"
-    if -80 < median < 0:
-        return "db", f"median {median:.1f}"
-    raise InputError(
-        f"the units of {name} are ambiguous (minimum {low:.3g}, median {median:.3g}, 99.9th percentile {high:.3g}); "
-        "dB, linear power or amplitude are known: say which with --sar-units"
-    )
+        log.warning("%s", cut)
+        yield cut
+
+
+def _noisy(db: Image) -> Mask:
+    """Where most of 7 x 7 pixels of an image (bands, H, W) are as low as noise in all bands."""
+    with np.errstate(invalid="ignore"):
+        low = (db < _BORDER_NOISE_DB).all(axis=0).astype(np.float32)
+    return np.asarray(ndimage.uniform_filter(low, _NOISE_PX, mode="nearest") > 0.5)
+
+
+def _border_noise(db: Sequence[Image]) -> float:
+    """The share of a sample that strips of noise at its edges, or at those of the valid pixels, take up.
+
+    A strip spans at least half of the sample's height or width: a calm lake does not.
+    """
+    if len({band.shape for band in db}) > 1:
+        return 0.0
+    image = np.stack(db)
+    noisy = _noisy(image) & known_of(image)
+    outside = ndimage.binary_dilation(np.pad(~known_of(image), 1, constant_values=True), iterations=_NOISE_PX)
+    parts, _ = ndimage.label(noisy)
+    share = 0.0
+    for number, place in enumerate(ndimage.find_objects(parts), 1):
+        part = parts == number
+        spans = max((s.stop - s.start) / length for s, length in zip(place, part.shape, strict=True))
+        if spans >= _BAND_SHARE and (part & outside[1:-1, 1:-1]).any():
+            share += float(part.mean())
+    return share
 
 
 # --- onto a grid ---
 
 
-def _source(band: SarBand, dataset: DatasetReader) -> Source:
-    """One polarisation in dB, averaged as power."""
+def _source(pairs: Sequence[tuple[SarBand, DatasetReader]], border_noise: bool) -> Source:
+    """Bands of one grid in dB, averaged as power."""
+    grid = pairs[0][0].grid
 
     def load(window: Window) -> Image:
-        stored = raster.read(dataset, [band.index], window).astype(np.float32)
-        return to_db(_without_nodata(stored, band.nodata), band.units)
+        """A window, with neighbours while it is decided what is noise: strips then equal the whole."""
+        around, inside = _with_margin(window, grid)
+        db = np.stack([_band_db(band, dataset, around) for band, dataset in pairs])
+        if all(band.units == "db" for band, _ in pairs):
+            db = to_db(db, "db")
+        if border_noise:
+            db[:, _noisy(db)] = np.nan
+        return as_image(db[:, inside[0], inside[1]])
 
-    return Source(band.grid, 1, load, to_linear=_power, from_linear=partial(to_db, units="power"))
+    return Source(grid, len(pairs), load, to_linear=_power, from_linear=partial(to_db, units="power"))
+
+
+def _band_db(band: SarBand, dataset: DatasetReader, window: Window) -> Image:
+    """One band (H, W) in dB; one that is stored so, as it is."""
+    values = _scaled(raster.read(dataset, [band.index], window), band)
+    if band.units == "power":
+        values = backscatter.without_negative_power(values)
+    return as_image((values if band.units == "db" else to_db(values, band.units))[0])
+
+
+def _with_margin(window: Window, grid: Grid) -> tuple[Window, tuple[slice, slice]]:
+    """The window with a margin within the image, and where the window lies in it."""
+    row, col = max(0, window.row_off - _MARGIN_PX), max(0, window.col_off - _MARGIN_PX)
+    stop_row = min(grid.height, window.row_off + window.height + _MARGIN_PX)
+    stop_col = min(grid.width, window.col_off + window.width + _MARGIN_PX)
+    down, across = window.row_off - row, window.col_off - col
+    inside = slice(down, down + window.height), slice(across, across + window.width)
+    return Window(col, row, stop_col - col, stop_row - row), inside
 
 
 def _power(db: Image) -> Image:
-    return np.power(np.float32(10), db / 10)
-
-
-def _without_nodata(values: Image, nodata: float | None) -> Image:
-    if nodata is not None and not np.isnan(nodata):
-        values[values == np.float32(nodata)] = np.nan
-    return values
+    return as_image(np.power(np.float32(10), db / 10))

@@ -38,10 +38,9 @@ def quicklook(target: Path, surveyed: Survey, scene: Scene, result: Path, uncert
     uncertainty is a fourth: black where observed, then from violet to yellow at a standard deviation of 0.06.
     """
     height, width = _panel_shape(scene.grid.shape)
-    before, after = (
-        _true_colour(scene.path, scene.band_indexes, height, width),
-        _true_colour(result, (1, 2, 3, 4), height, width),
-    )
+    with scene.open() as reader, rasterio.open(result) as product:
+        before = _true_colour(reader.averaged(height, width))
+        after = _true_colour(product.read(out_shape=(4, height, width), resampling=Resampling.average))
     low, high = _stretch(after)
     sar = _nearest(surveyed.sar_db, height, width)
     panels = [_stretched(before, low, high), _sar_colour(sar), _stretched(after, low, high)]
@@ -119,10 +118,8 @@ def _panel_shape(shape: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
-def _true_colour(path: Path, indexes: tuple[int, ...], height: int, width: int) -> Image:
-    """Red, green, blue (3, height, width), NaN without data."""
-    with rasterio.open(path) as dataset:
-        dn = dataset.read(list(indexes), out_shape=(4, height, width), resampling=Resampling.average)
+def _true_colour(dn: NDArray[np.uint16]) -> Image:
+    """Red, green, blue (3, H, W) of digital numbers (4, H, W), NaN without data."""
     return np.where(has_data(dn), dn[2::-1].astype(np.float32), np.nan)
 
 

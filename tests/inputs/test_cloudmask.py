@@ -4,12 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
-from support import ORIGIN, UTM33
+from support import ORIGIN, UTM33, scene_dn
 
 from cloudfree.bands import Udm2
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs.cloudmask import Feather, identify_mask, identify_udm2
+from cloudfree.inputs import planet
+from cloudfree.inputs.cloudmask import Feather, identify, identify_mask, identify_udm2
+from cloudfree.inputs.mask_codes import State, Told
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 96)
 MakeMask = Callable[..., Path]
@@ -62,3 +64,125 @@ def test_what_is_no_mask_is_refused(make_mask: MakeMask) -> None:
     far = make_mask(np.zeros((96, 96)), name="far.tif", transform=Affine(3, 0, ORIGIN[0] + 9e4, 0, -3, ORIGIN[1]))
     with pytest.raises(GridError, match="does not overlap"):
         identify_mask(far, SCENE)
+
+
+# --- what its numbers mean ---
+
+COLUMNS = np.broadcast_to(np.arange(96), (96, 96))
+CLOUD = (COLUMNS >= 30) & (COLUMNS < 40)
+
+
+def cloudy_of(path: Path, told: Told | None = None) -> np.ndarray:
+    with identify_mask(path, SCENE, told).open() as reader:
+        return reader.on_grid(SCENE)
+
+
+def test_udm2_bands_by_name_before_order(make_mask: MakeMask) -> None:
+    bands = np.zeros((8, 96, 96))
+    bands[0] = CLOUD
+    bands[1:3] = ~CLOUD
+    names = ("UDM2_Cloud", "clear", "snow", "shadow", "light_haze", "heavy_haze", "cloud_confidence", "udm1")
+    with identify_udm2(make_mask(bands, descriptions=names), SCENE).open() as reader:
+        np.testing.assert_array_equal(reader.on_grid(SCENE), CLOUD)
+
+
+@pytest.mark.parametrize("nodata", [255, None])
+def test_255_in_a_udm2_is_unknown(make_mask: MakeMask, nodata: int | None) -> None:
+    bands = np.where(COLUMNS < 20, 255, np.stack([~CLOUD, *[CLOUD * 0] * 4, CLOUD, CLOUD, CLOUD * 0]))
+    with identify_udm2(make_mask(bands, nodata=nodata), SCENE).open() as reader:
+        np.testing.assert_array_equal(reader.on_grid(SCENE), CLOUD)
+        np.testing.assert_array_equal(reader.states(SCENE) == State.UNKNOWN, COLUMNS < 20)
+
+
+def test_a_ninth_band_of_a_udm2_may_be_alpha(make_mask: MakeMask) -> None:
+    bands = np.stack([~CLOUD, *[CLOUD * 0] * 4, CLOUD, CLOUD, CLOUD * 0, CLOUD * 0 + 255])
+    with identify_udm2(make_mask(bands), SCENE).open() as reader:
+        np.testing.assert_array_equal(reader.on_grid(SCENE), CLOUD)
+    bands[8, 0, 0] = 7
+    with pytest.raises(InputError, match="9 band"):
+        identify_udm2(make_mask(bands), SCENE)
+
+
+def test_a_scene_is_no_udm2(make_scene: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="hold 0 and 1"):
+        identify_udm2(make_scene(dn=scene_dn(96, 96, bands=8)), SCENE)
+
+
+def test_a_clear_band_is_inverted_by_its_name(make_mask: MakeMask) -> None:
+    path = make_mask(~CLOUD, descriptions=("UDM2_Clear",))
+    np.testing.assert_array_equal(cloudy_of(path), CLOUD)
+
+
+def test_classes_are_refused_until_they_are_told(make_mask: MakeMask) -> None:
+    classes = np.where(CLOUD, 2, 1)
+    classes[:10] = 3
+    path = make_mask(classes)
+    with pytest.raises(InputError, match=r"holds 1, 2, 3, .*--mask-values 2,3 .*arps.*--mask-bits"):
+        identify_mask(path, SCENE)
+    expected = CLOUD | (np.arange(96) < 10)[:, None]
+    for text in ("2,3", "2-3", "arps", "ARPS"):
+        np.testing.assert_array_equal(cloudy_of(path, Told(values=text)), expected)
+    np.testing.assert_array_equal(cloudy_of(make_mask(classes, name="s2_arps.tif")), expected)
+    with pytest.raises(InputError, match="neither numbers nor a preset"):
+        identify_mask(path, SCENE, Told(values="clouds"))
+    with pytest.raises(InputError, match="both given"):
+        identify_mask(path, SCENE, Told(values="2", bits="1"))
+
+
+def test_of_several_bands_the_one_that_is_called_cloud(make_mask: MakeMask) -> None:
+    path = make_mask(np.stack([CLOUD * 0 + 5, CLOUD]), descriptions=("scene_provenance", "cloud_mask"))
+    np.testing.assert_array_equal(cloudy_of(path), CLOUD)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("20220515_3B_AnalyticMS_DN_udm.tif", None), ("m.tif", "udm1"), ("m.tif", "1")]
+)
+def test_the_older_mask_is_a_bit_field(make_mask: MakeMask, name: str, told: str | None) -> None:
+    bits = np.where(COLUMNS < 20, 1, 0) | np.where(CLOUD, 2, 0) | np.where(COLUMNS >= 80, 4, 0)
+    path = make_mask(bits, name=name)
+    np.testing.assert_array_equal(cloudy_of(path, Told(bits=told) if told else None), CLOUD)
+    with pytest.raises(InputError, match="has 1 band"):
+        identify_udm2(path, SCENE)
+
+
+@pytest.mark.parametrize("unknown", ["cloud", "clear"])
+def test_unknown_ground_is_told_and_counts_as_told(
+    make_mask: MakeMask, make_scene: Callable[..., Path], caplog: pytest.LogCaptureFixture, unknown: str
+) -> None:
+    """Ground alone: where the scene has no data, what the mask does not know is no cloud."""
+    dn = scene_dn(96, 96)
+    dn[:, :, :10] = 0
+    path = make_mask(np.where(COLUMNS < 20, 255, CLOUD), nodata=255)
+    found = identify(planet.identify(make_scene(dn=dn)), None, path, Told(unknown=unknown))
+    assert "11.6 % of the scene" in caplog.text  # 10 of 86 columns
+    assert found is not None
+    expected = CLOUD | ((COLUMNS >= 10) & (COLUMNS < 20)) if unknown == "cloud" else CLOUD
+    with found.open() as reader:
+        np.testing.assert_array_equal(reader.on_grid(SCENE), expected)
+        strips = [reader.on_grid(SCENE.rows(row, row + 12)) for row in range(0, 96, 12)]
+    np.testing.assert_array_equal(np.concatenate(strips), expected)
+
+
+def test_a_udm2_that_classifies_nothing_is_warned_of(
+    make_mask: MakeMask, make_scene: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    bands = np.zeros((8, 96, 96))
+    scene = planet.identify(make_scene())
+    identify(scene, make_mask(bands), None)
+    assert "classifies no pixel of the scene" in caplog.text
+    caplog.clear()
+    bands[0] = 1
+    identify(scene, make_mask(bands), None)
+    assert not caplog.text
+
+
+def test_a_udm2_beside_the_scene_that_is_of_no_use_is_left_out(
+    make_mask: MakeMask, make_scene: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = planet.identify(make_scene(name="20211008_002442_03_2456_3B_AnalyticMS_SR.tif"))
+    far = Affine(3, 0, ORIGIN[0] + 9e4, 0, -3, ORIGIN[1])
+    path = make_mask(np.zeros((8, 96, 96)), name="20211008_002442_03_2456_3B_udm2.tif", transform=far)
+    assert identify(scene, None, None) is None
+    assert "left out" in caplog.text
+    with pytest.raises(GridError, match="does not overlap"):
+        identify(scene, path, None)

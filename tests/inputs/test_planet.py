@@ -3,10 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.enums import ColorInterp
 from support import scene_dn
 
 from cloudfree.errors import InputError
-from cloudfree.inputs import planet
+from cloudfree.inputs import planet, raster
 
 MakeScene = Callable[..., Path]
 COEFFICIENTS = (1.9e-5, 2.0e-5, 2.3e-5, 3.5e-5)
@@ -46,6 +48,105 @@ def test_a_declared_nodata_becomes_zero_and_black_is_data(make_scene: MakeScene)
     data = planet.has_data(rows)
     assert not data[:5].any()
     assert data[5:].all()
+
+
+def nothing_left_of(path: Path, column: int, band_numbers: tuple[int, ...] | None = None) -> None:
+    """Four zeros left of a column, data from it on, and no trace of what lies under the zeros in an average."""
+    with planet.identify(path, band_numbers).open() as reader:
+        rows, coarse = reader.rows(0, 40), reader.averaged(1, 1)
+    assert not rows[:, :, :column].any()
+    assert rows[:, :, column:].all()
+    np.testing.assert_allclose(coarse[:, 0, 0], rows[:, :, column:].mean(axis=(1, 2)), atol=1)
+
+
+@pytest.mark.parametrize("internal", [True, False])
+def test_a_mask_of_the_dataset_says_where_there_is_data(make_scene: MakeScene, internal: bool) -> None:
+    dn = scene_dn(40, 50)
+    dn[:, :, :7] = 9999
+    path = make_scene(dn=dn, nodata=None)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.broadcast_to(np.arange(50) >= 7, (40, 50)))
+    assert path.with_suffix(".tif.msk").exists() != internal
+    nothing_left_of(path, 7)
+
+
+@pytest.mark.parametrize("band_numbers", [None, (1, 2, 3, 4)])
+def test_an_alpha_band_beside_four_is_validity(make_scene: MakeScene, band_numbers: tuple[int, ...] | None) -> None:
+    dn = scene_dn(40, 50, bands=5)
+    dn[:4, :, :7], dn[4] = 9999, np.where(np.arange(50) < 7, 0, 65535)
+    path = make_scene(dn=dn, nodata=None)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [*dataset.colorinterp[:4], ColorInterp.alpha]
+    nothing_left_of(path, 7, band_numbers)
+
+
+def test_nir_that_is_called_alpha_stays_nir(make_scene: MakeScene) -> None:
+    dn = scene_dn(40, 50)
+    dn[3, 5, 5] = 0
+    path = make_scene(dn=dn, nodata=None)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [*dataset.colorinterp[:3], ColorInterp.alpha]
+    with planet.identify(path).open() as reader:
+        np.testing.assert_array_equal(reader.rows(0, 40), dn)
+
+
+def test_nodata_of_one_band_is_no_data(make_scene: MakeScene) -> None:
+    dn = scene_dn(40, 50)
+    dn[3, :, :7] = 65535
+    nothing_left_of(make_scene(dn=dn, nodata=65535), 7)
+    dn[3, :, :7] = 0
+    nothing_left_of(make_scene(dn=dn, nodata=0), 7)
+
+
+def write_pam(path: Path, inner: list[str]) -> None:
+    bands = "".join(f'<PAMRasterBand band="{i}">{each}</PAMRasterBand>' for i, each in enumerate(inner, 1))
+    path.with_name(f"{path.name}.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
+
+
+def test_aux_xml_is_read(make_scene: MakeScene) -> None:
+    dn = scene_dn(40, 50)
+    dn[:, :, :7] = 65535
+    path = make_scene(dn=dn, nodata=None)
+    names = ("red", "green", "blue", "nir")
+    write_pam(path, [f"<Description>{n}</Description><NoDataValue>65535</NoDataValue>" for n in names])
+    with raster.gdal_settings():
+        assert planet.identify(path).band_indexes == (3, 2, 1, 4)
+        nothing_left_of(path, 7)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("R", "G", "B", "N"),
+        ("Red", "Green", "Blue", "Near Infrared"),
+        ("red", "green", "blue", "nir1"),
+        ("sr_red", "sr_green", "sr_blue", "sr_nir"),
+        ("Red (665 Nanometers)", "Green (565 Nanometers)", "Blue (490 Nanometers)", "NIR (865 Nanometers)"),
+    ],
+)
+def test_bands_as_people_call_them(make_scene: MakeScene, names: tuple[str, ...]) -> None:
+    assert planet.identify(make_scene(descriptions=names)).band_indexes == (3, 2, 1, 4)
+
+
+def test_wavelengths_tell_nameless_bands(make_scene: MakeScene) -> None:
+    path = make_scene()
+    with rasterio.open(path, "r+") as dataset:
+        for index, nm in enumerate((0.665, 0.565, 0.490, 0.865), 1):
+            dataset.update_tags(index, wavelength=nm, wavelength_units="Micrometers")
+    assert planet.identify(path).band_indexes == (3, 2, 1, 4)
+
+
+@pytest.mark.parametrize("names", [("b1", "b2", "b3", "b4"), ("red", "green", "blue", "swir"), ("x", "y", "z", "w")])
+def test_names_that_are_not_understood_are_refused(make_scene: MakeScene, names: tuple[str, ...]) -> None:
+    path = make_scene(descriptions=names)
+    with pytest.raises(InputError, match=rf"named {names[0]}, .*--planet-bands"):
+        planet.identify(path)
+    assert planet.identify(path, (3, 2, 1, 4)).band_indexes == (3, 2, 1, 4)
+
+
+def test_colours_decide_nothing(make_scene: MakeScene) -> None:
+    """PlanetScope's own files call blue, green and red the other way round."""
+    assert planet.identify(make_scene(photometric="RGB")).band_indexes == (1, 2, 3, 4)
 
 
 def test_radiance_needs_coefficients_and_uses_them(make_scene: MakeScene, tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ def test_pieces_and_strips_equal_the_whole(make_scene: MakeScene, monkeypatch: p
 def test_no_data_and_beyond_is_nan(make_scene: MakeScene) -> None:
     dn = scene_dn(80, 60)
     dn[:, :5] = 0
-    dn[0, 40:50, 10:20] = 0  # black in one band is data
-    found = on_grid(make_scene(dn=dn))
+    dn[0, 40:50, 10:20] = 0  # black in one band is data, where nodata is another number
+    found = on_grid(make_scene(dn=dn, nodata=65535))
     assert np.isnan(found[:, :5]).all()
     assert np.isnan(found[:, :, 60:]).all()
     assert np.isfinite(found[:, 5:, :60]).all()

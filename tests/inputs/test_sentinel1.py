@@ -3,12 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform as transform_points
 from scipy.ndimage import map_coordinates
 from support import ORIGIN, UTM33, sar_values_db, write_raster
 
+from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import sentinel1
@@ -128,3 +130,131 @@ def test_beyond_the_image_is_nan(make_sar: MakeSar) -> None:
 def test_disjoint_is_an_error(make_sar: MakeSar) -> None:
     with pytest.raises(GridError, match="does not overlap"):
         on_scene(make_sar(transform=Affine(10, 0, ORIGIN[0] + 90_000, 0, -10, ORIGIN[1])))
+
+
+# --- what files state, against what their values can be ---
+
+
+def linear(db: np.ndarray, factor: float = 10) -> np.ndarray:
+    return (10 ** (db / factor)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "factor"),
+    [
+        ("x.tif", ("Amplitude_VV", "Amplitude_VH"), 20),
+        ("x.tif", ("Sigma0_VV", "Sigma0_VH"), 10),
+        ("S1A_IW_RT30_20190714T001256_G_gan.tif", ("VV", "VH"), 20),
+        ("S1A_IW_20240612T165810_DVP_RTC20_G_gauned_7C21_power.tif", ("VV", "VH"), 10),
+    ],
+)
+def test_stated_units_that_values_bear_out(make_sar: MakeSar, name: str, names: tuple, factor: float) -> None:
+    db = sar_values_db(300, 300)
+    expected = on_scene(make_sar(name="db.tif", values=db))
+    found = on_scene(make_sar(name=name, values=linear(db, factor), descriptions=names))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "words"),
+    [
+        (linear(sar_values_db(300, 300), 20), ("VV", "VH"), "plausible as amplitude"),
+        (linear(sar_values_db(300, 300)), ("VV_db", "VH_db"), "as power they would be land"),
+        (np.clip(1 + sar_values_db(300, 300) / 20, 0, 1), ("VV", "VH"), "display stretch"),
+        (np.clip((sar_values_db(300, 300) + 25) / 25, 0, 1), ("VV", "VH"), "display stretch"),
+        (np.rint(sar_values_db(300, 300) * 100).astype(np.int16), ("VV", "VH"), "--sar-scale 0.01 --sar-units db"),
+        (linear(sar_values_db(300, 300)), ("HH", "HV"), "--allow-hh-hv"),
+        (linear(sar_values_db(300, 300)), ("VV", "HV"), "--allow-hh-hv"),
+    ],
+)
+def test_what_nothing_decides_is_refused(make_sar: MakeSar, values: np.ndarray, names: tuple, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        on_scene(make_sar(values=values, descriptions=names))
+
+
+def test_scales_by_tag_and_by_option(make_sar: MakeSar) -> None:
+    db = sar_values_db(300, 300)
+    expected = on_scene(make_sar(name="db.tif", values=db))
+    stored = np.rint(db * 100).astype(np.int16)
+    path = make_sar(values=stored)
+    np.testing.assert_allclose(on_scene(path, scale=0.01, units="db"), expected, atol=0.01)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (0.01, 0.01)
+    np.testing.assert_allclose(on_scene(path), expected, atol=0.01)
+    assert "the scale tag of s1.tif" in " ".join(map(str, sentinel1.identify([path], SCENE).reasons))
+
+
+@pytest.mark.parametrize("fill", [-9999, -32768, -99, 9999, 1e20, 9.96921e36])
+@pytest.mark.parametrize("units", ["db", "power"])
+def test_fill_without_a_tag_is_no_ground(make_sar: MakeSar, fill: float, units: str) -> None:
+    db = sar_values_db(300, 300)
+    values = db.copy() if units == "db" else linear(db)
+    values[:, 105:115, 105:115] = fill
+    found, expected = on_scene(make_sar(values=values)), on_scene(make_sar(name="db.tif", values=db))
+    valid = np.isfinite(found)
+    assert 0.5 < valid.mean() < 0.95
+    assert np.abs(found - expected)[valid].max() < 3
+
+
+def test_negative_power_is_very_low_and_a_lone_pixel_is_as_its_neighbours(make_sar: MakeSar) -> None:
+    db = sar_values_db(300, 300)
+    power = linear(db)
+    power[1, 110, 110] = -0.0005
+    found, expected = on_scene(make_sar(values=power)), on_scene(make_sar(name="db.tif", values=db))
+    assert np.isfinite(found).all()
+    assert np.abs(found - expected).max() < 2
+    power[1] = -0.0003
+    found = on_scene(make_sar(values=power))
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
+    np.testing.assert_allclose(found[1], -40, atol=1e-3)
+
+
+def test_zero_db_in_one_band_is_a_value_and_in_all_bands_is_none(make_sar: MakeSar) -> None:
+    db = sar_values_db(300, 300)
+    db[0, 105:110, 105:110] = 0
+    db[:, 112:117, 105:110] = 0
+    found = on_scene(make_sar(values=db))
+    assert np.nanmax(found[0]) == 0
+    assert 0.02 < np.isnan(found[0]).mean() < 0.2
+
+
+def test_border_noise_is_cut_and_said(make_sar: MakeSar, caplog: pytest.LogCaptureFixture) -> None:
+    db = sar_values_db(300, 300)
+    expected = on_scene(make_sar(name="db.tif", values=db))
+    db[:, :, :114] = np.random.default_rng(2).normal(-38, 3, db[:, :, :114].shape)
+    path = make_sar(values=db)
+    found = on_scene(path)
+    edge = np.isnan(found[0]).mean()
+    assert 0.4 < edge < 0.5  # 13.6 of 28.8 pixels
+    assert np.abs(found - expected)[np.isfinite(found)].max() < 3
+    assert "border noise is cut" in caplog.text
+    image = sentinel1.identify([path], SCENE)
+    with image.open() as reader:
+        strips = [reader.on_grid(SCENE.rows(start, start + 16)) for start in range(0, 80, 16)]
+    np.testing.assert_allclose(np.concatenate(strips, axis=1), found, atol=1e-3)
+
+
+def test_vv_alone_has_a_typical_vh_and_says_so(make_sar: MakeSar, caplog: pytest.LogCaptureFixture) -> None:
+    db = sar_values_db(300, 300)
+    expected = on_scene(make_sar(name="db.tif", values=db))
+    found = on_scene(make_sar(values=np.stack([db[0], 0 * db[0] + 38]), descriptions=("VV", "angle")))
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert (found[1] == TYPICAL_SAR_DB[1]).all()
+    assert "VV alone" in caplog.text
+    with pytest.raises(InputError, match="two different"):
+        on_scene(make_sar(), band_numbers=(1, 1))
+
+
+def test_hh_and_hv_for_those_who_know(make_sar: MakeSar) -> None:
+    db = sar_values_db(300, 300)
+    found = on_scene(make_sar(values=db[::-1], descriptions=("HV", "HH")), allow_hh_hv=True)
+    np.testing.assert_array_equal(found, on_scene(make_sar(name="vv.tif", values=db)))
+
+
+def test_names_in_band_metadata(make_sar: MakeSar) -> None:
+    db = sar_values_db(300, 300)
+    path = make_sar(values=db[::-1], descriptions=None)
+    with rasterio.open(path, "r+") as dataset:
+        for index, name in enumerate(("VH", "VV"), 1):
+            dataset.update_tags(index, DESCRIPTION=name)
+    np.testing.assert_array_equal(on_scene(path), on_scene(make_sar(name="vv.tif", values=db)))

@@ -17,7 +17,7 @@ from cloudfree.scene.priming import RestoredStrip
 from cloudfree.scene.uncertainty import Uncertainty
 
 SCENE = Scene(
-    Path("scene.tif"), Grid(UTM33, Affine.scale(3, -3), 6, 1), (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ()
+    Path("scene.tif"), Grid(UTM33, Affine.scale(3, -3), 6, 1), (1, 2, 3, 4), (1e-4,) * 4, "surface reflectance", ()
 )
 # Pixels: nodata under cloud, clear and saturated, cloud, cloud without radar, the feather, hardly any of it.
 DN = np.array([0, 12_000, 9000, 9000, 1000, 1000], np.uint16)

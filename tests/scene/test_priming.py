@@ -16,7 +16,7 @@ from cloudfree.scene.uncertainty import Uncertainty
 
 H, W = 60, 80
 GRID = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), W, H)
-SCENE = Scene(Path("scene.tif"), GRID, (1, 2, 3, 4), (1e-4,) * 4, 0, "surface reflectance", ())
+SCENE = Scene(Path("scene.tif"), GRID, (1, 2, 3, 4), (1e-4,) * 4, "surface reflectance", ())
 FILL, FILL_DB = np.array([0.1, 0.2, 0.3, 0.4], np.float32), np.array([-11, -18], np.float32)
 
 

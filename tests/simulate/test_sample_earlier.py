@@ -49,7 +49,6 @@ def test_it_is_taken_for_a_reference_with_its_date_and_mask(earlier):
     assert earlier.acquired == date(2024, 6, 6)
     assert earlier.mask is not None
     assert earlier.mask.path.name == "20240606_102214_17_2473_3B_udm2_clip.tif"
-    assert earlier.nodata == 0
     assert (earlier.grid.crs, earlier.grid.height, earlier.grid.width) == (scene_grid().crs, 640, 620)
 
 
