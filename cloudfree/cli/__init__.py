@@ -39,8 +39,9 @@ def _refuse_repeated(ctx: click.Context, given: list[click.Parameter]) -> None:
     for option in given:
         once = isinstance(option, click.Option) and not (option.multiple or option.is_flag or option.count)
         if once and given.count(option) > 1:
-            hint = "; one file is needed: a VRT joins tiles (gdalbuildvrt)" if option.name == "planet" else ""
-            raise click.UsageError(f"{option.opts[-1]} is given {given.count(option)} times{hint}.", ctx)
+            joined = "one file is needed: a VRT joins tiles (gdalbuildvrt)"
+            hint = joined if option.name == "planet" else "once is allowed: leave the others out"
+            raise click.UsageError(f"{option.opts[-1]} is given {given.count(option)} times; {hint}.", ctx)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
