@@ -40,15 +40,18 @@ class SlidingWindow:
         # On CUDA a strip is fetched when the next has been begun, so that the device has work meanwhile.
         for strip, fetch in one_behind(begun) if self.predictor.device.type == "cuda" else begun:
             blended = fetch()
-            yield RestoredStrip(strip, blended[:4], blended[4])
+            seen_through = blended[4] if len(blended) > 4 else np.broadcast_to(np.float32(0), blended.shape[1:])
+            yield RestoredStrip(strip, blended[:4], seen_through)
             del strip, fetch, blended  # they are large
 
     def _begun(
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
     ) -> Iterator[tuple[Strip, Fetch]]:
         width, device = cols[-1].stop, self.predictor.device
-        blended = torch.zeros(5, max(map(len, rows)), width, device=device)  # reflectance, and what is seen through
-        path_radiance = _sent(np.pad(self.priming.path_radiance, ((0, 1), (0, 0), (0, 0))), device)
+        # Reflectance, and what is seen through, if that is known.
+        channels = 5 if self.priming.primed else 4
+        blended = torch.zeros(channels, max(map(len, rows)), width, device=device)
+        path_radiance = _sent(np.pad(self.priming.path_radiance, ((0, channels - 4), (0, 0), (0, 0))), device)
         for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
             self._add_tiles(blended[:, : len(span)], strip, span, cols)
             done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
@@ -58,7 +61,7 @@ class SlidingWindow:
             blended[:, begun:] = 0
 
     def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
-        """Add the strip's tiles, each times its blend weights, to its rows (5, H, W)."""
+        """Add the strip's tiles, each times its blend weights, to its rows (4 or 5, H, W)."""
         wanted = strip.blend_weight(self.fill)
         chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
         if not chosen:
@@ -68,10 +71,11 @@ class SlidingWindow:
         for group in _batches(chosen, self.predictor.batch_for(len(span))):
             tiles = [self.priming.tile(strip, prior, slice(col.start, col.stop)) for col in group]
             given, radar, kept, through = (_sent(np.stack(each), blended.device) for each in zip(*tiles, strict=True))
-            restored = torch.cat([torch.lerp(self.predictor(given, radar), given, kept), through], dim=1)
-            for col, tile in zip(group, restored, strict=True):
+            restored = torch.lerp(self.predictor(given, radar), given, kept)
+            for col, tile, seen in zip(group, restored, through, strict=True):
                 weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
-                blended[..., col.start : col.stop].addcmul_(tile, weights)
+                blended[:4, :, col.start : col.stop].addcmul_(tile, weights)
+                blended[4:, :, col.start : col.stop].addcmul_(seen, weights)
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:

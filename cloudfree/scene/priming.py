@@ -32,7 +32,8 @@ class NetworkInput(NamedTuple):
     """A tile as a network is shown it.
 
     reflectance (4, H, W), sar_db (2, H, W); kept (1, H, W), 0..1: how far to stay with that reflectance whatever the
-    network makes of it; seen_through (1, H, W), 0..1: how much of what the mask hides it was shown all the same.
+    network makes of it; seen_through (1, H, W), 0..1: how much of what the mask hides it was shown all the same. Both
+    are (1, 1, 1) where they are zero everywhere.
     """
 
     reflectance: Image
@@ -92,7 +93,7 @@ class Priming:
     def tile(self, strip: Strip, prior: Image | None, cols: slice) -> NetworkInput:
         """Some columns of a strip, whose prior is given."""
         dn, sar_db = strip.dn[..., cols], strip.sar_db[..., cols].copy()
-        kept, seen_through = np.zeros((2, 1, *dn.shape[1:]), np.float32)
+        kept = seen_through = np.zeros((1, 1, 1), np.float32)
         reflectance = self.scene.reflectance(dn)
         np.copyto(reflectance, self.fill_reflectance[:, None, None], where=~has_data(dn))
         np.copyto(sar_db, self.fill_sar_db[:, None, None], where=~np.isfinite(sar_db))
