@@ -116,5 +116,5 @@ def _valid_share(dataset: DatasetReader) -> float:
     shape = (min(dataset.height, _SAMPLE_PX), min(dataset.width, _SAMPLE_PX))
     values = raster.read(dataset, list(dataset.indexes), Window(0, 0, dataset.width, dataset.height), shape)
     window = Window(0, 0, dataset.width, dataset.height)
-    valid = validity.complete(dataset, dataset.indexes, window, values) & (values != 0).any(axis=0)
+    valid = validity.of_image(dataset, dataset.indexes, window, values)
     return round(float(valid.mean()), 4)

@@ -122,7 +122,7 @@ class SceneReader:
         """The same of the pixels from a row and a column on."""
         window, indexes = Window(col, row, width, height), self._scene.band_indexes
         stored = raster.read(self._dataset, list(indexes), window)
-        known = validity.complete(self._dataset, indexes, window, stored) & _not_all_zero(stored)
+        known = validity.of_image(self._dataset, indexes, window, stored)
         conversion = self._scene.conversion
         dn = conversion.digital_numbers(stored) if conversion else stored.astype(np.uint16, copy=False)
         return np.multiply(dn, known, out=dn)
@@ -139,14 +139,6 @@ class SceneReader:
             for layer, values in zip(total, (*dn, has_data(dn)), strict=True):
                 layer[first:last] += (across @ (down[first:last, start:stop] @ values.astype(np.float32)).T).T
         return np.rint(total[:4] / np.maximum(total[4], np.float32(1e-6))).astype(np.uint16)
-
-
-def _not_all_zero(stored: NDArray[np.generic]) -> Mask:
-    """Where some band (N, H, W) is not zero; band by band, several times as fast as over the axis."""
-    found = np.asarray(stored[0] != 0)
-    for band in stored[1:]:
-        found |= np.asarray(band != 0)
-    return found
 
 
 def has_data(dn: NDArray[np.uint16]) -> Mask:
@@ -280,7 +272,7 @@ def _known(
     found = []
     for window, shape in parts:
         stored = raster.read(dataset, list(indexes), window, shape)
-        known = validity.complete(dataset, indexes, window, stored) & _not_all_zero(stored)
+        known = validity.of_image(dataset, indexes, window, stored)
         found.append(stored[:, known].astype(np.float64))
     return np.concatenate(found, axis=1)
 

@@ -96,7 +96,7 @@ class ReferenceReader:
         """Reflectance of a window (4, rows, columns) in the image's own pixels, NaN where the ground is not seen."""
         indexes = self._reference.band_indexes
         stored = raster.read(self._dataset, list(indexes), window)
-        values = self._reference.reflectance(stored, _known(self._dataset, indexes, window, stored))
+        values = self._reference.reflectance(stored, validity.of_image(self._dataset, indexes, window, stored))
         if self._mask:
             own = self._reference.grid.window(window.row_off, window.col_off, window.height, window.width)
             values[:, self._mask.states(own) == State.UNKNOWN] = np.nan
@@ -125,7 +125,7 @@ def identify(path: Path, area: Grid) -> Reference:
         udm2 = planet.udm2_sibling(path)
         sample, thinned = raster.sample_over(dataset, list(indexes), area, "a reference")
         row0, row1, col0, col1 = grid.pixel_bounds_of(area)
-        known = _known(dataset, indexes, Window(col0, row0, col1 - col0, row1 - row0), sample)
+        known = validity.of_image(dataset, indexes, Window(col0, row0, col1 - col0, row1 - row0), sample)
         mask = identify_udm2(udm2, area) if udm2 else None
         values = _clear(path.name, sample, known, mask, thinned)
         found = quantity.identify(path, dataset, indexes, values)
@@ -177,11 +177,6 @@ def _refuse_complex(dataset: DatasetReader) -> None:
         raise InputError(
             f"{Path(dataset.name).name} holds complex numbers; reflectance is needed: give an optical image, not radar"
         )
-
-
-def _known(dataset: DatasetReader, indexes: tuple[int, ...], window: Window, stored: NDArray[np.generic]) -> Mask:
-    """Where stored values (4, ...) of a window say something: in all bands, and not zero in each."""
-    return validity.complete(dataset, indexes, window, stored) & (stored != 0).any(axis=0)
 
 
 def _clear(name: str, sample: NDArray[np.generic], known: Mask, mask: CloudMask | None, grid: Grid) -> Float64Array:

@@ -147,7 +147,7 @@ def identify(
 def _measured(chosen: Chosen, area: Grid, told: Told) -> Sentinel1:
     """The image that the chosen bands are, by their values over `area`."""
     bands = [*chosen.vv, *chosen.vh]
-    stored = [_stored(band, area, told) for band in bands]
+    stored = [_stored(band, told) for band in bands]
     samples = [_sample(name, band, area, each) for name, band, each in zip(SAR_BANDS, bands, stored, strict=False)]
     _refuse_swapped(chosen, samples)
     units, why = backscatter.decide(samples, told.units)
@@ -165,7 +165,7 @@ def one_polarisation(dataset: DatasetReader, area: Grid) -> tuple[SarBand, tuple
     _refuse_complex(dataset)
     band = Band(dataset, 1)
     name = band.polarisation
-    stored = _stored(band, area, Told())
+    stored = _stored(band, Told())
     sample = _sample(name or SAR_BANDS[0], band, area, stored)
     units, why = backscatter.decide([sample], "auto")
     found = replace(stored, units=units, median_db=backscatter.median_of(sample, units))
@@ -196,7 +196,7 @@ def _refuse_swapped(chosen: Chosen, samples: Sequence[Sample]) -> None:
 # --- stored values ---
 
 
-def _stored(band: Band, area: Grid, told: Told) -> SarBand:
+def _stored(band: Band, told: Told) -> SarBand:
     """A band with the scale that is told, or else the file's; its units and median are not known yet."""
     dataset, at = band.dataset, band.number - 1
     scale = dataset.scales[at] if told.scale is None else told.scale

@@ -29,6 +29,14 @@ def complete(dataset: DatasetReader, indexes: tuple[int, ...], window: Window, s
     return np.asarray(known)
 
 
+def of_image(dataset: DatasetReader, indexes: tuple[int, ...], window: Window, stored: NDArray[np.generic]) -> Mask:
+    """Where an image says something (rows, columns): its bands are `complete`, and not zero in each."""
+    some = np.asarray(stored[0] != 0)
+    for band in stored[1:]:  # several times as fast as over the axis
+        some |= np.asarray(band != 0)
+    return complete(dataset, indexes, window, stored) & some
+
+
 def alpha_bands(dataset: DatasetReader) -> tuple[int, ...]:
     """One-based bands that are called alpha."""
     colours = zip(dataset.indexes, dataset.colorinterp, strict=True)

@@ -16,7 +16,7 @@ from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.strips import Fill
 from cloudfree.product import profiles
 from cloudfree.product.cog import WORK_ROWS, CogProfile, CogWriter
-from cloudfree.product.compose import compose, deviation_dn
+from cloudfree.product.compose import Composed, compose, deviation_dn
 from cloudfree.scene.priming import RestoredStrip
 from cloudfree.scene.uncertainty import Uncertainty
 
@@ -79,15 +79,18 @@ class ProductWriter:
         self.optical_file.write(composed.dn)
         if self.quality_file:
             self.quality_file.write(composed.quality)
-        counts = Counts.none()
-        counts.pixels[:] = np.bincount(composed.quality[0].ravel(), minlength=len(Qa))
-        if self.uncertainty_file:
-            assert self.uncertainty is not None
-            deviation = deviation_dn(composed, restored, self.uncertainty)
-            self.uncertainty_file.write(deviation)
-            known = np.where(deviation == profiles.NO_DEVIATION, 0, deviation)
-            counts.deviation[:] = REFLECTANCE_SCALE * known.sum(axis=(1, 2), dtype=np.float64)
-        return counts
+        pixels = np.bincount(composed.quality[0].ravel(), minlength=len(Qa))
+        return Counts(pixels, self._write_deviation(composed, restored))
+
+    def _write_deviation(self, composed: Composed, restored: RestoredStrip) -> NDArray[np.float64]:
+        """The sums (4,) of what is written; zero where it is not wanted."""
+        if not self.uncertainty_file:
+            return np.zeros(len(OPTICAL_BANDS))
+        assert self.uncertainty is not None
+        deviation = deviation_dn(composed, restored, self.uncertainty)
+        self.uncertainty_file.write(deviation)
+        known = np.where(deviation == profiles.NO_DEVIATION, 0, deviation)
+        return np.asarray(REFLECTANCE_SCALE * known.sum(axis=(1, 2), dtype=np.float64))
 
     def finish(self, tags: dict[str, str]) -> None:
         """Tag the files and turn them into COGs. Raises OutputError."""

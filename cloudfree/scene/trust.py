@@ -90,11 +90,12 @@ def of_image(
     if model.trial is None:
         return UNPROVEN
     evidence, path_radiance = Evidence(), model.path_radiance[:, None, None]
-    cut = _on_fine(model.trial.hole, range(hidden.shape[0]), range(hidden.shape[1]), model.shape)
+    everywhere = range(hidden.shape[0]), range(hidden.shape[1])
+    cut = _on_fine(model.trial.hole, *everywhere, model.shape)
     given = blend(reflectance, model.trial.model.whole(others), (hidden | cut).astype(np.float32))
     known = valid & ~hidden & known_of(sar_db)
     restored = path_radiance + network(given - path_radiance, sar_db)
-    evidence.add(restored, given, reflectance, np.zeros_like(given), known & cut)
+    evidence.add(restored, given, reflectance, model.uncertainty.deviation(given, *everywhere), known & cut)
     return evidence.trust
 
 
