@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import shapely
@@ -24,6 +25,13 @@ _WGS84 = CRS.from_epsg(4326)
 _GEOD = Geod(ellps="WGS84")
 _STEP_M, _STEP_DEGREES = 10.0, 1e-4  # over which the local scale is measured
 _TRUE_TO_SCALE = 0.01
+
+
+class Outlined(Protocol):
+    """Whatever covers ground and can say which."""
+
+    def footprint(self, crs: CRS | None = None) -> BaseGeometry:
+        """The outline in a CRS."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Grid:
             if dataset.gcps[0]:
                 raise GridError(
                     f"{name} has ground control points and no map projection; a projected raster is needed: "
-                    "terrain-correct it first (SNAP, ASF HyP3, Earth Engine)"
+                    "terrain-correct it first (SNAP, ASF HyP3, Earth Engine), or of Sentinel-1 give the whole SAFE"
                 )
             missing = "no coordinate reference system" if dataset.crs is None else "no geotransform"
             raise GridError(f"{name} has {missing}; a georeferenced raster is needed: assign one with rio edit-info")
@@ -120,7 +128,7 @@ class Grid:
         moved = shapely.transform(dense, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
         return shapely.make_valid(moved)
 
-    def pixel_bounds_of(self, other: Grid, margin_px: int = 0) -> tuple[int, int, int, int]:
+    def pixel_bounds_of(self, other: Outlined, margin_px: int = 0) -> tuple[int, int, int, int]:
         """Rows and columns (row_start, row_stop, col_start, col_stop) of this grid that hold `other`, clipped to it.
 
         Empty (start >= stop) where the two are disjoint.
@@ -134,7 +142,7 @@ class Grid:
         col_start, col_stop = math.floor(cols.min()) - margin_px, math.ceil(cols.max()) + margin_px
         return max(row_start, 0), min(row_stop, self.height), max(col_start, 0), min(col_stop, self.width)
 
-    def overlap_share(self, other: Grid) -> float:
+    def overlap_share(self, other: Outlined) -> float:
         """Share (0..1) of this grid's ground that `other` covers."""
         own = self.footprint()
         theirs = other.footprint(self.crs)

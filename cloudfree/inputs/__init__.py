@@ -4,6 +4,7 @@
 bottom. `planet`, `sentinel1`, `cloudmask`, `reference` (the same ground on another date) know one kind of file each;
 `siblings`, `optical_bands`, `quantity`, `validity` tell what lies beside a scene, which band is which, what its numbers
 are and where it has any; `mask_codes` has what the numbers of masks mean; each finding is a `decision`. `raster`,
-`resample`, `displacement` serve them, and `polarisation` and `backscatter` Sentinel-1; `inspection` asks them what a
-file would be taken for.
+`resample`, `displacement` serve them, and `polarisation` and `backscatter` Sentinel-1. `safe` reads ESA's own products
+of it, whose numbers `calibration` and whose places `geolocation_grid` take from their annotation (`safe_xml`).
+`inspection` asks all of them what a file would be taken for.
 """

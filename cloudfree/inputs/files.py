@@ -147,7 +147,8 @@ class Inputs:
         """Every file that is read: the scene, radar, the mask if there is one, references and their masks."""
         masks = [self.mask.path] if self.mask else []
         others = [path for each in self.references for path in (each.path, *([each.mask.path] if each.mask else []))]
-        return [self.scene.path, *dict.fromkeys(band.path for band in self.sar.bands), *masks, *others]
+        radar = dict.fromkeys(path for band in self.sar.bands for path in band.files)
+        return [self.scene.path, *radar, *masks, *others]
 
     @property
     def reasons(self) -> tuple[str, ...]:

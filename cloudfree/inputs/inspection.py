@@ -9,12 +9,15 @@ from typing import Any
 from rasterio import DatasetReader
 from rasterio.windows import Window
 
+from cloudfree.arrays import as_image, known_of
 from cloudfree.bands import SAR_BANDS, UDM2_BAND_COUNT
 from cloudfree.errors import CloudfreeError
 from cloudfree.grid import Grid
-from cloudfree.inputs import cloudmask, planet, raster, sentinel1, validity
+from cloudfree.inputs import cloudmask, planet, raster, safe, sentinel1, validity
+from cloudfree.inputs.geolocation_grid import Geometry
 from cloudfree.inputs.optical_bands import texts_of
 from cloudfree.inputs.raster import gdal_settings
+from cloudfree.inputs.safe import SafeDataset
 
 _SAMPLE_PX = 512
 
@@ -54,17 +57,17 @@ class Inspection:
 def inspect(paths: list[Path]) -> list[Inspection]:
     """Say of each file what it is; the first is the reference for overlaps. Raises InputError or GridError."""
     found: list[Inspection] = []
-    reference: Grid | None = None
+    reference: Geometry | None = None
     with gdal_settings():
         for path in paths:
-            with raster.opened(path) as dataset:
-                grid = Grid.of(dataset)
+            with safe.opened(path) as dataset:
+                grid = safe.geometry_of(dataset)
                 found.append(_inspect(path, dataset, grid, reference))
             reference = reference or grid
     return found
 
 
-def _inspect(path: Path, dataset: DatasetReader, grid: Grid, reference: Grid | None) -> Inspection:
+def _inspect(path: Path, dataset: DatasetReader, grid: Geometry, reference: Geometry | None) -> Inspection:
     kind, reasons = _kind(path, dataset, grid)
     return Inspection(
         file=str(path),
@@ -81,9 +84,11 @@ def _inspect(path: Path, dataset: DatasetReader, grid: Grid, reference: Grid | N
     )
 
 
-def _kind(path: Path, dataset: DatasetReader, grid: Grid) -> tuple[str, tuple[str, ...]]:
+def _kind(path: Path, dataset: DatasetReader, grid: Geometry) -> tuple[str, tuple[str, ...]]:
     dtype, count = dataset.dtypes[0], dataset.count
     try:
+        if not isinstance(grid, Grid):
+            return _sentinel1(dataset, grid)
         if dtype == "uint8" and count >= UDM2_BAND_COUNT:
             mask = cloudmask.identify_udm2(path, grid)
             return "PlanetScope usable data mask (UDM2)", tuple(map(str, mask.reasons))
@@ -102,7 +107,7 @@ def _says_radar(dataset: DatasetReader) -> bool:
     return any({*SAR_BANDS} & {word.upper() for word in texts_of(dataset, index)} for index in dataset.indexes)
 
 
-def _sentinel1(dataset: DatasetReader, grid: Grid) -> tuple[str, tuple[str, ...]]:
+def _sentinel1(dataset: DatasetReader, grid: Geometry) -> tuple[str, tuple[str, ...]]:
     if dataset.count == 1:
         band, reasons = sentinel1.one_polarisation(dataset, grid)
         return f"Sentinel-1, one polarisation, {band.units}", tuple(map(str, reasons))
@@ -116,5 +121,7 @@ def _valid_share(dataset: DatasetReader) -> float:
     shape = (min(dataset.height, _SAMPLE_PX), min(dataset.width, _SAMPLE_PX))
     values = raster.read(dataset, list(dataset.indexes), Window(0, 0, dataset.width, dataset.height), shape)
     window = Window(0, 0, dataset.width, dataset.height)
+    if isinstance(dataset, SafeDataset):
+        return round(float(known_of(as_image(values)).mean()), 4)
     valid = validity.of_image(dataset, dataset.indexes, window, values)
     return round(float(valid.mean()), 4)

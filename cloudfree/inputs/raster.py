@@ -18,6 +18,7 @@ from rasterio.windows import Window
 
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
+from cloudfree.inputs.geolocation_grid import Geometry
 
 _SAMPLE_PX = 512
 _STRIP_ROWS = 512
@@ -45,17 +46,24 @@ def opened(path: Path) -> Iterator[DatasetReader]:
         raise InputError(f"{path} does not exist; a raster file is needed: check the path")
     if path.suffix.lower() == ".zip":
         raise InputError(f"{path} is an archive; a raster file is needed: unzip it, and give the scene inside")
+    with opened_by_gdal(str(path)) as dataset:
+        yield dataset
+
+
+@contextmanager
+def opened_by_gdal(name: str) -> Iterator[DatasetReader]:
+    """Open whatever GDAL knows by this name, as `opened` does."""
     try:
         with _with_sidecars():
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(name)
         with dataset:
             yield dataset
     except RasterioIOError as error:
         raise InputError(
-            f"{path} cannot be read as a raster ({_first_line(error)}); fetch or export it again"
+            f"{name} cannot be read as a raster ({_first_line(error)}); fetch or export it again"
         ) from error
     except RasterioError as error:
-        raise InputError(f"{path} cannot be used: {_first_line(error)}; check the file with rio info") from error
+        raise InputError(f"{name} cannot be used: {_first_line(error)}; check the file with rio info") from error
 
 
 def _with_sidecars() -> rasterio.Env:
@@ -69,8 +77,14 @@ def read(
     window: Window,
     out_shape: tuple[int, int] | None = None,
 ) -> NDArray[np.generic]:
-    """Bands (N, rows, columns) of one window, thinned to `out_shape`; InputError where the file is damaged."""
+    """Bands (N, rows, columns) of one window, thinned to `out_shape`; InputError where the file is damaged.
+
+    What reads like a dataset and is none of GDAL's thins by itself.
+    """
     try:
+        if not isinstance(dataset, DatasetReader):
+            own: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=out_shape)
+            return own
         if out_shape is None:
             values: NDArray[np.generic] = dataset.read(indexes, window=window)
             return values
@@ -88,7 +102,7 @@ def _thinned(
     if dataset.overviews(indexes[0]):
         overview: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=(len(indexes), *out_shape))
         return overview
-    rows, cols = _nearest(window.height, out_shape[0]), _nearest(window.width, out_shape[1])
+    rows, cols = nearest(window.height, out_shape[0]), nearest(window.width, out_shape[1])
     parts = []
     # GDAL, told to thin, unpacks a block once for each row that it takes from it, which takes minutes for a scene.
     for start in range(0, window.height, _STRIP_ROWS):
@@ -99,7 +113,7 @@ def _thinned(
     return np.concatenate(parts, axis=1)
 
 
-def _nearest(length: int, count: int) -> NDArray[np.intp]:
+def nearest(length: int, count: int) -> NDArray[np.intp]:
     """Which of a row's pixels lie in the middle of `count` equal parts, as GDAL takes them."""
     return ((np.arange(count) + 0.5) * (length / count) + 1e-10).astype(np.intp)
 
@@ -112,16 +126,26 @@ def sample_over(
     GridError where the raster lies elsewhere; `needed` says in its message what should be given instead.
     """
     grid = Grid.of(dataset)
-    row0, row1, col0, col1 = grid.pixel_bounds_of(area)
-    if row0 >= row1 or col0 >= col1 or grid.overlap_share(area) == 0:
+    window = window_over(dataset, grid, area, needed)
+    shape = sampled(window)
+    values = read(dataset, indexes, window, out_shape=shape)
+    return values, grid.window(window.row_off, window.col_off, window.height, window.width).resized(*shape)
+
+
+def window_over(dataset: DatasetReader, geometry: Geometry, area: Geometry, needed: str) -> Window:
+    """The part of a raster that lies under `area`. Raises GridError as `sample_over` does."""
+    row0, row1, col0, col1 = geometry.pixel_bounds_of(area)
+    if row0 >= row1 or col0 >= col1 or geometry.overlap_share(area) == 0:
         raise GridError(
             f"{Path(dataset.name).name} does not overlap the scene; {needed} over the same ground is needed: "
             "compare the footprints with cloudfree info"
         )
-    height, width = row1 - row0, col1 - col0
-    shape = min(height, _SAMPLE_PX), min(width, _SAMPLE_PX)
-    values = read(dataset, indexes, Window(col0, row0, width, height), out_shape=shape)
-    return values, grid.window(row0, col0, height, width).resized(*shape)
+    return Window(col0, row0, col1 - col0, row1 - row0)
+
+
+def sampled(window: Window) -> tuple[int, int]:
+    """The shape to which a window is thinned to look at its values."""
+    return min(window.height, _SAMPLE_PX), min(window.width, _SAMPLE_PX)
 
 
 def _first_line(error: BaseException) -> str:

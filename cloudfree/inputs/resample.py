@@ -18,6 +18,7 @@ from rasterio.windows import Window
 from cloudfree.arrays import Float64Array, Image, Mask, known_of
 from cloudfree.grid import Grid
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.geolocation_grid import GeolocationGrid, Geometry
 
 PIECE_PX = 512
 """Side of what is resampled at once: it sees little of the image, and stays in the processor's cache."""
@@ -37,7 +38,7 @@ class Source:
     back by `from_linear`.
     """
 
-    grid: Grid
+    grid: Geometry
     bands: int
     load: Load
     to_linear: Callable[[Image], Image] = np.asarray
@@ -115,7 +116,7 @@ class BilinearTaps:
 
 
 @lru_cache(maxsize=1)  # sources that are resampled together, VV and VH, are mostly on one grid
-def bilinear_taps(source: Grid, grid: Grid, displacement: Displacement | None) -> BilinearTaps | None:
+def bilinear_taps(source: Geometry, grid: Grid, displacement: Displacement | None) -> BilinearTaps | None:
     """The neighbours in `source` of each pixel centre of `grid`; None where there are none."""
     row, col = _positions(source, grid, displacement)
     inside = (row >= -0.5) & (row <= source.height - 0.5) & (col >= -0.5) & (col <= source.width - 0.5)
@@ -140,7 +141,7 @@ def _extent(at: Float64Array, length: int) -> tuple[int, int]:
     return max(0, math.floor(at.min())), min(length, math.floor(at.max()) + 2)
 
 
-def _positions(source: Grid, grid: Grid, displacement: Displacement | None) -> tuple[Float64Array, Float64Array]:
+def _positions(source: Geometry, grid: Grid, displacement: Displacement | None) -> tuple[Float64Array, Float64Array]:
     """Row and column (H, W) in `source` of each pixel centre of `grid`, centres being whole numbers; NaN beyond maps.
 
     Exact on a lattice, linear between its nodes: wrong by a millimetre at most for map projections, by centimetres for
@@ -152,10 +153,16 @@ def _positions(source: Grid, grid: Grid, displacement: Displacement | None) -> t
     x, y = to_crs @ (nodes[0], nodes[1])
     if displacement is not None:
         x, y = displacement.sources_of(x, y)
+    row, col = source.pixels_at(grid.crs, x, y) if isinstance(source, GeolocationGrid) else _on_map(source, grid, x, y)
+    return _between(row, grid.shape), _between(col, grid.shape)
+
+
+def _on_map(source: Grid, grid: Grid, x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Row and column in `source` of coordinates in the CRS of `grid`."""
     if source.crs != grid.crs:
         x, y = _transformer(grid.crs, source.crs).transform(x, y)
     col, row = ~source.transform @ (np.where(np.isfinite(x), x, np.nan), np.where(np.isfinite(y), y, np.nan))
-    return _between(row - 0.5, grid.shape), _between(col - 0.5, grid.shape)
+    return row - 0.5, col - 0.5
 
 
 @lru_cache(maxsize=8)

@@ -24,12 +24,14 @@ from cloudfree.arrays import Image, Mask, as_image, known_of
 from cloudfree.bands import SAR_BANDS, TYPICAL_SAR_DB
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import backscatter, polarisation, raster
+from cloudfree.inputs import backscatter, polarisation, raster, safe
 from cloudfree.inputs.backscatter import Sample, Units, to_db
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.geolocation_grid import Geometry
 from cloudfree.inputs.polarisation import Band, Chosen
 from cloudfree.inputs.resample import Source, resample
+from cloudfree.inputs.safe import SafeDataset
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +56,18 @@ class SarBand:
     """One polarisation of one file: a one-based band, how it is stored, and where it lies.
 
     Stored values times `scale` plus `offset` are in `units`, but for `nodata`, which is compared as stored. `median_db`
-    is of the valid pixels over the scene.
+    is of the valid pixels over the scene. `files` are those on disk that are read: of a SAFE product several.
     """
 
     path: Path
     index: int
     units: Units
-    grid: Grid
+    grid: Geometry
     nodata: float | None
     median_db: float
     scale: float = 1.0
     offset: float = 0.0
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,9 @@ class Sentinel1:
     def open(self) -> Iterator[SarReader]:
         """A reader of the image's pixels."""
         with ExitStack() as stack:
-            yield SarReader(self, [stack.enter_context(raster.opened(band.path)) for band in self.bands])
+            paths = dict.fromkeys(band.path for band in self.bands)
+            datasets = {path: stack.enter_context(safe.opened(path)) for path in paths}
+            yield SarReader(self, [datasets[band.path] for band in self.bands])
 
 
 class SarReader:
@@ -115,7 +120,7 @@ class SarReader:
 
 def identify(
     paths: Sequence[Path],
-    area: Grid,
+    area: Geometry,
     units: Units | Literal["auto"] = "auto",
     band_numbers: tuple[int, ...] | None = None,
     scale: float | None = None,
@@ -124,6 +129,7 @@ def identify(
 ) -> Sentinel1:
     """What one file (both polarisations, or VV) or two (one each) are, judged where they lie over `area`.
 
+    A file is a raster, or a SAFE product of ESA's (a folder, its manifest.safe, a zip, or one of its measurements).
     `band_numbers` are the one-based VV and VH bands; with two files, one number each. Stored values times `scale` plus
     `offset` are backscatter; None is what the file says. Raises InputError or GridError.
     """
@@ -132,7 +138,7 @@ def identify(
             f"{len(paths)} Sentinel-1 files were given; give --sar once (VV and VH in one) or twice (one each)"
         )
     with ExitStack() as stack:
-        files = [stack.enter_context(raster.opened(path)) for path in paths]
+        files = [stack.enter_context(safe.opened(path)) for path in paths]
         for dataset in files:
             _refuse_complex(dataset)
         chosen = polarisation.choose(files, band_numbers, allow_hh_hv)
@@ -144,7 +150,7 @@ def identify(
         return _measured(chosen, area, Told(units, band_numbers, scale, offset, allow_hh_hv))
 
 
-def _measured(chosen: Chosen, area: Grid, told: Told) -> Sentinel1:
+def _measured(chosen: Chosen, area: Geometry, told: Told) -> Sentinel1:
     """The image that the chosen bands are, by their values over `area`."""
     bands = [*chosen.vv, *chosen.vh]
     stored = [_stored(band, told) for band in bands]
@@ -156,11 +162,11 @@ def _measured(chosen: Chosen, area: Grid, told: Told) -> Sentinel1:
         for each, sample in zip(stored, samples, strict=True)
     ]
     noise = _border_noise([to_db(sample.values[None], units)[0] for sample in samples])
-    reasons = (chosen.decision, why, *_scaling(bands, found, told), *_warned(found, noise))
+    reasons = (chosen.decision, why, *_scaling(bands, found, told), *_calibrated(bands, area), *_warned(found, noise))
     return Sentinel1(found[0], found[1] if chosen.vh else None, tuple(dict.fromkeys(reasons)), noise > 0)
 
 
-def one_polarisation(dataset: DatasetReader, area: Grid) -> tuple[SarBand, tuple[Decision, ...]]:
+def one_polarisation(dataset: DatasetReader, area: Geometry) -> tuple[SarBand, tuple[Decision, ...]]:
     """A file of one band, of whichever polarisation, as backscatter over `area`."""
     _refuse_complex(dataset)
     band = Band(dataset, 1)
@@ -170,7 +176,7 @@ def one_polarisation(dataset: DatasetReader, area: Grid) -> tuple[SarBand, tuple
     units, why = backscatter.decide([sample], "auto")
     found = replace(stored, units=units, median_db=backscatter.median_of(sample, units))
     which = Decision(name or "polarisation unknown", "description, tag or file name" if name else "nothing names it")
-    return found, (which, why, *_scaling([band], [found], Told()))
+    return found, (which, why, *_scaling([band], [found], Told()), *_calibrated([band], area))
 
 
 def _refuse_complex(dataset: DatasetReader) -> None:
@@ -202,12 +208,14 @@ def _stored(band: Band, told: Told) -> SarBand:
     scale = dataset.scales[at] if told.scale is None else told.scale
     offset = dataset.offsets[at] if told.offset is None else told.offset
     path, nodata = Path(dataset.name), dataset.nodatavals[at]
-    return SarBand(path, band.number, "db", Grid.of(dataset), nodata, np.nan, scale, offset)
+    files = dataset.files if isinstance(dataset, SafeDataset) else (path,)
+    return SarBand(path, band.number, "db", safe.geometry_of(dataset), nodata, np.nan, scale, offset, files)
 
 
-def _sample(name: str, band: Band, area: Grid, stored: SarBand) -> Sample:
+def _sample(name: str, band: Band, area: Geometry, stored: SarBand) -> Sample:
     """The band's values over `area`, thinned, and what its file says of them. `name` is for messages."""
-    values, _ = raster.sample_over(band.dataset, [band.number], area, "Sentinel-1")
+    window = raster.window_over(band.dataset, stored.grid, area, "Sentinel-1")
+    values = raster.read(band.dataset, [band.number], window, raster.sampled(window))
     plain = np.issubdtype(values.dtype, np.integer) and (stored.scale, stored.offset) == (1, 0)
     return Sample(name, band.file, plain, _scaled(values[0], stored), *backscatter.stated(band.dataset, band.number))
 
@@ -226,6 +234,15 @@ def _scaling(bands: Sequence[Band], found: Sequence[SarBand], told: Told) -> Ite
             by_option = told.scale is not None or told.offset is not None
             why = "--sar-scale and --sar-offset" if by_option else f"the scale tag of {band.file}"
             yield Decision(f"stored values times {each.scale:g} plus {each.offset:g}", why, "--sar-scale")
+
+
+def _calibrated(bands: Sequence[Band], area: Geometry) -> Iterator[Decision]:
+    """How counts of a SAFE product became backscatter, and what a user should know of that, logged as warnings."""
+    for product in dict.fromkeys(band.dataset for band in bands if isinstance(band.dataset, SafeDataset)):
+        yield product.calibrated
+        for doubt in product.doubts(area):
+            log.warning("%s", doubt)
+            yield doubt
 
 
 # --- what is no ground at the edges, and what is missing ---
@@ -304,7 +321,7 @@ def _band_db(band: SarBand, dataset: DatasetReader, window: Window) -> Image:
     return as_image((values if band.units == "db" else to_db(values, band.units))[0])
 
 
-def _with_margin(window: Window, grid: Grid) -> tuple[Window, tuple[slice, slice]]:
+def _with_margin(window: Window, grid: Geometry) -> tuple[Window, tuple[slice, slice]]:
     """The window with a margin within the image, and where the window lies in it."""
     row, col = max(0, window.row_off - _MARGIN_PX), max(0, window.col_off - _MARGIN_PX)
     stop_row = min(grid.height, window.row_off + window.height + _MARGIN_PX)

@@ -1,0 +1,58 @@
+"""XML files of a Sentinel-1 product, whose gaps and damages are one clear line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from cloudfree.arrays import Float64Array
+from cloudfree.errors import InputError
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file. Paths are those of ElementTree, from `within` or from the root; `name` is for messages."""
+
+    name: str
+    root: Element
+
+    @classmethod
+    def parse(cls, name: str, content: bytes) -> Document:
+        """Raises InputError where the content is no XML."""
+        try:
+            return cls(name, ElementTree.fromstring(content))
+        except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two of a wrong encoding
+            raise InputError(
+                f"{name} is damaged XML ({error}); the file as ESA delivers it is needed: fetch the product again"
+            ) from error
+
+    def text(self, path: str, within: Element | None = None) -> str:
+        """The text of the first element at a path. Raises InputError where there is none."""
+        found = self.text_or_none(path, within)
+        if not found:
+            raise self.wrong(f"has no {path.rpartition('/')[2]}")
+        return found
+
+    def text_or_none(self, path: str, within: Element | None = None) -> str | None:
+        return ((self.root if within is None else within).findtext(path) or "").strip() or None
+
+    def numbers(self, path: str, within: Element | None = None) -> Float64Array:
+        """The finite numbers (N,) that the text of an element lists, one at least. Raises InputError."""
+        try:
+            found = np.array(self.text(path, within).split(), np.float64)
+        except ValueError:
+            found = np.array([np.nan])
+        if not np.isfinite(found).all():
+            raise self.wrong(f"has something else than numbers in {path.rpartition('/')[2]}")
+        return found
+
+    def number(self, path: str, within: Element | None = None) -> float:
+        """One finite number. Raises InputError."""
+        return float(self.numbers(path, within)[0])
+
+    def wrong(self, what: str) -> InputError:
+        """The error that a file is not what it should be; `what` starts with a verb."""
+        return InputError(f"{self.name} {what}; the file as ESA delivers it is needed: fetch the product again")
