@@ -26,6 +26,19 @@ SAR_NOISE_DB = -50.0
 """Backscatter under this is border noise of the Sentinel-1 processor, no ground."""
 
 
+CLOUD_COLOUR = (1.0, 0.99, 1.03, 1.11)
+"""Reflectance of cloud in blue, green, red, NIR, relative to blue: nearly white."""
+
+HAZE_DEPTH = (1.09, 1.0, 0.906, 0.774)
+"""Optical depth of thin cloud in blue, green, red, NIR (490, 565, 665, 865 nm), relative to green.
+
+As wavelength**-0.6, between the Angstrom exponent of water droplets (0) and that of fine aerosol (about 1.3).
+"""
+
+SHADOW_DEPTH = (0.84, 0.94, 1.02, 1.1)
+"""Share of light that a shadow takes in each band, relative to their mean: skylight is blue."""
+
+
 class Udm2(IntEnum):
     """One-based bands of Planet's usable data mask 2 (developers.planet.com)."""
 

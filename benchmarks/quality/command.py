@@ -27,9 +27,12 @@ from cloudfree.cli import main as cloudfree
 from cloudfree.evaluate import metrics
 from cloudfree.evaluate.baselines import BASELINES
 from cloudfree.evaluate.triplets import Observation, Triplet, TripletFiles, find, read
+from cloudfree.learn.cloud_layers import lift_clouds
+from cloudfree.simulate.clouds import CloudLayer, add_clouds
 
 _DILATION_PX, _SOFT_PX = 2, 2.0
 _LEAST_MASK, _MOST_MASK = 0.05, 0.95
+_LEAST_OPACITY = 0.05
 
 
 def main() -> None:
@@ -37,6 +40,7 @@ def main() -> None:
     data = Path(__file__).resolve().parents[3] / "shared" / "data" / "cloudy_clear"
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--lifted", action="store_true", help="clouds without the ground under them")
     parser.add_argument("options", nargs="*", help="of `cloudfree run`, behind --")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -50,8 +54,10 @@ def main() -> None:
             triplet = read(files)
             hidden = triplet.seen.hidden & triplet.valid
             if _LEAST_MASK <= hidden.mean() <= _MOST_MASK:
-                rows.append(scores(files, with_soft_clouds(triplet), folder, told.options))
-                print(as_row(files.name, rows[-1]), flush=True)
+                clouded, hidden = with_lifted_clouds(triplet) if told.lifted else (with_soft_clouds(triplet), hidden)
+                if hidden.any():
+                    rows.append(scores(files, clouded, hidden, folder, told.options))
+                    print(as_row(files.name, rows[-1]), flush=True)
         print(as_row("mean", np.mean(rows, axis=0)))
         *_, deviation, error = np.transpose(rows)
         print(f"\nCorrelation of sd and error over images: {np.corrcoef(deviation, error)[0, 1]:.2f}")
@@ -72,15 +78,27 @@ def with_soft_clouds(triplet: Triplet) -> Triplet:
     return Triplet(triplet.name, pasted, triplet.truth, triplet.valid)
 
 
+def with_lifted_clouds(triplet: Triplet) -> tuple[Triplet, Mask]:
+    """The clouds of the cloudy image, without its ground, over the clear one; and where they and the mask are."""
+    seen, clouds = triplet.seen, lift_clouds(triplet.seen.reflectance, triplet.name)
+    if clouds is None:
+        return triplet, np.zeros_like(triplet.valid)
+    sunlit = np.zeros_like(clouds.opacity)
+    nowhere = np.zeros_like(triplet.valid)
+    layer = CloudLayer(clouds.opacity, clouds.radiance, sunlit, nowhere, nowhere, nowhere)
+    laid = Observation(add_clouds(triplet.truth, layer), seen.sar_db, triplet.valid, seen.mask, seen.pixel_size_m)
+    hidden = seen.hidden & triplet.valid & (clouds.opacity > _LEAST_OPACITY)
+    return Triplet(triplet.name, laid, triplet.truth, triplet.valid), hidden
+
+
 def soft_share(mask: Mask) -> Image:
     """How much of each pixel is cloud (H, W), 0..1: the mask dilated by two pixels, then a Gaussian of two."""
     grown = ndimage.binary_dilation(mask, iterations=_DILATION_PX)
     return as_image(ndimage.gaussian_filter(as_image(grown), _SOFT_PX))
 
 
-def scores(files: TripletFiles, triplet: Triplet, folder: Path, options: list[str]) -> list[float]:
-    """PSNR of masked pixels by each baseline, and by the command; then how its uncertainty bears out."""
-    hidden = triplet.seen.hidden & triplet.valid
+def scores(files: TripletFiles, triplet: Triplet, hidden: Mask, folder: Path, options: list[str]) -> list[float]:
+    """PSNR of hidden pixels by each baseline, and by the command; then how its uncertainty bears out."""
     restored = [method(triplet.seen) for method in BASELINES.values()]
     product, deviation = run(files, triplet, folder, options)
     error, deviation = np.abs(product - triplet.truth)[:, hidden], deviation[:, hidden]

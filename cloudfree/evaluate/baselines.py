@@ -67,8 +67,8 @@ def fitted_reference(seen: Observation) -> Image:
 
 
 def scene_model(seen: Observation) -> Image:
-    """What primes the networks (`scene.model`), alone."""
-    return _put(seen, model_of(seen)[1])
+    """What primes the networks, alone: the model of the scene, and what shows through (`scene.see_through`)."""
+    return _put(seen, model_of(seen)[1].reflectance)
 
 
 BASELINES: Mapping[str, Method] = {"input": unchanged, "median": median, "ridge": ridge, "scene model": scene_model}

@@ -13,7 +13,8 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Predictor
 from cloudfree.scene import trust
 from cloudfree.scene.model import SceneModel, fit_fine
-from cloudfree.scene.priming import blend, prior_weight
+from cloudfree.scene.priming import blend, kept_share
+from cloudfree.scene.see_through import SeenThrough, see_through
 
 Method = Callable[[Observation], Image]
 """Reflectance (4, H, W) of the ground everywhere, from what is seen."""
@@ -31,11 +32,11 @@ def network(model: CloudRemovalModel, device: str = "cpu") -> Method:
     return restored
 
 
-def model_of(seen: Observation) -> tuple[SceneModel, Image]:
-    """The scene's own model of what is hidden, with all that other dates tell, and its reflectance (4, H, W)."""
+def model_of(seen: Observation) -> tuple[SceneModel, SeenThrough]:
+    """The scene's own model of what is hidden, with all that other dates tell, and the ground that it makes of it."""
     others = seen.telling_others
     fitted = fit_fine(seen.reflectance, seen.sar_db, seen.hidden, seen.valid, seen.pixel_size_m, others)
-    return fitted, fitted.whole(others)
+    return fitted, see_through(seen.reflectance, fitted.whole(others), fitted.error_covariance)
 
 
 def _primed(predictor: Predictor, seen: Observation) -> Image:
@@ -43,10 +44,12 @@ def _primed(predictor: Predictor, seen: Observation) -> Image:
     assert seen.mask is not None
     sar_db, pixel_size_m = seen.sar_without_gaps(), seen.pixel_size_m
     cloud_weight = Feather(BUFFER_M / pixel_size_m, max(1.0, FEATHER_M / pixel_size_m)).weight(seen.mask)
-    fitted, prior = model_of(seen)
-    weight = prior_weight(seen.reflectance, prior, cloud_weight)
-    given, path_radiance = blend(seen.reflectance, prior, weight), fitted.path_radiance[:, None, None]
+    fitted, ground = model_of(seen)
+    given, path_radiance = (
+        blend(seen.reflectance, ground.reflectance, cloud_weight),
+        fitted.path_radiance[:, None, None],
+    )
     near_cloud, others = cloud_weight > 0, seen.telling_others
     belief = trust.of_image(predictor.image, seen.reflectance, sar_db, near_cloud, seen.valid, fitted, others)
     restored = path_radiance + predictor.image(given - path_radiance, sar_db)
-    return trust.temper(restored, given, weight, belief)
+    return blend(restored, given, kept_share(cloud_weight, ground.share, belief))

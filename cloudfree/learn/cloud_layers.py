@@ -90,23 +90,29 @@ def real_or_simulated_layers(clouds: Sequence[RealClouds], share: float = 0.6) -
 
 
 def _read_clouds(path: Path) -> RealClouds | None:
-    """The clouds of an image; the ground that shows through thin ones is taken off. None if hardly any is thick."""
     with raster.opened(path) as dataset:
         if dataset.count != 4:
             raise InputError(f"{path} has {dataset.count} bands; blue, green, red and NIR are needed: export it so")
         image = dataset.read().astype(np.float32) * np.float32(REFLECTANCE_SCALE)
-    opacity = _opacity(image[0])
+    return lift_clouds(image, path.name.removesuffix(_CLOUDY_SUFFIX).rpartition("_")[0])
+
+
+def lift_clouds(image: Image, site: str) -> RealClouds | None:
+    """The clouds of an image (4, H, W), reflectance; the ground that shows through thin ones is taken off.
+
+    None if hardly any is thick.
+    """
+    opacity = opacity_of(image[0])
     thick = opacity > _THICK
     if thick.mean() < _USABLE_SHARE:
         return None
     ground = np.quantile(image, _GROUND_QUANTILE, axis=(1, 2))[:, None, None]
     radiance = (image - (1 - opacity) * ground) / np.maximum(opacity, _THICK)
     nearest = ndimage.distance_transform_edt(~thick, return_distances=False, return_indices=True)
-    site = path.name.removesuffix(_CLOUDY_SUFFIX).rpartition("_")[0]
     return RealClouds(site, opacity, as_image(np.clip(radiance[:, nearest[0], nearest[1]], 0.2, 1.6)))
 
 
-def _opacity(blue: Image) -> Image:
+def opacity_of(blue: Image) -> Image:
     """0..1 (H, W) by blue reflectance; where thin, without the roofs and roads that show through."""
     ground = min(float(np.quantile(blue, _GROUND_QUANTILE)), _BRIGHTEST_GROUND)
     opacity = np.clip((blue - ground) / (_OPAQUE_BLUE - ground), 0, 1)

@@ -73,7 +73,7 @@ class CloudedPlaces:
         layer = self._draw_layer(rng, squares.side)
         sample = Sample(add_clouds(clear, layer), sar_db, clear, layer.mask, ~hidden[0].astype(bool))
         if rng.random() < self._primed:
-            sample = primed(rng, sample, imperfect_mask(rng, layer.mask), pixel_size_m, others)
+            sample = primed(sample, imperfect_mask(rng, layer.mask), pixel_size_m, others)
         return sample.crop(rng, self._crop)
 
 

@@ -52,7 +52,7 @@ class Pairs:
             )
         sample, others = _turned(rng, paste_clouds(triplet) if self._same_date else triplet)
         if triplet.seen.mask is not None and rng.random() < self._primed:
-            sample = primed(rng, sample, sample.mask, triplet.seen.pixel_size_m, others)
+            sample = primed(sample, sample.mask, triplet.seen.pixel_size_m, others)
         return sample.crop(rng, self._crop)
 
 

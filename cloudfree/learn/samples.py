@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from cloudfree.scene.references import telling
 LEAST_KNOWN = 0.3
 """Share of a sample whose truth must be known."""
 
-# In this share of primed samples the prior replaces all that the mask flags; in others some of the haze is kept.
-_HAZELESS_SHARE = 0.4
 _CROP_ATTEMPTS = 8
 
 
@@ -48,31 +46,32 @@ class Sample:
         return Sample(cloudy, sar_db, clear, self.mask[window], self.known[window])
 
 
-class Source(Protocol):
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Source(Protocol[S_co]):
     """Where samples come from; equal generators give equal samples."""
 
     def __len__(self) -> int:
         """Images: as many samples are an epoch."""
 
-    def draw(self, rng: np.random.Generator) -> Sample: ...
+    def draw(self, rng: np.random.Generator) -> S_co: ...
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(Generic[S_co]):
     """Several sources, each drawn from equally often, whatever its size."""
 
-    sources: Sequence[Source]
+    sources: Sequence[Source[S_co]]
 
     def __len__(self) -> int:
         return sum(map(len, self.sources))
 
-    def draw(self, rng: np.random.Generator) -> Sample:
+    def draw(self, rng: np.random.Generator) -> S_co:
         return self.sources[int(rng.integers(len(self.sources)))].draw(rng)
 
 
-def primed(
-    rng: np.random.Generator, sample: Sample, mask: Mask, pixel_size_m: float, others: Sequence[Image] = ()
-) -> Sample:
+def primed(sample: Sample, mask: Mask, pixel_size_m: float, others: Sequence[Image] = ()) -> Sample:
     """The sample as a run would prime it by a mask (H, W): feathered, filled by a prior, less its path radiance.
 
     What is not known is masked too, for a run would not show it either. others: the place on other dates (4, H, W), NaN
@@ -80,10 +79,9 @@ def primed(
     """
     hidden = mask | ~sample.known
     cloud_weight = Feather(BUFFER_M / pixel_size_m, FEATHER_M / pixel_size_m).weight(hidden)
-    haze_tolerance = 0.0 if rng.random() < _HAZELESS_SHARE else float(rng.uniform(0.1, 1))
     everywhere = np.ones(hidden.shape, bool)
     others = telling(others, ~hidden, pixel_size_m)
     inputs = sample.cloudy, sample.sar_db, hidden, cloud_weight, everywhere, pixel_size_m
-    filled, prior = prime(*inputs, haze_tolerance, others)
+    filled, prior = prime(*inputs, others)
     path_radiance = prior.path_radiance[:, None, None]
     return replace(sample, cloudy=filled - path_radiance, clear=sample.clear - path_radiance, mask=cloud_weight > 0)

@@ -32,6 +32,7 @@ _MOST_SAMPLES = 12_000  # clear pixels to fit to: bounds the time whatever the a
 # enough where there is nothing else. What of it reaches farther is told from the ground by its decay.
 _LEAK_M, _LEAK_POWER, _LEAST_WEIGHT = 50.0, 8, 1e-3
 _ITERATIONS, _WARM_ITERATIONS = 10, 3
+_OUTLIER, _MAD_TO_DEVIATION, _LEAST_ERROR = 3.0, 1.4826, 0.003
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,18 @@ class View:
         ground = self.lattice.image(nodes) + as_image(rest[-1])[:, None, None]
         ground += weighted_sum(self.radar.maps(), of_radar, self.lattice.shape)
         return ground, tuple(map(DateTerm, self.dates, of_dates))
+
+    def error_covariance(self, coefficients: Float64Array, nodes: Float64Array) -> Float64Array:
+        """Of what a model leaves over (4, 4) on clear pixels, if there are enough of them on those no cloud leaks to."""
+        away = self.distance_m > _LEAK_M
+        chosen = away if away.sum() >= FEWEST_TESTED else np.ones_like(away)
+        design = self.design[chosen].copy()
+        design[:, -2] = 0
+        left_over = self.target[chosen] - design @ coefficients - self.lattice.at(self.sample[chosen]) @ nodes
+        # A cloud that the mask missed is no error of the model's.
+        spread = _MAD_TO_DEVIATION * np.median(np.abs(left_over), axis=0)
+        left_over = np.clip(left_over, -_OUTLIER * spread, _OUTLIER * spread)
+        return np.asarray(left_over.T @ left_over / len(left_over) + _LEAST_ERROR**2 * np.eye(left_over.shape[1]))
 
     def gaps(self, coefficients: Float64Array) -> tuple[Gap, ...]:
         """Where a source shows nothing, and the variance of what it would have told, by how it varies elsewhere."""

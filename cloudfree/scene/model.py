@@ -40,8 +40,9 @@ class SceneModel:
     of the valid pixels that could be learned from. `path_radiance` (4,): reflectance that even the scene's darkest
     clear pixels have, beyond what dark ground has, as in top-of-atmosphere products. To a network it would look like
     haze, so it is taken off before and put back after. `weights` are what the holes gave each candidate. `uncertainty`
-    is what they tell of its errors, at the resolution of the coarse grid. `trial` is the same model without what one
-    hole hides, to try a network on.
+    is what they tell of its errors, at the resolution of the coarse grid; `error_covariance` (4, 4) is how errors go
+    together over the bands, by what is left over on clear ground. `trial` is the same model without what one hole
+    hides, to try a network on.
     """
 
     shape: tuple[int, int]
@@ -51,6 +52,7 @@ class SceneModel:
     path_radiance: Image
     weights: dict[str, float]
     uncertainty: Uncertainty
+    error_covariance: Float64Array
     trial: Trial | None = None
 
     def window(self, rows: range, cols: range, others: Sequence[Image] = ()) -> Image:
@@ -130,6 +132,7 @@ def fit(
         path_radiance=_path_radiance(reflectance[:, clear]),
         weights={each.name: round(float(weight), 3) for each, weight in zip(candidates, weights, strict=True)},
         uncertainty=_uncertainty(view, trials, weights, coefficients, shape),
+        error_covariance=view.error_covariance(coefficients, nodes),
     )
     if not trials:
         return found
@@ -172,8 +175,11 @@ def _land_alone(radar: Radar, shape: tuple[int, int]) -> SceneModel:
     *slopes, mean = land_coefficients()
     maps = itertools.islice(radar.maps(), len(slopes))
     ground = as_image(mean)[:, None, None] + weighted_sum(maps, np.array(slopes), radar.seen.shape)
-    unsure = Uncertainty.constantly(land_deviation(), shape)
-    return SceneModel(shape, ground, (), 0.0, np.zeros(4, np.float32), {"other places": 1.0}, unsure)
+    unsure, covariance = (
+        Uncertainty.constantly(land_deviation(), shape),
+        np.diag(np.square(land_deviation(), dtype=float)),
+    )
+    return SceneModel(shape, ground, (), 0.0, np.zeros(4, np.float32), {"other places": 1.0}, unsure, covariance)
 
 
 def _uncertainty(

@@ -10,22 +10,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.inputs.planet import Scene, has_data
 from cloudfree.inputs.strips import Strip
 from cloudfree.scene.model import SceneModel, fit_fine
+from cloudfree.scene.see_through import see_through
 from cloudfree.scene.survey import Survey
-
-# Mean excess over the prior in blue and green up to which a pixel is kept as seen, and from which it is all cloud; and
-# what shadow leaves of the light, likewise.
-_HAZE_EXCESS, _CLOUD_EXCESS = 0.04, 0.14
-_LIT, _SHADED = 0.9, 0.7
-_ROOF_PX, _EDGE_PX, _SOFT_PX = 3, 4, 1.5
-
-HAZE_TOLERANCE = 0.3
-"""How much haze is kept as seen: the share of the thresholds above; 0 keeps nothing that the mask flags."""
 
 
 class NetworkInput(NamedTuple):
@@ -99,14 +90,16 @@ class Priming:
         np.copyto(sar_db, self.fill_sar_db[:, None, None], where=~np.isfinite(sar_db))
         if prior is not None:
             prior, sar_valid, cloud_weight = prior[..., cols], strip.sar_valid[:, cols], strip.cloud_weight[:, cols]
-            weight = prior_weight(reflectance, prior, cloud_weight)
+            assert self.prior
+            ground = see_through(reflectance, prior, self.prior.error_covariance)
             if self.primed:
-                seen_through = (cloud_weight - weight)[None]
+                seen_through = (cloud_weight * ground.share)[None]
             else:
-                weight = np.where(sar_valid, np.float32(0), weight)
-            reflectance = blend(reflectance, prior, weight) - self.path_radiance
-            # Without radar the network has nothing to see but what is typical: there the prior is all.
-            kept = np.where(sar_valid, 1 - np.float32(self.trust), np.float32(1))[None] * weight
+                cloud_weight = np.where(sar_valid, np.float32(0), cloud_weight)
+            # Without radar the network has nothing to see but what is typical: there it adds nothing.
+            trust = np.where(sar_valid, np.float32(self.trust), np.float32(0))
+            kept = kept_share(cloud_weight, ground.share, trust)[None]
+            reflectance = blend(reflectance, ground.reflectance, cloud_weight) - self.path_radiance
         return NetworkInput(reflectance, sar_db, kept, seen_through)
 
 
@@ -117,7 +110,6 @@ def prime(
     cloud_weight: Image,
     valid: Mask,
     pixel_size_m: float,
-    haze_tolerance: float = HAZE_TOLERANCE,
     others: Sequence[Image] = (),
 ) -> tuple[Image, SceneModel]:
     """An image (4, H, W) with the prior in place of what cloud hides, and the prior.
@@ -127,28 +119,19 @@ def prime(
     place on other dates (4, H, W), NaN where an image shows nothing.
     """
     prior = fit_fine(reflectance, sar_db, mask, valid, pixel_size_m, others, by_holes=False)
-    whole = prior.whole(others)
-    return blend(reflectance, whole, prior_weight(reflectance, whole, cloud_weight, haze_tolerance)), prior
+    ground = see_through(reflectance, prior.whole(others), prior.error_covariance)
+    return blend(reflectance, ground.reflectance, cloud_weight), prior
 
 
-def prior_weight(observed: Image, prior: Image, cloud_weight: Image, haze_tolerance: float = HAZE_TOLERANCE) -> Image:
-    """How much of each pixel (H, W), 0..1, the prior stands in for when an image is primed.
+def kept_share(cloud_weight: Image, share: Image, trust: float | Image) -> Image:
+    """How far (H, W), 0..1, to stay with what a network was shown, given how much of each pixel is reconstructed.
 
-    The thinnest haze and shadow keep their texture, and so do the clear pixels of the mask's feather: a network
-    restores these better from what is seen than from what is guessed. How much brighter a pixel may be goes with
-    `haze_tolerance`; at 0 the prior is in all of the mask. Reaches 11 pixels: within the margin that tiles throw away.
+    The network is believed, by its trust, where the model stands; what is seen through cloud, `share` (H, W) 0..1 of
+    each pixel, it only spoils: it is judged where nothing is seen.
     """
-    if haze_tolerance == 0:
-        return cloud_weight
-    excess = (observed[:2] - prior[:2]).mean(axis=0)  # in blue and green cloud stands out from any ground but snow
-    bright = np.clip((excess / haze_tolerance - _HAZE_EXCESS) / (_CLOUD_EXCESS - _HAZE_EXCESS), 0, 1)
-    light = observed.mean(axis=0) / np.maximum(prior.mean(axis=0), 0.01)
-    t = np.maximum(bright, np.clip((_LIT - light) / (_LIT - _SHADED), 0, 1))
-    # Roofs are as bright as cloud, but small; and cloud has an edge that is brighter than ground, but not by much.
-    grown = ndimage.maximum_filter(ndimage.minimum_filter(t * t * (3 - 2 * t), _ROOF_PX), _ROOF_PX + 2 * _EDGE_PX)
-    return as_image(cloud_weight * ndimage.gaussian_filter(grown, _SOFT_PX, truncate=3.0))
+    return as_image(cloud_weight * (1 - trust * (1 - share)))
 
 
-def blend(observed: Image, prior: Image, weight: Image) -> Image:
-    """(4, H, W): `prior` where `weight` (H, W) is 1, `observed` bit for bit where it is 0."""
-    return np.where(weight > 0, observed + (prior - observed) * weight, observed).astype(np.float32)
+def blend(observed: Image, made: Image, weight: Image) -> Image:
+    """(4, H, W): `made` where `weight` (H, W) is 1, `observed` bit for bit where it is 0."""
+    return np.where(weight > 0, observed + (made - observed) * weight, observed).astype(np.float32)

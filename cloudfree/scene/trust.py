@@ -155,8 +155,3 @@ def _windows(tested: Mask, shape: tuple[int, int]) -> Iterator[tuple[range, rang
 def _spans(length: int) -> list[range]:
     side = min(_WINDOW_PX, length)
     return [range(start, start + side) for start in side_by_side(length, side)]
-
-
-def temper(restored: Image, given: Image, prior_weight: Image, trust: float) -> Image:
-    """The network's image (4, H, W); where the model stood (H, W, 0..1) in what it was given, that by its trust."""
-    return (restored + ((1 - trust) * prior_weight) * (given - restored)).astype(np.float32)

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.bands import CLOUD_COLOUR, HAZE_DEPTH, SHADOW_DEPTH
 from cloudfree.simulate.noise import fast_shape, fractal_noise
 
 # What a good mask flags. Opacity is the share of the ground's light that is replaced, shadow that of the sun's lost.
@@ -25,14 +26,6 @@ SHADOW_LOSS = 0.15
 _INVISIBLE = 0.02
 # Deep shade still receives the sky's light: 30 % of the total.
 _DEEPEST_SHADOW = 0.7
-
-# Bands blue, green, red, near-infrared at 490, 565, 665, 865 nm.
-_CLOUD_TINT = np.array([1.0, 0.99, 1.03, 1.11], np.float32)
-# Optical depth of thin cloud and haze relative to green: as wavelength^-0.6, an Angstrom exponent between that of fine
-# aerosol (about 1.3) and that of water droplets (0).
-_RELATIVE_DEPTH = (np.array([490, 565, 665, 865], np.float32) / 565) ** np.float32(-0.6)
-# Skylight is blue: a shadow takes less there than in the near-infrared.
-_SHADOW_DEPTH = np.array([0.84, 0.94, 1.02, 1.1], np.float32)
 
 
 @dataclass(frozen=True)
@@ -133,8 +126,8 @@ def add_clouds(reflectance: Image, layer: CloudLayer) -> Image:
 
     Pixels with neither cloud nor shadow keep their value exactly.
     """
-    sunlight = 1 - layer.shadow * _SHADOW_DEPTH[:, None, None]
-    transmittance = (1 - layer.opacity) ** _RELATIVE_DEPTH[:, None, None]
+    sunlight = 1 - layer.shadow * as_image(SHADOW_DEPTH)[:, None, None]
+    transmittance = (1 - layer.opacity) ** as_image(HAZE_DEPTH)[:, None, None]
     return as_image(reflectance * sunlight * transmittance + layer.radiance * (1 - transmittance))
 
 
@@ -190,7 +183,7 @@ def _radiance(rng: np.random.Generator, relief: Image, thick: Image, sky: Sky) -
     facing = relief - np.roll(relief, (-down, -right), (0, 1))
     facing *= np.float32(rng.uniform(0.04, 0.11)) / max(float(facing.std()), 1e-6)
     grey = albedo * np.clip(1 + facing * (thick / (thick + 1)), 0.6, 1.4)
-    tint = _CLOUD_TINT * rng.normal(1, 0.015, 4).astype(np.float32) * np.float32(rng.uniform(0.85, 1.1))
+    tint = as_image(CLOUD_COLOUR) * rng.normal(1, 0.015, 4).astype(np.float32) * np.float32(rng.uniform(0.85, 1.1))
     return as_image(tint[:, None, None] * grey)
 
 

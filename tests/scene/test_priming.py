@@ -11,7 +11,7 @@ from cloudfree.grid import Grid
 from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.strips import Strip
 from cloudfree.scene.model import SceneModel
-from cloudfree.scene.priming import Priming, blend, prior_weight
+from cloudfree.scene.priming import Priming, blend, kept_share
 from cloudfree.scene.uncertainty import Uncertainty
 
 H, W = 60, 80
@@ -34,7 +34,8 @@ def strip() -> Strip:
 def prior_of(path_radiance: float) -> SceneModel:
     reflectance = np.full((4, H // 3, W // 3), 0.15, np.float32)
     unsure = Uncertainty.constantly(np.full(4, 0.05, np.float32), (H, W))
-    return SceneModel((H, W), reflectance, (), 0.8, np.full(4, path_radiance, np.float32), {}, unsure)
+    errors = np.diag(np.full(4, 0.02**2))
+    return SceneModel((H, W), reflectance, (), 0.8, np.full(4, path_radiance, np.float32), {}, unsure, errors)
 
 
 def test_without_a_prior_a_network_sees_the_scene_and_no_gaps(strip: Strip) -> None:
@@ -51,8 +52,8 @@ def test_without_a_prior_a_network_sees_the_scene_and_no_gaps(strip: Strip) -> N
 def test_under_cloud_it_sees_the_prior_less_path_radiance_and_is_believed_by_trust(strip: Strip) -> None:
     priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), primed=True, trust=0.25)
     shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
-    np.testing.assert_allclose(shown.reflectance[:, 22:38, 22:48], 0.15 - 0.03, atol=1e-6)
-    np.testing.assert_allclose(shown.kept[0, 22:38, 22:48], 0.75, atol=1e-6)
+    np.testing.assert_allclose(shown.reflectance[:, 22:38, 22:48], 0.15 - 0.03, atol=1e-3)
+    np.testing.assert_allclose(shown.kept[0, 22:38, 22:48], 0.75, atol=0.01)
     clear = strip.cloud_weight == 0
     assert not shown.kept[0, clear].any()
     seen = SCENE.reflectance(strip.dn)[:, 45:] - np.float32(0.03)
@@ -64,9 +65,9 @@ def test_without_radar_the_prior_is_all_whatever_the_network(strip: Strip) -> No
     for primed, elsewhere in ((True, 0.15), (False, 0.9)):
         priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed, trust=1.0)
         shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
-        np.testing.assert_allclose(shown.reflectance[:, 25:35, 25:45], 0.15, atol=1e-6)
+        np.testing.assert_allclose(shown.reflectance[:, 25:35, 25:45], 0.15, atol=1e-3)
         assert (shown.kept[0, 25:35, 25:45] > 0.99).all()
-        np.testing.assert_allclose(shown.reflectance[:, 38, 30], elsewhere, atol=1e-6)
+        np.testing.assert_allclose(shown.reflectance[:, 38, 30], elsewhere, atol=1e-3)
         assert not shown.kept[0, :25].any()
 
 
@@ -82,7 +83,7 @@ def test_what_shows_through_thin_cloud_is_told(strip: Strip) -> None:
     strip.dn[:, :, :34] = 1600
     priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed=True)
     through = priming.tile(strip, priming.prior_of(strip), slice(0, W)).seen_through[0]
-    assert (through[22:38, 20:25] > 0.99).all()
+    assert (through[22:38, 20:25] > 0.95).all()
     assert (through[24:36, 38:46] < 0.01).all()
     assert not through[strip.cloud_weight == 0].any()
     plain = Priming(SCENE, FILL, FILL_DB)
@@ -94,17 +95,12 @@ def test_some_columns_are_those_of_the_whole(strip: Strip) -> None:
     whole = priming.tile(strip, priming.prior_of(strip), slice(0, W))
     part = priming.tile(strip, priming.prior_of(strip), slice(0, 70))
     for found, expected in zip(part, whole, strict=True):
-        np.testing.assert_array_equal(found[..., :50], expected[..., :50])  # filters reach 11 pixels
+        np.testing.assert_array_equal(found[..., :50], expected[..., :50])  # filters reach 15 pixels
 
 
-def test_haze_and_small_roofs_stay_as_seen() -> None:
-    prior, masked = np.full((4, H, W), 0.1, np.float32), np.ones((H, W), np.float32)
-    seen = prior + 0.01
-    seen[:, 10, 10] = 0.6  # a roof
-    assert not prior_weight(seen, prior, masked).any()
-    seen[:, 30:50, 30:60] = 0.6  # a cloud
-    assert (prior_weight(seen, prior, masked)[33:47, 33:57] > 0.99).all()
-    np.testing.assert_array_equal(prior_weight(seen, prior, masked, haze_tolerance=0), masked)
+def test_a_network_is_believed_where_the_model_stands_and_not_where_the_ground_is_seen() -> None:
+    cloud_weight, share = np.array([[0, 1, 1, 0.5]], np.float32), np.array([[0, 0, 1, 0.5]], np.float32)
+    np.testing.assert_allclose(kept_share(cloud_weight, share, 0.6), [[0, 0.4, 1, 0.35]], atol=1e-6)
 
 
 def test_blending_keeps_the_observation_bit_for_bit() -> None:

@@ -11,7 +11,7 @@ from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, identify
 from cloudfree.scene import survey, trust
 from cloudfree.scene.model import fit_fine, of_survey
-from cloudfree.scene.trust import Evidence, of_image, of_scene, temper
+from cloudfree.scene.trust import Evidence, of_image, of_scene
 from cloudfree.simulate.landscape import landscape
 
 SIDE = 300
@@ -81,9 +81,3 @@ def test_a_scene_is_judged_by_its_windows(land, hidden, share, expected, tmp_pat
     )
     assert (after.mean() < 0.2 * before.mean()) == (share == 1.0), "what a network knows is sure"
     assert max(image.max() for image in seen) < 0.8, "its own clouds are never shown"
-
-
-def test_tempering_touches_only_where_the_prior_stood():
-    restored, given = np.ones((4, 2, 2), np.float32), np.zeros((4, 2, 2), np.float32)
-    prior_weight = np.array([[0, 1], [0.5, 0]], np.float32)
-    np.testing.assert_allclose(temper(restored, given, prior_weight, 0.25)[0], [[1, 0.25], [0.625, 1]])
