@@ -80,8 +80,8 @@ class Alignment:
 def align(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **options: Any) -> Alignment:
     """Write Sentinel-1 in dB on a scene's grid as a COG, moved by its offset where that can be had reliably.
 
-    `sar` is one file or two. `options` are the other fields of `AlignOptions`. Raises CloudfreeError for what a user
-    can mend, and leaves no file behind then.
+    `sar` is one file or several. `options` are the other fields of `AlignOptions`. Raises CloudfreeError for what a
+    user can mend, and leaves no file behind then.
     """
     found = find(AlignOptions.of(planet, sar, output=output, **options))
     write(found)

@@ -57,6 +57,27 @@ UDM2_OBSCURED = (Udm2.SHADOW, Udm2.LIGHT_HAZE, Udm2.HEAVY_HAZE, Udm2.CLOUD)
 """What hides or alters the ground. Snow is ground."""
 
 
+class SkyClass(IntEnum):
+    """What stands between the satellite and the ground, in masks that are found and written; snow is ground."""
+
+    CLEAR = 0
+    CLOUD = 1
+    HAZE = 2
+    SHADOW = 3
+    SNOW = 4
+
+
+SKY_NODATA = 255
+"""Code of a pixel that the scene does not show."""
+
+SKY_HIDDEN = (SkyClass.CLOUD, SkyClass.HAZE, SkyClass.SHADOW)
+"""What hides or alters the ground."""
+
+
+DETECTORS = ("own", "omnicloudmask", "csmask")
+"""What finds clouds, by the names that commands know; the first comes with the package."""
+
+
 class Qa(IntEnum):
     """Classes of the quality raster."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import shapely
+import shapely.affinity
 from affine import Affine
 from pyproj import Geod, Transformer
 from pyproj.exceptions import ProjError
@@ -25,6 +26,8 @@ _WGS84 = CRS.from_epsg(4326)
 _GEOD = Geod(ellps="WGS84")
 _STEP_M, _STEP_DEGREES = 10.0, 1e-4  # over which the local scale is measured
 _TRUE_TO_SCALE = 0.01
+_CYCLIC_PROJECTIONS = {3857: 2 * math.pi * 6378137.0, 3395: 2 * math.pi * 6378137.0}
+"""By EPSG code, projections whose x comes around, and after how many metres: the Mercators of the whole Earth."""
 
 
 class Outlined(Protocol):
@@ -63,10 +66,10 @@ class Grid:
                 )
             missing = "no coordinate reference system" if dataset.crs is None else "no geotransform"
             raise GridError(f"{name} has {missing}; a georeferenced raster is needed: assign one with rio edit-info")
-        if dataset.transform.is_degenerate:
-            raise GridError(f"{name} has a geotransform that cannot be inverted; mend it with rio edit-info")
         _refuse_unplaceable(name, dataset.crs)
-        return cls(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        grid = cls(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        _refuse_nowhere(name, grid)
+        return grid
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -118,22 +121,29 @@ class Grid:
         return (t.a * dx + t.b * dy) / per_x, (t.d * dx + t.e * dy) / per_y
 
     def footprint(self, crs: CRS | None = None) -> BaseGeometry:
-        """The outline, densified so that it stays true in another CRS (default: the grid's own)."""
+        """The outline, densified so that it stays true in another CRS (default: the grid's own).
+
+        Where it crosses the antimeridian, it runs on beyond 180 degrees.
+        """
         corners = [self.transform @ c for c in ((0, 0), (self.width, 0), (self.width, self.height), (0, self.height))]
         outline = shapely.Polygon(corners)
         if crs is None or crs == self.crs:
             return outline
         dense = shapely.segmentize(outline, outline.length / 80)
         transformer = Transformer.from_crs(self.crs, crs, always_xy=True)
-        moved = shapely.transform(dense, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
-        return shapely.make_valid(moved)
+
+        def moved(xy: Float64Array) -> Float64Array:
+            x, y = transformer.transform(xy[:, 0], xy[:, 1])
+            return np.column_stack([unrolled(x, crs), y])
+
+        return shapely.make_valid(shapely.transform(dense, moved))
 
     def pixel_bounds_of(self, other: Outlined, margin_px: int = 0) -> tuple[int, int, int, int]:
         """Rows and columns (row_start, row_stop, col_start, col_stop) of this grid that hold `other`, clipped to it.
 
         Empty (start >= stop) where the two are disjoint.
         """
-        outline = shapely.get_coordinates(other.footprint(self.crs))
+        outline = shapely.get_coordinates(self._turns_of(other.footprint(self.crs)))
         outline = outline[np.isfinite(outline).all(axis=1)]
         if not len(outline):
             return 0, 0, 0, 0
@@ -145,8 +155,21 @@ class Grid:
     def overlap_share(self, other: Outlined) -> float:
         """Share (0..1) of this grid's ground that `other` covers."""
         own = self.footprint()
-        theirs = other.footprint(self.crs)
-        return float(own.intersection(theirs).area / own.area)
+        theirs = self._turns_of(other.footprint(self.crs))
+        return min(1.0, sum(float(own.intersection(each).area) for each in theirs) / own.area)
+
+    def in_turn(self, row: Float64Array, col: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Rows and columns, each moved by whole turns around the Earth to where it is nearest to the grid's centre."""
+        turn = turn_of(self.crs)
+        if turn is None:
+            return row, col
+        across, down = (~self.transform).a * turn, (~self.transform).d * turn
+        away = (self.width / 2 - 0.5 - col) * across + (self.height / 2 - 0.5 - row) * down
+        count = np.rint(away / (across**2 + down**2))
+        return row + count * down, col + count * across
+
+    def _turns_of(self, shape: BaseGeometry) -> list[BaseGeometry]:
+        return at_turns(shape, self.footprint(), self.crs)
 
     @property
     def _centre_xy(self) -> tuple[float, float]:
@@ -157,6 +180,40 @@ class Grid:
         transformer = Transformer.from_crs(self.crs, _WGS84, always_xy=True)
         lon, lat = transformer.transform(x, y)
         return list(lon), list(lat)
+
+
+@lru_cache(maxsize=32)
+def turn_of(crs: CRS) -> float | None:
+    """After how many units along x the same ground comes again: 360 degrees; None where it never does."""
+    if crs.is_geographic:
+        return round(2 * math.pi / crs.units_factor[1], 6)
+    return _CYCLIC_PROJECTIONS.get(crs.to_epsg() or 0) if crs.is_projected else None
+
+
+def at_turns(shape: BaseGeometry, outline: BaseGeometry, crs: CRS) -> list[BaseGeometry]:
+    """A shape in a CRS at each turn around the Earth at which it may meet an outline."""
+    turn = turn_of(crs)
+    if turn is None or not np.isfinite(shape.bounds).all():
+        return [shape]
+    left, _, right, _ = outline.bounds
+    first, last = math.ceil((left - shape.bounds[2]) / turn), math.floor((right - shape.bounds[0]) / turn)
+    return [shapely.affinity.translate(shape, k * turn) for k in range(first, last + 1)]
+
+
+def unrolled(x: Float64Array, crs: CRS) -> Float64Array:
+    """x (N,) of neighbouring points in a CRS, running on where it would jump by a whole turn around the Earth.
+
+    A ring around a pole cannot, and stays as it is.
+    """
+    turn, known = turn_of(crs), np.isfinite(x)
+    if turn is None or not known.any():
+        return x
+    turns = np.cumsum(np.rint(np.diff(x[known], prepend=x[known][:1]) / turn))
+    if turns[-1] and x[known][0] == x[known][-1]:
+        return x
+    run_on = np.array(x, np.float64)
+    run_on[known] -= turn * turns  # whole turns: a ring stays closed to the last bit
+    return run_on
 
 
 def side_by_side(length: int, side: int) -> list[int]:
@@ -174,6 +231,21 @@ def _refuse_unplaceable(name: str, crs: CRS) -> None:
             f"({' '.join(crs.to_wkt().split())[:60]}...); a geographic or projected one is needed: assign it with "
             "rio edit-info --crs EPSG:N"
         ) from error
+
+
+def _refuse_nowhere(name: str, grid: Grid) -> None:
+    """Raise GridError for a geotransform that is not invertible, not finite, or leads beyond the Earth."""
+    with np.errstate(all="ignore"):
+        corners = np.array([grid.transform @ corner for corner in ((0, 0), (grid.width, 0), (0, grid.height))])
+        (ax, ay), (bx, by) = corners[1:] - corners[0]
+        area = abs(ax * by - ay * bx)
+        there = np.isfinite(corners).all() and 0 < area < math.inf and not grid.transform.is_degenerate
+    if not there or not np.isfinite(grid._to_wgs84(*([value] for value in grid._centre_xy))).all():
+        numbers = ", ".join(f"{value:g}" for value in grid.transform[:6])
+        raise GridError(
+            f"{name} has a geotransform that leads nowhere on the Earth ({numbers}); an invertible one in the units of "
+            "its coordinate reference system is needed: mend it with rio edit-info --transform"
+        )
 
 
 def _apply(affine: Affine, xy: Float64Array) -> tuple[Float64Array, Float64Array]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cloudfree.network.sliding_window import SlidingWindow
 from cloudfree.plan import Options, Plan, make_plan, with_smaller_tile
 from cloudfree.process import peak_memory_mb
 from cloudfree.product import pictures, provenance
+from cloudfree.product.mask_file import write_mask
 from cloudfree.product.targets import Staging, staging
 from cloudfree.product.writer import Counts, ProductPaths, open_writer
 from cloudfree.scene import trust
@@ -73,7 +75,7 @@ class Result:
 def run(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **options: Any) -> Result:
     """Remove the clouds of a PlanetScope scene with the help of Sentinel-1, and write a Cloud-Optimized GeoTIFF.
 
-    `sar` is one file or two. `options` are the other fields of `Options`. Raises CloudfreeError for what a user can
+    `sar` is one file or several. `options` are the other fields of `Options`. Raises CloudfreeError for what a user can
     mend, and leaves no file behind then.
     """
     return execute(make_plan(Options.of(planet, sar, output=output, **options)))
@@ -96,15 +98,19 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
                 if plan.primed:
                     with stopwatch.timing("trust"):
                         result.plan = _trusting(result.plan, reader)
-                _write_products(result, reader, stage, stopwatch, progress)
+                tags = _write_products(result, reader, stage, stopwatch, progress)
                 break
             except TileTooLargeError:
                 result.plan = with_smaller_tile(result.plan)
+        if options.write_mask:
+            with stopwatch.timing("mask"):
+                write_mask(stage.path(options.write_mask), reader, plan.part, options.compress, tags)
         if options.quicklook:
             with stopwatch.timing("quicklook"):
                 product = stage.path(options.output)
                 deviation = stage.path(options.uncertainty) if options.uncertainty else None
-                pictures.quicklook(stage.path(options.quicklook), plan.survey, plan.scene, product, deviation)
+                shown = plan.survey, plan.scene, plan.part, product, deviation
+                pictures.quicklook(stage.path(options.quicklook), *shown)
     result.peak_memory_mb = peak_memory_mb()
     return result
 
@@ -129,23 +135,29 @@ def _trusting(plan: Plan, reader: InputReader) -> Plan:
 
 def _write_products(
     result: Result, reader: InputReader, stage: Staging, stopwatch: Stopwatch, progress: Progress | None
-) -> None:
-    """One pass over the scene: its strips are read, go through the network and are written, each beside the others."""
+) -> dict[str, str]:
+    """One pass over the scene: its strips are read, go through the network and are written, each beside the others.
+
+    Of a part of the scene only the strips and tiles that touch it: tiles lie as on the whole, so that its pixels are
+    those of the whole. Returns the tags of what was made.
+    """
     plan, options = result.plan, result.plan.options
-    rows = tiles.spans(plan.grid.height, plan.tile, plan.overlap)
-    cols = tiles.spans(plan.grid.width, plan.tile, plan.overlap)
+    part, spans = plan.part, partial(tiles.spans, tile=plan.tile, overlap=plan.overlap)
+    rows = tiles.touching(spans(plan.grid.height), part.rows.start, part.rows.stop)
+    cols = tiles.touching(spans(plan.grid.width), part.cols.start, part.cols.stop)
     priming = Priming.of(plan.scene, plan.survey, plan.prior, plan.primed, plan.trust)
     window = SlidingWindow(_predictor(plan), priming, plan.fill)
     strip_reader = StripReader(reader, plan.displacement, Feather.on(plan.grid, options.buffer_m))
     quality, deviation = (stage.path(path) if path else None for path in (options.qa, options.uncertainty))
     paths = ProductPaths(stage.path(options.output), quality, deviation)
+    of_part = replace(plan.scene, grid=part.of(plan.grid))
     total = Counts.none()
     with ExitStack() as stack:
-        writer = stack.enter_context(open_writer(plan.scene, plan.fill, plan.uncertainty, paths, options.compress))
+        writer = stack.enter_context(open_writer(of_part, plan.fill, plan.uncertainty, paths, options.compress))
         read = stack.enter_context(prefetch(lambda span: strip_reader.read(span.start, span.stop), rows))
         strips = stopwatch.waiting(read, "read")
         finished = stopwatch.waiting(window.over(strips, rows, cols), "infer")
-        written = stack.enter_context(prefetch(writer.write, finished))
+        written = stack.enter_context(prefetch(writer.write, (each.within(part) for each in finished)))
         for counts in stopwatch.waiting(written, "write"):
             total += counts
             if progress:
@@ -155,6 +167,7 @@ def _write_products(
             tags = _tags(plan)
         with stopwatch.timing("cog"):
             writer.finish(tags)
+    return tags
 
 
 def _predictor(plan: Plan) -> Predictor:
@@ -173,6 +186,7 @@ def _tags(plan: Plan) -> dict[str, str]:
         radar=list(map(str, plan.inputs.sar.reasons)),
         coregistration=told["coregistration"],
         references=[{**each, "file": Path(each["file"]).name} for each in told["references"]],
+        found=told["found"],
         scene_model=told["scene_model"],
         **({"uncertainty": plan.uncertainty.describe()} if plan.uncertainty else {}),
         processing={key: told[key] for key in processing},

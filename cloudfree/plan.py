@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from cloudfree import detect
+from cloudfree.bands import DETECTORS, SkyClass
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs.cloudmask import BUFFER_M, CloudMask
+from cloudfree.inputs.cloudmask import BUFFER_M
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
+from cloudfree.inputs.found_clouds import FoundClouds
+from cloudfree.inputs.part import BBox, Part, of_scene
 from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.raster import gdal_settings
 from cloudfree.inputs.strips import Fill, WithoutSar
@@ -20,7 +26,7 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Precision, resolve_device, resolve_precision
 from cloudfree.network.weights import default_weights, load_model
 from cloudfree.product.targets import check_targets
-from cloudfree.scene import coregister, references, survey
+from cloudfree.scene import cloud_edges, coregister, references, survey
 from cloudfree.scene.model import SceneModel, of_survey
 from cloudfree.scene.offset import Offset
 from cloudfree.scene.survey import Survey
@@ -42,15 +48,24 @@ _BEYOND_SAR = {
 class Options(InputOptions):
     """Everything a run can be told; what concerns its inputs is in `InputOptions`.
 
-    `fill` "auto" is "clouds" with a mask and "all" without; `without_sar` is what becomes of cloudy pixels that radar
+    `find_clouds`: whether clouds are found in the scene itself, "auto" without a mask, "always" beside it too, or
+    "never"; `find_clouds_with` is one of `bands.DETECTORS`. `edge_limit_m`: how far beyond the mask its clouds are
+    followed to where they end. `fill` "auto" is "clouds" where anything says where these are, and "all" elsewhere;
+    `without_sar` is what becomes of cloudy pixels that radar
     does not see: see `inputs.strips.Fill`. `buffer_m` is the ground around the mask that is taken for
     cloudy too. `tile` and `overlap` are in pixels; `batch` None is chosen by memory. `adapt_minutes` over 0 fine-tunes
-    the weights on the scene first.
+    the weights on the scene first. `bbox` or `aoi` is the part of the scene that is written (`inputs.part`); what is
+    learned of the scene is of all of it.
     """
 
     output: Path
+    bbox: BBox | None = None
+    aoi: Path | None = None
     fill: Literal["auto", "clouds", "all"] = "auto"
     without_sar: WithoutSar = "fill"
+    find_clouds: Literal["auto", "always", "never"] = "auto"
+    find_clouds_with: str = DETECTORS[0]
+    edge_limit_m: float = cloud_edges.LIMIT_M
     buffer_m: float = BUFFER_M
     weights: str = "auto"
     adapt_minutes: float = 0.0
@@ -64,12 +79,14 @@ class Options(InputOptions):
     quicklook: Path | None = None
     qa: Path | None = None
     uncertainty: Path | None = None
+    write_mask: Path | None = None
     overwrite: bool = False
 
     @property
     def targets(self) -> list[Path]:
         """The files to be made."""
-        return [path for path in (self.output, self.qa, self.uncertainty, self.quicklook) if path is not None]
+        wanted = self.output, self.qa, self.uncertainty, self.write_mask, self.quicklook
+        return [path for path in wanted if path is not None]
 
 
 @dataclass(frozen=True)
@@ -77,8 +94,8 @@ class Plan:
     """What a run found and decided before the network starts.
 
     `displacement` is applied to the Sentinel-1 image, and `survey` shows it displaced; so it is with the references and
-    their own `reference_offsets`. `trust` (0..1) and `uncertainty` are found by the network itself, on the scene: see
-    `scene.trust`.
+    their own `reference_offsets`. `part` of the scene is written; all else is of the whole. `trust` (0..1) and
+    `uncertainty` are found by the network itself, on the scene: see `scene.trust`.
     """
 
     options: Options
@@ -94,6 +111,7 @@ class Plan:
     precision: Precision
     tile: int
     overlap: int
+    part: Part
     trust: float = 1.0
     uncertainty: Uncertainty | None = None
 
@@ -126,16 +144,25 @@ class Plan:
             "tile": self.tile,
             "overlap": self.overlap,
             "grid": {"crs": self.grid.crs.to_string(), "width": self.grid.width, "height": self.grid.height},
+            **self._describe_part(),
             "share": {
                 "data": round(self.survey.data_share, 4),
-                "cloudy_of_data": round(self.survey.cloudy_share, 4) if self.inputs.mask else None,
+                "cloudy_of_data": round(self.survey.cloudy_share, 4) if self.inputs.masked else None,
                 "sar_of_data": round(self.survey.sar_share, 4),
             },
+            "found": self.describe_found(),
             "coregistration": self._describe_offset(),
             "references": self.describe_references(),
             "scene_model": self.prior.weights if self.prior else {},
             "reasons": list(self.inputs.reasons),
         }
+
+    def describe_found(self) -> dict[str, Any] | None:
+        """Shares of the data of what was found in the scene itself, by class; None where nothing was looked for."""
+        if self.inputs.found is None:
+            return None
+        classes = self.inputs.found.classes[self.survey.data]
+        return {sky.name.lower(): round(float((classes == sky).mean()), 4) for sky in SkyClass if sky != SkyClass.CLEAR}
 
     def describe_references(self) -> list[dict[str, Any]]:
         """What was used of other dates, numbered as in the weights of the scene's model."""
@@ -148,6 +175,10 @@ class Plan:
             }
             for each, offset in zip(self.inputs.references, offsets, strict=True)
         ]
+
+    def _describe_part(self) -> dict[str, Any]:
+        """The pixels that are written, where they are not all."""
+        return {} if self.part == Part.whole(self.grid) else {"part": asdict(self.part)}
 
     def _describe_offset(self) -> dict[str, Any]:
         if self.offset is None:
@@ -164,19 +195,23 @@ def make_plan(options: Options) -> Plan:
     device = resolve_device(options.device)
     with gdal_settings():
         inputs = identify(options)
-        fill = Fill(_extent(options, inputs.mask), options.without_sar)
-        check_targets(options.targets, [*inputs.paths, *options.references, Path(options.weights)], options.overwrite)
+        read = *inputs.paths, *options.references, Path(options.weights), *([options.aoi] if options.aoi else [])
+        check_targets(options.targets, read, options.overwrite)
+        part = of_scene(inputs.scene.grid, options.bbox, options.aoi)
         with inputs.open() as reader:
             surveyed = survey.take(inputs.scene, reader)
+            inputs, surveyed = _with_found_clouds(options, inputs, surveyed)
             offset = _coregister(options, inputs.scene, surveyed)
             displacement = offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
             surveyed = survey.with_sar_displaced(surveyed, reader.sar, displacement)
         max_shift_m = None if options.coregister == "off" else options.max_shift_m
         inputs, surveyed, reference_offsets = references.align(inputs, surveyed, max_shift_m)
+    inputs, surveyed = _with_followed_edges(options, inputs, surveyed)
+    fill = Fill(_extent(options, inputs), options.without_sar)
     model = load_model(default_weights().name if options.weights == "auto" else options.weights)
     if options.uncertainty:
         _check_uncertainty(inputs, model)
-    needs_prior = inputs.mask is not None and (model.expects_primed or fill.without_sar == "fill")
+    needs_prior = inputs.masked and (model.expects_primed or fill.without_sar == "fill")
     plan = Plan(
         options=options,
         inputs=inputs,
@@ -191,6 +226,7 @@ def make_plan(options: Options) -> Plan:
         precision=resolve_precision(options.precision, device),
         tile=options.tile,
         overlap=options.overlap,
+        part=part,
     )
     _log(plan)
     return plan
@@ -208,21 +244,44 @@ def with_smaller_tile(plan: Plan) -> Plan:
     return replace(plan, tile=half, overlap=min(plan.overlap, half // 4))
 
 
-def _extent(options: Options, clouds: CloudMask | None) -> Literal["clouds", "all"]:
+def _with_found_clouds(options: Options, inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
+    """With what a detector finds in the scene, where that is wanted."""
+    if options.find_clouds == "never" or (options.find_clouds == "auto" and inputs.mask):
+        return inputs, surveyed
+    reflectance = np.clip(inputs.scene.reflectance(surveyed.dn), 0, 1)
+    detector, size_m = detect.load(options.find_clouds_with), surveyed.grid.pixel_size_m
+    sky = detect.find_sky(reflectance, surveyed.sar_db, surveyed.data, size_m, surveyed.others, detector)
+    found = FoundClouds(surveyed.grid, sky.classes, 1 - sky.probability[[SkyClass.CLEAR, SkyClass.SNOW]].sum(axis=0))
+    return replace(inputs, found=found), replace(surveyed, cloudy=surveyed.cloudy | found.hidden)
+
+
+def _with_followed_edges(options: Options, inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
+    """With what hangs together with the clouds that are known, where that is wanted."""
+    if not inputs.masked or not options.edge_limit_m:
+        return inputs, surveyed
+    classes = cloud_edges.follow(surveyed, inputs.scene, options.edge_limit_m)
+    surveyed, found = cloud_edges.with_edges(surveyed, inputs.found, classes)
+    return replace(inputs, found=found), surveyed
+
+
+def _extent(options: Options, inputs: Inputs) -> Literal["clouds", "all"]:
     if options.fill == "auto":
-        return "clouds" if clouds else "all"
-    if options.fill == "clouds" and clouds is None:
-        raise InputError("--fill clouds needs a mask and there is none; give --udm2 or --mask, or use --fill all")
+        return "clouds" if inputs.masked else "all"
+    if options.fill == "clouds" and not inputs.masked:
+        raise InputError(
+            "--fill clouds needs to know where they are, and there is no mask; give --udm2 or --mask, or leave "
+            "--find-clouds at auto, or use --fill all"
+        )
     return options.fill
 
 
 def _check_uncertainty(inputs: Inputs, model: CloudRemovalModel) -> None:
     """Raise InputError where nothing would calibrate it: it is told by holes, which networks find filled."""
     assert model.weights_info is not None
-    if inputs.mask is None:
+    if not inputs.masked:
         raise InputError(
             "--uncertainty is calibrated on clear ground hidden like the clouds of a mask, and there is none; "
-            "give --udm2 or --mask, or leave it out"
+            "give --udm2 or --mask, or leave --find-clouds at auto, or leave it out"
         )
     if not model.expects_primed:
         raise InputError(
@@ -251,8 +310,8 @@ def _log_references(plan: Plan) -> None:
             "image %d is %s of %s, moved by %+.1f m east, %+.1f m north",
             *(number, Path(told["file"]).name, told["acquired"] or "an unknown date", shift["east"], shift["north"]),
         )
-    if plan.inputs.references and plan.inputs.mask is None:
-        log.warning("without a mask references are of no use: give --udm2 or --mask")
+    if plan.inputs.references and not plan.inputs.masked:
+        log.warning("without a mask references are of no use: give --udm2 or --mask, or --find-clouds auto")
     elif plan.inputs.references and not plan.primed:
         log.warning("these weights are shown the plain image: references help only where radar has a gap")
     if plan.prior:
@@ -262,12 +321,20 @@ def _log_references(plan: Plan) -> None:
 
 def _warn_of_prior(plan: Plan) -> None:
     if plan.model.expects_primed and not plan.primed:
-        log.warning("there is no mask; these weights do better with one: give --udm2 or --mask")
+        log.warning("there is no mask; these weights do better with one: give --udm2 or --mask, or --find-clouds auto")
     if plan.primed and plan.prior and plan.prior.clear_share < _FEW_CLEAR:
         log.warning(
             "only %.1f %% of the scene is clear: its colours are guessed from radar and from other places",
             100 * plan.prior.clear_share,
         )
+
+
+def _log_clouds(plan: Plan) -> None:
+    """What was found in the scene itself."""
+    found = plan.describe_found()
+    if found:
+        shares = ", ".join(f"{100 * share:.1f} % {name}" for name, share in found.items())
+        log.info("found beside what a mask says: %s (--find-clouds, --edge-limit)", shares)
 
 
 def _log(plan: Plan) -> None:
@@ -284,11 +351,12 @@ def _log(plan: Plan) -> None:
         log.warning(
             "Sentinel-1 covers %.1f %% of the scene's data; %s",
             100 * plan.survey.sar_share,
-            _BEYOND_SAR[plan.fill.without_sar] if plan.inputs.mask else "the rest stays as observed",
+            _BEYOND_SAR[plan.fill.without_sar] if plan.inputs.masked else "the rest stays as observed",
         )
     mask = plan.inputs.mask
     if mask and plan.grid.overlap_share(mask.grid) < _COMPLETE:
         log.warning("%s does not reach the whole scene; beyond it, pixels count as clear", mask.path.name)
+    _log_clouds(plan)
     _warn_of_prior(plan)
     _log_references(plan)
     if plan.offset is not None:

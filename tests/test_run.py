@@ -29,6 +29,7 @@ MakeMask = Callable[..., Path]
 Cli = Callable[..., Result]
 
 IDENTITY = ("--weights", "identity")
+EXACT = "--edge-limit", 0  # the mask as it is given
 
 
 def read(path: Path) -> np.ndarray:
@@ -107,7 +108,7 @@ def test_observed_pixels_are_kept_and_the_rest_is_told(
     cloud = np.zeros((300, 300))
     cloud[110:190, 110:190] = 1
     out, qa = tmp_path / "out.tif", tmp_path / "qa.tif"
-    report = run(cli, make_scene(dn=dn), make_sar(), out, "--mask", make_mask(cloud), "--qa", qa, "--buffer", 0)
+    report = run(cli, make_scene(dn=dn), make_sar(), out, "--mask", make_mask(cloud), "--qa", qa, "--buffer", 0, *EXACT)
     found = read(out)
     classes, percent = read(qa)
     assert cog_validate(qa, strict=True, quiet=True)[0]
@@ -319,7 +320,13 @@ def test_dry_run_writes_nothing_and_says_what_it_would_do(
     scene, sar = make_scene(), make_sar()
     before = sorted(tmp_path.iterdir())
     result = cli("run", "--planet", scene, "--sar", sar, "-o", tmp_path / "out.tif", *IDENTITY, "--dry-run")
-    assert json.loads(result.stdout)["fill"] == "all"
+    assert json.loads(result.stdout)["fill"] == "clouds"
+    assert json.loads(result.stdout)["found"].keys() == {"cloud", "haze", "shadow", "snow"}
+    never = cli(
+        "run", "--planet", scene, "--sar", sar, "-o", tmp_path / "out.tif", "--find-clouds", "never", "--dry-run"
+    )
+    assert json.loads(never.stdout)["fill"] == "all"
+    assert json.loads(never.stdout)["found"] is None
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -21,6 +21,7 @@ LEVELS = (
     {"plan"},
     {"learn"},
     {"evaluate"},
+    {"detect"},
     {"product", "network"},
     {"scene"},
     {"inputs"},

@@ -123,7 +123,7 @@ def test_classes_have_colours_that_travel_in_the_file(case: Case) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "there is none; give --udm2 or --mask"),
+        (("--find-clouds", "never"), "there is none; give --udm2 or --mask"),
         (("--mask", "mask.tif", "--weights", "identity"), "identity is shown the plain image"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Enter a trained weights file in the registry as the default, with golden tensors.
+"""Enter a trained weights file in the registry, with golden tensors; one that removes clouds becomes the default.
 
     python weights/register.py trained.safetensors align-cr-small --scores '{"name": 30.1}'
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from cloudfree.network.weights import load_model, sha256_of
+from cloudfree.network.models import CloudDetector
+from cloudfree.network.weights import GOLDEN_OUTPUT, load_network, sha256_of
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
 from cloudfree.simulate.landscape import landscape
 
@@ -38,13 +39,17 @@ def main() -> None:
     write_golden(target)
     registry = HERE / "registry.json"
     entries = json.loads(registry.read_text(encoding="utf-8"))["weights"]
-    others = [entry | {"default": False} for entry in entries if entry["name"] != arguments.name]
-    text = json.dumps({"weights": [entry_of(target, arguments), *others]}, indent=2)
+    entry = entry_of(target, arguments)
+    others = [each for each in entries if each["name"] != arguments.name]
+    if entry["default"]:
+        others = [each | {"default": False} for each in others]
+    text = json.dumps({"weights": [entry, *others] if entry["default"] else [*others, entry]}, indent=2)
     registry.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def entry_of(path: Path, told: argparse.Namespace) -> dict[str, object]:
-    info = load_model(path).weights_info
+    network = load_network(path)
+    info = network.weights_info
     assert info is not None
     return {
         "name": told.name,
@@ -57,7 +62,7 @@ def entry_of(path: Path, told: argparse.Namespace) -> dict[str, object]:
         "trained_on": told.trained_on or ", ".join(info.provenance["trained_on"]),
         "recipe": told.recipe or info.provenance["recipe"],
         "scores": told.scores,
-        "default": True,
+        "default": not isinstance(network, CloudDetector),
     }
 
 
@@ -67,9 +72,14 @@ def write_golden(path: Path) -> None:
     land = landscape(rng, *_SHAPE)
     cloudy = add_clouds(land.reflectance, cloud_layer(rng, *_SHAPE, cover=0.5))
     inputs = {"reflectance": torch.from_numpy(cloudy)[None], "sar_db": torch.from_numpy(land.sar_db)[None]}
+    network = load_network(path)
+    if isinstance(network, CloudDetector):
+        other = torch.from_numpy(land.reflectance)[None]
+        inputs |= {"valid": torch.ones(1, *_SHAPE, dtype=torch.bool), "other": other}
     with torch.inference_mode():
-        restored = load_model(path)(**inputs)
-    save_file({**inputs, "restored": restored.contiguous()}, path.with_suffix(".golden.safetensors"))
+        found = network(**inputs)
+    found = found.softmax(1) if isinstance(network, CloudDetector) else found
+    save_file({**inputs, GOLDEN_OUTPUT: found.contiguous()}, path.with_suffix(".golden.safetensors"))
 
 
 if __name__ == "__main__":

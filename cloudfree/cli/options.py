@@ -42,6 +42,25 @@ class Scales(click.ParamType[Any]):
         return found
 
 
+class BBox(click.ParamType[Any]):
+    """Four numbers, comma-separated."""
+
+    name = "WEST,SOUTH,EAST,NORTH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            found = ()
+        if len(found) != 4:
+            self.fail(
+                f"{value!r} is not four numbers in degrees, WEST,SOUTH,EAST,NORTH, like 12.1,48.2,12.3,48.4", param, ctx
+            )
+        return found
+
+
 class Batch(click.ParamType[Any]):
     """`auto` or a positive number."""
 
@@ -66,7 +85,13 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 scene_inputs = together(
     click.option("--planet", type=FILE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
-    click.option("--sar", type=FILE, required=True, multiple=True, help="Sentinel-1 VV and VH: one file, or one each."),
+    click.option(
+        "--sar",
+        type=FILE,
+        required=True,
+        multiple=True,
+        help="Sentinel-1 VV and VH; as often as needed: frames, tiles, a file of each polarisation.",
+    ),
     click.option("--udm2", type=FILE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
     click.option("--mask", type=FILE, help="Any single-band raster instead: non-zero is cloud or shadow."),
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
@@ -93,7 +118,7 @@ scene_inputs = together(
     click.option("--sar-scale", type=float, metavar="NUMBER", help="Stored values times this are in their units."),
     click.option("--sar-offset", type=float, metavar="NUMBER", help="What is added after that."),
     click.option(
-        "--sar-bands", type=BandNumbers(), metavar="VV,VH", help="Band numbers; one of each file if there are two."
+        "--sar-bands", type=BandNumbers(), metavar="VV,VH", help="Band numbers in each file; or of two files one each."
     ),
     click.option("--allow-hh-hv", is_flag=True, help="Take HH for VV and HV for VH, which networks have not learned."),
     click.option("--planet-bands", type=BandNumbers(), metavar="B,G,R,NIR", help="Band numbers of the scene."),
@@ -112,6 +137,14 @@ references = click.option(
     type=FILE,
     multiple=True,
     help="The place on another date, clouds allowed: PlanetScope, Sentinel-2, any four bands. May be repeated.",
+)
+part = together(
+    click.option(
+        "--bbox",
+        type=BBox(),
+        help="Part of the scene to write, in degrees; west > east crosses 180. Statistics stay of the whole.",
+    ),
+    click.option("--aoi", type=FILE, help="The same by a file of polygons (GeoJSON): all in the box around them."),
 )
 compress = click.option(
     "--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True

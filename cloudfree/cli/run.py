@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cloudfree.bands import DETECTORS
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE, Batch
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
@@ -15,13 +16,14 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 @click.command()
 @options.scene_inputs
 @options.references
+@options.part
 @click.option("-o", "--output", type=FILE, required=True, help="The cloud-free COG to write.")
 @click.option(
     "--fill",
     type=click.Choice(["auto", "clouds", "all"]),
     default="auto",
     show_default=True,
-    help="What to reconstruct: what the mask hides, or everything. auto: clouds with a mask, all without.",
+    help="What to reconstruct: clouds, or everything. auto: clouds, where anything says where they are.",
 )
 @click.option(
     "--without-sar",
@@ -29,6 +31,30 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
     default="fill",
     show_default=True,
     help="Clouds where Sentinel-1 has no valid pixel: fill them from the scene alone, keep them, or nodata.",
+)
+@click.option(
+    "--find-clouds",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Find clouds and shadows in the scene itself: without a mask, beside a mask too, or never.",
+)
+@click.option(
+    "--find-clouds-with",
+    metavar="|".join(DETECTORS),
+    type=click.Choice(DETECTORS),
+    default=DETECTORS[0],
+    show_default=True,
+    help="The detector; others than our own are installed by cloudfree[NAME].",
+)
+@click.option(
+    "--edge-limit",
+    "edge_limit_m",
+    type=click.FloatRange(min=0),
+    metavar="METRES",
+    default=300.0,
+    show_default=True,
+    help="How far beyond the mask clouds are followed to where they end; 0: not at all.",
 )
 @click.option(
     "--buffer",
@@ -66,6 +92,7 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 @click.option("--quicklook", type=FILE, metavar="PNG", help="Picture of before, SAR, after.")
 @click.option("--qa", type=FILE, help="COG of what was observed and what reconstructed.")
 @click.option("--uncertainty", type=FILE, help="COG of one standard deviation of each band's reflectance.")
+@click.option("--write-mask", type=FILE, help="COG of the mask that was used: cloud, haze, shadow, snow.")
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Facts and figures of the run on stdout.")
@@ -83,7 +110,7 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Pat
     if dry_run:
         echo_json(plan.describe())
         return
-    megapixels = plan.grid.width * plan.grid.height / 1e6
+    megapixels = plan.part.width * plan.part.height / 1e6
     with progress_bar(plan.device, quiet, megapixels, MEGAPIXELS) as progress:
         result = execute(plan, progress)
     if as_json:

@@ -21,6 +21,9 @@ def log_to_stderr(quiet: bool, verbose: bool) -> None:
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s", force=True)
     logging.getLogger("cloudfree").setLevel(level)
+    # What libraries mutter of odd numbers and files is no line of ours.
+    logging.captureWarnings(capture=True)
+    logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)
 
 
 def echo_json(value: Any) -> None:

@@ -25,7 +25,11 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--clouds", type=FILE, metavar="FOLDER", help="Images whose clouds are laid over: NAME_cloudy.tif.")
 @click.option("--procedural", type=click.IntRange(min=0), metavar="N", help="Places to make up.  [default: 40]")
 @click.option("--preset", type=click.Choice(["published"]), help="The published recipe, but for what else is given.")
-@click.option("--architecture", type=click.Choice(["align_cr", "glf_cr", "dsen2_cr"]), help="[default: align_cr]")
+@click.option(
+    "--architecture",
+    type=click.Choice(["align_cr", "glf_cr", "dsen2_cr", "cloud_detector"]),
+    help="[default: align_cr]",
+)
 @click.option("--size", type=click.Choice(["small", "published"]), help="[default: small]")
 @click.option("--loss", type=click.Choice(["charbonnier", "carl", "l1", "psnr"]), help="[default: charbonnier]")
 @click.option("--schedule", type=click.Choice(["cosine", "halving"]), help="Of the learning rate.  [default: cosine]")
@@ -48,6 +52,8 @@ from cloudfree.cli.terminal import log_to_stderr
 @options.verbosity
 def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **told: Any) -> None:
     """Train weights: on clear places under clouds, on pairs of images, on scenes of your own.
+
+    A cloud_detector learns from folders of clear pairs and of aerial images, and from --clouds.
 
     A run that was killed goes on when the command is given again. On several GPUs, or machines, start it by torchrun:
     `torchrun --nproc-per-node 4 -m cloudfree train ...`.

@@ -38,11 +38,11 @@ def weights_list(as_json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
 def weights_verify(names: tuple[str, ...]) -> None:
     """Compare weights with their recorded hashes, load them, and compare what they give with their golden output."""
-    from cloudfree.network.weights import load_model, registry, verify, verify_output
+    from cloudfree.network.weights import load_network, registry, verify, verify_output
 
     for name in names or tuple(entry.name for entry in registry()):
         digest = verify(name)
-        load_model(name)
+        load_network(name)
         difference = verify_output(name)
         golden = "" if difference is None else f", golden output to {difference:.0e}"
         click.echo(f"{name}: ok, sha256 {digest}{golden}")

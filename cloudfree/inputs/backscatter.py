@@ -182,7 +182,7 @@ def decide(samples: Sequence[Sample], told: Units | Literal["auto"]) -> tuple[Un
     """The one unit of all polarisations of an image, and why. InputError where nothing decides, or things disagree."""
     if told != "auto":
         return told, Decision(f"units are {told}", OPTION)
-    if any(_says_nothing(sample) for sample in samples) and not _encodings(samples):
+    if says_nothing(samples):
         return "db", Decision("units are unknown", "there is no valid value")  # which `median_of` refuses
     medians = {units: found for units in get_args(Units) if (found := _possible_medians(samples, units))}
     stating = [sample for sample in samples if sample.allowed]
@@ -263,6 +263,11 @@ def _possible_medians(samples: Sequence[Sample], units: Units) -> dict[str, floa
             return {}
         found[sample.name] = float(np.median(db))
     return found
+
+
+def says_nothing(samples: Sequence[Sample]) -> bool:
+    """Whether one of the polarisations has no valid value, and under no known scale either."""
+    return any(_says_nothing(sample) for sample in samples) and not _encodings(samples)
 
 
 def _says_nothing(sample: Sample) -> bool:

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rasterio import DatasetReader
-from rasterio.enums import Resampling
-from rasterio.warp import reproject
 from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
@@ -25,6 +23,7 @@ from cloudfree.inputs import mask_codes, optical_bands, raster, siblings, validi
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.mask_codes import CLEAR_WORDS, CLOUD_WORDS, NO_CLASS, OTHER_WORDS, Codes, State, Told
 from cloudfree.inputs.planet import Scene, SceneReader, has_data, udm2_sibling
+from cloudfree.inputs.resample import spread_positions
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ class MaskReader:
 
     def states(self, grid: Grid) -> NDArray[np.uint8]:
         """`State` (H, W) by the nearest pixel of the mask; 255 where it does not reach."""
-        return _nearest(self._mask.grid, grid, self._states)
+        return nearest(self._mask.grid, grid, self._states)
 
     def _states(self, window: Window) -> NDArray[np.uint8]:
         indexes = self._mask.band_indexes
@@ -98,26 +97,25 @@ class MaskReader:
         def data(w: Window) -> NDArray[np.uint8]:
             return has_data(read(w.row_off, w.col_off, w.height, w.width)).astype(np.uint8)
 
-        return np.asarray(_nearest(self._mask.ground.grid, grid, data) == 1)
+        return np.asarray(nearest(self._mask.ground.grid, grid, data) == 1)
 
 
-def _nearest(own: Grid, grid: Grid, read: Callable[[Window], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Pixels that `read` gives of a window of the grid `own`, on another grid (H, W); 255 beyond."""
+def nearest(own: Grid, grid: Grid, read: Callable[[Window], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The nearest of the pixels that `read` gives of a window of the grid `own`, on another grid (H, W); 255 beyond."""
     out = np.full(grid.shape, _BEYOND, np.uint8)
-    row0, row1, col0, col1 = own.pixel_bounds_of(grid, margin_px=2)
-    if row0 >= row1 or col0 >= col1:
+    row, col = (np.floor(each + 0.5) for each in spread_positions(own, grid))
+    within = [(at >= 0) & (at < length) for at, length in ((row, own.height), (col, own.width))]
+    inside = within[0] & within[1]
+    if not inside.any():
         return out
-    part = own.window(row0, col0, row1 - row0, col1 - col0)
-    reproject(
-        read(Window(col0, row0, part.width, part.height)),
-        out,
-        src_transform=part.transform,
-        src_crs=part.crs,
-        dst_transform=grid.transform,
-        dst_crs=grid.crs,
-        dst_nodata=_BEYOND,
-        resampling=Resampling.nearest,
+    (row0, row1), (col0, col1) = (
+        (int(at[ok].min()), int(at[ok].max())) for at, ok in zip((row, col), within, strict=True)
     )
+    values = read(Window(col0, row0, col1 + 1 - col0, row1 + 1 - row0))
+    rows, cols = (
+        np.clip(np.nan_to_num(at), *ends).astype(np.intp) for at, ends in ((row, (row0, row1)), (col, (col0, col1)))
+    )
+    np.copyto(out, values[rows - row0, cols - col0], where=inside)
     return out
 
 

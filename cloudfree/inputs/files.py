@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import cloudmask, mask_codes, planet, reference, sentinel1
+from cloudfree.inputs import acquisition, cloudmask, mask_codes, planet, raster, reference, sentinel1
 from cloudfree.inputs.backscatter import Units
 from cloudfree.inputs.cloudmask import CloudMask, MaskReader
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.found_clouds import FoundClouds
 from cloudfree.inputs.planet import Scene, SceneReader, has_data
 from cloudfree.inputs.quantity import Told
 from cloudfree.inputs.reference import Reference, ReferenceReader
@@ -35,12 +36,12 @@ _STRIP_ROWS = 256
 class InputOptions:
     """What a command can be told of a scene's files.
 
-    `sar` is one file with VV and VH, or VV alone, or two with one each. `udm2` or `mask` says where clouds are; without
-    either it is the UDM2 beside the scene, if there is one. `references` are images of the place on other dates. Bands
-    are one-based numbers of blue, green, red and NIR, and of VV and VH. `planet_quantity` and `planet_scale` say what
-    the scene's numbers are (`quantity.Told`); `mask_values`, `mask_bits` and `mask_unknown`, what the mask's mean
-    (`mask_codes.Told`). `sar_units`, `sar_scale`, `sar_offset` and `allow_hh_hv` say what radar's mean
-    (`sentinel1.identify`). `max_shift_m` is the largest offset of Sentinel-1 to believe, in metres.
+    `sar` is one file or several of VV and VH, or one of them, as many as cover the scene. `udm2` or `mask` says where
+    clouds are; without either it is the UDM2 beside the scene, if there is one. `references` are images of the place on
+    other dates. Bands are one-based numbers of blue, green, red and NIR, and of VV and VH. `planet_quantity` and
+    `planet_scale` say what the scene's numbers are (`quantity.Told`); `mask_values`, `mask_bits` and `mask_unknown`,
+    what the mask's mean (`mask_codes.Told`). `sar_units`, `sar_scale`, `sar_offset` and `allow_hh_hv` say what radar's
+    mean (`sentinel1.identify`). `max_shift_m` is the largest offset of Sentinel-1 to believe, in metres.
     """
 
     planet: Path
@@ -112,35 +113,44 @@ class InputReader:
     sar: SarReader
     mask: MaskReader | None
     references: tuple[ReferenceReader, ...] = ()
+    found: FoundClouds | None = None
 
     def window(self, row: int, col: int, height: int, width: int, displacement: Displacement | None = None) -> Pixels:
         """The pixels of the scene from a row and a column on, and radar, displaced over the ground if so told."""
         grid = self.grid.window(row, col, height, width)
         dn = self.scene.window(row, col, height, width)
-        return Pixels(grid, dn, self.sar.on_grid(grid, displacement), self._cloudy(grid), self.others(grid))
+        return Pixels(grid, dn, self.sar.on_grid(grid, displacement), self.cloudy(grid), self.others(grid))
 
     def averaged(self, grid: Grid) -> Pixels:
         """The whole scene averaged to a coarser grid; cloud by the nearest pixel of the mask."""
         dn, sar_db = self.scene.averaged(*grid.shape), self.sar.on_grid(grid)
         strips = (grid.rows(row, min(row + _STRIP_ROWS, grid.height)) for row in range(0, grid.height, _STRIP_ROWS))
-        return Pixels(grid, dn, sar_db, np.concatenate([self._cloudy(strip) for strip in strips]), self.others(grid))
+        return Pixels(grid, dn, sar_db, np.concatenate([self.cloudy(strip) for strip in strips]), self.others(grid))
 
     def others(self, grid: Grid) -> tuple[Image, ...]:
         """Reflectance of each reference (4, H, W), NaN where it shows nothing."""
         return tuple(each.on_grid(grid) for each in self.references)
 
-    def _cloudy(self, grid: Grid) -> Mask:
-        return self.mask.on_grid(grid) if self.mask else np.zeros(grid.shape, bool)
+    def cloudy(self, grid: Grid) -> Mask:
+        """What the mask flags, or was found in the scene (H, W)."""
+        flagged = [source.on_grid(grid) for source in (self.mask, self.found) if source]
+        return np.logical_or.reduce([np.zeros(grid.shape, bool), *flagged])
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of a scene, identified."""
+    """The files of a scene, identified; and what was `found` in it of clouds beside or instead of a mask's."""
 
     scene: Scene
     sar: Sentinel1
     mask: CloudMask | None
     references: tuple[Reference, ...] = ()
+    found: FoundClouds | None = None
+
+    @property
+    def masked(self) -> bool:
+        """Whether anything says where clouds are."""
+        return self.mask is not None or self.found is not None
 
     @property
     def paths(self) -> list[Path]:
@@ -163,7 +173,7 @@ class Inputs:
             mask = stack.enter_context(self.mask.open()) if self.mask else None
             scene, sar = stack.enter_context(self.scene.open()), stack.enter_context(self.sar.open())
             references = tuple(stack.enter_context(each.open()) for each in self.references)
-            yield InputReader(self.scene.grid, scene, sar, mask, references)
+            yield InputReader(self.scene.grid, scene, sar, mask, references, self.found)
 
     def displaced(self, displacements: Sequence[Displacement]) -> Inputs:
         """The same, each reference moved over the ground; as many displacements as references."""
@@ -179,9 +189,21 @@ def identify(told: InputOptions) -> Inputs:
     scene = planet.identify(told.planet, told.planet_bands, Told(told.planet_quantity, told.planet_scale))
     numbers = told.sar_scale, told.sar_offset
     sar = sentinel1.identify(told.sar, scene.grid, told.sar_units, told.sar_bands, *numbers, told.allow_hh_hv)
+    sar = _dated(sar, scene)
     coded = mask_codes.Told(told.mask_values, told.mask_bits, told.mask_unknown)
     mask = cloudmask.identify(scene, told.udm2, told.mask, coded)
     return Inputs(scene, sar, mask, tuple(usable_references(told.references, scene.grid)))
+
+
+def _dated(sar: Sentinel1, scene: Scene) -> Sentinel1:
+    """With a warning among its reasons, logged too, where it was taken long before or after the scene."""
+    with raster.opened(scene.path) as dataset:
+        taken = acquisition.of(dataset)
+    apart = acquisition.distance(taken, [band.acquired for band in sar.bands])
+    if apart is None:
+        return sar
+    log.warning("%s", apart)
+    return replace(sar, reasons=(*sar.reasons, apart))
 
 
 def usable_references(paths: Sequence[Path], area: Grid) -> Iterator[Reference]:

@@ -22,7 +22,7 @@ from scipy.interpolate import RectBivariateSpline
 from shapely.geometry.base import BaseGeometry
 
 from cloudfree.arrays import Float64Array
-from cloudfree.grid import Grid
+from cloudfree.grid import Grid, unrolled
 from cloudfree.inputs.safe_xml import Document
 
 _POINTS = "geolocationGrid/geolocationGridPointList/geolocationGridPoint"
@@ -100,7 +100,7 @@ class GeolocationGrid:
         around_pixel = np.concatenate([pixels, left + self.width, pixels[::-1], left])
         place = self._place(around_line, around_pixel)[0]
         x, y, _ = _transformer(_EARTH_CENTRED, crs).transform(place[0], place[1], place[2])
-        return _polygon(np.unwrap(x, period=360) if crs.is_geographic else x, y)
+        return _polygon(unrolled(x, crs), y)
 
     def pixel_bounds_of(self, other: Grid | GeolocationGrid) -> tuple[int, int, int, int]:
         """Lines and pixels (line_start, line_stop, pixel_start, pixel_stop) that hold `other`, clipped to the image.

@@ -127,15 +127,16 @@ class SceneReader:
         dn = conversion.digital_numbers(stored) if conversion else stored.astype(np.uint16, copy=False)
         return np.multiply(dn, known, out=dn)
 
-    def averaged(self, height: int, width: int) -> NDArray[np.uint16]:
-        """The whole scene averaged to (4, height, width), nodata left out of the averages."""
-        down, across = _overlaps(self._dataset.height, height), _overlaps(self._dataset.width, width)
+    def averaged(self, height: int, width: int, part: Window | None = None) -> NDArray[np.uint16]:
+        """The whole scene, or a part of it, averaged to (4, height, width), nodata left out of the averages."""
+        part = part or Window(0, 0, self._dataset.width, self._dataset.height)
+        down, across = _overlaps(part.height, height), _overlaps(part.width, width)
         total = np.zeros((5, height, width), np.float32)  # of each band, and of the pixels with data
         # GDAL's own average decodes every block once for each band, which takes most of a minute for a whole scene.
-        for start in range(0, self._dataset.height, _STRIP_ROWS):
-            stop = min(start + _STRIP_ROWS, self._dataset.height)
-            first, last = start * height // self._dataset.height, -(-stop * height // self._dataset.height)
-            dn = self.rows(start, stop)
+        for start in range(0, part.height, _STRIP_ROWS):
+            stop = min(start + _STRIP_ROWS, part.height)
+            first, last = start * height // part.height, -(-stop * height // part.height)
+            dn = self.rows(part.row_off + start, part.row_off + stop)[..., part.col_off : part.col_off + part.width]
             for layer, values in zip(total, (*dn, has_data(dn)), strict=True):
                 layer[first:last] += (across @ (down[first:last, start:stop] @ values.astype(np.float32)).T).T
         return np.rint(total[:4] / np.maximum(total[4], np.float32(1e-6))).astype(np.uint16)

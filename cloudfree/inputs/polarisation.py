@@ -12,6 +12,7 @@ from rasterio import DatasetReader
 
 from cloudfree.bands import SAR_BANDS
 from cloudfree.errors import InputError
+from cloudfree.inputs import safe
 from cloudfree.inputs.decision import Decision
 
 _POLARISATION = re.compile(r"(?<![a-z])(vv|vh|hh|hv)(?![a-z])", re.IGNORECASE)
@@ -69,6 +70,18 @@ class Chosen(NamedTuple):
     decision: Decision
 
 
+class Pair(NamedTuple):
+    """VV and VH that belong together, of one file or two; one of them may be missing."""
+
+    vv: Band | None
+    vh: Band | None
+
+    @property
+    def named(self) -> list[tuple[str, Band]]:
+        """The bands that are there, by polarisation."""
+        return [(name, band) for name, band in zip(SAR_BANDS, self, strict=True) if band]
+
+
 def choose(files: Sequence[DatasetReader], numbers: tuple[int, ...] | None, allow_hh_hv: bool) -> Chosen:
     """The bands that are VV and VH. InputError where nothing decides, or where the names say HH and HV."""
     bands = [Band(dataset, index) for dataset in files for index in dataset.indexes]
@@ -77,21 +90,80 @@ def choose(files: Sequence[DatasetReader], numbers: tuple[int, ...] | None, allo
         if not allow_hh_hv:
             _refuse_hh_hv(files, [band.polarisation for band in (*chosen.vv, *chosen.vh)])
         return chosen
-    names = [band.polarisation for band in bands]
-    if not {"VV", "VH"} <= set(names):
-        if not allow_hh_hv:
-            _refuse_hh_hv(files, names)
-        names = [_STANDS_FOR.get(name, name) if name else None for name in names]
+    names = _names(files, bands, allow_hh_hv)
     unnamed = [band for band, name in zip(bands, names, strict=True) if not name and not band.is_companion]
-    if not any(names) and len(unnamed) == 2:
-        return Chosen(unnamed[:1], unnamed[1:], Decision("VV and VH", BY_POSITION, _OPTION))
+    if not any(names) and (found := _by_position(files, unnamed)):
+        return found
     vv, vh = ([band for band, name in zip(bands, names, strict=True) if name == pol] for pol in SAR_BANDS)
-    if not vv or _repeats(vv) or _repeats(vh) or (unnamed and not vh):
+    if _repeats(vv) or _repeats(vh):
+        raise InputError(_stack(vv, vh))
+    nameless = [file for file in files if _is_nameless(file, [*vv, *vh], unnamed)]
+    if not vv or (unnamed and not vh) or nameless:
         raise InputError(
             f"VV and VH cannot be told apart in {_found(files)}; one band named VV and one named VH are needed in each "
             f"file or each pair of files: give both polarisations, or their band numbers with {_OPTION} VV,VH"
         )
     return Chosen(vv, vh, _named(vv, vh))
+
+
+def _names(files: Sequence[DatasetReader], bands: Sequence[Band], allow_hh_hv: bool) -> list[str | None]:
+    """The polarisation of each band; HH and HV are refused, or stand for what their file lacks."""
+    found: list[str | None] = []
+    for file in files:
+        names = [band.polarisation for band in bands if band.dataset is file]
+        if not set(SAR_BANDS) <= set(names):  # a file of all four polarisations has the two that are needed
+            if not allow_hh_hv:
+                _refuse_hh_hv(files, names)
+            names = [_STANDS_FOR.get(name, name) if name else None for name in names]
+        found += names
+    return found
+
+
+def _by_position(files: Sequence[DatasetReader], unnamed: list[Band]) -> Chosen | None:
+    """Two nameless bands in every file, or one in each of two files."""
+    by_file = [[band for band in unnamed if band.dataset is file] for file in files]
+    decision = Decision("VV and VH", BY_POSITION, _OPTION)
+    if all(len(bands) == 2 for bands in by_file):
+        return Chosen([bands[0] for bands in by_file], [bands[1] for bands in by_file], decision)
+    return Chosen(unnamed[:1], unnamed[1:], decision) if len(unnamed) == 2 else None
+
+
+def _is_nameless(file: DatasetReader, named: list[Band], unnamed: list[Band]) -> bool:
+    """Whether a file has bands of which nothing says what they are, and none of a polarisation."""
+    return any(band.dataset is file for band in unnamed) and not any(band.dataset is file for band in named)
+
+
+def pairs(chosen: Chosen) -> list[Pair]:
+    """Which VV and which VH are of one image: of one file, of one name but for the polarisation, of one grid."""
+    left = list(chosen.vh)
+    if len(chosen.vv) == len(left) == 1:
+        return [Pair(chosen.vv[0], left[0])]
+    found: dict[int, Band] = {}
+    for alike in (_one_file, _one_name_and_grid, _one_name, _one_grid):
+        for position, vv in enumerate(chosen.vv):
+            partner = next((vh for vh in left if alike(vv, vh)), None) if position not in found else None
+            if partner:
+                found[position] = partner
+                left.remove(partner)
+    together = [Pair(vv, found.get(position)) for position, vv in enumerate(chosen.vv)]
+    return [*together, *(Pair(None, vh) for vh in left)]
+
+
+def _one_file(vv: Band, vh: Band) -> bool:
+    return vv.dataset is vh.dataset
+
+
+def _one_name(vv: Band, vh: Band) -> bool:
+    a, b = (Path(band.dataset.name) for band in (vv, vh))
+    return a.parent == b.parent and _POLARISATION.sub("", a.stem) == _POLARISATION.sub("", b.stem)
+
+
+def _one_grid(vv: Band, vh: Band) -> bool:
+    return safe.geometry_of(vv.dataset) == safe.geometry_of(vh.dataset)
+
+
+def _one_name_and_grid(vv: Band, vh: Band) -> bool:
+    return _one_name(vv, vh) and _one_grid(vv, vh)
 
 
 def _named(vv: list[Band], vh: list[Band]) -> Decision:
@@ -105,17 +177,44 @@ def _repeats(bands: list[Band]) -> bool:
     return len({id(band.dataset) for band in bands}) < len(bands)
 
 
+def _stack(vv: list[Band], vh: list[Band]) -> str:
+    """What is wrong with a file that has a polarisation twice, and which bands could be meant."""
+    repeated = next(bands for bands in (vv, vh) if _repeats(bands))
+    file = next(band.dataset for band in repeated if sum(band.dataset is other.dataset for other in repeated) > 1)
+    listed, first = [], []
+    for name, bands in zip(SAR_BANDS, (vv, vh), strict=True):
+        numbers = [band.number for band in bands if band.dataset is file]
+        if numbers:
+            listed.append(f"{name} in band{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
+            first.append(str(numbers[0]))
+    return (
+        f"{Path(file.name).name} has {' and '.join(listed)}, as stacks of dates have ({_descriptions(file)}); one each "
+        f"is needed: say which with {_OPTION}, the first with {_OPTION} {','.join(first)}"
+    )
+
+
+def _descriptions(dataset: DatasetReader) -> str:
+    return ", ".join(text or "unnamed" for text in dataset.descriptions)
+
+
 def _by_number(files: Sequence[DatasetReader], numbers: tuple[int, ...]) -> Chosen:
-    bands = [Band(file, number) for file, number in zip((files[0], files[-1]), numbers, strict=False)]
+    """VV and VH of every file that has them; or of two files one each."""
+    each = len(set(numbers)) == 2 and all(max(numbers) <= file.count for file in files)
+    if len(files) == 2 and not each:
+        bands = [Band(file, number) for file, number in zip(files, numbers, strict=False)]
+    else:
+        bands = [Band(file, number) for file in files for number in numbers]
     fits = all(1 <= band.number <= band.dataset.count for band in bands)
-    if not fits or not len(files) <= len(numbers) <= 2 or _repeats_a_band(bands):
+    alone = len(numbers) == 1 and len(files) > 1
+    if not fits or alone or len(numbers) > 2 or _repeats_a_band(bands):
         found = " and ".join(f"the {f.count} band(s) of {Path(f.name).name}" for f in files)
         raise InputError(
             f"{_OPTION} {','.join(map(str, numbers))} does not fit {found}; two different one-based bands are needed, "
-            "VV,VH, or one where there is VV alone: give these"
+            "VV,VH, of each file, or of two files one each; or one where there is VV alone: give these"
         )
-    what = "VV and VH" if len(bands) == 2 else "VV alone"
-    return Chosen(bands[:1], bands[1:], Decision(what, f"{_OPTION} {','.join(map(str, numbers))}"))
+    step = len(numbers)
+    decision = Decision("VV and VH" if step == 2 else "VV alone", f"{_OPTION} {','.join(map(str, numbers))}")
+    return Chosen(bands[::step], bands[1::step] if step == 2 else [], decision)
 
 
 def _repeats_a_band(bands: list[Band]) -> bool:

@@ -64,6 +64,11 @@ def opened_by_gdal(name: str) -> Iterator[DatasetReader]:
         ) from error
     except RasterioError as error:
         raise InputError(f"{name} cannot be used: {_first_line(error)}; check the file with rio info") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} has band names or tags that are no UTF-8 ({error.object[:40]!r}); write it anew without them "
+            "(gdal_translate -nomd)"
+        ) from error
 
 
 def _with_sidecars() -> rasterio.Env:

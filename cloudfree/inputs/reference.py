@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.bands import OPTICAL_BANDS, PLANET_BANDS
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import optical_bands, planet, quantity, raster, validity
+from cloudfree.inputs import acquisition, optical_bands, planet, quantity, raster, validity
 from cloudfree.inputs.cloudmask import BUFFER_M, CloudMask, Feather, MaskReader, identify_udm2
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.mask_codes import State
@@ -30,9 +29,6 @@ CLOUD_BUFFER_M = BUFFER_M
 
 _LEAST_REFLECTANCE = -0.5  # under it lies fill that no tag declares: -9999, -32768
 _MASK_ROWS = 16  # of a thinned mask that are taken at once: hundreds of its own
-
-_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-:]?)(\d\d)\2(\d\d)(?!\d)")
-_DATE_TAGS = ("ACQUISITIONDATETIME", "ACQUIRED", "TIFFTAG_DATETIME")  # the last may be when the file was written
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ def identify(path: Path, area: Grid) -> Reference:
         scale, offset = np.array(found.scale)[:, None], np.array(found.offset)[:, None]
         _refuse_no_reflectance(path.name, indexes, values * scale + offset)
         reasons = why_bands, found.reasons[1].why, str(found.reasons[0])
-        return Reference(path, grid, indexes, found.scale, found.offset, mask, _acquired(path, dataset), reasons)
+        return Reference(path, grid, indexes, found.scale, found.offset, mask, _acquired(dataset), reasons)
 
 
 # --- which band is which colour ---
@@ -219,21 +215,6 @@ def _refuse_no_reflectance(name: str, indexes: tuple[int, ...], reflectance: Flo
             )
 
 
-# --- when it was taken ---
-
-
-def _acquired(path: Path, dataset: DatasetReader) -> date | None:
-    """The date in the file's name or else in its tags."""
-    tags = {key.upper(): text for ns in (None, "IMAGERY") for key, text in dataset.tags(ns=ns).items()}
-    texts = [path.stem, *(tags.get(key, "") for key in _DATE_TAGS)]
-    return next((found for found in map(_date_in, texts) if found), None)
-
-
-def _date_in(text: str) -> date | None:
-    """The first valid date, as YYYYMMDD, YYYY-MM-DD or TIFF's YYYY:MM:DD."""
-    for year, _, month, day in _DATE.findall(text):
-        try:
-            return date(int(year), int(month), int(day))
-        except ValueError:
-            continue  # eight digits that are none
-    return None
+def _acquired(dataset: DatasetReader) -> date | None:
+    moment = acquisition.of(dataset).moment
+    return moment.date() if moment else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from cloudfree.arrays import Float64Array, Image, Mask, known_of
-from cloudfree.grid import Grid
+from cloudfree.grid import Grid, turn_of
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.geolocation_grid import GeolocationGrid, Geometry
 
@@ -53,17 +53,21 @@ class Source:
         """The bands (bands, H, W) on `grid`, NaN where most of a pixel is invalid or beyond the image."""
         parts = self.parts_of(grid)
         if parts == 1:
-            return self._interpolated(self.load, grid, displacement)
-        fine = grid.resized(grid.height * parts, grid.width * parts)
-        linear = self._interpolated(lambda window: self.to_linear(self.load(window)), fine, displacement)
-        return self.from_linear(_block_means(linear, parts))
+            return self.interpolated(grid, displacement)
+        linear = self.interpolated(grid.resized(grid.height * parts, grid.width * parts), displacement, linear=True)
+        return self.from_linear(block_means(linear, parts))
 
-    def _interpolated(self, load: Load, grid: Grid, displacement: Displacement | None) -> Image:
-        """Bilinear at the pixel centres of `grid`, NaN where most of the weight falls on invalid pixels."""
+    def interpolated(self, grid: Grid, displacement: Displacement | None, linear: bool = False) -> Image:
+        """Bilinear at the pixel centres of `grid`, NaN where most of the weight falls on invalid pixels.
+
+        Of what `to_linear` makes of the values, if so told.
+        """
         taps = bilinear_taps(self.grid, grid, displacement)
         if taps is None:
             return np.full((self.bands, *grid.shape), np.nan, np.float32)
-        values, known = load(taps.window), taps.inside
+        values, known = self.load(taps.window), taps.inside
+        if linear:
+            values = self.to_linear(values)
         valid = known_of(values)
         found = np.stack([taps.interpolate(np.where(valid, band, 0)) for band in values])
         if not valid.all():
@@ -73,8 +77,19 @@ class Source:
         return np.where(known, found, np.float32(np.nan))
 
 
+class Resampled(Protocol):
+    """Whatever can be brought onto a grid."""
+
+    @property
+    def bands(self) -> int:
+        """How many bands it has."""
+
+    def on_grid(self, grid: Grid, displacement: Displacement | None) -> Image:
+        """The bands (bands, H, W) on `grid`, displaced over the ground if so told; NaN where they say nothing."""
+
+
 def resample(
-    sources: Sequence[Source], grid: Grid, displacement: Displacement | None, piece_px: int = PIECE_PX
+    sources: Sequence[Resampled], grid: Grid, displacement: Displacement | None, piece_px: int = PIECE_PX
 ) -> Image:
     """All bands of all sources (N, H, W) on `grid`, displaced over the ground if so told; NaN where they say nothing.
 
@@ -118,7 +133,10 @@ class BilinearTaps:
 @lru_cache(maxsize=1)  # sources that are resampled together, VV and VH, are mostly on one grid
 def bilinear_taps(source: Geometry, grid: Grid, displacement: Displacement | None) -> BilinearTaps | None:
     """The neighbours in `source` of each pixel centre of `grid`; None where there are none."""
-    row, col = _positions(source, grid, displacement)
+    nodes = _nodes(source, grid, displacement)
+    if _all_beyond(source, *nodes):
+        return None
+    row, col = _at_pixels(source, grid, nodes)
     inside = (row >= -0.5) & (row <= source.height - 0.5) & (col >= -0.5) & (col <= source.width - 0.5)
     if not inside.any():
         return None
@@ -141,27 +159,61 @@ def _extent(at: Float64Array, length: int) -> tuple[int, int]:
     return max(0, math.floor(at.min())), min(length, math.floor(at.max()) + 2)
 
 
-def _positions(source: Geometry, grid: Grid, displacement: Displacement | None) -> tuple[Float64Array, Float64Array]:
+def positions(source: Geometry, grid: Grid, displacement: Displacement | None) -> tuple[Float64Array, Float64Array]:
     """Row and column (H, W) in `source` of each pixel centre of `grid`, centres being whole numbers; NaN beyond maps.
 
     Exact on a lattice, linear between its nodes: wrong by a millimetre at most for map projections, by centimetres for
     the most bent of fields.
     """
+    return _at_pixels(source, grid, _nodes(source, grid, displacement))
+
+
+def _nodes(source: Geometry, grid: Grid, displacement: Displacement | None) -> tuple[Float64Array, Float64Array]:
+    """Row and column in `source` at every `_LATTICE_PX`-th pixel of `grid`, at one turn around the Earth, any one."""
     rows, cols = (np.arange(0, length + _LATTICE_PX, _LATTICE_PX, dtype=np.float64) for length in grid.shape)
     nodes = np.meshgrid(cols + 0.5, rows + 0.5)
     to_crs: Any = grid.transform  # annotated for numbers only
     x, y = to_crs @ (nodes[0], nodes[1])
     if displacement is not None:
         x, y = displacement.sources_of(x, y)
-    row, col = source.pixels_at(grid.crs, x, y) if isinstance(source, GeolocationGrid) else _on_map(source, grid, x, y)
-    return _between(row, grid.shape), _between(col, grid.shape)
+    return source.pixels_at(grid.crs, x, y) if isinstance(source, GeolocationGrid) else _on_map(source, grid, x, y)
+
+
+def _at_pixels(
+    source: Geometry, grid: Grid, nodes: tuple[Float64Array, Float64Array]
+) -> tuple[Float64Array, Float64Array]:
+    row, col = (_between(each, grid.shape) for each in nodes)
+    return (row, col) if isinstance(source, GeolocationGrid) else source.in_turn(row, col)
+
+
+def _all_beyond(source: Geometry, row: Float64Array, col: Float64Array) -> bool:
+    """Whether nodes lie so on one side of an image that nothing between them is on it: most do, of a mosaic's."""
+    if isinstance(source, Grid):
+        row, col = source.in_turn(row, col)
+    known = np.isfinite(row) & np.isfinite(col)
+    if not known.all():
+        return not known.any()
+    return any(at.max() < -0.5 or at.min() > length - 0.5 for at, length in ((row, source.height), (col, source.width)))
+
+
+def spread_positions(source: Grid, grid: Grid) -> tuple[Float64Array, Float64Array]:
+    """`positions` as arrays that broadcast to (H, W): of grids along the same axes a column and a row of numbers."""
+    straight = not any((each.transform.b, each.transform.d) != (0, 0) for each in (source, grid))
+    if source.crs != grid.crs or not straight or turn_of(source.crs) is not None:
+        return positions(source, grid, None)
+    to_source: Any = ~source.transform @ grid.transform
+    rows, cols = np.arange(grid.height) + 0.5, np.arange(grid.width) + 0.5
+    return (to_source.e * rows + to_source.f - 0.5)[:, None], (to_source.a * cols + to_source.c - 0.5)[None]
 
 
 def _on_map(source: Grid, grid: Grid, x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Row and column in `source` of coordinates in the CRS of `grid`."""
+    """Row and column in `source` of coordinates in the CRS of `grid`, at any turn around the Earth, but at one."""
     if source.crs != grid.crs:
         x, y = _transformer(grid.crs, source.crs).transform(x, y)
-    col, row = ~source.transform @ (np.where(np.isfinite(x), x, np.nan), np.where(np.isfinite(y), y, np.nan))
+    x, turn = np.where(np.isfinite(x), x, np.nan), turn_of(source.crs)
+    if turn is not None and np.isfinite(x).any():
+        x = x - turn * np.rint((x - x[np.isfinite(x)][0]) / turn)  # or what lies between would be around the Earth
+    col, row = ~source.transform @ (x, np.where(np.isfinite(y), y, np.nan))
     return row - 0.5, col - 0.5
 
 
@@ -179,7 +231,7 @@ def _between(nodes: Float64Array, shape: tuple[int, int]) -> Float64Array:
     return nodes
 
 
-def _block_means(values: Image, parts: int) -> Image:
+def block_means(values: Image, parts: int) -> Image:
     """Means (bands, H, W) over blocks of parts x parts pixels, of the valid ones; NaN where more than half are not."""
     bands, height, width = values.shape
     blocks = values.reshape(bands, height // parts, parts, width // parts, parts)

@@ -44,6 +44,14 @@ _MEASUREMENT = re.compile(r"measurement/[^/]+\.tiff?$", re.IGNORECASE)
 _ROOT = re.compile(r"^(|.*/)(?=annotation/[^/]+\.xml$)", re.IGNORECASE)
 _POLARISATION = re.compile(r"(?<![a-z])(vv|vh|hh|hv)(?![a-z])", re.IGNORECASE)
 _TYPE = re.compile(r"(?<![a-z])(SLC|OCN|RAW)(?![a-z])", re.IGNORECASE)
+_ACQUISITION = {
+    "START_TIME": "adsHeader/startTime",
+    "PLATFORM": "adsHeader/missionId",
+    "ABSOLUTE_ORBIT": "adsHeader/absoluteOrbitNumber",
+    "PASS": "generalAnnotation/productInformation/pass",
+}
+"""Where an annotation says when and from which orbit it was taken, by the names that tags of rasters have for it."""
+
 _ZARR_FILES = (".zgroup", ".zattrs", ".zmetadata", "zarr.json")
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
 
@@ -121,6 +129,7 @@ class _Measurement(NamedTuple):
     dataset: DatasetReader
     calibration: Calibration
     geolocation: GeolocationGrid
+    acquisition: dict[str, str]
 
 
 class SafeDataset:
@@ -149,8 +158,8 @@ class SafeDataset:
         return self.safe.files.on_disk([name for band in self.safe.bands for name in band.names])
 
     def tags(self, index: int = 0, ns: str | None = None) -> dict[str, str]:
-        """None: what there is to say is in the other attributes."""
-        return {}
+        """Of the product, when and from which orbit it was taken; of bands none."""
+        return {} if index or ns else dict(self._measurements[0].acquisition)
 
     def tag_namespaces(self, index: int = 0) -> list[str]:
         return []
@@ -332,7 +341,8 @@ def _opened(stack: ExitStack, files: Files, band: Band) -> _Measurement:
             f"{band.measurement} of {files.path.name} has {dataset.width} x {dataset.height} samples, and its "
             f"annotation {geolocation.width} x {geolocation.height}; they must agree: fetch the product again"
         )
-    return _Measurement(dataset, calibration, geolocation)
+    stated = {key: text for key, path in _ACQUISITION.items() if (text := annotation.text_or_none(path))}
+    return _Measurement(dataset, calibration, geolocation, stated)
 
 
 # --- what is no GRD product ---

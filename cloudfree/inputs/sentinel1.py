@@ -1,44 +1,40 @@
 """Sentinel-1 backscatter: what files hold which polarisation in which units, and its pixels in dB on any grid.
 
-`polarisation` decides which band is which, `backscatter` in which units; here files become one image, are scaled, freed
-of border noise, and read. Where a user's image is VV alone, VH stands at what is typical of land.
+`polarisation` decides which band is which and which belong together, `backscatter` in which units; here files become
+frames, each scaled and freed of border noise, and frames one image (`mosaic`). Where a user's image is VV alone, VH
+stands at what is typical of land.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.windows import Window
-from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask, as_image, known_of
+from cloudfree.arrays import Image, known_of
 from cloudfree.bands import SAR_BANDS, TYPICAL_SAR_DB
-from cloudfree.errors import InputError
+from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import backscatter, polarisation, raster, safe
+from cloudfree.inputs import acquisition, backscatter, border_noise, polarisation, raster, safe
 from cloudfree.inputs.backscatter import Sample, Units, to_db
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.geolocation_grid import Geometry
-from cloudfree.inputs.polarisation import Band, Chosen
-from cloudfree.inputs.resample import Source, resample
+from cloudfree.inputs.mosaic import Coverage, Mosaic, edge_distances
+from cloudfree.inputs.polarisation import Band, Chosen, Pair
+from cloudfree.inputs.resample import resample
 from cloudfree.inputs.safe import SafeDataset
+from cloudfree.inputs.sar_frame import Frame, SarBand, pieces_of, scaled
 
 log = logging.getLogger(__name__)
-
-_MARGIN_PX = 3  # of an image's pixels around a window: what is decided of a pixel by its neighbours
-_NOISE_PX = 2 * _MARGIN_PX + 1
-_BORDER_NOISE_DB = -30.0  # Earth Engine's guide to Sentinel-1 masks edges by this limit
-_BAND_SHARE = 0.5  # of the scene's height or width, that a strip of border noise spans
 
 
 class Told(NamedTuple):
@@ -52,66 +48,50 @@ class Told(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SarBand:
-    """One polarisation of one file: a one-based band, how it is stored, and where it lies.
-
-    Stored values times `scale` plus `offset` are in `units`, but for `nodata`, which is compared as stored. `median_db`
-    is of the valid pixels over the scene. `files` are those on disk that are read: of a SAFE product several.
-    """
-
-    path: Path
-    index: int
-    units: Units
-    grid: Geometry
-    nodata: float | None
-    median_db: float
-    scale: float = 1.0
-    offset: float = 0.0
-    files: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
 class Sentinel1:
-    """VV and VH of an image, or VV alone (`vh` None); `reasons` say why they were taken for it.
+    """VV and VH of one frame or several, or VV alone; `reasons` say why they were taken for it."""
 
-    `border_noise` tells that a strip at an edge is the instrument's noise, which is no ground.
-    """
-
-    vv: SarBand
-    vh: SarBand | None
+    frames: tuple[Frame, ...]
     reasons: tuple[Decision, ...]
-    border_noise: bool = False
 
     @property
     def bands(self) -> tuple[SarBand, ...]:
-        return (self.vv, self.vh) if self.vh else (self.vv,)
+        return tuple(band for frame in self.frames for _, band in frame.numbered)
+
+    @property
+    def vv(self) -> SarBand:
+        """Of the first frame that has it."""
+        return next(frame.vv for frame in self.frames if frame.vv)
+
+    @property
+    def vh(self) -> SarBand | None:
+        """Of the first frame that has it; None where all are VV alone."""
+        return next((frame.vh for frame in self.frames if frame.vh), None)
 
     @contextmanager
     def open(self) -> Iterator[SarReader]:
         """A reader of the image's pixels."""
         with ExitStack() as stack:
             paths = dict.fromkeys(band.path for band in self.bands)
-            datasets = {path: stack.enter_context(safe.opened(path)) for path in paths}
-            yield SarReader(self, [datasets[band.path] for band in self.bands])
+            yield SarReader(self, {path: stack.enter_context(safe.opened(path)) for path in paths})
 
 
 class SarReader:
     """Backscatter of an open Sentinel-1 image on any grid."""
 
-    def __init__(self, image: Sentinel1, datasets: Sequence[DatasetReader]) -> None:
-        pairs = list(zip(image.bands, datasets, strict=True))
-        together = len({band.grid for band in image.bands}) == 1
-        groups = [pairs] if together else [[pair] for pair in pairs]
-        self._sources = [_source(group, image.border_noise) for group in groups]
+    def __init__(self, image: Sentinel1, datasets: Mapping[Path, DatasetReader]) -> None:
+        pieces = [piece for frame in image.frames for piece in pieces_of(frame, datasets)]
+        self._mosaic = Mosaic(pieces, 2 if image.vh else 1)
 
     def on_grid(self, grid: Grid, displacement: Displacement | None = None) -> Image:
         """VV and VH in dB (2, H, W) on `grid`, displaced over the ground if so told; NaN where the image says nothing.
 
         Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
         under `grid` is read. Going finer, dB are interpolated bilinearly; going coarser, power is averaged. Bands of
-        one grid are valid together. Where an image is VV alone, VH is `TYPICAL_SAR_DB` wherever VV is valid.
+        one grid are valid together. Several frames are joined as `mosaic` says. Where an image is VV alone, VH is
+        `TYPICAL_SAR_DB` wherever VV is valid.
         """
-        found = resample(self._sources, grid, displacement)
+        found = resample([self._mosaic], grid, displacement)
         if len(found) == len(SAR_BANDS):
             return found
         typical = np.where(np.isfinite(found), np.float32(TYPICAL_SAR_DB[1]), np.float32(np.nan))
@@ -127,43 +107,124 @@ def identify(
     offset: float | None = None,
     allow_hh_hv: bool = False,
 ) -> Sentinel1:
-    """What one file (both polarisations, or VV) or two (one each) are, judged where they lie over `area`.
+    """What files are, of both polarisations or of one each, as many as cover `area`, judged where they lie over it.
 
-    A file is a raster, or a SAFE product of ESA's (a folder, its manifest.safe, a zip, or one of its measurements).
-    `band_numbers` are the one-based VV and VH bands; with two files, one number each. Stored values times `scale` plus
-    `offset` are backscatter; None is what the file says. Raises InputError or GridError.
+    A file is a raster, or a SAFE product of ESA's (a folder, its manifest.safe, a zip, or one of its measurements). Of
+    several, those that show nothing of `area` are warned of and left out. `band_numbers` are the one-based VV and VH
+    bands of each file, or of two files one number each. Stored values times `scale` plus `offset` are backscatter; None
+    is what the file says. Raises InputError or GridError.
     """
-    if not 1 <= len(paths) <= 2:
-        raise InputError(
-            f"{len(paths)} Sentinel-1 files were given; give --sar once (VV and VH in one) or twice (one each)"
-        )
+    told = Told(units, band_numbers, scale, offset, allow_hh_hv)
+    if not paths:
+        raise InputError("no Sentinel-1 file is given; one at least is needed: give --sar, as often as needed")
+    for position, path in enumerate(paths):
+        if path.resolve() in {other.resolve() for other in paths[:position]}:
+            raise InputError(f"{path} is given twice with --sar; each file is needed once: leave one out")
     with ExitStack() as stack:
-        files = [stack.enter_context(safe.opened(path)) for path in paths]
-        for dataset in files:
-            _refuse_complex(dataset)
+        files = _over([stack.enter_context(safe.opened(path)) for path in paths], area)
         chosen = polarisation.choose(files, band_numbers, allow_hh_hv)
-        if len(chosen.vv) > 1 or len(chosen.vh) > 1:
-            raise InputError(
-                f"{' and '.join(path.name for path in paths)} hold one polarisation twice; one image is needed: "
-                "mosaic them first (gdalbuildvrt), or leave one out"
-            )
-        return _measured(chosen, area, Told(units, band_numbers, scale, offset, allow_hh_hv))
+        return _joined(chosen, area, told)
 
 
-def _measured(chosen: Chosen, area: Geometry, told: Told) -> Sentinel1:
-    """The image that the chosen bands are, by their values over `area`."""
-    bands = [*chosen.vv, *chosen.vh]
-    stored = [_stored(band, told) for band in bands]
-    samples = [_sample(name, band, area, each) for name, band, each in zip(SAR_BANDS, bands, stored, strict=False)]
-    _refuse_swapped(chosen, samples)
-    units, why = backscatter.decide(samples, told.units)
-    found = [
-        replace(each, units=units, median_db=backscatter.median_of(sample, units))
-        for each, sample in zip(stored, samples, strict=True)
-    ]
-    noise = _border_noise([to_db(sample.values[None], units)[0] for sample in samples])
-    reasons = (chosen.decision, why, *_scaling(bands, found, told), *_calibrated(bands, area), *_warned(found, noise))
-    return Sentinel1(found[0], found[1] if chosen.vh else None, tuple(dict.fromkeys(reasons)), noise > 0)
+def _over(files: Sequence[DatasetReader], area: Geometry) -> list[DatasetReader]:
+    """Those of the files that overlap `area`; the others are warned of. GridError where there are several, and none."""
+    for dataset in files:
+        _refuse_complex(dataset)
+    if len(files) == 1:
+        return list(files)  # whose samples will tell
+    kept = [dataset for dataset in files if safe.geometry_of(dataset).overlap_share(area) > 0]
+    if not kept:
+        raise GridError(
+            f"{acquisition.listing([Path(file.name).name for file in files])} do not overlap the scene; Sentinel-1 "
+            "over the same ground is needed: compare the footprints with cloudfree info"
+        )
+    for dataset in files:
+        if dataset not in kept:
+            log.warning("%s does not overlap the scene, and is left out", Path(dataset.name).name)
+    return kept
+
+
+def _joined(chosen: Chosen, area: Geometry, told: Told) -> Sentinel1:
+    """The image that the chosen bands are together, each frame by its own values over `area`."""
+    sampled = [_sampled(pair, area, told) for pair in polarisation.pairs(chosen)]
+    blind = [len(sampled) > 1 and backscatter.says_nothing(each.samples) for each in sampled]
+    if all(blind):
+        raise InputError(
+            f"{acquisition.listing([each.file for each in sampled])} have no valid pixel over the scene; images that "
+            "see the ground there are needed: take other frames, or another date or orbit"
+        )
+    for each in itertools.compress(sampled, blind):
+        log.warning("%s has no valid pixel over the scene, and is left out", each.file)
+    kept = [each for each, sees_nothing in zip(sampled, blind, strict=True) if not sees_nothing]
+    reasons = [chosen.decision]
+    frames, coverages = [], []
+    for each in kept:
+        frame, coverage, found = _measured(each, _borrowed(each, kept), chosen.decision, told)
+        several = f"{each.file}: " if len(kept) > 1 else ""
+        reasons += [replace(reason, what=several + reason.what) for reason in found]
+        reasons += _calibrated([band for _, band in each.pair.named], area)
+        frames.append(frame)
+        coverages.append(coverage)
+    if len(frames) > 1 and isinstance(area, Grid):
+        edges = edge_distances(area, coverages)
+        frames = [replace(frame, edge=edge) for frame, edge in zip(frames, edges, strict=True)]
+    image = Sentinel1(tuple(frames), ())
+    return replace(image, reasons=tuple(dict.fromkeys([*reasons, *_together(image)])))
+
+
+class _Sampled(NamedTuple):
+    """Bands that belong together, as stored, and what they hold over a scene."""
+
+    pair: Pair
+    stored: list[SarBand]
+    samples: list[Sample]
+    window: Window
+
+    @property
+    def file(self) -> str:
+        """The name of the first, by which a user knows the other."""
+        return self.pair.named[0][1].file
+
+
+def _sampled(pair: Pair, area: Geometry, told: Told) -> _Sampled:
+    stored = [_stored(band, told) for _, band in pair.named]
+    samples = [_sample(name, band, area, each) for (name, band), each in zip(pair.named, stored, strict=True)]
+    first = pair.named[0][1].dataset
+    return _Sampled(pair, stored, samples, raster.window_over(first, stored[0].grid, area, "Sentinel-1"))
+
+
+def _borrowed(each: _Sampled, others: Sequence[_Sampled]) -> list[Sample]:
+    """For the units of a frame of one polarisation that states none: values of the other, of a frame like it if any.
+
+    One polarisation alone can be power or amplitude, and what is given together mostly has one unit.
+    """
+    own = each.samples[0]
+    if len(each.samples) > 1 or len(own.allowed) == 1:
+        return []
+    ranked = sorted(others, key=lambda other: len(other.samples))
+    return [sample for other in ranked for sample in other.samples if sample.name != own.name][:1]
+
+
+def _measured(
+    each: _Sampled, borrowed: list[Sample], which: Decision, told: Told
+) -> tuple[Frame, Coverage, list[Decision]]:
+    """A frame by its values, both polarisations together, where it has data, and why it is that."""
+    _refuse_swapped(which, each.samples)
+    units, why = backscatter.decide(
+        sorted([*each.samples, *borrowed], key=lambda s: SAR_BANDS.index(s.name)), told.units
+    )
+    found = {
+        name: replace(stored, units=units, median_db=backscatter.median_of(sample, units))
+        for (name, _), stored, sample in zip(each.pair.named, each.stored, each.samples, strict=True)
+    }
+    db = [to_db(sample.values[None], units)[0] for sample in each.samples]
+    noise = border_noise.share_of(db)
+    bands = [band for _, band in each.pair.named]
+    reasons = [why, *_scaling(bands, list(found.values()), told), *_cut(each.file, noise)]
+    frame = Frame(found.get(SAR_BANDS[0]), found.get(SAR_BANDS[1]), noise > 0)
+    known = known_of(np.stack(db)) if len({band.shape for band in db}) == 1 else np.isfinite(db[0])
+    numbers = frozenset(number for number, _ in frame.numbered)
+    return frame, Coverage(each.stored[0].grid, each.window, known, numbers), reasons
 
 
 def one_polarisation(dataset: DatasetReader, area: Geometry) -> tuple[SarBand, tuple[Decision, ...]]:
@@ -176,7 +237,8 @@ def one_polarisation(dataset: DatasetReader, area: Geometry) -> tuple[SarBand, t
     units, why = backscatter.decide([sample], "auto")
     found = replace(stored, units=units, median_db=backscatter.median_of(sample, units))
     which = Decision(name or "polarisation unknown", "description, tag or file name" if name else "nothing names it")
-    return found, (which, why, *_scaling([band], [found], Told()), *_calibrated([band], area))
+    taken = acquisition.described([(band.file, found.acquired)])
+    return found, (which, why, *_scaling([band], [found], Told()), *_calibrated([band], area), *taken)
 
 
 def _refuse_complex(dataset: DatasetReader) -> None:
@@ -187,9 +249,9 @@ def _refuse_complex(dataset: DatasetReader) -> None:
         )
 
 
-def _refuse_swapped(chosen: Chosen, samples: Sequence[Sample]) -> None:
+def _refuse_swapped(which: Decision, samples: Sequence[Sample]) -> None:
     """InputError where bands that nothing names are in the wrong order: VV is the stronger in all units."""
-    if chosen.decision.why != polarisation.BY_POSITION:
+    if which.why != polarisation.BY_POSITION:
         return
     vv, vh = backscatter.stored_medians(samples).values()
     if vv < vh:
@@ -209,7 +271,8 @@ def _stored(band: Band, told: Told) -> SarBand:
     offset = dataset.offsets[at] if told.offset is None else told.offset
     path, nodata = Path(dataset.name), dataset.nodatavals[at]
     files = dataset.files if isinstance(dataset, SafeDataset) else (path,)
-    return SarBand(path, band.number, "db", safe.geometry_of(dataset), nodata, np.nan, scale, offset, files)
+    where, taken = safe.geometry_of(dataset), acquisition.of(dataset, band.number)
+    return SarBand(path, band.number, "db", where, nodata, np.nan, scale, offset, files, taken)
 
 
 def _sample(name: str, band: Band, area: Geometry, stored: SarBand) -> Sample:
@@ -217,15 +280,7 @@ def _sample(name: str, band: Band, area: Geometry, stored: SarBand) -> Sample:
     window = raster.window_over(band.dataset, stored.grid, area, "Sentinel-1")
     values = raster.read(band.dataset, [band.number], window, raster.sampled(window))
     plain = np.issubdtype(values.dtype, np.integer) and (stored.scale, stored.offset) == (1, 0)
-    return Sample(name, band.file, plain, _scaled(values[0], stored), *backscatter.stated(band.dataset, band.number))
-
-
-def _scaled(values: NDArray[np.generic], band: SarBand) -> Image:
-    """Stored values as backscatter in the band's units, NaN where they are nodata; fill values may be infinite."""
-    with np.errstate(over="ignore"):
-        absent = values == band.nodata if band.nodata is not None else False
-        scaled = values.astype(np.float32) * np.float32(band.scale) + np.float32(band.offset)
-    return np.where(absent, np.float32(np.nan), scaled)
+    return Sample(name, band.file, plain, scaled(values[0], stored), *backscatter.stated(band.dataset, band.number))
 
 
 def _scaling(bands: Sequence[Band], found: Sequence[SarBand], told: Told) -> Iterator[Decision]:
@@ -245,91 +300,45 @@ def _calibrated(bands: Sequence[Band], area: Geometry) -> Iterator[Decision]:
             yield doubt
 
 
-# --- what is no ground at the edges, and what is missing ---
+# --- what a user should know of, and a product say, logged as warnings too ---
 
 
-def _warned(found: Sequence[SarBand], noise: float) -> Iterator[Decision]:
-    """What a user should know of, and a product say, logged as warnings."""
-    name = found[0].path.name
-    if len(found) == 1:
-        alone = Decision(
-            f"VH stands at {TYPICAL_SAR_DB[1]:g} dB", f"{name} is VV alone, which tells a network less of the ground"
-        )
-        log.warning("%s", alone)
-        yield alone
+def _cut(file: str, noise: float) -> Iterator[Decision]:
     if noise:
         cut = Decision(
             f"border noise is cut, {100 * noise:.1f} % of the scene",
-            f"a strip at an edge of {name} is under {_BORDER_NOISE_DB:g} dB in all polarisations",
+            f"a strip at an edge of {file} is under {border_noise.LIMIT_DB:g} dB in all polarisations",
         )
         log.warning("%s", cut)
         yield cut
 
 
-def _noisy(db: Image) -> Mask:
-    """Where most of 7 x 7 pixels of an image (bands, H, W) are as low as noise in all bands."""
-    with np.errstate(invalid="ignore"):
-        low = (db < _BORDER_NOISE_DB).all(axis=0).astype(np.float32)
-    return np.asarray(ndimage.uniform_filter(low, _NOISE_PX, mode="nearest") > 0.5)
+def _together(image: Sentinel1) -> Iterator[Decision]:
+    """What the frames are together: how they are joined, when they were taken, and what one of them lacks."""
+    stated = [(band.path.name, band.acquired) for band in image.bands]
+    if len(image.frames) > 1:
+        names = list(dict.fromkeys(name for name, _ in stated))
+        yield Decision(
+            f"a mosaic of {len(image.frames)} frames",
+            f"{acquisition.listing(names)} are given; in overlaps the one whose edge is farther away is shown",
+        )
+    yield from acquisition.described(stated)
+    for doubt in (acquisition.mixture(stated), *_lacking(image)):
+        if doubt:
+            log.warning("%s", doubt)
+            yield doubt
 
 
-def _border_noise(db: Sequence[Image]) -> float:
-    """The share of a sample that strips of noise at its edges, or at those of the valid pixels, take up.
-
-    A strip spans at least half of the sample's height or width: a calm lake does not.
-    """
-    if len({band.shape for band in db}) > 1:
-        return 0.0
-    image = np.stack(db)
-    noisy = _noisy(image) & known_of(image)
-    outside = ndimage.binary_dilation(np.pad(~known_of(image), 1, constant_values=True), iterations=_NOISE_PX)
-    parts, _ = ndimage.label(noisy)
-    share = 0.0
-    for number, place in enumerate(ndimage.find_objects(parts), 1):
-        part = parts == number
-        spans = max((s.stop - s.start) / length for s, length in zip(place, part.shape, strict=True))
-        if spans >= _BAND_SHARE and (part & outside[1:-1, 1:-1]).any():
-            share += float(part.mean())
-    return share
-
-
-# --- onto a grid ---
-
-
-def _source(pairs: Sequence[tuple[SarBand, DatasetReader]], border_noise: bool) -> Source:
-    """Bands of one grid in dB, averaged as power."""
-    grid = pairs[0][0].grid
-
-    def load(window: Window) -> Image:
-        """A window, with neighbours while it is decided what is noise: strips then equal the whole."""
-        around, inside = _with_margin(window, grid)
-        db = np.stack([_band_db(band, dataset, around) for band, dataset in pairs])
-        if all(band.units == "db" for band, _ in pairs):
-            db = to_db(db, "db")
-        if border_noise:
-            db[:, _noisy(db)] = np.nan
-        return as_image(db[:, inside[0], inside[1]])
-
-    return Source(grid, len(pairs), load, to_linear=_power, from_linear=partial(to_db, units="power"))
-
-
-def _band_db(band: SarBand, dataset: DatasetReader, window: Window) -> Image:
-    """One band (H, W) in dB; one that is stored so, as it is."""
-    values = _scaled(raster.read(dataset, [band.index], window), band)
-    if band.units == "power":
-        values = backscatter.without_negative_power(values)
-    return as_image((values if band.units == "db" else to_db(values, band.units))[0])
-
-
-def _with_margin(window: Window, grid: Geometry) -> tuple[Window, tuple[slice, slice]]:
-    """The window with a margin within the image, and where the window lies in it."""
-    row, col = max(0, window.row_off - _MARGIN_PX), max(0, window.col_off - _MARGIN_PX)
-    stop_row = min(grid.height, window.row_off + window.height + _MARGIN_PX)
-    stop_col = min(grid.width, window.col_off + window.width + _MARGIN_PX)
-    down, across = window.row_off - row, window.col_off - col
-    inside = slice(down, down + window.height), slice(across, across + window.width)
-    return Window(col, row, stop_col - col, stop_row - row), inside
-
-
-def _power(db: Image) -> Image:
-    return as_image(np.power(np.float32(10), db / 10))
+def _lacking(image: Sentinel1) -> Iterator[Decision]:
+    if image.vh is None:
+        names = acquisition.listing(list(dict.fromkeys(band.path.name for band in image.bands)))
+        are = "is" if len(image.bands) == 1 else "are"
+        why = f"{names} {are} VV alone, which tells a network less of the ground"
+        yield Decision(f"VH stands at {TYPICAL_SAR_DB[1]:g} dB", why)
+        return
+    alone = [band.path.name for frame in image.frames if len(frame.numbered) == 1 for _, band in frame.numbered]
+    if alone:
+        yield Decision(
+            "ground that no file shows in the other polarisation counts as unseen by radar",
+            f"{acquisition.listing(alone)} has no file of the other polarisation that belongs to it",
+        )

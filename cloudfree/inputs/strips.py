@@ -31,7 +31,7 @@ class Fill:
 
 @dataclass(frozen=True)
 class Strip:
-    """Full-width rows of a scene and what is known of them.
+    """Rows of a scene from a column on, mostly its first, and what is known of them.
 
     `dn` (4, H, W) uint16, all zero without data; `sar_db` (2, H, W) float32, NaN where invalid; `cloud_weight` (H, W):
     share of reconstruction that the mask asks for, 0..1, its buffer and feather included; `others`: what each reference
@@ -43,6 +43,7 @@ class Strip:
     sar_db: Image
     cloud_weight: Image
     others: tuple[Image, ...] = ()
+    left: int = 0
 
     @property
     def stop(self) -> int:
@@ -58,6 +59,18 @@ class Strip:
             sar_db=self.sar_db[:, some],
             cloud_weight=self.cloud_weight[some],
             others=tuple(image[:, some] for image in self.others),
+        )
+
+    def columns(self, first: int, last: int) -> Strip:
+        """Its columns from `first` up to `last`, counted from its own left."""
+        some = slice(first, last)
+        return replace(
+            self,
+            left=self.left + first,
+            dn=self.dn[..., some],
+            sar_db=self.sar_db[..., some],
+            cloud_weight=self.cloud_weight[:, some],
+            others=tuple(image[..., some] for image in self.others),
         )
 
     @property
@@ -90,8 +103,6 @@ class StripReader:
     def _cloud_weight(self, start: int, stop: int) -> Image:
         """By more rows of the mask than the strip has, as far as a feather reaches: strips equal the whole."""
         grid, reach = self.reader.grid, self.feather.reach_px
-        if self.reader.mask is None:
-            return np.zeros((stop - start, grid.width), np.float32)
         first, last = max(0, start - reach), min(grid.height, stop + reach)
-        weight = self.feather.weight(self.reader.mask.on_grid(grid.rows(first, last)))
+        weight = self.feather.weight(self.reader.cloudy(grid.rows(first, last)))
         return weight[start - first : stop - first]

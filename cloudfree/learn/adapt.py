@@ -24,7 +24,7 @@ from cloudfree.inputs.files import Inputs
 from cloudfree.inputs.raster import gdal_settings
 from cloudfree.learn.cloud_layers import DrawCloudLayer, simulated_layer
 from cloudfree.learn.clouded_places import CloudedPlaces
-from cloudfree.learn.learner import Learner, collate, fixed_samples, validate
+from cloudfree.learn.learner import CloudRemoval, Learner, collate, fixed_samples, validate
 from cloudfree.learn.scenes import ClearGround, find_clear_ground
 from cloudfree.network.models import CloudRemovalModel, WeightsInfo
 from cloudfree.simulate.clouds import CloudLayer, cloud_layer
@@ -109,13 +109,13 @@ def fine_tune(
     sampler = CloudedPlaces(training, CROP_PX, primed, layers, colour_jitter=False)
     held_out = CloudedPlaces(ground.places[::_HELD_OUT_EVERY], CROP_PX, primed, layers, colour_jitter=False)
     validation = fixed_samples(held_out, _VALIDATION_SAMPLES)
-    learner = Learner.of(copy.deepcopy(model), _LEARNING_RATE, where)
+    learner, goal = Learner.of(copy.deepcopy(model), _LEARNING_RATE, where), CloudRemoval("psnr")
     best, before_db = model, validate(model.to(where), validation, where)["psnr_hidden"]
     best_db, without_gain, rng = before_db, 0, np.random.default_rng(seed)
     started = last = time.monotonic()
     while without_gain < _PATIENCE and (now := time.monotonic()) - started < 60 * minutes:
         spent = (now - started) / (60 * minutes)
-        learner.training_step(collate([sampler.draw(rng) for _ in range(_BATCH)], where), "psnr", 1 - 0.9 * spent)
+        learner.training_step(collate([sampler.draw(rng) for _ in range(_BATCH)], where), goal, 1 - 0.9 * spent)
         if progress:
             progress((now - last) / (60 * minutes))
         last = now

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from cloudfree.evaluate import metrics
 from cloudfree.learn.distributed import SINGLE_PROCESS, ProcessGroup
 from cloudfree.learn.losses import LOSSES, Batch
 from cloudfree.learn.samples import Sample, Source
-from cloudfree.network.models import CloudRemovalModel
+from cloudfree.network.models import CloudDetector, CloudRemovalModel
 
 _ALIGNMENT_RATE = 0.1  # of the learning rate, as published: offsets that jump do not come back
 _MAX_GRADIENT_NORM = 1.0
@@ -25,12 +25,48 @@ AVERAGE_DECAY = 0.998
 """Of the running average of weights, a step."""
 
 
+M = TypeVar("M", bound=CloudRemovalModel | CloudDetector)
+S = TypeVar("S")
+
+
+class Goal(Protocol):
+    """What a network learns: a loss of batches of samples, and scores of other samples."""
+
+    @property
+    def decides(self) -> str:
+        """The score, higher is better, by which the best weights are told."""
+
+    def choose(self, source: Source[Any], count: int) -> list[Any]:
+        """Samples to validate on, the same at each call."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor: ...
+
+    def validate(self, model: nn.Module, samples: Sequence[Any], device: torch.device) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True)
+class CloudRemoval:
+    """What a `CloudRemovalModel` learns: the clear image, by one of `LOSSES`."""
+
+    loss_name: str
+    decides: str = "psnr"
+
+    def choose(self, source: Source[Sample], count: int) -> list[Sample]:
+        return fixed_samples(source, count)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return LOSSES[self.loss_name](model(batch["cloudy"], batch["sar_db"]), batch)
+
+    def validate(self, model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
+        return validate(model, samples, device)
+
+
 @dataclass
-class Learner:
+class Learner(Generic[M]):
     """A network in training, the running average of its weights, which is the one to keep, and the optimizer."""
 
-    model: CloudRemovalModel
-    average: CloudRemovalModel
+    model: M
+    average: M
     optimizer: torch.optim.Optimizer
     decay: float = AVERAGE_DECAY
     step: int = 0
@@ -38,7 +74,7 @@ class Learner:
     @classmethod
     def of(
         cls,
-        model: CloudRemovalModel,
+        model: M,
         learning_rate: float,
         device: torch.device,
         *,
@@ -48,11 +84,12 @@ class Learner:
         """A learner of the model's weights; an `average_decay` of 0 keeps the last weights instead of an average."""
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         model.requires_grad_().train()
-        average = copy.deepcopy(model).prepare_for_inference()
+        average = copy.deepcopy(model)
+        average.prepare_for_inference()
         return cls(model, average, _optimizer(model, learning_rate, weight_decay), average_decay)
 
     def training_step(
-        self, batch: Batch, loss: str, rate_factor: float, processes: ProcessGroup = SINGLE_PROCESS
+        self, batch: Batch, goal: Goal, rate_factor: float, processes: ProcessGroup = SINGLE_PROCESS
     ) -> float:
         """One step at a share `rate_factor` (0..1) of the learning rate, with the mean gradient of all processes.
 
@@ -60,9 +97,8 @@ class Learner:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate_factor
-        with _autocast(batch["cloudy"].device.type):
-            restored = self.model(batch["cloudy"], batch["sar_db"])
-        value = LOSSES[loss](restored, batch)
+        with _autocast(next(iter(batch.values())).device.type):
+            value = goal.loss(self.model, batch)
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         processes.average_gradients(self.model.parameters())
@@ -80,13 +116,13 @@ class Learner:
             average.lerp_(parameter, 1 - decay)
 
 
-def collate(samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
-    """Samples of one size stacked to a `Batch` on the device."""
-    names = [field.name for field in fields(Sample)]
+def collate(samples: Sequence[Any], device: torch.device) -> dict[str, Tensor]:
+    """Samples of one kind and size, dataclasses of arrays, stacked to a `Batch` on the device."""
+    names = [field.name for field in fields(samples[0])]
     return {name: torch.from_numpy(np.stack([getattr(s, name) for s in samples])).to(device) for name in names}
 
 
-def fixed_samples(source: Source, count: int) -> list[Sample]:
+def fixed_samples(source: Source[Sample], count: int) -> list[Sample]:
     """The same samples at each call, some of their pixels hidden and some not."""
     rng = np.random.default_rng(0)
     drawn = (source.draw(rng) for _ in range(100 * count))
@@ -94,7 +130,7 @@ def fixed_samples(source: Source, count: int) -> list[Sample]:
     return [sample for _, sample in zip(range(count), usable, strict=False)]
 
 
-def validate(model: CloudRemovalModel, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
+def validate(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
     """Means over samples of PSNR (dB): of all pixels; and of the hidden ones as restored, as given, and as a median.
 
     As given is the cloud, or the prior of a primed sample; the median is of the pixels that are not hidden.
@@ -114,7 +150,7 @@ def validate(model: CloudRemovalModel, samples: Sequence[Sample], device: torch.
     return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
 
 
-def _optimizer(model: CloudRemovalModel, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     alignment = [p for name, p in model.named_parameters() if name.startswith("SFAlign")]
     others = [p for name, p in model.named_parameters() if not name.startswith("SFAlign")]
     groups = [

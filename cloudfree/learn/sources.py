@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from cloudfree.errors import InputError
 from cloudfree.evaluate import triplets
@@ -18,7 +18,7 @@ from cloudfree.learn.cloud_layers import (
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.pairs import Pairs
 from cloudfree.learn.places import Place, hold_out, procedural_places, read_places
-from cloudfree.learn.samples import Mixture, Source
+from cloudfree.learn.samples import Mixture, Sample, Source
 from cloudfree.learn.scenes import is_manifest, read_manifest
 
 _MANIFEST_WINDOWS = 400  # of 256 pixels a side: 630 MB, and 420 more for every reference
@@ -43,14 +43,17 @@ class SourceOptions:
     seed: int = 0
 
 
-class Sources(NamedTuple):
+S = TypeVar("S")
+
+
+class Sources(NamedTuple, Generic[S]):
     """To train on, and to validate on: other sites under other clouds; None where nothing could be held out."""
 
-    training: Source
-    validation: Source | None
+    training: Source[S]
+    validation: Source[S] | None
 
 
-def open_sources(options: SourceOptions) -> Sources:
+def open_sources(options: SourceOptions) -> Sources[Sample]:
     """All that `data` names, and procedural places, each drawn from equally often.
 
     A folder holds clear pairs (`places.read_places`) or cloudy and clear images (`triplets.find`). A CSV lists such
@@ -58,7 +61,7 @@ def open_sources(options: SourceOptions) -> Sources:
     fifth site is held out, and every fifth of the clouds. Raises InputError.
     """
     draw_layer, draw_unseen_layer = _cloud_layers(options.clouds)
-    crop, training = options.crop, list[Source]()
+    crop, training = options.crop, list[Source[Sample]]()
     unseen_places, unseen_pairs = list[Place](), list[TripletFiles]()
     for path in options.data:
         if _names_pairs(path):
@@ -71,7 +74,7 @@ def open_sources(options: SourceOptions) -> Sources:
         unseen_places += held_places
     if not training:
         raise InputError("there is nothing to train on; give --data, or --procedural 1 or more")
-    validation, primed = list[Source](), float(options.primed > 0)  # as a run would prime it
+    validation, primed = list[Source[Sample]](), float(options.primed > 0)  # as a run would prime it
     if unseen_places:
         validation.append(CloudedPlaces(unseen_places, crop, primed, draw_unseen_layer))
     if unseen_pairs:

@@ -20,14 +20,15 @@ from tqdm import tqdm
 
 import cloudfree
 from cloudfree.errors import InputError, WeightsError
+from cloudfree.learn.detection import Detection, open_sky_sources
 from cloudfree.learn.distributed import ProcessGroup, init_process_group, local_device
-from cloudfree.learn.learner import Learner, collate, fixed_samples, validate
+from cloudfree.learn.learner import CloudRemoval, Goal, Learner, collate
 from cloudfree.learn.samples import Source
-from cloudfree.learn.sources import open_sources
+from cloudfree.learn.sources import Sources, open_sources
 from cloudfree.learn.train_options import PUBLISHED_EPOCHS, TrainOptions
-from cloudfree.network.models import ARCHITECTURES, CloudRemovalModel
+from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalModel
 from cloudfree.network.predict import resolve_device
-from cloudfree.network.weights import load_model, replaced_atomically, save_model
+from cloudfree.network.weights import load_detector, load_model, replaced_atomically, save_model
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +42,10 @@ _SAVE_EVERY_S = 60.0
 class TrainState:
     """All that changes during training."""
 
-    learner: Learner
+    learner: Learner[Any]
     seconds: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
-    kept_db: float = -math.inf
+    kept_score: float = -math.inf
 
     @property
     def step(self) -> int:
@@ -66,11 +67,11 @@ def train(options: TrainOptions) -> Path:
 
 
 def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device) -> None:
-    source, held_out = open_sources(options)
+    goal, (source, held_out) = _opened(options)
     if options.epochs:
         by_epochs = options.epochs * math.ceil(len(source) / options.batch)
         options = replace(options, steps=min(by_epochs, options.steps or by_epochs))
-    validation = fixed_samples(held_out, _VALIDATION_SAMPLES) if held_out and processes.is_main else []
+    validation = goal.choose(held_out, _VALIDATION_SAMPLES) if held_out and processes.is_main else []
     state = _start(options, device)
     saved = time.monotonic()
     with _Progress(device, shown=processes.is_main) as progress:
@@ -78,15 +79,15 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
             started = time.monotonic()
             batch = _batch(source, options, state.step, processes, device)
             factor = _learning_rate_factor(options.schedule, spent)
-            loss = state.learner.training_step(batch, options.loss, factor, processes)
+            loss = state.learner.training_step(batch, goal, factor, processes)
             state.seconds += time.monotonic() - started
             progress.advance(state, loss, _spent(options, state))
             if not processes.is_main:
                 continue
             if validation and _validation_due(spent, _spent(options, state)):
-                state.scores = validate(state.learner.average, validation, device)
+                state.scores = goal.validate(state.learner.average, validation, device)
                 progress.report(state)
-                _save_weights(options, state, processes)
+                _save_weights(options, goal, state, processes)
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 _save_checkpoint(options, state)
                 saved = time.monotonic()
@@ -97,7 +98,7 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
 
 
 def _batch(
-    source: Source, options: TrainOptions, step: int, processes: ProcessGroup, device: torch.device
+    source: Source[Any], options: TrainOptions, step: int, processes: ProcessGroup, device: torch.device
 ) -> dict[str, Tensor]:
     """This process's share of a step's samples.
 
@@ -129,7 +130,16 @@ def _start(options: TrainOptions, device: torch.device) -> TrainState:
     return state
 
 
-def _new_model(options: TrainOptions) -> CloudRemovalModel:
+def _opened(options: TrainOptions) -> tuple[Goal, Sources[Any]]:
+    """What is to be learned, and from what."""
+    if options.architecture == CloudDetector.architecture:
+        return Detection(), open_sky_sources(options)
+    return CloudRemoval(options.loss), open_sources(options)
+
+
+def _new_model(options: TrainOptions) -> CloudRemovalModel | CloudDetector:
+    if options.architecture == CloudDetector.architecture:
+        return load_detector(options.start) if options.start else CloudDetector()
     if options.start:
         model = load_model(options.start)
     else:
@@ -165,10 +175,10 @@ def _validation_due(before: float, after: float) -> bool:
 # --- what is kept ---
 
 
-def _save_weights(options: TrainOptions, state: TrainState, processes: ProcessGroup) -> None:
+def _save_weights(options: TrainOptions, goal: Goal, state: TrainState, processes: ProcessGroup) -> None:
     """Write the weights, unless better ones are to be kept."""
-    if options.keep == "last" or state.scores["psnr"] > state.kept_db:
-        state.kept_db = state.scores["psnr"]
+    if options.keep == "last" or state.scores[goal.decides] > state.kept_score:
+        state.kept_score = state.scores[goal.decides]
         save_model(state.learner.average, options.output, _provenance(options, state, processes))
 
 
@@ -181,7 +191,7 @@ def _save_checkpoint(options: TrainOptions, state: TrainState) -> None:
         "step": state.step,
         "seconds": state.seconds,
         "scores": state.scores,
-        "kept_db": state.kept_db,
+        "kept_score": state.kept_score,
     }
     with replaced_atomically(options.checkpoint) as temporary:
         torch.save(checkpoint, temporary)
@@ -199,7 +209,7 @@ def _load_checkpoint(options: TrainOptions, state: TrainState) -> None:
     learner.average.load_state_dict(checkpoint["average"])
     learner.optimizer.load_state_dict(checkpoint["optimizer"])
     learner.step, state.seconds = checkpoint["step"], checkpoint["seconds"]
-    state.scores, state.kept_db = checkpoint["scores"], checkpoint["kept_db"]
+    state.scores, state.kept_score = checkpoint["scores"], checkpoint["kept_score"]
     log.info("going on with %s from step %d", options.checkpoint, state.step)
 
 

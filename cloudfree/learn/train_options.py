@@ -46,13 +46,14 @@ class TrainOptions(SourceOptions):
     """What to train on, how long, and from which seed. Ends when `minutes`, `steps` or `epochs` are up, by the first.
 
     Weights trained on `primed` samples will expect priming wherever a run has a mask. start: weights to go on from
-    instead of fresh ones of `size`. batch: samples a step, of all processes together. schedule: half a cosine, or as
-    published halved every five of 30 epochs from the tenth. keep: the last weights, or those that validated best.
+    instead of fresh ones of `size`. A "cloud_detector" has one size and one loss, its own. batch: samples a step, of
+    all processes together. schedule: half a cosine, or as published halved every five of 30 epochs from the tenth.
+    keep: the last weights, or those that validated best.
     Raises InputError where nothing says when to end.
     """
 
     output: Path
-    architecture: Literal["align_cr", "glf_cr", "dsen2_cr"] = "align_cr"
+    architecture: Literal["align_cr", "glf_cr", "dsen2_cr", "cloud_detector"] = "align_cr"
     size: Literal["small", "published"] = "small"
     loss: Literal["charbonnier", "carl", "l1", "psnr"] = "charbonnier"
     schedule: Literal["cosine", "halving"] = "cosine"

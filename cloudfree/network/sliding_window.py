@@ -32,6 +32,7 @@ class SlidingWindow:
     def over(self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]) -> Iterator[RestoredStrip]:
         """Run the network over strips, one per span of `rows`, and yield finished rows from top to bottom.
 
+        Spans may be some of those of the scene: then only what all of them together cover is finished.
         Yields the strip cut to the finished rows and what is blended of its tiles there. Rows are finished when no
         later tile can touch them. Tiles with nothing to reconstruct are skipped; a pixel to be reconstructed
         lies only in tiles that are not, so there the weights sum to one all the same.
@@ -47,7 +48,7 @@ class SlidingWindow:
     def _begun(
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
     ) -> Iterator[tuple[Strip, Fetch]]:
-        width, device = cols[-1].stop, self.predictor.device
+        width, device = self.priming.scene.grid.width, self.predictor.device
         # Reflectance, and what is seen through, if that is known.
         channels = 5 if self.priming.primed else 4
         blended = torch.zeros(channels, max(map(len, rows)), width, device=device)

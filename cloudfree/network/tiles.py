@@ -7,6 +7,7 @@ attention windows of neighbouring tiles coincide, and a tile sees the same paddi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,11 @@ def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
         Span(start, stop, (ramp / total[start:stop]).astype(np.float32))
         for (start, stop), ramp in zip(bounds, raw, strict=True)
     )
+
+
+def touching(spans: Sequence[Span], start: int, stop: int) -> tuple[Span, ...]:
+    """Those that have pixels of start..stop; at these, their weights still sum to one."""
+    return tuple(span for span in spans if span.start < stop and span.stop > start)
 
 
 def _on_lattice(length: float) -> int:

@@ -11,11 +11,11 @@ import json
 import os
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,13 +23,25 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cloudfree.errors import WeightsError
-from cloudfree.network.models import ARCHITECTURES, CloudRemovalModel, Normalization, WeightsInfo
+from cloudfree.network.models import (
+    ARCHITECTURES,
+    CloudDetector,
+    CloudRemovalModel,
+    Normalization,
+    WeightsInfo,
+)
 
 METADATA_KEY = "cloudfree"
 FORMAT_VERSION = 1
 
 GOLDEN_TOLERANCE = 1e-4
-"""Reflectance by which an output may differ from machine to machine."""
+"""Reflectance, or probability, by which an output may differ from machine to machine."""
+
+GOLDEN_OUTPUT = "restored"
+"""What golden tensors call the output: reflectance (B, 4, H, W), or of a detector probability (B, 5, H, W)."""
+
+_DETECTOR = CloudDetector.architecture
+N = TypeVar("N", CloudRemovalModel, CloudDetector)
 
 # Where a published checkpoint keeps its tensors, and what a DataParallel wrapper puts before each key.
 _PUBLISHED_ENTRY, _PARALLEL_PREFIX = "network", "module."
@@ -108,20 +120,22 @@ def verify(name_or_path: str | Path) -> str:
 
 
 def verify_output(name: str) -> float | None:
-    """Largest difference (reflectance) of registered weights' output here to the golden one; None if there is none.
+    """Largest difference (reflectance, probability) of registered weights' output to the golden one; None without one.
 
     Raises WeightsError where it is more than rounding.
     """
     _, entry = _resolve(name)
     if entry is None or not entry.golden_path.exists():
         return None
-    golden = load_file(entry.golden_path)
+    golden, network = load_file(entry.golden_path), load_network(name)
+    expected = golden.pop(GOLDEN_OUTPUT)
     with torch.inference_mode():
-        restored = load_model(name)(golden["reflectance"], golden["sar_db"])
-    difference = float((restored - golden["restored"]).abs().max())
+        found = network(**golden)
+    found = found.softmax(1) if isinstance(network, CloudDetector) else found
+    difference = float((found - expected).abs().max())
     if not difference < GOLDEN_TOLERANCE:
         raise WeightsError(
-            f"{name} differs from its golden output by {difference:.1g} reflectance, {GOLDEN_TOLERANCE:g} is allowed: "
+            f"{name} differs from its golden output by {difference:.1g}, {GOLDEN_TOLERANCE:g} is allowed: "
             "this torch computes something else; install the versions in constraints.txt"
         )
     return difference
@@ -132,11 +146,34 @@ def load_model(path_or_name: str | Path, device: str | torch.device = "cpu") -> 
 
     Registered files are verified first. Raises WeightsError where the file is missing, damaged, or of another network.
     """
+    network = load_network(path_or_name, device)
+    if isinstance(network, CloudDetector):
+        assert network.weights_info is not None
+        raise WeightsError(
+            f"{network.weights_info.name} finds clouds and removes none; to remove them, {_choices(ARCHITECTURES)}"
+        )
+    return network
+
+
+def load_detector(path_or_name: str | Path, device: str | torch.device = "cpu") -> CloudDetector:
+    """A detector of clouds ready for inference; what is said of `load_model` holds for it too."""
+    network = load_network(path_or_name, device)
+    if not isinstance(network, CloudDetector):
+        assert network.weights_info is not None
+        raise WeightsError(
+            f"{network.weights_info.name} removes clouds and finds none; to find them, {_choices([_DETECTOR])}"
+        )
+    return network
+
+
+def load_network(path_or_name: str | Path, device: str | torch.device = "cpu") -> CloudRemovalModel | CloudDetector:
+    """Either of them: see `load_model`."""
     path, entry = _resolve(path_or_name)
     digest = verify(path_or_name)
     state, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_published(path), {})
     model = _build(path, state, metadata)
-    model.expects_primed = bool(metadata.get("expects_primed", False))
+    if isinstance(model, CloudRemovalModel):
+        model.expects_primed = bool(metadata.get("expects_primed", False))
     model.weights_info = WeightsInfo(
         name=entry.name if entry else path.name,
         sha256=digest,
@@ -147,14 +184,16 @@ def load_model(path_or_name: str | Path, device: str | torch.device = "cpu") -> 
     return model.to(device).prepare_for_inference()
 
 
-def save_model(model: CloudRemovalModel, path: str | Path, provenance: Mapping[str, Any] | None = None) -> Path:
+def save_model(
+    model: CloudRemovalModel | CloudDetector, path: str | Path, provenance: Mapping[str, Any] | None = None
+) -> Path:
     """Write a weights file, whole or not at all. `provenance` is free: trained_on, recipe, scores and the like."""
     document = {
         "format": FORMAT_VERSION,
         "architecture": model.architecture,
         "config": model.config_dict(),
         "normalization": model.normalization.as_dict(),
-        "expects_primed": model.expects_primed,
+        "expects_primed": isinstance(model, CloudRemovalModel) and model.expects_primed,
         "provenance": dict(provenance or {}),
     }
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
@@ -185,8 +224,8 @@ def replaced_atomically(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _choices() -> str:
-    names = ", ".join(entry.name for entry in registry())
+def _choices(architectures: Container[str] = (*ARCHITECTURES, _DETECTOR)) -> str:
+    names = ", ".join(entry.name for entry in registry() if entry.architecture in architectures)
     return f"registered are {names}: give one of these, or the path of a weights file"
 
 
@@ -248,17 +287,23 @@ def _read_published(path: Path) -> dict[str, Tensor]:
     return {key: tensor for key, tensor in unwrapped.items() if not key.endswith(_DERIVED_BUFFERS)}
 
 
-def _build(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> CloudRemovalModel:
+def _build(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> CloudRemovalModel | CloudDetector:
     """The network that the metadata describes, or else the shapes of the tensors, holding the tensors."""
     if metadata and metadata.get("format") != FORMAT_VERSION:
         raise WeightsError(
             f"{path} has format {metadata.get('format')}; this cloudfree reads {FORMAT_VERSION}: upgrade cloudfree"
         )
-    architecture = _architecture(path, state, metadata)
+    if metadata.get("architecture") == _DETECTOR:
+        return _filled(path, CloudDetector, state, metadata)
+    return _filled(path, _architecture(path, state, metadata), state, metadata)
+
+
+def _filled(path: Path, architecture: type[N], state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> N:
+    """The network of an architecture, holding the tensors."""
     try:
-        if metadata:
+        if metadata or not issubclass(architecture, CloudRemovalModel):
             config = architecture.config_type(**metadata["config"])
-            model = architecture(config, Normalization.from_dict(metadata["normalization"]))
+            model: N = architecture(config, Normalization.from_dict(metadata["normalization"]))
         else:
             model = architecture(architecture.infer_config(state))
         model.load_state_dict(state)

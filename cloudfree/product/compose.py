@@ -53,7 +53,7 @@ def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncer
     not tell how much better it is.
     """
     strip = restored.strip
-    rows, cols = range(strip.start, strip.stop), range(strip.dn.shape[2])
+    rows, cols = range(strip.start, strip.stop), range(strip.left, strip.left + strip.dn.shape[2])
     deviation = composed.weight * uncertainty.deviation(np.clip(restored.reflectance, 0, 1), rows, cols)
     # A trace is one unit, never none: the files must agree on what was observed.
     least = (composed.weight > 0).astype(np.float32)

@@ -13,9 +13,12 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.windows import Window
 
 from cloudfree.arrays import Image
 from cloudfree.bands import REFLECTANCE_SCALE
+from cloudfree.grid import Grid
+from cloudfree.inputs.part import Part
 from cloudfree.inputs.planet import Scene, has_data
 from cloudfree.scene.offset import Vector
 from cloudfree.scene.survey import Survey
@@ -31,18 +34,23 @@ _GREEN, _RED = (60, 255, 80), (255, 60, 60)
 _VV_RANGE_DB, _VH_RANGE_DB, _RATIO_RANGE_DB = (-22.0, -2.0), (-28.0, -8.0), (2.0, 14.0)
 
 
-def quicklook(target: Path, surveyed: Survey, scene: Scene, result: Path, uncertainty: Path | None = None) -> None:
+def quicklook(
+    target: Path, surveyed: Survey, scene: Scene, part: Part, result: Path, uncertainty: Path | None = None
+) -> None:
     """Write a PNG of three panels: the cloudy scene, Sentinel-1 (red VV, green VH, blue VV/VH) and the result.
+
+    Each shows the part of the scene that the result is of.
 
     Both optical panels share one stretch, taken from the result, so that they can be compared. Where there is one, the
     uncertainty is a fourth: black where observed, then from violet to yellow at a standard deviation of 0.06.
     """
-    height, width = _panel_shape(scene.grid.shape)
+    height, width = _panel_shape(part.shape)
     with scene.open() as reader, rasterio.open(result) as product:
-        before = _true_colour(reader.averaged(height, width))
+        window = Window(part.col, part.row, part.width, part.height)
+        before = _true_colour(reader.averaged(height, width, window))
         after = _true_colour(product.read(out_shape=(4, height, width), resampling=Resampling.average))
     low, high = _stretch(after)
-    sar = _nearest(surveyed.sar_db, height, width)
+    sar = _nearest(surveyed.sar_db[:, *_surveyed(part, scene.grid, surveyed.grid)], height, width)
     panels = [_stretched(before, low, high), _sar_colour(sar), _stretched(after, low, high)]
     if uncertainty:
         panels.append(_deviation_colour(uncertainty, height, width))
@@ -116,6 +124,14 @@ def _draw_vectors(image: NDArray[np.uint8], vectors: Sequence[Vector], scale: fl
 def _panel_shape(shape: tuple[int, int]) -> tuple[int, int]:
     scale = min(1.0, _PANEL_PX / max(shape))
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def _surveyed(part: Part, scene: Grid, survey: Grid) -> tuple[slice, slice]:
+    """The pixels of a survey that show a part of its scene."""
+    found = []
+    for some, length, surveyed in zip((part.rows, part.cols), scene.shape, survey.shape, strict=True):
+        found.append(slice(some.start * surveyed // length, -(-some.stop * surveyed // length)))
+    return found[0], found[1]
 
 
 def _true_colour(dn: NDArray[np.uint16]) -> Image:

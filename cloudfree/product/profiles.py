@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rasterio.enums import ColorInterp
 
-from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, Qa
+from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, SKY_NODATA, Qa, SkyClass
 from cloudfree.product.cog import CogProfile
 
 NO_DEVIATION = 65535
@@ -18,6 +18,15 @@ _QA_COLOURS: dict[int, tuple[int, int, int, int]] = {
     Qa.NOT_RECONSTRUCTED: (215, 60, 60, 255),
     Qa.RECONSTRUCTED_WITHOUT_SAR: (150, 90, 190, 255),
     Qa.SEEN_THROUGH: (120, 190, 215, 255),
+}
+
+_SKY_COLOURS: dict[int, tuple[int, int, int, int]] = {
+    SkyClass.CLEAR: (190, 200, 180, 255),
+    SkyClass.CLOUD: (250, 250, 250, 255),
+    SkyClass.HAZE: (200, 180, 130, 255),
+    SkyClass.SHADOW: (70, 70, 110, 255),
+    SkyClass.SNOW: (150, 220, 240, 255),
+    SKY_NODATA: (0, 0, 0, 0),
 }
 
 
@@ -33,6 +42,16 @@ def quality(compress: str) -> CogProfile:
     names = f"class: {classes}", "share of reconstruction in percent"
     colours = (ColorInterp.palette, ColorInterp.undefined)
     return CogProfile("uint8", names, colours, (1.0, 0.01), "nearest", compress, colormap=_QA_COLOURS)
+
+
+def sky(compress: str) -> CogProfile:
+    """Class of the mask that was used, and how probable cloud, haze or shadow is."""
+    classes = ", ".join(f"{sky.value} {sky.name.lower()}" for sky in SkyClass)
+    names = f"class: {classes}", "probability of cloud, haze or shadow in percent"
+    colours = (ColorInterp.palette, ColorInterp.undefined)
+    return CogProfile(
+        "uint8", names, colours, (1.0, 0.01), "nearest", compress, nodata=SKY_NODATA, colormap=_SKY_COLOURS
+    )
 
 
 def uncertainty(compress: str) -> CogProfile:

@@ -11,7 +11,7 @@ from typing import Any
 
 import rasterio
 
-_TARGETS = ("output", "qa", "uncertainty", "quicklook")
+_TARGETS = ("output", "qa", "uncertainty", "write_mask", "quicklook")
 
 
 def tags(

@@ -73,6 +73,11 @@ class SceneModel:
         """Full-width rows (4, stop - start, W), 0 <= start <= stop <= H."""
         return self.window(range(start, stop), range(self.shape[1]), others)
 
+    def coarse(self) -> Image:
+        """Reflectance (4, h, w) on the coarse grid."""
+        found = self.ground + sum(term.reflectance(term.image.reflectance) for term in self.dates)
+        return np.clip(as_image(found), 0, 1)
+
     def whole(self, others: Sequence[Image] = ()) -> Image:
         """Reflectance (4, H, W) of the scene."""
         return self.rows(0, self.shape[0], others)
@@ -86,11 +91,12 @@ class Trial:
     model: SceneModel
 
 
-def of_survey(survey: Survey, scene: Scene) -> SceneModel:
-    """The model of a scene as surveyed, radar and references co-registered."""
+def of_survey(survey: Survey, scene: Scene, *, by_holes: bool = True) -> SceneModel:
+    """The model of a scene as surveyed, radar and references co-registered; `by_holes` as of `fit`."""
     reflectance = np.clip(scene.reflectance(survey.dn), 0, 1)
     size_m, shape = survey.grid.pixel_size_m, scene.grid.shape
-    return fit(reflectance, survey.sar_db, survey.cloudy, survey.data, size_m, shape, survey.others)
+    inputs = reflectance, survey.sar_db, survey.cloudy, survey.data, size_m, shape, survey.others
+    return fit(*inputs, by_holes=by_holes)
 
 
 def fit(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.inputs.part import Part
 from cloudfree.inputs.planet import Scene, has_data
 from cloudfree.inputs.strips import Strip
 from cloudfree.scene.model import SceneModel, fit_fine
@@ -44,6 +45,15 @@ class RestoredStrip(NamedTuple):
         """Its rows from `first` up to `last`, counted from its own start."""
         some = slice(first, last)
         return RestoredStrip(self.strip.rows(first, last), self.reflectance[:, some], self.seen_through[some])
+
+    def within(self, part: Part) -> RestoredStrip:
+        """What of it lies in a part of the scene; it may have no rows."""
+        top, height = self.strip.start, self.strip.dn.shape[1]
+        first, last = (min(max(at - top, 0), height) for at in (part.rows.start, part.rows.stop))
+        rows, cols = self.rows(first, last), part.cols
+        return RestoredStrip(
+            rows.strip.columns(cols.start, cols.stop), rows.reflectance[..., cols], rows.seen_through[..., cols]
+        )
 
 
 @dataclass(frozen=True)

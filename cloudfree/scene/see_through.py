@@ -49,15 +49,35 @@ class SeenThrough(NamedTuple):
     share: Image
 
 
+class Obstruction(NamedTuple):
+    """How much is in the way of the ground: the opacity of haze, and the share of light lost in shadow, each (H, W).
+
+    By chance they come out negative over clear ground.
+    """
+
+    haze: Image
+    shadow: Image
+
+
+def obstruction(observed: Image, model: Image, error_covariance: Float64Array, penumbra_px: float = 0.0) -> Obstruction:
+    """What makes the ground behind it most plausible, pixel by pixel: arguments as of `see_through`.
+
+    Shadow is smoothed by a Gaussian of `penumbra_px`.
+    """
+    precision = as_image(np.linalg.inv(error_covariance))
+    return Obstruction(
+        _least_squares(observed - model, _AIRLIGHT - model, precision),
+        _least_squares(observed - model, -_SHADOW_DEPTH * model, precision, penumbra_px),
+    )
+
+
 def see_through(observed: Image, model: Image, error_covariance: Float64Array) -> SeenThrough:
     """The ground (4, H, W) behind what is observed there, given a model of it and the covariance (4, 4) of its errors.
 
     Reaches 15 pixels: within the margin that tiles throw away.
     """
-    precision = as_image(np.linalg.inv(error_covariance))
-    haze = np.clip(_least_squares(observed - model, _AIRLIGHT - model, precision), 0, _MOST_HAZE)
-    loss = _least_squares(observed - model, -_SHADOW_DEPTH * model, precision, _PENUMBRA_PX)
-    loss = np.clip(loss, 0, _MOST_SHADOW)
+    in_the_way = obstruction(observed, model, error_covariance, _PENUMBRA_PX)
+    haze, loss = np.clip(in_the_way.haze, 0, _MOST_HAZE), np.clip(in_the_way.shadow, 0, _MOST_SHADOW)
     shaded = (haze == 0) | ((_smooth(haze, _AROUND_PX) < _LEAST_HAZE) & (loss > _LEAST_SHADOW))
     transmittance, light = (1 - haze) ** _RELATIVE_DEPTH, 1 - loss * _SHADOW_DEPTH
     seen = np.where(shaded, observed / light, (observed - (1 - transmittance) * _AIRLIGHT) / transmittance)

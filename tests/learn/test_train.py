@@ -118,7 +118,7 @@ def test_published_preset_is_the_published_recipe(cli, tmp_path, monkeypatch):
 def test_the_best_weights_are_kept(options, monkeypatch):
     scores = iter([{"psnr": 30.0}, {"psnr": 20.0}])
     monkeypatch.setattr(training, "_VALIDATIONS", 2)
-    monkeypatch.setattr(training, "validate", lambda *_: next(scores))
+    monkeypatch.setattr(training.CloudRemoval, "validate", lambda *_: next(scores))
     provenance = load_model(train(dataclasses.replace(options, keep="best"))).weights_info.provenance
     assert (provenance["steps"], provenance["scores"]) == (2, {"psnr": 30.0})
 

@@ -153,14 +153,16 @@ def test_out_of_memory_then_halves_the_tile_then_says_so(
     scene, sar, out = make_scene(300, 300), make_sar(), tmp_path / "out.tif"
     monkeypatch.setattr("cloudfree.plan.load_model", lambda name: identity_like(Greedy))
     monkeypatch.setattr(Greedy, "limit", 128 * 128)
-    done = cli("run", "--planet", scene, "--sar", sar, "-o", out, "--json", "--weights", "identity")
+    done = cli("run", "--planet", scene, "--sar", sar, "-o", out, "--json", "--weights", "identity", "--fill", "all")
     assert done.exit_code == 0
     assert "starting again with tiles of 128" in done.stderr
     assert '"tile": 128' in done.stdout
     with rasterio.open(out) as dataset:
         np.testing.assert_array_equal(dataset.read(), scene_dn(300, 300))
     monkeypatch.setattr(Greedy, "limit", 100)
-    done = cli("run", "--planet", scene, "--sar", sar, "-o", out, "--overwrite", "--weights", "identity")
+    done = cli(
+        "run", "--planet", scene, "--sar", sar, "-o", out, "--overwrite", "--weights", "identity", "--fill", "all"
+    )
     assert done.exit_code == 1
     assert "too little free memory" in done.stderr
 

@@ -80,7 +80,7 @@ def test_registry_holds_what_it_says():
     assert len(set(names)) == len(names)
     for entry in weights.registry():
         assert weights.verify(entry.name) == entry.sha256
-        assert weights.load_model(entry.name).weights_info.name == entry.name
+        assert weights.load_network(entry.name).weights_info.name == entry.name
         assert all((entry.licence, entry.source, entry.trained_on, entry.recipe))
     assert sum(entry.default for entry in weights.registry()) <= 1
 

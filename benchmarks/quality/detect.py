@@ -1,0 +1,277 @@
+"""How well clouds are found, and how much clear ground is left alone.
+
+    python benchmarks/quality/detect.py [--weights NAME_OR_FILE] [--measure-only] [--pictures FOLDER]
+
+Sets of images that no weights were trained on (`places.hold_out`), with their masks: held-out places under simulated
+skies, and under real ones of held-out images; real cloudy images, held out, labelled by their own brightness where that
+is sure; cloudy months; clear scenes, where every pixel found is a false alarm. `--measure-only` adds `cloudy_clear`
+with the masks of its publishers, on which nothing was chosen. Per set, over all pixels: IoU of cloud, haze and shadow
+together, and the share of clear pixels kept. Rivals: smoothed blue over a threshold, opened and grown, with the
+threshold that suits each set best and one that suits the simulated skies; csmask where it is installed. Last, the
+seconds for four megapixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.detect import HIDDEN, Detector, SkyClass, find_sky, load
+from cloudfree.detect.own import WEIGHTS, OwnDetector
+from cloudfree.errors import CloudfreeError
+from cloudfree.evaluate import triplets
+from cloudfree.inputs import raster
+from cloudfree.learn.cloud_layers import RealClouds, read_real_clouds
+from cloudfree.learn.labelled_grounds import UNLABELLED, clear_labels, read_cloudy_images
+from cloudfree.learn.places import Place, hold_out, read_places
+from cloudfree.product.pictures import write_png
+from cloudfree.simulate.clouds import Sky, add_clouds, cloud_layer, layer_with_shadow
+
+_SIDE, _PIXEL_M, _PER_SET = 256, 10.0, 24
+_THRESHOLDS = np.arange(0.06, 0.5, 0.02)
+_SMOOTH_PX, _OPEN_PX, _GROWN_PX = 1.5, 3, 3
+_CLOUDY_MONTHS = ("biomassters_0060c0a5_11", "biomassters_288afc34_00", "biomassters_288afc34_06")
+_COLOURS = {SkyClass.CLOUD: (1, 0, 0), SkyClass.HAZE: (1, 0.8, 0), SkyClass.SHADOW: (0, 0, 1), SkyClass.SNOW: (0, 1, 1)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image and what of it is hidden, where that is known."""
+
+    name: str
+    reflectance: Image
+    hidden: Mask
+    known: Mask
+    sar_db: Image | None = None
+    others: tuple[Image, ...] = ()
+
+
+Method = Callable[[Case], Mask]
+
+
+def threshold(blue: float) -> Method:
+    """What is brighter in smoothed blue, without what is narrower than some pixels, and its surroundings."""
+
+    def find(case: Case) -> Mask:
+        bright = ndimage.gaussian_filter(case.reflectance[0], _SMOOTH_PX) > blue
+        opened = ndimage.binary_opening(bright, iterations=_OPEN_PX)
+        return np.asarray(ndimage.binary_dilation(opened, iterations=_GROWN_PX))
+
+    return find
+
+
+def found_by(detector: Detector, *, radar: bool = False, others: bool = False) -> Method:
+    def find(case: Case) -> Mask:
+        shown = case.others if others else ()
+        valid = np.ones(case.hidden.shape, bool)
+        return find_sky(case.reflectance, case.sar_db if radar else None, valid, _PIXEL_M, shown, detector).hidden
+
+    return find
+
+
+def scores(cases: list[Case], method: Method) -> tuple[float, float]:
+    """IoU, and share of clear pixels kept, over all known pixels of all cases."""
+    union = both = clear = kept = 0
+    for case in cases:
+        found, hidden = method(case)[case.known], case.hidden[case.known]
+        union, both = union + int((found | hidden).sum()), both + int((found & hidden).sum())
+        clear, kept = clear + int((~hidden).sum()), kept + int((~hidden & ~found).sum())
+    return both / max(union, 1), kept / max(clear, 1)
+
+
+# --- the sets ---
+
+
+def clouded_places(places: list[Place], skies: list[RealClouds], seed: int) -> list[Case]:
+    """Crops of places under simulated clouds, or with skies under these."""
+    rng, cases = np.random.default_rng(seed), list[Case]()
+    while len(cases) < _PER_SET:
+        place = places[len(cases) % len(places)]
+        window = _window(rng, place)
+        truth = place.reflectance[:, *window]
+        height, width = truth.shape[1:]
+        if skies:
+            real = skies[len(cases) % len(skies)]
+            opacity, radiance = real.opacity[:height, :width], real.radiance[:, :height, :width]
+            layer = layer_with_shadow(opacity, radiance, Sky.draw(rng), _PIXEL_M)
+        else:
+            sky = replace(Sky.draw(rng), cell_m=float(rng.uniform(300, 2500)))
+            cover = float(rng.uniform(0.05, 0.8))
+            layer = cloud_layer(rng, height, width, pixel_size_m=_PIXEL_M, cover=cover, sky=sky)
+        others = tuple(image[:, *window] for image in place.others[:1])
+        sure = ~((layer.opacity > 0.05) & (layer.opacity < 0.13)) & place.valid[window]
+        seen = add_clouds(truth, layer)
+        cases.append(Case(place.site, seen, layer.mask, sure, place.sar_db[0][:, *window], others))
+    return cases
+
+
+def clear_places(places: list[Place]) -> tuple[list[Case], list[Case]]:
+    """Whole clear scenes without snow, and those with snow."""
+    cases: tuple[list[Case], list[Case]] = ([], [])
+    for place in places:
+        snowy = bool((clear_labels(place.reflectance, place.valid) == SkyClass.SNOW).any())
+        nothing = np.zeros(place.valid.shape, bool)
+        cases[snowy].append(
+            Case(place.site, place.reflectance, nothing, place.valid, place.sar_db[0], place.others[:1])
+        )
+    return cases
+
+
+def real_images(folder: Path) -> list[Case]:
+    """Held-out images with real clouds, by their sure labels; what may be in shadow is not known."""
+    _, held = hold_out(list(read_cloudy_images(folder)))
+    return [
+        Case(g.site, g.reflectance, np.isin(g.labels, HIDDEN), g.labels != UNLABELLED, None, g.others[:1]) for g in held
+    ]
+
+
+def cloudy_months(folder: Path) -> list[Case]:
+    """Months that training left out for their clouds, of places that it saw, by the cloud probability that they carry.
+
+    As its makers use it (s2cloudless): averaged, over 40 %, grown by two pixels. Shadows are not in it: what is darker
+    than half of the other months is not known.
+    """
+    cases = []
+    for name in _CLOUDY_MONTHS:
+        image, probability = (_read(folder / f"{name}_{kind}.tif") for kind in ("optical", "cloudprob"))
+        sites = sorted(folder.glob(f"{name[:-3]}_??_optical.tif"))
+        usual = np.median(np.stack([_read(path) for path in sites if name not in path.name]), axis=0)
+        hidden = ndimage.binary_dilation(ndimage.uniform_filter(probability[0], 4) > 40, iterations=2)
+        known = hidden | (ndimage.median_filter(image[3], 5) > 0.65 * usual[3])
+        cases.append(Case(name, image * np.float32(1e-4), hidden, known, None, (as_image(usual * 1e-4),)))
+    return cases
+
+
+def _read(path: Path) -> Image:
+    with raster.opened(path) as dataset:
+        return as_image(dataset.read())
+
+
+def published(folder: Path) -> Iterator[Case]:
+    """Images with the masks of those who published them."""
+    for files in triplets.find(folder):
+        triplet = triplets.read(files)
+        if triplet.seen.mask is not None:
+            seen = np.nan_to_num(triplet.seen.reflectance)
+            yield Case(files.name, seen, triplet.seen.mask, triplet.seen.valid, triplet.seen.sar_db, (triplet.truth,))
+
+
+def published_clear(folder: Path) -> Iterator[Case]:
+    """Their clear images, nothing of which is hidden."""
+    for files in triplets.find(folder):
+        triplet = triplets.read(files)
+        nothing = np.zeros(triplet.valid.shape, bool)
+        yield Case(f"{files.name}_clear", triplet.truth, nothing, triplet.valid, triplet.seen.sar_db)
+
+
+def _window(rng: np.random.Generator, place: Place) -> tuple[slice, slice]:
+    sides = [min(_SIDE, length) for length in place.valid.shape]
+    side = min(sides)
+    y, x = (int(rng.integers(length - side + 1)) for length in place.valid.shape)
+    return slice(y, y + side), slice(x, x + side)
+
+
+# --- the tables ---
+
+
+def methods_of(weights: str) -> Mapping[str, Method]:
+    own = OwnDetector.load(weights)
+    methods = {
+        "own": found_by(own),
+        "own, with radar": found_by(own, radar=True),
+        "own, with radar and another date": found_by(own, radar=True, others=True),
+    }
+    try:
+        methods["csmask"] = found_by(load("csmask"))
+    except CloudfreeError as error:
+        print(error.message, end="\n\n")
+    return methods
+
+
+def table(sets: Mapping[str, list[Case]], methods: Mapping[str, Method]) -> str:
+    """One row a method, two columns a set: IoU and share of clear pixels kept; of clear sets the share found alone."""
+    simulated = next(iter(sets.values()))
+    common = max(_THRESHOLDS, key=lambda blue: scores(simulated, threshold(blue))[0])
+    head = ["method", *(f"{name} ({len(cases)})" for name, cases in sets.items())]
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(sets)]
+    rows = {**methods, f"blue over {common:.2f}": threshold(common), "blue over the set's best": None}
+    for name, method in rows.items():
+        cells = []
+        for cases in sets.values():
+            is_clear = not any(case.hidden.any() for case in cases)
+            if is_clear and method is None:
+                cells.append("")
+                continue
+            best = method or threshold(max(_THRESHOLDS, key=lambda blue: scores(cases, threshold(blue))[0]))
+            iou, kept = scores(cases, best)
+            cells.append(f"{100 * (1 - kept):.2f} %" if is_clear else f"{iou:.3f}, {100 * kept:.1f} %")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def picture(case: Case, classes: np.ndarray, path: Path) -> None:
+    """Colours as seen, classes found, and what is hidden by the mask in white over it."""
+    rgb = np.clip(case.reflectance[[2, 1, 0]] / 0.5, 0, 1) ** 0.7
+    found = rgb.copy()
+    for each, colour in _COLOURS.items():
+        found[:, classes == each] = 0.5 * found[:, classes == each] + 0.5 * np.array(colour)[:, None]
+    truth = np.where(case.known & case.hidden, 0.5 + 0.5 * rgb, np.where(case.known, rgb, 0.3))
+    strip = np.concatenate([rgb, found, truth], 2)
+    write_png(path, (255 * strip).astype(np.uint8))
+
+
+def seconds_for_4_mpx(weights: str) -> float:
+    own = OwnDetector.load(weights)
+    rng = np.random.default_rng(0)
+    image = ndimage.zoom(rng.random((4, 100, 100)).astype(np.float32), (1, 20, 20), order=1)
+    valid, sar_db = np.ones(image.shape[1:], bool), np.full((2, *image.shape[1:]), -12, np.float32)
+    started = time.perf_counter()
+    found = find_sky(image, sar_db, valid, 15.0, (image,), own)
+    assert found.classes.size == 4_000_000
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    shared = Path(__file__).resolve().parents[3] / "shared" / "data"
+    parser.add_argument("--data", type=Path, default=shared)
+    parser.add_argument("--weights", default=WEIGHTS)
+    parser.add_argument("--measure-only", action="store_true")
+    parser.add_argument("--pictures", type=Path)
+    told = parser.parse_args()
+    places = [place for name in ("pairs", "dates") for place in hold_out(read_places(told.data / name))[1]]
+    print("Held out:", ", ".join(sorted({place.site for place in places})), end="\n\n")
+    _, skies = hold_out(read_real_clouds(told.data / "clouds"))
+    clear, snow = clear_places(places)
+    sets = {
+        "simulated skies": clouded_places(places, [], 1),
+        "real skies": clouded_places(places, skies, 2),
+        "real images": real_images(told.data / "clouds"),
+        "cloudy months": cloudy_months(told.data / "pairs"),
+        "clear: found": clear,
+        "snow: found": snow,
+    }
+    if told.measure_only:
+        sets["cloudy_clear"] = list(published(told.data / "cloudy_clear"))
+        sets["its clear images: found"] = list(published_clear(told.data / "cloudy_clear"))
+    print(table(sets, methods_of(told.weights)), end="\n\n")
+    print(f"4 megapixels: {seconds_for_4_mpx(told.weights):.1f} s")
+    if told.pictures:
+        own = OwnDetector.load(told.weights)
+        told.pictures.mkdir(parents=True, exist_ok=True)
+        for name, cases in sets.items():
+            for number, case in enumerate(cases):
+                valid = np.ones(case.hidden.shape, bool)
+                classes = find_sky(case.reflectance, case.sar_db, valid, _PIXEL_M, (), own).classes
+                picture(case, classes, told.pictures / f"{name.replace(' ', '_').replace(':', '')}_{number:02d}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What a detector is: something that is shown a scene and says how likely each class is at every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from cloudfree.arrays import Image, Mask
+from cloudfree.detect.classes import SkyClass
+
+
+@dataclass(frozen=True)
+class View:
+    """What a detector is shown, all on one grid.
+
+    reflectance (4, h, w): blue, green, red, NIR, finite where `valid` (h, w); sar_db (2, h, w): VV and VH, NaN where
+    there is none; other (4, h, w): reflectance on another date, NaN where there is none; `pixel_size_m` is not finer
+    than what the detector wants.
+    """
+
+    reflectance: Image
+    valid: Mask
+    sar_db: Image
+    other: Image
+    pixel_size_m: float
+
+
+class Detector(Protocol):
+    """A way to find clouds. It is wanted to be pure: equal views give equal probabilities."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def pixel_size_m(self) -> float:
+        """The resolution that it was made for; finer images are averaged to it first."""
+
+    def probability(self, view: View) -> Image:
+        """(5, h, w) float32, of the classes of `SkyClass`, summing to one. Raises CloudfreeError."""
+
+
+def one_hot(labels: Image, classes: tuple[SkyClass, ...]) -> Image:
+    """Probability (5, h, w) of a map of labels (h, w): label i is the i-th of the classes, for certain."""
+    probability = np.zeros((len(SkyClass), *labels.shape), np.float32)
+    for label, each in enumerate(classes):
+        probability[each] = labels == label
+    probability[SkyClass.CLEAR] += probability.sum(0) == 0
+    return probability

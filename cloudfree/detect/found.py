@@ -1,0 +1,56 @@
+"""What was found in the sky over a scene, and how probabilities become classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cloudfree.arrays import Image, Mask
+from cloudfree.detect.classes import HIDDEN, NODATA, SkyClass
+
+HIDDEN_PROBABILITY = 0.5
+"""From here on, cloud, haze and shadow together, a pixel is taken for hidden."""
+
+# Specks of less area are roofs and boats more often than clouds; gaps of less within cloud are not worth keeping.
+_LEAST_CLOUD_M2, _LEAST_GAP_M2 = 3000.0, 3000.0
+
+
+@dataclass(frozen=True)
+class FoundSky:
+    """Probability (5, h, w) float32 of clear, cloud, haze, shadow and snow, summing to one at every pixel.
+
+    valid (h, w): where the scene has data; elsewhere probability is that of clear and the class `NODATA`.
+    """
+
+    probability: Image
+    valid: Mask
+    pixel_size_m: float
+
+    @property
+    def hidden(self) -> Mask:
+        """(h, w) under cloud, haze or shadow, without specks and small gaps."""
+        likely = self.valid & (self.probability[list(HIDDEN)].sum(0) > HIDDEN_PROBABILITY)
+        found = _without_specks(likely, round(_LEAST_CLOUD_M2 / self.pixel_size_m**2))
+        return self.valid & ~_without_specks(~found, round(_LEAST_GAP_M2 / self.pixel_size_m**2))
+
+    @property
+    def classes(self) -> NDArray[np.uint8]:
+        """(h, w) of `SkyClass`: of what is hidden the likeliest of cloud, haze and shadow, else clear or snow."""
+        hidden = np.array(HIDDEN, np.uint8)[self.probability[list(HIDDEN)].argmax(0)]
+        ground = np.where(
+            self.probability[SkyClass.SNOW] > self.probability[SkyClass.CLEAR], SkyClass.SNOW, SkyClass.CLEAR
+        )
+        return np.where(self.valid, np.where(self.hidden, hidden, ground), NODATA).astype(np.uint8)
+
+
+def _without_specks(mask: Mask, least_px: int) -> Mask:
+    """The mask (h, w) less its connected parts, by edges and corners, of fewer pixels."""
+    if least_px <= 1 or not mask.any():
+        return mask
+    labels, _ = ndimage.label(mask, np.ones((3, 3), int))
+    kept = np.bincount(labels.ravel()) >= least_px
+    kept[0] = False
+    return np.asarray(kept[labels])

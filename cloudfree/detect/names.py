@@ -1,0 +1,31 @@
+"""The detectors by name. What they need is imported when one is loaded."""
+
+from __future__ import annotations
+
+from cloudfree.detect.detector import Detector
+from cloudfree.errors import CloudfreeError
+
+DEFAULT = "own"
+
+NAMES = (DEFAULT, "omnicloudmask", "csmask")
+"""What `load` knows."""
+
+
+def load(name: str = DEFAULT) -> Detector:
+    """A detector, ready to be shown scenes.
+
+    Raises CloudfreeError for a name that is not known, and where the package that a detector needs is not installed.
+    """
+    if name == "omnicloudmask":
+        from cloudfree.detect.omnicloudmask import OmniCloudMask  # noqa: PLC0415 - loads what few have
+
+        return OmniCloudMask.load()
+    if name == "csmask":
+        from cloudfree.detect.csmask import CSMask  # noqa: PLC0415 - likewise
+
+        return CSMask.load()
+    if name == DEFAULT:
+        from cloudfree.detect.own import OwnDetector  # noqa: PLC0415 - torch is slow to import
+
+        return OwnDetector.load()
+    raise CloudfreeError(f"there is no detector of clouds {name!r}; known are {', '.join(NAMES)}: name one of these")

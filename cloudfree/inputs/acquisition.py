@@ -1,0 +1,218 @@
+"""When, and from which orbit, an image was taken, as far as its file says so; and what differences mean for a scene.
+
+What a tag of an acquisition says comes first, then the file's name, last TIFF's own date, which may be when the file
+was written. The tables at the top are all that is known of names and tags.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cloudfree.inputs.decision import Decision
+
+_TIME_TAGS = (
+    *("ZERO_DOPPLER_START_TIME", "FIRST_LINE_TIME", "ACQUISITION_START_TIME", "ACQUISITION_DATETIME"),
+    *("ACQUISITIONDATETIME", "ACQUISITION_DATE", "ACQUISITION_TIME", "ACQUISITION", "ACQUIRED", "SENSING_TIME"),
+    *("START_TIME", "DATETIME", "DATE"),
+)
+_WRITTEN_TAG = "TIFFTAG_DATETIME"
+_DIRECTION_TAGS = ("ORBIT_PASS_DIRECTION", "ORBIT_DIRECTION", "ORBITPROPERTIES_PASS", "PASS", "ORBIT_PASS")
+_RELATIVE_ORBIT_TAGS = ("TRACK_NUMBER", "RELATIVE_ORBIT", "RELATIVE_ORBIT_NUMBER", "RELATIVEORBITNUMBER_START")
+_ABSOLUTE_ORBIT_TAGS = ("ABSOLUTE_ORBIT_NUMBER", "ABSOLUTE_ORBIT", "ABS_ORBIT", "ORBITNUMBER_START")
+_PLATFORM_TAGS = ("PLATFORM", "MISSION", "SPACECRAFT_NAME")
+
+_FIRST_ORBITS = {"A": 73, "B": 27, "C": 172}
+"""Of each Sentinel-1, the absolute orbit that was relative orbit 1 (ESA); there are 175 of these."""
+_RELATIVE_ORBITS = 175
+
+_DOMAINS = (None, "IMAGERY")
+"""Of metadata, in which GDAL has tags of an acquisition."""
+
+_DATES = (
+    re.compile(
+        r"(?<!\d)(?P<year>(?:19|20)\d\d)([-:]?)(?P<month>\d\d)\2(?P<day>\d\d)"
+        r"(?:[T ](?P<hour>\d\d):?(?P<minute>\d\d):?(?P<second>\d\d))?(?!\d)",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"(?<!\d)(?P<day>\d\d)-(?P<month>[A-Z]{3})-(?P<year>(?:19|20)\d\d)"
+        r"(?: (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d))?(?!\d)",
+        re.IGNORECASE,
+    ),
+)
+"""YYYYMMDD, YYYY-MM-DD, TIFF's YYYY:MM:DD, with THHMMSS or HH:MM:SS or without; SNAP's 12-JUN-2024 16:58:10."""
+_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
+
+_ORBITS = (
+    re.compile(r"OPERA_L2_RTC-S1_T(?P<relative>\d{3})-"),
+    re.compile(r"^s1[a-d]_\d\d[A-Z]{3}_v[vh]_(?P<direction>ASC|DES)_(?P<relative>\d{3})_", re.IGNORECASE),  # s1tiling
+    re.compile(r"^S1(?P<platform>[A-D])_.*_\d{8}T\d{6}_\d{8}T\d{6}_(?P<absolute>\d{6})_", re.IGNORECASE),  # ESA
+    re.compile(r"^s1(?P<platform>[a-d])-.*-\d{8}t\d{6}-\d{8}t\d{6}-(?P<absolute>\d{6})-", re.IGNORECASE),
+)
+_DIRECTION = re.compile(r"(?<![a-z])(?P<direction>asc|desc)(?:ending)?(?![a-z])", re.IGNORECASE)
+
+_PRODUCT = re.compile(r"S1[A-D]_(IW|EW|S\d)_", re.IGNORECASE)
+"""How folders of products are called, whose files may have names like iw-vv.rtc.tiff."""
+
+_ONE_PASS = timedelta(minutes=30)  # in which a satellite crosses a continent
+FAR_APART_DAYS = 30
+"""Some passes of Sentinel-1: what changes in more of them, a field above all, radar tells wrongly of a scene."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What a file says of when an image was taken (UTC; `timed` if to the second) and from where; None is not said.
+
+    `direction` is ascending or descending; `relative_orbit` 1..175; `stated_by` is where the time is from, in words.
+    """
+
+    moment: datetime | None = None
+    timed: bool = False
+    direction: str | None = None
+    relative_orbit: int | None = None
+    stated_by: str = ""
+
+    def __str__(self) -> str:
+        orbit = self.relative_orbit and f"relative orbit {self.relative_orbit}"
+        return ", ".join(str(each) for each in (self._when, self.direction, orbit) if each) or "an unknown date"
+
+    @property
+    def _when(self) -> str | None:
+        return f"{self.moment:%Y-%m-%d %H:%M} UTC" if self.moment and self.timed else self.day
+
+    @property
+    def day(self) -> str | None:
+        return f"{self.moment:%Y-%m-%d}" if self.moment else None
+
+    def may_be_of_pass(self, other: Acquisition) -> bool:
+        """Whether nothing that both state tells them apart: frames of one pass follow each other."""
+        if self.moment and other.moment:
+            near = abs(self.moment - other.moment) <= _ONE_PASS
+            if not (near if self.timed and other.timed else self.day == other.day):
+                return False
+        both = (self.direction, other.direction), (self.relative_orbit, other.relative_orbit)
+        return all(not mine or not theirs or mine == theirs for mine, theirs in both)
+
+
+UNKNOWN = Acquisition()
+
+
+def of(dataset: Any, index: int | None = None) -> Acquisition:
+    """What an open raster says of itself, or of its one-based band `index` before that."""
+    path = Path(dataset.name)
+    tags = {key.upper(): str(text) for domain in _DOMAINS for key, text in dataset.tags(ns=domain).items()}
+    described = ""
+    if index is not None:
+        tags |= {key.upper(): str(text) for key, text in dataset.tags(index).items()}
+        described = dataset.descriptions[index - 1] or ""
+    names = [path.name, *(folder.name for folder in path.parents[:2] if _PRODUCT.match(folder.name))]
+    moment, timed, stated_by = _moment(names, tags, described)
+    return Acquisition(moment, timed, *_orbit(names, tags), stated_by)
+
+
+def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tuple[datetime | None, bool, str]:
+    stated = [(described, "the band's description"), *((tags.get(key, ""), f"the tag {key}") for key in _TIME_TAGS)]
+    written = tags.get(_WRITTEN_TAG, ""), f"the tag {_WRITTEN_TAG}, which may be when the file was written"
+    named = [(name, "the file's name" if name == names[0] else "the folder's name") for name in names]
+    for text, where in (*stated, *named, written):
+        for moment, timed in moments_in(text):
+            return moment, timed, where
+    return None, False, "neither a tag nor the file's name tells"
+
+
+def moments_in(text: str) -> Iterator[tuple[datetime, bool]]:
+    """The valid dates in a text, each with its time of day, if that is there too, and whether it is."""
+    for pattern in _DATES:
+        for match in pattern.finditer(text):
+            found = match.groupdict()
+            month = _MONTHS.get(found["month"].lower()) or found["month"]
+            numbers = [found["year"], month, found["day"]]
+            time = [found[name] for name in ("hour", "minute", "second") if found[name]]
+            try:
+                yield datetime(*map(int, (*numbers, *time))), bool(time)  # type: ignore[arg-type]
+            except ValueError:
+                continue  # digits that are no date
+
+
+def _orbit(names: Sequence[str], tags: Mapping[str, str]) -> tuple[str | None, int | None]:
+    """Direction and relative orbit."""
+    matches = (pattern.search(name) for name in names for pattern in _ORBITS)
+    named = next((match.groupdict() for match in matches if match), {})
+    texts = [tags[key] for key in _DIRECTION_TAGS if key in tags]
+    word = next((match["direction"] for text in (*texts, *names) if (match := _DIRECTION.search(text))), "")
+    word = word or named.get("direction") or ""
+    direction = {"a": "ascending", "d": "descending"}.get(word[:1].lower())
+    relative = _number(tags, _RELATIVE_ORBIT_TAGS) or int(named.get("relative") or 0)
+    absolute = _number(tags, _ABSOLUTE_ORBIT_TAGS) or int(named.get("absolute") or 0)
+    platform = next((tags[key] for key in _PLATFORM_TAGS if key in tags), "") or named.get("platform") or ""
+    first = _FIRST_ORBITS.get(platform[-1:].upper())
+    if not relative and absolute and first is not None:
+        relative = (absolute - first) % _RELATIVE_ORBITS + 1
+    return direction, relative or None
+
+
+def _number(tags: Mapping[str, str], keys: Sequence[str]) -> int:
+    return next((int(match[0]) for key in keys if (match := re.search(r"\d+", tags.get(key, "")))), 0)
+
+
+# --- what several of them mean ---
+
+
+def passes(stated: Sequence[tuple[str, Acquisition]]) -> list[tuple[list[str], Acquisition]]:
+    """Files by name and acquisition, grouped by what may be one pass of a satellite, in order."""
+    found: list[tuple[list[str], Acquisition]] = []
+    for name, acquired in stated:
+        group = next((files for files, first in found if first.may_be_of_pass(acquired)), None)
+        if group is None:
+            found.append(([name], acquired))
+        elif name not in group:
+            group.append(name)
+    return found
+
+
+def described(stated: Sequence[tuple[str, Acquisition]]) -> Iterator[Decision]:
+    """When and from where the files of each pass were taken, and what says so."""
+    several = len({name for name, _ in stated}) > 1
+    for files, acquired in passes(stated):
+        why = f"{acquired.stated_by} ({listing(files)})" if several else acquired.stated_by
+        yield Decision(f"acquired {acquired}" if acquired.day else "acquired on an unknown date", why)
+
+
+def mixture(stated: Sequence[tuple[str, Acquisition]]) -> Decision | None:
+    """A warning where files are of different passes."""
+    found = passes(stated)
+    if len(found) < 2:
+        return None
+    told = " and ".join(f"{acquired} ({listing(files)})" for files, acquired in found)
+    return Decision(
+        f"Sentinel-1 is of different dates or orbits: {told}",
+        "the ground changes with time, and slopes look different from another orbit; files of one pass are better",
+    )
+
+
+def distance(scene: Acquisition, radar: Sequence[Acquisition]) -> Decision | None:
+    """A warning where radar was taken long before or after a scene, by the one farthest away."""
+    if not scene.moment:
+        return None
+    days = [((each.moment.date() - scene.moment.date()).days, each) for each in radar if each.moment]
+    farthest, image = max(days, key=lambda pair: abs(pair[0]), default=(0, UNKNOWN))
+    if abs(farthest) <= FAR_APART_DAYS:
+        return None
+    return Decision(
+        f"Sentinel-1 of {image.day} (by {image.stated_by}) is {abs(farthest)} days "
+        f"{'after' if farthest > 0 else 'before'} the scene of {scene.day} (by {scene.stated_by})",
+        f"the ground may have changed; an image within {FAR_APART_DAYS} days is better",
+    )
+
+
+def listing(names: Sequence[str], most: int = 4) -> str:
+    """File names in words, the first of many."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -1,0 +1,125 @@
+"""Finding clouds: what comes out is well-formed for any scene, and right where it is plain to see."""
+
+import numpy as np
+import pytest
+import torch
+from detect_support import SIDE, clouded, land_at_10_m
+
+from cloudfree.detect import HIDDEN, NODATA, FoundSky, SkyClass, find_sky, load
+from cloudfree.detect.own import OwnDetector
+from cloudfree.network.models.cloud_detector import REACH_PX, CloudDetector
+
+
+@pytest.fixture(scope="module")
+def own() -> OwnDetector:
+    return load("own")
+
+
+def iou(found: np.ndarray, truth: np.ndarray) -> float:
+    return float((found & truth).sum() / (found | truth).sum())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (17, 33), (64, 64), (75, 130)])
+@pytest.mark.parametrize("pixel_size_m", [3.0, 10.0, 25.0])
+def test_any_size_gives_probabilities(own, shape, pixel_size_m):
+    rng = np.random.default_rng(0)
+    reflectance = rng.uniform(0, 1, (4, *shape)).astype(np.float32)
+    valid = rng.random(shape) > 0.2
+    found = find_sky(reflectance, None, valid, pixel_size_m, (), own)
+    assert found.probability.shape == (5, *shape)
+    assert found.probability.dtype == np.float32
+    np.testing.assert_allclose(found.probability.sum(0), 1, atol=1e-5)
+    assert (found.probability >= 0).all()
+    assert (found.classes == NODATA)[~valid].all()
+    assert (found.classes[valid] < 5).all()
+    np.testing.assert_array_equal(found.hidden, np.isin(found.classes, HIDDEN))
+
+
+def test_pixels_without_data_change_nothing_whatever_they_hold(own):
+    seen, _ = clouded()
+    valid = np.ones((SIDE, SIDE), bool)
+    valid[:, :40] = False
+    first = find_sky(np.where(valid, seen, 0), None, valid, 10.0, (), own)
+    second = find_sky(np.where(valid, seen, np.float32(0.9)), None, valid, 10.0, (), own)
+    np.testing.assert_array_equal(first.probability, second.probability)
+
+
+def test_windows_give_what_the_whole_gives(own):
+    """Of an image of more than one core and both margins, with radar that ends and another date that ends."""
+    rng = np.random.default_rng(1)
+    shape = 75, 2 * REACH_PX + 200
+    seen = rng.uniform(0, 0.6, (4, *shape)).astype(np.float32)
+    sar_db, other = np.full((2, *shape), -12, np.float32), seen[::-1].copy()
+    sar_db[:, :30], other[:, :, 300:] = np.nan, np.nan
+    from cloudfree.detect import View
+
+    view = View(seen, np.ones(shape, bool), sar_db, other, 10.0)
+    whole, windows = own.probability(view), own.probability(view, core_px=112)
+    np.testing.assert_allclose(windows, whole, atol=2e-5)
+
+
+@pytest.mark.parametrize("place", [0, 5, 8, 15])
+def test_no_pixel_sees_farther_than_the_margin(place):
+    """Wherever it lies among those that are halved together."""
+    torch.manual_seed(0)
+    network = CloudDetector().prepare_for_inference()
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.kaiming_normal_(parameter)
+    side, middle = 2 * REACH_PX + 64, REACH_PX + 32 + place
+    image = torch.rand(1, 4, 1, side).expand(1, 4, 3, side).contiguous()
+    changed = image.clone()
+    changed[..., middle] = 0.9
+    with torch.inference_mode():
+        valid, sar_db = torch.ones(1, 3, side, dtype=torch.bool), torch.full((1, 2, 3, side), -10.0)
+        moved = (network(image, valid, sar_db, image) - network(changed, valid, sar_db, changed)).abs().amax((0, 1, 2))
+    reached = (moved > 0).nonzero()[:, 0] - middle
+    assert 60 < reached.abs().max() <= REACH_PX
+
+
+def test_flat_snow_is_no_cloud(own):
+    """A snowed-over landscape whose woods stand out of it."""
+    land = land_at_10_m()
+    snow = np.array([0.85, 0.84, 0.83, 0.72], np.float32)[:, None, None]
+    woods = land.reflectance[2] < np.quantile(land.reflectance[2], 0.3)
+    snowed = np.where(woods, 0.5 * land.reflectance + 0.03, snow * (1 + 0.3 * (land.reflectance[2] - 0.1)))
+    found = find_sky(snowed.astype(np.float32), None, np.ones((SIDE, SIDE), bool), 10.0, (), own)
+    assert found.hidden.mean() < 0.1
+    assert (found.classes[~woods] == SkyClass.SNOW).mean() > 0.7
+
+
+def test_clear_land_is_kept(own):
+    land = land_at_10_m()
+    valid = np.ones((SIDE, SIDE), bool)
+    for others in ((), (land.reflectance,), (land.reflectance, 1.1 * land.reflectance, 0.9 * land.reflectance)):
+        assert find_sky(land.reflectance, land.sar_db, valid, 10.0, others, own).hidden.mean() < 0.02
+
+
+@pytest.mark.parametrize("air", [0.0, 0.08])
+def test_a_simulated_sky_is_found_at_the_surface_and_above_the_air(own, air):
+    seen, layer = clouded()
+    valid = np.ones((SIDE, SIDE), bool)
+    toa = seen + air * np.array([1, 0.7, 0.4, 0.1], np.float32)[:, None, None]
+    found = find_sky(toa.astype(np.float32), None, valid, 10.0, (), own)
+    assert iou(found.hidden, layer.mask) > 0.75
+    assert found.hidden[layer.cloud].mean() > 0.97
+
+
+def test_finer_pixels_are_averaged_and_come_back(own):
+    seen, _ = clouded()
+    fine = np.repeat(np.repeat(seen, 3, 1), 3, 2)
+    coarse = find_sky(seen, None, np.ones((SIDE, SIDE), bool), 10.0, (), own)
+    found = find_sky(fine, None, np.ones((3 * SIDE, 3 * SIDE), bool), 10 / 3, (), own)
+    assert iou(found.hidden[1::3, 1::3], coarse.hidden) > 0.97
+
+
+def test_specks_and_small_gaps_are_cleaned():
+    cloud = np.zeros((60, 60), bool)
+    cloud[10:40, 10:40] = True
+    cloud[20:23, 20:23] = False
+    cloud[50:52, 50:52] = True
+    probability = np.zeros((5, 60, 60), np.float32)
+    probability[SkyClass.CLOUD], probability[SkyClass.CLEAR] = cloud, ~cloud
+    hidden = FoundSky(probability, np.ones((60, 60), bool), 10.0).hidden
+    assert hidden[10:40, 10:40].all()
+    assert hidden.sum() == 900

@@ -1,0 +1,125 @@
+"""When and from which orbit files say that they were taken."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import Result
+from safe_support import SafeRecipe
+from support import sar_values_db
+
+from cloudfree.inputs import acquisition, safe, sentinel1
+from cloudfree.inputs.acquisition import Acquisition, moments_in
+
+MakeSar = Callable[..., Path]
+HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "expected"),
+    [
+        (HYP3.format("20240612", "VV"), {}, "2024-06-12 16:58 UTC"),
+        (
+            "OPERA_L2_RTC-S1_T073-155304-IW2_20240612T165815Z_20240613T010203Z_S1A_30_v1.0_VV.tif",
+            {"ORBIT_PASS_DIRECTION": "descending"},
+            "2024-06-12 16:58 UTC, descending, relative orbit 73",
+        ),
+        (
+            "S1A_IW_GRDH_1SDV_20240612T165810_20240612T165835_054295_069B48_7C21.tif",
+            {},
+            "2024-06-12 16:58 UTC, relative orbit 148",
+        ),
+        ("s1a_33NWB_vv_DES_007_20200108t044150.tif", {}, "2020-01-08 04:41 UTC, descending, relative orbit 7"),
+        ("x_20200101.tif", {"ACQUISITION_DATE": "2024-06-12T16:58:10.123Z"}, "2024-06-12 16:58 UTC"),
+        ("x.tif", {"first_line_time": "12-JUN-2024 16:58:10.123456", "PASS": "ASCENDING"}, "2024-06-12 16:58 UTC, asc"),
+        ("x_20240612.tif", {"TIFFTAG_DATETIME": "2025:01:01 00:00:00"}, "2024-06-12"),
+        ("x.tif", {"TIFFTAG_DATETIME": "2024:06:12 16:58:10"}, "2024-06-12 16:58 UTC"),
+        (
+            "S1A_IW_GRDH_1SDV_20240612T165810_20240612T165835_054295_069B48_rtc/measurement/iw-vv.rtc.tiff",
+            {},
+            "2024-06-12 16:58 UTC, relative orbit 148",
+        ),
+        ("x_20241399_12345678901.tif", {}, "an unknown date"),
+        ("x.tif", {"PLATFORM": "Sentinel-1B", "ABSOLUTE_ORBIT": "027"}, "relative orbit 1"),
+    ],
+)
+def test_what_names_and_tags_say(make_sar: MakeSar, tmp_path: Path, name: str, tags: dict, expected: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    path = make_sar(20, name=name)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(**tags)
+    with rasterio.open(path) as dataset:
+        assert str(acquisition.of(dataset)).startswith(expected)
+
+
+def test_a_safe_product_says_it_in_its_annotation(tmp_path: Path) -> None:
+    """The orbit counts from ESA's rule: S1A's 54295 is relative orbit (54295 - 73) mod 175 + 1."""
+    stated = {
+        "</adsHeader>": "<missionId>S1A</missionId><startTime>2024-06-12T16:58:10.5</startTime>"
+        "<absoluteOrbitNumber>54295</absoluteOrbitNumber></adsHeader><generalAnnotation><productInformation>"
+        "<pass>Ascending</pass></productInformation></generalAnnotation>"
+    }
+    path = SafeRecipe(name="renamed.SAFE", stem="measured-{pol}-{number}").write(tmp_path)
+    for xml in path.glob("annotation/*.xml"):
+        xml.write_text(xml.read_text().replace(*next(iter(stated.items()))))
+    with safe.opened(path) as dataset:
+        found = acquisition.of(dataset)
+    assert found.moment == datetime(2024, 6, 12, 16, 58, 10)
+    assert (found.direction, found.relative_orbit) == ("ascending", (54295 - 73) % 175 + 1)
+
+
+def test_one_pass_takes_half_an_hour_and_may_cross_midnight() -> None:
+    late, early = (Acquisition(next(moments_in(text))[0], True) for text in ("20240612T235955", "20240613T000020"))
+    assert late.may_be_of_pass(early)
+    assert not late.may_be_of_pass(Acquisition(datetime(2024, 6, 13, 12), True))
+    assert not Acquisition(datetime(2024, 6, 12)).may_be_of_pass(early)
+    assert Acquisition(relative_orbit=73).may_be_of_pass(late)
+    assert not Acquisition(relative_orbit=73).may_be_of_pass(Acquisition(relative_orbit=7))
+    assert not Acquisition(direction="ascending").may_be_of_pass(Acquisition(direction="descending"))
+
+
+def pair(make_sar: MakeSar, *days: str) -> list[Path]:
+    power = (10 ** (sar_values_db(300, 300) / 10)).astype(np.float32)
+    named = zip(("VV", "VH"), days, power, strict=True)
+    return [make_sar(name=HYP3.format(day, pol), values=band[None], descriptions=None) for pol, day, band in named]
+
+
+def test_dates_are_reported_and_mixed_ones_warned_of(make_sar: MakeSar, caplog: pytest.LogCaptureFixture) -> None:
+    with rasterio.open(make_sar(name="area.tif")) as dataset:
+        area = safe.geometry_of(dataset)
+    image = sentinel1.identify(pair(make_sar, "20240612", "20240612"), area)
+    assert "acquired 2024-06-12 16:58 UTC: the file's name" in " ".join(map(str, image.reasons))
+    assert "different" not in caplog.text
+    image = sentinel1.identify(pair(make_sar, "20240612", "20170101"), area)
+    told = [record.message for record in caplog.records if "different dates or orbits" in record.message]
+    assert len(told) == 1
+    for part in ("2024-06-12", "2017-01-01", HYP3.format("20240612", "VV"), HYP3.format("20170101", "VH")):
+        assert part in told[0]
+        assert part in " ".join(map(str, image.reasons))
+
+
+@pytest.mark.parametrize(
+    ("day", "words"), [("20170101", "is 2722 days before the scene of 2024-06-15"), ("20240612", "")]
+)
+def test_radar_of_another_year_is_warned_of(
+    make_scene: Callable[..., Path],
+    make_sar: MakeSar,
+    cli: Callable[..., Result],
+    tmp_path: Path,
+    day: str,
+    words: str,
+) -> None:
+    scene = make_scene(name="20240615_101530_84_2481_3B_AnalyticMS_SR.tif")
+    vv, vh = pair(make_sar, day, day)
+    told = ("--sar", vv, "--sar", vh, "-o", tmp_path / "out.tif", "--max-shift", "0", "--json")
+    result = cli("align", "--planet", scene, *told)
+    assert result.exit_code == 0, result.stderr
+    assert ("days before" in result.stderr) == bool(words)
+    assert words in result.stderr
+    assert words in result.stdout
+    assert f"acquired {day[:4]}-{day[4:6]}-{day[6:]}" in result.stdout
+    info = cli("info", vv)
+    assert f"acquired {day[:4]}" in info.stdout

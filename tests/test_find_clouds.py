@@ -1,0 +1,137 @@
+"""Clouds are found where no mask tells of them, beside a mask where that is wanted; and written as they were used."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import Result
+from rio_cogeo.cogeo import cog_validate
+from support import scene_dn
+
+from cloudfree import detect
+from cloudfree.arrays import Image
+from cloudfree.bands import SKY_NODATA, Qa, SkyClass
+
+Cli = Callable[..., Result]
+Make = Callable[..., Path]
+
+SIDE = 300
+CLOUD, SHADE = np.s_[60:120, 60:140], np.s_[180:220, 60:140]
+EXACT = "--edge-limit", 0, "--buffer", 0
+
+
+class BrightOrDark:
+    """A detector that takes bright pixels for cloud and black ones for shadow."""
+
+    name, pixel_size_m = "stand-in", 10.0
+
+    def probability(self, view: detect.View) -> Image:
+        brightness, found = view.reflectance.mean(axis=0), np.zeros((5, *view.valid.shape), np.float32)
+        found[SkyClass.CLOUD], found[SkyClass.SHADOW] = brightness > 0.5, brightness < 0.03
+        found[SkyClass.CLEAR] = 1 - found.sum(axis=0)
+        return found
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudfree.detect.load", lambda name: BrightOrDark())
+
+
+@pytest.fixture
+def dn() -> np.ndarray:
+    values = scene_dn(SIDE, SIDE)
+    values[:, *CLOUD], values[:, *SHADE] = 8000, 100
+    values[:, :, 280:] = 0
+    return values
+
+
+def run(cli: Cli, scene: Path, sar: Path, out: Path, *options: object) -> dict[str, Any]:
+    arguments = "--planet", scene, "--sar", sar, "-o", out, "--weights", "identity", *EXACT, *options
+    done = cli("run", *arguments, "--qa", out.with_name("qa.tif"), "--write-mask", out.with_name("sky.tif"))
+    assert done.exit_code == 0, done.output
+    found = {"log": done.stderr}
+    for name in ("out", "qa", "sky"):
+        with rasterio.open(out.with_name(f"{name}.tif")) as dataset:
+            found[name], found[f"{name}_tags"] = dataset.read(), dataset.tags()
+    return found
+
+
+def test_without_a_mask_clear_pixels_stay_bit_for_bit(
+    cli: Cli, make_scene: Make, make_sar: Make, dn: np.ndarray, tmp_path: Path
+) -> None:
+    made = run(cli, make_scene(dn=dn), make_sar(), tmp_path / "out.tif")
+    classes = made["qa"][0]
+    inside = np.s_[66:114, 66:134]
+    assert (classes[inside] == Qa.RECONSTRUCTED).all()
+    assert (made["qa"][1][inside] == 100).all()
+    far = np.ones((SIDE, SIDE), bool)
+    for box in (CLOUD, SHADE):
+        far[box[0].start - 20 : box[0].stop + 20, box[1].start - 20 : box[1].stop + 20] = False
+    assert (classes[far & dn.any(axis=0)] == Qa.OBSERVED).all()
+    np.testing.assert_array_equal(made["out"][:, far], dn[:, far])
+
+
+def test_the_mask_that_was_used_is_written(
+    cli: Cli, make_scene: Make, make_sar: Make, dn: np.ndarray, tmp_path: Path
+) -> None:
+    made = run(cli, make_scene(dn=dn), make_sar(), tmp_path / "out.tif", "--compress", "lzw")
+    classes, percent = made["sky"]
+    assert cog_validate(tmp_path / "sky.tif", strict=True, quiet=True)[0]
+    assert (classes[:, 280:] == SKY_NODATA).all()
+    assert (classes[66:114, 66:134] == SkyClass.CLOUD).all()
+    assert (classes[186:214, 66:134] == SkyClass.SHADOW).all()
+    assert (percent[66:114, 66:134] == 100).all()
+    assert (classes[:50, :280] == SkyClass.CLEAR).all()
+    assert not percent[:50, :280].any()
+    assert "CLOUDFREE_FOUND" in made["out_tags"]
+    with rasterio.open(tmp_path / "sky.tif") as dataset:
+        assert dataset.colormap(1)[SkyClass.CLOUD] == (250, 250, 250, 255)
+        assert "1 cloud" in dataset.descriptions[0]
+
+
+def test_beside_a_mask_only_if_wanted(
+    cli: Cli, make_scene: Make, make_sar: Make, make_mask: Make, dn: np.ndarray, tmp_path: Path
+) -> None:
+    flagged = np.zeros((SIDE, SIDE))
+    flagged[CLOUD] = 1
+    scene, sar, mask = make_scene(dn=dn), make_sar(), ("--mask", make_mask(flagged))
+    alone = run(cli, scene, sar, tmp_path / "out.tif", *mask)
+    assert (alone["qa"][0][SHADE] == Qa.OBSERVED).all()
+    assert (alone["sky"][0][CLOUD] == SkyClass.CLOUD).all(), "of a mask nobody has told the kind of"
+    both = run(cli, scene, sar, tmp_path / "out.tif", *mask, "--find-clouds", "always", "--overwrite")
+    assert (both["qa"][1][186:214, 66:134] == 100).all()
+    assert (both["sky"][0][CLOUD] == SkyClass.CLOUD).all()
+
+
+def test_a_clear_scene_comes_out_as_it_went_in(cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path) -> None:
+    scene = scene_dn(SIDE, SIDE)
+    made = run(cli, make_scene(dn=scene), make_sar(), tmp_path / "out.tif")
+    np.testing.assert_array_equal(made["out"], scene)
+    assert (made["qa"][0] == Qa.OBSERVED).all()
+
+
+def test_a_haze_that_a_mask_leaves_out_is_followed_unless_told_otherwise(
+    cli: Cli, make_scene: Make, make_sar: Make, make_mask: Make, tmp_path: Path
+) -> None:
+    """A rim of haze around a cloud: with the default limit it is gone, and what is far stays as it was."""
+    clear = scene_dn(SIDE, SIDE)
+    opacity = np.zeros((SIDE, SIDE), np.float32)
+    opacity[90:180, 90:180], opacity[105:165, 105:165] = 0.3, 1
+    dn = (clear * (1 - opacity) + 6000 * opacity).astype(np.uint16)
+    scene, sar, mask = make_scene(dn=dn), make_sar(), make_mask(opacity == 1)
+    arguments = "--planet", scene, "--sar", sar, "--mask", mask, "--buffer", 0
+    off = {}
+    for limit in (0, 300):
+        out = tmp_path / f"{limit}.tif"
+        done = cli("run", *arguments, "-o", out, "--edge-limit", limit, "-v")
+        assert done.exit_code == 0, done.output
+        with rasterio.open(out) as dataset:
+            found = dataset.read()
+        rim = np.zeros((SIDE, SIDE), bool)
+        rim[93:102, 93:177] = True
+        off[limit] = float(np.sqrt(np.square(found[:, rim].astype(float) - clear[:, rim]).mean()))
+        np.testing.assert_array_equal(found[:, :60], dn[:, :60])
+    assert off[300] < 0.5 * off[0]
