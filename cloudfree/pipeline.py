@@ -21,6 +21,7 @@ from cloudfree.network.sliding_window import SlidingWindow
 from cloudfree.plan import Options, Plan, make_plan, with_smaller_tile
 from cloudfree.process import peak_memory_mb
 from cloudfree.product import pictures, provenance
+from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.mask_file import write_mask
 from cloudfree.product.targets import Staging, staging
 from cloudfree.product.writer import Counts, ProductPaths, open_writer
@@ -90,7 +91,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
             result.plan = _adapted(plan)
     with (
         gdal_settings(),
-        staging(options.targets, options.overwrite) as stage,
+        staging(options.targets, options.overwrite, options.wait_s) as stage,
         plan.inputs.open() as reader,
     ):
         while True:
@@ -177,7 +178,8 @@ def _predictor(plan: Plan) -> Predictor:
 def _tags(plan: Plan) -> dict[str, str]:
     told = plan.describe()
     processing = ("fill", "without_sar", "primed", "trust", "device", "precision", "tile", "overlap")
-    return provenance.tags(
+    identity = provenance.identity(asdict(plan.options), plan.files, told["weights"]["sha256"])
+    stated = provenance.tags(
         asdict(plan.options),
         plan.inputs.paths,
         _LIBRARIES,
@@ -191,3 +193,4 @@ def _tags(plan: Plan) -> dict[str, str]:
         **({"uncertainty": plan.uncertainty.describe()} if plan.uncertainty else {}),
         processing={key: told[key] for key in processing},
     )
+    return {**stated, IDENTITY_TAG: identity}

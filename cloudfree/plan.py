@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -51,10 +52,10 @@ class Options(InputOptions):
     `find_clouds`: whether clouds are found in the scene itself, "auto" without a mask, "always" beside it too, or
     "never"; `find_clouds_with` is one of `bands.DETECTORS`. `edge_limit_m`: how far beyond the mask its clouds are
     followed to where they end. `fill` "auto" is "clouds" where anything says where these are, and "all" elsewhere;
-    `without_sar` is what becomes of cloudy pixels that radar
-    does not see: see `inputs.strips.Fill`. `buffer_m` is the ground around the mask that is taken for
-    cloudy too. `tile` and `overlap` are in pixels; `batch` None is chosen by memory. `adapt_minutes` over 0 fine-tunes
-    the weights on the scene first. `bbox` or `aoi` is the part of the scene that is written (`inputs.part`); what is
+    `without_sar` is what becomes of cloudy pixels that radar does not see: see `inputs.strips.Fill`. `buffer_m` is the
+    ground around the mask that is taken for cloudy too. `tile` and `overlap` are in pixels; `batch` None is chosen by
+    memory. `adapt_minutes` over 0 fine-tunes the weights on the scene first. `wait_s`: how long to wait for another run
+    that is making the same files. `bbox` or `aoi` is the part of the scene that is written (`inputs.part`); what is
     learned of the scene is of all of it.
     """
 
@@ -81,6 +82,7 @@ class Options(InputOptions):
     uncertainty: Path | None = None
     write_mask: Path | None = None
     overwrite: bool = False
+    wait_s: float = 0.0
 
     @property
     def targets(self) -> list[Path]:
@@ -93,12 +95,14 @@ class Options(InputOptions):
 class Plan:
     """What a run found and decided before the network starts.
 
-    `displacement` is applied to the Sentinel-1 image, and `survey` shows it displaced; so it is with the references and
-    their own `reference_offsets`. `part` of the scene is written; all else is of the whole. `trust` (0..1) and
-    `uncertainty` are found by the network itself, on the scene: see `scene.trust`.
+    `files` are all that decide it (`files_of`). `displacement` is applied to the Sentinel-1 image, and `survey` shows
+    it displaced; so it is with the references and their own `reference_offsets`. `part` of the scene is written; all
+    else is of the whole. `trust` (0..1) and `uncertainty` are found by the network itself, on the scene: see
+    `scene.trust`.
     """
 
     options: Options
+    files: tuple[Path, ...]
     inputs: Inputs
     fill: Fill
     survey: Survey
@@ -186,15 +190,21 @@ class Plan:
         return {"mode": self.options.coregister, **self.offset.describe(self.survey.grid)}
 
 
-def make_plan(options: Options) -> Plan:
+def files_of(options: Options, inputs: Inputs) -> tuple[Path, ...]:
+    """Every file that decides what a run makes, identified as `inputs`: references that are left out too."""
+    return tuple(dict.fromkeys([*inputs.paths, *options.references]))
+
+
+def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] = load_model) -> Plan:
     """Look at every input and decide everything, without running the network or writing a file.
 
-    Raises CloudfreeError for what a user can mend.
+    `load` gets the network by the name or file of its weights. Raises CloudfreeError for what a user can mend.
     """
     tiles.check_tile(options.tile, options.overlap)
     device = resolve_device(options.device)
     with gdal_settings():
         inputs = identify(options)
+        files = files_of(options, inputs)
         read = *inputs.paths, *options.references, Path(options.weights), *([options.aoi] if options.aoi else [])
         check_targets(options.targets, read, options.overwrite)
         part = of_scene(inputs.scene.grid, options.bbox, options.aoi)
@@ -208,12 +218,13 @@ def make_plan(options: Options) -> Plan:
         inputs, surveyed, reference_offsets = references.align(inputs, surveyed, max_shift_m)
     inputs, surveyed = _with_followed_edges(options, inputs, surveyed)
     fill = Fill(_extent(options, inputs), options.without_sar)
-    model = load_model(default_weights().name if options.weights == "auto" else options.weights)
+    model = load(weights_of(options))
     if options.uncertainty:
         _check_uncertainty(inputs, model)
     needs_prior = inputs.masked and (model.expects_primed or fill.without_sar == "fill")
     plan = Plan(
         options=options,
+        files=files,
         inputs=inputs,
         fill=fill,
         survey=surveyed,
@@ -230,6 +241,11 @@ def make_plan(options: Options) -> Plan:
     )
     _log(plan)
     return plan
+
+
+def weights_of(options: Options) -> str:
+    """The name or file of the weights of a run."""
+    return default_weights().name if options.weights == "auto" else options.weights
 
 
 def with_smaller_tile(plan: Plan) -> Plan:

@@ -16,7 +16,7 @@ CHECKOUT = PACKAGE.parent
 LEVELS = (
     {"__main__"},
     {"cli"},
-    {"demo"},
+    {"demo", "batch"},
     {"pipeline", "align"},
     {"plan"},
     {"learn"},

@@ -13,6 +13,7 @@ import click
 from cloudfree import process
 from cloudfree.cli.adapt import adapt
 from cloudfree.cli.align import align
+from cloudfree.cli.batch import batch
 from cloudfree.cli.demo import demo
 from cloudfree.cli.evaluate import evaluate
 from cloudfree.cli.info import info
@@ -52,5 +53,5 @@ def main() -> None:
     process.tune()
 
 
-for command in (run, align, demo, evaluate, adapt, info, weights, train):
+for command in (run, batch, align, demo, evaluate, adapt, info, weights, train):
     main.add_command(command)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from cloudfree.bands import DETECTORS
+
 FILE = click.Path(path_type=Path)
 
 
@@ -83,7 +85,7 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
-scene_inputs = together(
+scene_files = together(
     click.option("--planet", type=FILE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
     click.option(
         "--sar",
@@ -94,6 +96,10 @@ scene_inputs = together(
     ),
     click.option("--udm2", type=FILE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
     click.option("--mask", type=FILE, help="Any single-band raster instead: non-zero is cloud or shadow."),
+)
+"""The files of one scene."""
+
+meaning = together(
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
     click.option("--mask-bits", metavar="N,N|NAME", help="Bits of --mask that are cloud or shadow, or a preset: udm1."),
     click.option(
@@ -129,6 +135,9 @@ scene_inputs = together(
     ),
     click.option("--planet-scale", type=Scales(), metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
 )
+"""What the numbers in a scene's files mean, where these do not say."""
+
+scene_inputs = together(scene_files, meaning)
 """The fields of `InputOptions`, all of a scene's files."""
 
 references = click.option(
@@ -151,10 +160,98 @@ compress = click.option(
 )
 device = click.option("--device", metavar="auto|cpu|cuda|cuda:N|mps", default="auto", show_default=True)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+wait = click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    default=0.0,
+    help="Wait so long for another run that is making the same file; without it, fail.",
+)
 
 weights = click.option(
     "--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Registered weights, or a file."
 )
+making = together(
+    click.option(
+        "--fill",
+        type=click.Choice(["auto", "clouds", "all"]),
+        default="auto",
+        show_default=True,
+        help="What to reconstruct: clouds, or everything. auto: clouds, where anything says where they are.",
+    ),
+    click.option(
+        "--without-sar",
+        type=click.Choice(["fill", "keep", "nodata"]),
+        default="fill",
+        show_default=True,
+        help="Clouds where Sentinel-1 has no valid pixel: fill them from the scene alone, keep them, or nodata.",
+    ),
+    click.option(
+        "--find-clouds",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        show_default=True,
+        help="Find clouds and shadows in the scene itself: without a mask, beside a mask too, or never.",
+    ),
+    click.option(
+        "--find-clouds-with",
+        metavar="|".join(DETECTORS),
+        type=click.Choice(DETECTORS),
+        default=DETECTORS[0],
+        show_default=True,
+        help="The detector; others than our own are installed by cloudfree[NAME].",
+    ),
+    click.option(
+        "--edge-limit",
+        "edge_limit_m",
+        type=click.FloatRange(min=0),
+        metavar="METRES",
+        default=300.0,
+        show_default=True,
+        help="How far beyond the mask clouds are followed to where they end; 0: not at all.",
+    ),
+    click.option(
+        "--buffer",
+        "buffer_m",
+        type=click.FloatRange(min=0),
+        metavar="METRES",
+        default=30.0,
+        show_default=True,
+        help="Ground around the mask to take for cloudy too.",
+    ),
+    weights,
+    click.option(
+        "--adapt",
+        "adapt_minutes",
+        type=click.FloatRange(min=0),
+        metavar="MINUTES",
+        default=0.0,
+        help="Fine-tune the weights on the scene's clear pixels first, for so long at most.",
+    ),
+    device,
+    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True),
+    click.option(
+        "--tile",
+        type=int,
+        metavar="PX",
+        default=512,
+        show_default=True,
+        help="Window of the network, a multiple of 16.",
+    ),
+    click.option("--overlap", type=int, metavar="PX", default=64, show_default=True, help="Pixels that windows share."),
+    click.option("--batch", type=Batch(), default="auto", show_default=True, help="Windows at once; auto: what fits."),
+    click.option(
+        "--coregister",
+        type=click.Choice(["auto", "off", "require"]),
+        default="auto",
+        show_default=True,
+        help="Correct the offset of Sentinel-1: if it can be had reliably, never, or else fail.",
+    ),
+    compress,
+)
+"""How a run makes its products, whatever the scene."""
+
 as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 verbosity = together(
     click.option("-v", "--verbose", is_flag=True, help="Say what was taken for what, and why."),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +19,15 @@ from rasterio.windows import Window
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs.geolocation_grid import Geometry
+from cloudfree.inputs.source import AnyPath, Source, without_secrets
 
 _SAMPLE_PX = 512
 _STRIP_ROWS = 512
 
-_GDAL_SETTINGS = {
+_MEND = "fetch or export it again"
+_EXAMPLE = "as zip://ARCHIVE!FILE"
+
+_GDAL_SETTINGS: dict[str, object] = {
     "GDAL_CACHEMAX": 128,  # MB; GDAL's own default, a share of all memory, would defeat the bound by the scene's width
     "GDAL_NUM_THREADS": "ALL_CPUS",
     "COG_TMP_COMPRESSION": "NONE",  # of overviews on their way into a COG; packing them takes a third of its time
@@ -31,42 +35,67 @@ _GDAL_SETTINGS = {
 }
 
 
+_REMOTE_SETTINGS: dict[str, object] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # no listing of what lies beside; .aux.xml and .msk are asked for by name
+    "GDAL_HTTP_CONNECTTIMEOUT": 10,  # seconds
+    "GDAL_HTTP_LOW_SPEED_TIME": 20,  # seconds of silence after which a server counts as dead
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
+    "GDAL_HTTP_MAX_RETRY": 3,  # where a server is busy (429, 502, 503, 504)
+    "GDAL_HTTP_RETRY_DELAY": 1,
+}
+
+
 def gdal_settings() -> rasterio.Env:
     """An Env with cloudfree's settings, except those that the caller or the environment has made."""
+    return _env(_GDAL_SETTINGS)
+
+
+def _env(settings: dict[str, object]) -> rasterio.Env:
     taken = set(os.environ) | (set(getenv()) if hasenv() else set())
-    return rasterio.Env(**{key: value for key, value in _GDAL_SETTINGS.items() if key not in taken})
+    return rasterio.Env(**{key: value for key, value in settings.items() if key not in taken})
+
+
+class Raster(DatasetReader):  # type: ignore[misc]
+    """An open raster that knows its source, and is called as that may be shown."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.address)
+        self.source = source
+
+    @property
+    def name(self) -> str:
+        return str(self.source)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[DatasetReader]:
+def opened(path: AnyPath) -> Iterator[DatasetReader]:
     """Open a raster to read; InputError where that, or a later read within the block, fails."""
-    if not path.exists():
-        if re.match(r"/?vsi|[a-z0-9]+:/", str(path)):
-            raise InputError(f"{path} is an address; a raster file on disk is needed: download or unzip it first")
-        raise InputError(f"{path} does not exist; a raster file is needed: check the path")
-    if path.suffix.lower() == ".zip":
-        raise InputError(f"{path} is an archive; a raster file is needed: unzip it, and give the scene inside")
-    with opened_by_gdal(str(path)) as dataset:
+    source = Source.of(path)
+    if source.is_archive and source.exists:
+        raise InputError(f"{source} is an archive; a raster file is needed: give the scene inside, {_EXAMPLE}")
+    if not source.exists:
+        what = "is not in its archive" if source.is_archived and source.file.exists() else "does not exist"
+        raise InputError(f"{source} {what}; a raster file is needed: check the path")
+    with opened_by_gdal(source) as dataset:
         yield dataset
 
 
 @contextmanager
-def opened_by_gdal(name: str) -> Iterator[DatasetReader]:
-    """Open whatever GDAL knows by this name, as `opened` does."""
+def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
+    """Open whatever GDAL knows by a source's address, as `opened` does."""
+    mend = "check the address and what it needs of you, or download the file" if source.is_remote else _MEND
     try:
-        with _with_sidecars():
-            dataset = rasterio.open(name)
+        with _env(_REMOTE_SETTINGS if source.is_remote else {}), _with_sidecars():
+            dataset = Raster(source)
         with dataset:
             yield dataset
     except RasterioIOError as error:
-        raise InputError(
-            f"{name} cannot be read as a raster ({_first_line(error)}); fetch or export it again"
-        ) from error
+        raise InputError(f"{source} cannot be read as a raster ({_first_line(error)}); {mend}") from error
     except RasterioError as error:
-        raise InputError(f"{name} cannot be used: {_first_line(error)}; check the file with rio info") from error
+        raise InputError(f"{source} cannot be used: {_first_line(error)}; check the file with rio info") from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{name} has band names or tags that are no UTF-8 ({error.object[:40]!r}); write it anew without them "
+            f"{source} has band names or tags that are no UTF-8 ({error.object[:40]!r}); write it anew without them "
             "(gdal_translate -nomd)"
         ) from error
 
@@ -156,4 +185,4 @@ def sampled(window: Window) -> tuple[int, int]:
 def _first_line(error: BaseException) -> str:
     """The root cause in one line: rasterio's own text only points to GDAL's."""
     cause = error.__cause__ or error
-    return " ".join(str(cause).split())[:200]
+    return without_secrets(" ".join(str(cause).split()))[:200]

@@ -13,6 +13,9 @@ import rasterio
 
 _TARGETS = ("output", "qa", "uncertainty", "write_mask", "quicklook")
 
+_MEANS = ("overwrite", "wait_s", "device", "batch")
+"""Options that decide how a product is made, not what it holds."""
+
 
 def tags(
     options: Mapping[str, Any], inputs: Sequence[Path], libraries: Sequence[str], **documents: Any
@@ -30,6 +33,18 @@ def tags(
         "TIFFTAG_SOFTWARE": f"cloudfree {version('cloudfree')}",
         **{f"CLOUDFREE_{name.upper()}": text for name, text in texts.items()},
     }
+
+
+def identity(options: Mapping[str, Any], inputs: Sequence[Path], weights_sha256: str) -> str:
+    """A hash of all that decides the pixels of a product: equal ones need not be made again.
+
+    That is the options, what the inputs hold, the weights and this program's version; not where files lie, nor the
+    device, whose rounding may differ.
+    """
+    told = {key: value for key, value in options.items() if key not in (*_TARGETS, *_MEANS)}
+    files = sorted(_sha256(path) for path in inputs)
+    decided = {"options": told, "inputs": files, "weights": weights_sha256, "version": version("cloudfree")}
+    return hashlib.sha256(json.dumps(decided, default=_plain, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

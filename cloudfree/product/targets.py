@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from cloudfree.errors import OutputError
+from cloudfree.product.locks import claimed
 
 
 class Staging:
@@ -21,7 +20,7 @@ class Staging:
 
     def path(self, target: Path) -> Path:
         """Where to write what shall become `target`."""
-        self._moves[target] = self._folders[target.parent] / target.name
+        self._moves[target] = self._folders[target] / target.name
         return self._moves[target]
 
     def publish(self, overwrite: bool) -> None:
@@ -36,10 +35,12 @@ class Staging:
 
 
 @contextmanager
-def staging(targets: Sequence[Path], overwrite: bool) -> Iterator[Staging]:
-    """Make files beside their targets; move them there if the block succeeds, and leave nothing behind if not."""
-    with ExitStack() as stack:
-        folders = {parent: stack.enter_context(_hidden_folder(parent)) for parent in {t.parent for t in targets}}
+def staging(targets: Sequence[Path], overwrite: bool, wait_s: float = 0.0) -> Iterator[Staging]:
+    """Make files beside their targets; move them there if the block succeeds, and leave nothing behind if not.
+
+    The targets are this run's alone meanwhile: see `locks.claimed`, also for `wait_s`.
+    """
+    with claimed(targets, wait_s) as folders:
         stage = Staging(folders)
         yield stage
         stage.publish(overwrite)
@@ -71,18 +72,6 @@ def refuse_existing(targets: Iterable[Path]) -> None:
     for target in targets:
         if target.exists():
             raise OutputError(f"{target} exists and is kept; give --overwrite to replace it, or another name")
-
-
-@contextmanager
-def _hidden_folder(parent: Path) -> Iterator[Path]:
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=".cloudfree-", dir=parent))
-    except OSError as error:
-        raise OutputError(f"the folder {parent} cannot be written ({error.strerror}); choose another") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -178,7 +178,7 @@ class View:
         return ground, tuple(map(DateTerm, self.dates, of_dates))
 
     def error_covariance(self, coefficients: Float64Array, nodes: Float64Array) -> Float64Array:
-        """Of what a model leaves over (4, 4) on clear pixels, if there are enough of them on those no cloud leaks to."""
+        """Of what a model leaves over (4, 4) on clear pixels: on those that no cloud leaks to, if they are enough."""
         away = self.distance_m > _LEAK_M
         chosen = away if away.sum() >= FEWEST_TESTED else np.ones_like(away)
         design = self.design[chosen].copy()

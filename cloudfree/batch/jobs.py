@@ -1,0 +1,114 @@
+"""One scene of many: its files and where its product goes; and lists of them, as CSV or as lines of JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cloudfree.errors import InputError
+
+_NEEDED, _POSSIBLE = ("planet", "sar"), ("udm2", "mask", "reference", "output")
+_BETWEEN_FILES = ";"
+_LINES_OF_JSON = (".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A scene and the files that go with it. `why` says in words why these were chosen, if somebody chose."""
+
+    planet: Path
+    sar: tuple[Path, ...]
+    output: Path
+    udm2: Path | None = None
+    mask: Path | None = None
+    references: tuple[Path, ...] = ()
+    why: tuple[str, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """As plain data."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+
+def read_jobs(source: Path, folder: Path) -> list[Job]:
+    """The jobs of a list: a CSV, or lines of JSON, with planet, sar and any of udm2, mask, reference, output.
+
+    Several files of one cell are separated by `;`, or are a list in JSON. Paths count from where the list lies, outputs
+    from `folder`, where a product is called after its scene if nothing else is said. Raises InputError.
+    """
+    rows = list(_json_rows(source) if source.suffix.lower() in _LINES_OF_JSON else _csv_rows(source))
+    if not rows:
+        raise InputError(
+            f"{source.name} names no scene; one line for each is needed: planet, sar and any of {_listed()}"
+        )
+    return with_own_outputs([_job(f"{source.name} line {line}", row, source.parent, folder) for line, row in rows])
+
+
+def product_of(planet: Path, folder: Path) -> Path:
+    """Where the product of a scene goes if nothing else is said."""
+    return folder / f"{planet.stem}_cloudfree.tif"
+
+
+def with_own_outputs(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs. Raises InputError where two would write one file."""
+    for output, count in Counter(job.output.resolve() for job in jobs).items():
+        if count > 1:
+            raise InputError(
+                f"{output.name} would be the product of {count} scenes; each needs a name of its own: give a list with "
+                "a column output"
+            )
+    return list(jobs)
+
+
+def _listed() -> str:
+    return ", ".join(_POSSIBLE)
+
+
+def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey="", strict=True)
+            for row in reader:
+                if any(row.values()):
+                    yield reader.line_num, dict(row)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{source} cannot be read as a CSV ({error}); save it as CSV in UTF-8") from error
+
+
+def _json_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
+            if line.strip():
+                yield number, _object(json.loads(line))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source} cannot be read as lines of JSON ({error}); write one object a line") from error
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{str(value)[:40]!r} is no object")
+    return value
+
+
+def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path) -> Job:
+    if strange := [name for name in row if name not in (*_NEEDED, *_POSSIBLE)]:
+        raise InputError(f"{where} has {strange[0] or 'more cells than columns'!r}; known are planet, sar, {_listed()}")
+    if missing := [name for name in _NEEDED if not row.get(name)]:
+        raise InputError(f"{where} has no {missing[0]}; each line needs a scene and its radar: add it")
+    files = {name: tuple(base / part for part in _parts(row.get(name))) for name in (*_NEEDED, *_POSSIBLE)}
+    for name in ("planet", "udm2", "mask", "output"):
+        if len(files[name]) > 1:
+            raise InputError(f"{where} names {len(files[name])} files as {name}; one is allowed: give a line to each")
+    (planet,), output = files["planet"], _parts(row.get("output"))
+    udm2, mask = (next(iter(files[name]), None) for name in ("udm2", "mask"))
+    job = Job(planet, files["sar"], product_of(planet, folder), udm2, mask, files["reference"])
+    return replace(job, output=folder / output[0]) if output else job
+
+
+def _parts(cell: Any) -> list[str]:
+    parts = cell if isinstance(cell, list) else str(cell or "").split(_BETWEEN_FILES)
+    return [str(part).strip() for part in parts if str(part).strip()]

@@ -1,0 +1,75 @@
+"""What became of each job, as values, as a table and as JSON: written anew after each, whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cloudfree.batch.jobs import Job
+
+Status = Literal["made", "skipped", "failed", "not begun"]
+
+_COLUMNS = "planet", "sar", "output", "status", "seconds", "reconstructed_pixels", "error"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: made; skipped, for its product was there; failed, with its one line; or not begun."""
+
+    job: Job
+    status: Status
+    seconds: float = 0.0
+    error: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        told = {"status": self.status, "seconds": round(self.seconds, 2), "error": self.error or None}
+        return {**self.job.describe(), **told, **self.details}
+
+    def as_row(self) -> dict[str, Any]:
+        """A line of the table."""
+        pixels = self.details.get("pixels", {})
+        made = sum(pixels.get(name, 0) for name in ("reconstructed", "reconstructed_without_sar", "seen_through"))
+        return {
+            "planet": self.job.planet,
+            "sar": ";".join(map(str, self.job.sar)),
+            "output": self.job.output,
+            "status": self.status,
+            "seconds": round(self.seconds, 2),
+            "reconstructed_pixels": made if pixels else "",
+            "error": self.error,
+        }
+
+
+def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """`results.csv` and `results.json` of a folder, each replaced in one step."""
+    with _replaced(folder / "results.csv") as file, file.open("w", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(outcome.as_row() for outcome in outcomes)
+    with _replaced(folder / "results.json") as file:
+        text = json.dumps([outcome.as_json() for outcome in outcomes], indent=2, ensure_ascii=False)
+        file.write_text(text + "\n", encoding="utf-8")
+
+
+class _replaced:  # noqa: N801 - reads as what it does
+    """A file beside another, which it replaces at the end of the block."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._new = path.with_name(f".{path.name}.{os.getpid()}")
+
+    def __enter__(self) -> Path:
+        return self._new
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._new.replace(self._path)
+        else:
+            self._new.unlink(missing_ok=True)

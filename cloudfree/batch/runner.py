@@ -1,0 +1,152 @@
+"""Jobs, one after the other, each by itself: what fails is recorded, and the rest goes on."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cloudfree.batch.jobs import Job
+from cloudfree.batch.results import Outcome
+from cloudfree.errors import CloudfreeError, OutputError
+from cloudfree.inputs.files import identify
+from cloudfree.inputs.raster import gdal_settings, opened
+from cloudfree.network.models import CloudRemovalModel
+from cloudfree.network.weights import load_model
+from cloudfree.pipeline import execute
+from cloudfree.plan import Options, files_of, make_plan, weights_of
+from cloudfree.product import provenance
+from cloudfree.product.finished import is_finished, is_product
+from cloudfree.product.locks import claimed
+
+log = logging.getLogger(__name__)
+
+SIDE_PRODUCTS = {"qa": "_qa.tif", "uncertainty": "_uncertainty.tif", "write_mask": "_mask.tif", "quicklook": ".png"}
+"""What may lie beside a product, by the field of `Options`, and how it is called after it."""
+
+_WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
+_OVERVIEWS = 4 / 3
+_BYTES_PER_PIXEL = {"output": 8, "qa": 2, "uncertainty": 8, "write_mask": 2, "quicklook": 0}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all scenes of a batch have in common.
+
+    `told` are fields of `Options` but for files; `side_products` which of "qa", "uncertainty", "write_mask" and
+    "quicklook" are made beside each product, named after it. After more than `max_failures` the rest is not begun.
+    """
+
+    told: dict[str, Any]
+    side_products: tuple[str, ...] = ()
+    max_failures: int | None = None
+
+    def options(self, job: Job) -> Options:
+        """What `cloudfree run` would be told of a job."""
+        stem = job.output.stem
+        beside: dict[str, Any] = {n: job.output.with_name(stem + SIDE_PRODUCTS[n]) for n in self.side_products}
+        files: dict[str, Any] = {"planet": job.planet, "sar": job.sar, "udm2": job.udm2, "mask": job.mask}
+        return Options(**files, references=job.references, output=job.output, **beside, **self.told)
+
+
+@lru_cache(maxsize=1)
+def held_model(name: str) -> CloudRemovalModel:
+    """A network, loaded once for all scenes."""
+    return load_model(name)
+
+
+def run_jobs(jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None] | None = None) -> list[Outcome]:
+    """Do all jobs; `done` is told of each. A job that fails is recorded, and the rest goes on."""
+    outcomes: list[Outcome] = []
+    for job in jobs:
+        failures = sum(outcome.status == "failed" for outcome in outcomes)
+        if settings.max_failures is not None and failures > settings.max_failures:
+            outcomes.append(Outcome(job, "not begun", error=f"more than {settings.max_failures} had failed before"))
+        else:
+            outcomes.append(run_job(job, settings))
+        if done:
+            done(outcomes[-1])
+    return outcomes
+
+
+def run_job(job: Job, settings: Settings) -> Outcome:
+    """Do one job, unless its product is there, whole, and of the same inputs, options and weights."""
+    started, options = time.monotonic(), settings.options(job)
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        with claimed(options.targets, options.wait_s):
+            if _is_made(options):
+                return Outcome(job, "skipped", time.monotonic() - started)
+            _refuse_anothers(options)
+            # What stands there is of other inputs or options, or is damaged, or half of what is wanted.
+            plan = make_plan(replace(options, overwrite=True), held_model)
+            result = execute(plan)
+    except CloudfreeError as error:
+        return Outcome(job, "failed", time.monotonic() - started, error.message)
+    except OSError as error:
+        return Outcome(
+            job, "failed", time.monotonic() - started, f"{job.output.name}: {error}; see to it and run again"
+        )
+    except Exception as error:  # the one place: a bug in one scene must not cost the others
+        log.exception("%s failed by a bug", job.planet)
+        return Outcome(job, "failed", time.monotonic() - started, f"bug: {type(error).__name__}: {error}")
+    details = {"pixels": result.pixels, "trust": result.plan.trust, "peak_memory_mb": result.peak_memory_mb}
+    return Outcome(job, "made", time.monotonic() - started, details=details)
+
+
+def _refuse_anothers(options: Options) -> None:
+    """Raise OutputError where a target is a file that cloudfree has not made, unless it may be replaced."""
+    if options.output.exists() and not options.overwrite and not is_product(options.output):
+        raise OutputError(
+            f"{options.output} is no product of cloudfree and is kept; give --overwrite, or another folder"
+        )
+
+
+def _is_made(options: Options) -> bool:
+    if not all(target.exists() for target in options.targets):
+        return False
+    info = held_model(weights_of(options)).weights_info
+    assert info is not None
+    with gdal_settings():
+        files = files_of(options, identify(options))
+    return is_finished(options.targets, provenance.identity(asdict(options), files, info.sha256))
+
+
+def check_disk(jobs: Sequence[Job], settings: Settings) -> int:
+    """Bytes that products may take at most. Raises OutputError where a disk has too little free for them.
+
+    Uncompressed, with overviews; what stands there already counts as room.
+    """
+    needed: dict[Path, int] = {}
+    for job, size in _sizes(jobs, settings):
+        folder = next(parent for parent in job.output.resolve().parents if parent.exists())
+        needed[folder] = needed.get(folder, 0) + size
+    for folder, size in needed.items():
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise OutputError(
+                f"products may take {size / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; make room, choose "
+                "another folder, or give fewer scenes"
+            )
+    return sum(needed.values())
+
+
+def _sizes(jobs: Sequence[Job], settings: Settings) -> Iterator[tuple[Job, int]]:
+    each = sum(_BYTES_PER_PIXEL[name] for name in ("output", *settings.side_products))
+    largest = 0
+    for job in jobs:
+        try:
+            with opened(job.planet) as dataset:
+                pixels = dataset.width * dataset.height
+        except CloudfreeError:
+            continue  # the job will say what is wrong
+        there = sum(target.stat().st_size for target in settings.options(job).targets if target.exists())
+        yield job, max(0, round(pixels * each * _OVERVIEWS) - there)
+        largest = max(largest, pixels)
+    if jobs:
+        yield jobs[0], round(largest * each * _WORK_SHARE)

@@ -1,0 +1,86 @@
+"""`cloudfree batch`: the main job for many scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cloudfree.cli import options
+from cloudfree.cli.options import FILE
+from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
+
+SCENES = "{n:.0f}/{total:.0f} scenes"
+
+
+@click.command()
+@click.argument("source", type=FILE)
+@click.option("-o", "--output", "folder", type=FILE, required=True, help="The folder of the products.")
+@click.option(
+    "--reference-days",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    default=0.0,
+    help="Of a folder: help each scene with others of the same ground, so many days before or after.",
+)
+@click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Begin no more after more than so many.")
+@options.meaning
+@options.making
+@click.option("--quicklook", is_flag=True, help="A picture beside each product: NAME.png.")
+@click.option("--qa", is_flag=True, help="What was observed and what reconstructed: NAME_qa.tif.")
+@click.option("--uncertainty", is_flag=True, help="One standard deviation of reflectance: NAME_uncertainty.tif.")
+@click.option("--write-mask", is_flag=True, help="The mask that was used: NAME_mask.tif.")
+@options.overwrite
+@options.wait
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="What became of each scene, on stdout.")
+@options.verbosity
+def batch(
+    source: Path,
+    folder: Path,
+    reference_days: float,
+    max_failures: int | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **told: Any,
+) -> None:
+    """Reconstruct the clouded pixels of many scenes.
+
+    SOURCE is a CSV (columns planet, sar, and any of udm2, mask, reference, output; several files of a cell with ;
+    between them), lines of JSON of the same, or a folder, whose scenes are each given the radar that suits it best. A
+    product that is there, whole, and of the same inputs, options and weights is skipped. results.csv and results.json
+    in the folder say what became of each scene; exits with 1 if any failed.
+    """
+    log_to_stderr(quiet, verbose)
+    from cloudfree.batch.jobs import read_jobs
+    from cloudfree.batch.pairing import jobs_of_folder
+    from cloudfree.batch.results import Outcome, write_results
+    from cloudfree.batch.runner import SIDE_PRODUCTS, Settings, check_disk, run_jobs
+
+    jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
+    beside = tuple(name for name in SIDE_PRODUCTS if told.pop(name))
+    settings = Settings(told, beside, max_failures)
+    size = check_disk(jobs, settings)
+    if dry_run:
+        echo_json({"jobs": [job.describe() for job in jobs], "at_most_gb": round(size / 1e9, 3)})
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes: list[Outcome] = []
+    with progress_bar(told["device"], quiet, len(jobs), SCENES) as progress:
+
+        def done(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            write_results(folder, outcomes)
+            if outcome.error and not quiet:
+                click.echo(f"ERROR: {outcome.job.planet.name}: {outcome.error}", err=True)
+            progress(1)
+
+        run_jobs(jobs, settings, done)
+    if as_json:
+        echo_json([outcome.as_json() for outcome in outcomes])
+    failed = sum(outcome.status in ("failed", "not begun") for outcome in outcomes)
+    if failed:
+        raise click.ClickException(f"{failed} of {len(jobs)} scenes have no product; see {folder / 'results.csv'}")

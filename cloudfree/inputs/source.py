@@ -1,0 +1,331 @@
+"""Where a raster is: on disk, in an archive, within a file of several variables, or at an address.
+
+Users write paths, `zip://ARCHIVE!FILE`, `/vsizip/...`, `netcdf:FILE:VARIABLE`, `https://...`, `s3://...` and the like;
+GDAL has its own names for the same. A `Source` knows both, and what a message or a product may say of it: addresses
+carry passwords and signatures, which are shown nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from cloudfree.errors import InputError
+
+REMOTE = {
+    **{scheme: f"/vsicurl/{scheme}://" for scheme in ("http", "https", "ftp")},
+    **{"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "adl": "/vsiadls/", "oss": "/vsioss/"},
+}
+"""Schemes of addresses, and what GDAL calls what lies there."""
+
+DRIVERS = {"netcdf": "NETCDF", "hdf5": "HDF5"}
+"""Formats with files of several variables, by the prefix under which GDAL opens one."""
+
+ARCHIVE_ENDING = ".zip"
+UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
+"""What Python raises of damaged archives."""
+
+_USER = re.compile(r"(?<=://)[^/\s'\"@]*@")
+_QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
+_LOST_SLASH = re.compile(rf"^({'|'.join(REMOTE)}):/+")
+_SEVERAL_LEVELS = 5  # of folders, in which a container's files are looked for
+
+
+def without_secrets(text: str) -> str:
+    """A text in which addresses have no user, password or query: keys and signatures are in these."""
+    return _QUERY.sub(r"\1", _USER.sub("", text))
+
+
+class Source:
+    """Where a raster, or a container of some, is. Unchanging, and equal to another of the same `address`.
+
+    `address` is what GDAL opens. `file` is what holds it on disk, if anything does: itself, its archive, its file of
+    several variables. `inside` is its place in that, "" for the file itself. `str` is what a user may see. It is no
+    dataclass, so that `asdict` of options does not spread what an address hides.
+    """
+
+    __slots__ = ("_address", "_file", "_inside", "_shown")
+
+    def __init__(self, address: str, shown: str, file: Path | None = None, inside: str = "") -> None:
+        self._address, self._shown, self._file, self._inside = address, without_secrets(shown), file, inside
+
+    @classmethod
+    def of(cls, told: AnyPath) -> Source:
+        """What a user wrote: a path, or an address as the web, rasterio or GDAL write it."""
+        if isinstance(told, Source):
+            return told
+        text = os.fspath(told)
+        if isinstance(told, Path):  # which makes one slash of two
+            text = _LOST_SLASH.sub(r"\1://", text)
+        for pattern, source in _FORMS:
+            if match := pattern.match(text):
+                return source(match)
+        path = Path(text)
+        return cls(str(path), str(path), path)
+
+    @classmethod
+    def member(cls, archive: Path, name: str) -> Source:
+        """A file, or a folder, of an archive on disk; the archive itself where `name` is empty."""
+        name = name.strip("/")
+        if not name:
+            return cls.of(archive)
+        return cls(f"/vsizip/{{{archive.resolve()}}}/{name}", f"{archive}/{name}", archive, name)
+
+    def variable(self, driver: str, name: str) -> Source:
+        """One variable of this file, by a prefix of `DRIVERS` and its name."""
+        slashes = "//" if driver == "hdf5" else ""
+        address = f'{DRIVERS[driver]}:"{self.address}":{slashes}{name.lstrip("/") if slashes else name}'
+        return Source(address, f"{self}:{name.lstrip('/')}", self.file, name)
+
+    def made_of(self, address: str) -> Source:
+        """What GDAL makes of several parts of this file, under this file's name."""
+        return Source(address, self._shown, self._file, self._inside)
+
+    # --- what it is called ---
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    @property
+    def file(self) -> Path | None:
+        return self._file
+
+    @property
+    def inside(self) -> str:
+        return self._inside
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def __repr__(self) -> str:
+        return f"Source({self._shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source) and self._address == other._address
+
+    def __hash__(self) -> int:
+        return hash(self._address)
+
+    @property
+    def name(self) -> str:
+        return Path(self._shown).name
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix; of a variable, that of the variable."""
+        return PurePosixPath(self._inside).name if self.is_variable else Path(self._shown).stem
+
+    @property
+    def suffix(self) -> str:
+        """In lower case, with its dot."""
+        return "" if self.is_variable else Path(self._shown).suffix.lower()
+
+    @property
+    def told(self) -> str:
+        """How a user would write it."""
+        if self.is_variable:
+            return f"{self._address.partition(':')[0].lower()}:{self._file or '...'}:{self._inside.lstrip('/')}"
+        return f"zip://{self._file}!{self._inside}" if self.is_archived else self._shown
+
+    # --- where it is ---
+
+    @property
+    def plain(self) -> Path | None:
+        """Itself as a path, where it is a file or folder on disk."""
+        whole = self._file is not None and not self._inside and self._address == str(self._file)
+        return self._file if whole else None
+
+    @property
+    def is_remote(self) -> bool:
+        return self._file is None
+
+    @property
+    def is_variable(self) -> bool:
+        return self._address.startswith(tuple(f"{prefix}:" for prefix in DRIVERS.values()))
+
+    @property
+    def is_archived(self) -> bool:
+        return self._file is not None and self._address.startswith("/vsizip/")
+
+    @property
+    def is_archive(self) -> bool:
+        return not self.is_variable and self.suffix == ARCHIVE_ENDING
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether there are files in it: a folder, also of an archive, or an archive on disk."""
+        if self.plain:
+            return self.plain.is_dir() or (self.is_archive and self.plain.is_file())
+        if not self.is_archived:
+            return False
+        return any(name.startswith(f"{self._inside}/") for name in self._names())
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is there, as far as can be seen without opening it."""
+        if self.is_archived and not self.is_variable:
+            return self.is_folder or self._inside in self._names()
+        return self._file is None or self._file.exists()
+
+    def resolved(self) -> Source:
+        """The same without links."""
+        return Source.of(self.plain.resolve()) if self.plain else self
+
+    # --- what is there too ---
+
+    def beside(self) -> list[Source]:
+        """The files in the folder where it is, also within an archive; none at an address, which lists nothing."""
+        if self.plain:
+            folder = self.plain.parent
+            return [Source.of(path) for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
+        if not self.is_archived or self.is_variable:
+            return []
+        folder_inside = PurePosixPath(self._inside).parent
+        return [self._member(name) for name in self._names() if PurePosixPath(name).parent == folder_inside]
+
+    def files(self) -> list[Source]:
+        """All files in a folder or an archive, and in the folders within."""
+        if not self.plain:
+            return [self._member(name) for name in self._names() if name.startswith(f"{self._inside}/")]
+        if self.is_archive:
+            return [self._member(name) for name in self._names()]
+        return [Source.of(path) for path in sorted(_below(self.plain, _SEVERAL_LEVELS))]
+
+    def with_ending(self, ending: str) -> Source:
+        """What has the same name with another ending, in the same place."""
+        if self.is_archived:
+            return self._member(str(PurePosixPath(self._inside).with_suffix(ending)))
+        assert self.plain
+        return Source.of(self.plain.with_suffix(ending))
+
+    def read_bytes(self) -> bytes:
+        """Its content. Raises InputError, or OSError for a file on disk."""
+        if self.plain:
+            return self.plain.read_bytes()
+        assert self.is_archived
+        assert self._file
+        try:
+            with zipfile.ZipFile(self._file) as archive:
+                return archive.read(self._inside)
+        except UNREADABLE as error:
+            raise damaged(self._file, error) from error
+
+    def _member(self, name: str) -> Source:
+        assert self._file
+        return Source.member(self._file, name)
+
+    def _names(self) -> tuple[str, ...]:
+        assert self._file
+        return names_in(self._file)
+
+
+AnyPath = str | Path | Source
+
+
+def names_in(archive: Path) -> tuple[str, ...]:
+    """The files of an archive on disk by name, but for what systems put there for themselves. Raises InputError."""
+    try:
+        seen = archive.stat()
+        return _names_in(archive, seen.st_mtime_ns, seen.st_size)
+    except UNREADABLE as error:
+        raise damaged(archive, error) from error
+
+
+@lru_cache(maxsize=8)
+def _names_in(archive: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
+    with zipfile.ZipFile(archive) as opened:
+        names = sorted(name for name in opened.namelist() if not name.endswith("/"))
+    return tuple(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.split("/")))
+
+
+def damaged(path: Path, error: BaseException) -> InputError:
+    """What is said of an archive that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path} does not exist; an archive is needed: check the path")
+    return InputError(
+        f"{path.name} is damaged or cut short ({' '.join(str(error).split())[:120]}); a whole archive is needed: "
+        "fetch it again"
+    )
+
+
+def _below(folder: Path, levels: int) -> Iterator[Path]:
+    # Not the whole tree: a user may have pointed at all there is on a disk.
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_file():
+            yield path
+        elif levels and path.is_dir():
+            yield from _below(path, levels - 1)
+
+
+# --- how addresses are written ---
+
+
+def _of_zip_scheme(match: re.Match[str]) -> Source:
+    """As rasterio writes it: zip://ARCHIVE!FILE, zip+https://HOST/ARCHIVE!FILE."""
+    scheme, archive, inner = match["scheme"], match["archive"], (match["inner"] or "").strip("/")
+    if scheme in REMOTE:
+        return Source(f"/vsizip/{{{REMOTE[scheme]}{archive}}}/{inner}", f"{scheme}://{archive}/{inner}".rstrip("/"))
+    return Source.member(Path(archive), inner)
+
+
+def _of_vsizip(match: re.Match[str]) -> Source:
+    """As GDAL writes it: /vsizip/ARCHIVE/FILE, /vsizip/{ARCHIVE}/FILE."""
+    archive, inner = match["braced"] or match["archive"], match["inner"] or ""
+    if re.match(r"/?vsi", archive):
+        beneath = Source.of("/" + archive.lstrip("/"))
+        return Source(match[0], f"{beneath}/{inner}".rstrip("/"))
+    return Source.member(Path(archive), inner)
+
+
+def _of_variable(match: re.Match[str]) -> Source:
+    """One variable of a file: netcdf:FILE:VARIABLE, HDF5:"FILE"://GROUP/VARIABLE."""
+    return Source.of(match["quoted"] or match["file"]).variable(match["driver"].lower(), match["variable"])
+
+
+def _of_remote(match: re.Match[str]) -> Source:
+    return Source(REMOTE[match["scheme"]] + match["rest"], match[0])
+
+
+def _of_vsi(match: re.Match[str]) -> Source:
+    """Other file systems of GDAL's; what of them lies on disk is held by the first file along its name."""
+    text = match[0]
+    for scheme, prefix in REMOTE.items():
+        if text.startswith(prefix):
+            return Source(text, f"{scheme}://{text.removeprefix(prefix)}")
+    rest = Path(re.sub(r"^/vsi[a-z0-9_]+/", "", text).replace("{", "").replace("}", ""))
+    file = next((path for path in (rest, *rest.parents) if path.is_file()), None)
+    if file and text.startswith("/vsizip/"):
+        return Source.member(file, rest.relative_to(file).as_posix().strip("."))
+    return Source(text, text.partition("?")[0], file, text)
+
+
+def _of_file_scheme(match: re.Match[str]) -> Source:
+    return Source.of(match["path"])
+
+
+_FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Source]], ...] = (
+    (re.compile(r"^zip(?:\+(?P<scheme>\w+))?://(?P<archive>[^!]+)(?:!(?P<inner>.*))?$"), _of_zip_scheme),
+    (
+        re.compile(r"^/vsizip/(?:\{(?P<braced>[^}]+)\}|(?P<archive>.+?\.zip))(?:/(?P<inner>.*))?$", re.IGNORECASE),
+        _of_vsizip,
+    ),
+    (
+        re.compile(
+            rf'^(?P<driver>{"|".join(DRIVERS)}):(?:"(?P<quoted>[^"]+)"|(?P<file>.+?)):(?P<variable>/*[^:"]+)$',
+            re.IGNORECASE,
+        ),
+        _of_variable,
+    ),
+    (re.compile(rf"^(?P<scheme>{'|'.join(REMOTE)})://(?P<rest>.+)$"), _of_remote),
+    (re.compile(r"^file://(?:localhost)?(?P<path>/.+)$"), _of_file_scheme),
+    (re.compile(r"^/vsi[a-z0-9_]+[/?].*$"), _of_vsi),
+)
+"""How an address can be written, and what it then means; what has none of these forms is a path."""

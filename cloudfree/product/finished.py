@@ -1,0 +1,44 @@
+"""Whether files need not be made again: they are there, whole, and say that they are of this identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+IDENTITY_TAG = "CLOUDFREE_IDENTITY"
+
+_ROWS = 512
+
+
+def is_finished(targets: Sequence[Path], identity: str) -> bool:
+    """Whether each of the targets is there; of rasters, that all pixels can be read and the identity is theirs."""
+    return all(_is_whole(target, identity) for target in targets)
+
+
+def is_product(path: Path) -> bool:
+    """Whether a file is what cloudfree has made, whatever of, damaged pixels or not."""
+    try:
+        with rasterio.open(path) as dataset:
+            return IDENTITY_TAG in dataset.tags()
+    except RasterioError:
+        return False
+
+
+def _is_whole(target: Path, identity: str) -> bool:
+    if not target.is_file() or not target.stat().st_size:
+        return False
+    if target.suffix.lower() not in (".tif", ".tiff"):
+        return True
+    try:
+        with rasterio.open(target) as dataset:
+            if dataset.tags().get(IDENTITY_TAG) != identity:
+                return False
+            for row in range(0, dataset.height, _ROWS):
+                dataset.read(window=Window(0, row, dataset.width, min(_ROWS, dataset.height - row)))
+    except RasterioError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""A target being made is locked, beside its name; and what runs that died left there is swept."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cloudfree.errors import OutputError
+
+_PREFIX, _LOCK = ".cloudfree-", "lock"
+_LONGEST_NAME = 200  # bytes; file systems allow 255
+_POLL_S = 0.1
+
+
+@contextmanager
+def claimed(targets: Iterable[Path], wait_s: float = 0.0) -> Iterator[dict[Path, Path]]:
+    """Hidden folders beside targets, each for this run alone as long as the block lasts; then they are gone.
+
+    A run may claim a target again within the block, and finds the same folder. Waits up to `wait_s` seconds for other
+    runs that have claimed one, and raises OutputError after that. The lock of a run that dies is free at once, and its
+    folder is swept by the next run in the same place.
+    """
+    until = time.monotonic() + wait_s
+    with ExitStack() as stack:
+        # In one order for all runs, so that no two wait for each other.
+        ordered = sorted(set(targets), key=lambda target: str(target.resolve()))
+        folders = {target: stack.enter_context(_claimed(target, until)) for target in ordered}
+        for parent in {target.parent for target in ordered}:
+            _sweep(parent)
+        yield folders
+
+
+@contextmanager
+def _claimed(target: Path, until: float) -> Iterator[Path]:
+    folder = _folder_of(target)
+    lock = _locked(folder, target, until)
+    outermost = lock.lock_counter == 1
+    try:
+        if outermost:
+            _empty(folder)
+        yield folder
+    finally:
+        if outermost:  # while it is locked: who waits sees that the file is gone, and begins anew
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def _folder_of(target: Path) -> Path:
+    name = target.name
+    if len(name.encode()) > _LONGEST_NAME:
+        name = hashlib.sha256(name.encode()).hexdigest()
+    return target.parent / f"{_PREFIX}{name}"
+
+
+def _locked(folder: Path, target: Path, until: float) -> FileLock:
+    lock = FileLock((folder / _LOCK).resolve(), is_singleton=True)
+    while True:
+        try:
+            folder.mkdir(exist_ok=True)
+            lock.acquire(timeout=max(0.0, until - time.monotonic()), poll_interval=_POLL_S)
+            return lock
+        except FileNotFoundError as error:  # the run before took it away, or there is no such place
+            if not target.parent.is_dir():
+                raise _unwritable(target, error) from error
+        except Timeout as error:
+            raise OutputError(
+                f"{target} is being made by another run; one at a time is allowed: wait for it (--wait SECONDS), or "
+                "give another name"
+            ) from error
+        except OSError as error:
+            raise _unwritable(target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> OutputError:
+    return OutputError(f"the folder {target.parent} cannot be written ({error.strerror}); choose another")
+
+
+def _empty(folder: Path) -> None:
+    """Take away what a run that died has left."""
+    for path in folder.iterdir():
+        if path.name != _LOCK:
+            path.unlink(missing_ok=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Take away folders of runs that died: those whose lock is free."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        lock = FileLock((folder / _LOCK).resolve(), is_singleton=True)
+        if lock.is_locked or not folder.is_dir():
+            continue
+        with suppress(OSError, Timeout):
+            if not (folder / _LOCK).exists():
+                folder.rmdir()  # fails unless it is empty: a run that is about to lock it makes it anew
+                continue
+            with lock.acquire(blocking=False):
+                shutil.rmtree(folder, ignore_errors=True)

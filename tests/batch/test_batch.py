@@ -1,0 +1,248 @@
+"""Many scenes: each by itself, nothing made twice, nothing of a user's lost, and every outcome recorded."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import Result
+from filelock import FileLock
+from support import scene_dn
+
+Cli = Callable[..., Result]
+Make = Callable[..., Path]
+
+SIDE = 160
+FAST = "--weights", "identity", "--find-clouds", "never", "--edge-limit", 0
+
+
+@pytest.fixture
+def scenes(make_scene: Make, make_sar: Make, make_mask: Make, tmp_path: Path) -> Path:
+    """A list of three scenes with one radar image and one mask."""
+    cloud = np.zeros((SIDE, SIDE))
+    cloud[40:90, 40:90] = 1
+    sar, mask = make_sar(), make_mask(cloud)
+    names = [make_scene(name=f"scene{n}.tif", dn=scene_dn(SIDE, SIDE, seed=n)).name for n in range(3)]
+    lines = [f"{name},{sar.name},{mask.name}" for name in names]
+    (tmp_path / "list.csv").write_text("\n".join(["planet,sar,mask", *lines]) + "\n")
+    return tmp_path / "list.csv"
+
+
+def statuses(folder: Path) -> list[str]:
+    with (folder / "results.csv").open() as file:
+        return [row["status"] for row in csv.DictReader(file)]
+
+
+def hidden(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+def test_every_scene_has_what_a_run_gives(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    done = cli("batch", scenes, "-o", out, *FAST, "--qa", "--json")
+    assert done.exit_code == 0, done.output
+    assert [each["status"] for each in json.loads(done.stdout)] == ["made"] * 3
+    assert statuses(out) == ["made"] * 3
+    folder = scenes.parent
+    alone = tmp_path / "alone.tif"
+    files = "--planet", folder / "scene1.tif", "--sar", folder / "s1.tif", "--mask", folder / "mask.tif"
+    assert cli("run", *files, "-o", alone, *FAST).exit_code == 0
+    with rasterio.open(alone) as one, rasterio.open(out / "scene1_cloudfree.tif") as many:
+        np.testing.assert_array_equal(one.read(), many.read())
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [f"scene{n}_cloudfree{end}" for n in range(3) for end in (".tif", "_qa.tif")] + ["results.csv", "results.json"]
+    )
+
+
+def test_what_is_made_is_not_made_again_unless_something_changed(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    batch = "batch", scenes, "-o", out, *FAST
+    cli(*batch)
+    products = sorted(out.glob("*_cloudfree.tif"))
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in products}
+    assert cli(*batch).exit_code == 0
+    assert statuses(out) == ["skipped"] * 3
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in products} == before
+    products[0].unlink()
+    damaged = bytearray(products[1].read_bytes())
+    damaged[len(damaged) // 2 :] = b""
+    products[1].write_bytes(damaged)
+    assert cli(*batch).exit_code == 0
+    assert statuses(out) == ["made", "made", "skipped"]
+    assert cli(*batch, "--buffer", 60).exit_code == 0
+    assert statuses(out) == ["made"] * 3
+    with rasterio.open(scenes.parent / "scene2.tif", "r+") as scene:
+        scene.write(scene_dn(SIDE, SIDE, seed=9))
+    assert cli(*batch, "--buffer", 60).exit_code == 0
+    assert statuses(out) == ["skipped", "skipped", "made"]
+
+
+def test_a_bad_scene_costs_no_other(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    (scenes.parent / "scene1.tif").write_bytes(b"no raster at all")
+    out = tmp_path / "made"
+    done = cli("batch", scenes, "-o", out, *FAST)
+    assert done.exit_code == 1
+    assert "1 of 3 scenes have no product" in done.stderr
+    assert "ERROR: scene1.tif: " in done.stderr
+    assert statuses(out) == ["made", "failed", "made"]
+    told = json.loads((out / "results.json").read_text())[1]
+    assert "cannot be read as a raster" in told["error"]
+    assert not (out / "scene1_cloudfree.tif").exists()
+    assert cli("batch", scenes, "-o", tmp_path / "few", *FAST, "--max-failures", 0).exit_code == 1
+    assert statuses(tmp_path / "few") == ["made", "failed", "not begun"]
+
+
+def test_a_file_that_is_not_ours_is_kept(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    out.mkdir()
+    precious = out / "scene0_cloudfree.tif"
+    precious.write_text("precious")
+    assert cli("batch", scenes, "-o", out, *FAST).exit_code == 1
+    assert precious.read_text() == "precious"
+    assert statuses(out) == ["failed", "made", "made"]
+    assert cli("batch", scenes, "-o", out, *FAST, "--overwrite").exit_code == 0
+    with rasterio.open(precious) as dataset:
+        assert dataset.count == 4
+
+
+def test_lists_may_be_lines_of_json_with_names_and_lists(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    lines = [{"planet": "scene0.tif", "sar": ["s1.tif"], "mask": "mask.tif", "output": "deep/er.tif"}]
+    listed = scenes.with_suffix(".jsonl")
+    listed.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    assert cli("batch", listed, "-o", tmp_path / "made", *FAST).exit_code == 0
+    assert (tmp_path / "made/deep/er.tif").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no scene"),
+        ("planet,radar\na.tif,b.tif\n", "has 'radar'"),
+        ("planet,sar\na.tif,\n", "has no sar"),
+        ("planet,sar\na.tif;b.tif,c.tif\n", "names 2 files as planet"),
+        ("planet,sar\na.tif,b.tif\nx/a.tif,b.tif\n", "would be the product of 2 scenes"),
+        ("planet,sar\na.tif,b.tif,c\n", "more cells than columns"),
+        ("planet,sar\n\xff\xfe,b\n", "cannot be read as a CSV"),
+    ],
+)
+def test_lists_that_say_nothing_clear_are_refused(cli: Cli, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
+    done = cli("batch", tmp_path / "list.csv", "-o", tmp_path / "made", *FAST)
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "made").exists()
+
+
+def test_too_little_disk_is_told_before(
+    cli: Cli, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    done = cli("batch", scenes, "-o", tmp_path / "made", *FAST)
+    assert done.exit_code == 1
+    assert "GB free" in done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+# --- folders ---
+
+
+@pytest.fixture
+def folder(make_scene: Make, make_sar: Make, make_mask: Make, tmp_path: Path) -> Path:
+    """Two dates of one place and three passes of radar, one of which sees half of it, in a folder with other things."""
+    inside = tmp_path / "in"
+    inside.mkdir()
+    for day, clear in (("20240606", 0.5), ("20240615", 0.9)):
+        make_scene(name=f"in/{day}_101530_84_2481_3B_AnalyticMS_SR.tif", dn=scene_dn(SIDE, SIDE))
+        bands = np.zeros((8, SIDE, SIDE))
+        bands[0, : int(clear * SIDE)] = 1
+        make_mask(bands, name=f"in/{day}_101530_84_2481_3B_udm2.tif")
+    make_sar(name="in/s1_20240601.tif")
+    make_sar(name="in/s1_20240614.tif")
+    make_sar(124, name="in/s1_20240615.tif")
+    (inside / "notes.txt").write_text("what I saw")
+    (inside / "s1_broken.tif").write_bytes(b"II*\0")
+    return inside
+
+
+def test_scenes_of_a_folder_have_the_radar_and_the_dates_that_suit_them(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    done = cli("batch", folder, "-o", tmp_path / "made", *FAST, "--reference-days", 10, "--dry-run")
+    assert done.exit_code == 0, done.output
+    first, second = json.loads(done.stdout)["jobs"]
+    assert [Path(path).name for path in first["sar"]] == ["s1_20240601.tif"]
+    assert [Path(path).name for path in second["sar"]] == ["s1_20240614.tif"], "a day nearer, but half of it"
+    assert [Path(path).name[:8] for path in first["references"]] == ["20240615"]
+    assert any("1.0 days away" in why for why in second["why"])
+    assert "s1_broken.tif" in done.stderr
+    assert not (tmp_path / "made").exists()
+    near = cli("batch", folder, "-o", tmp_path / "made", *FAST, "--reference-days", 5, "--dry-run")
+    assert not any(job["references"] for job in json.loads(near.stdout)["jobs"])
+
+
+def test_a_folder_without_scenes_or_radar_is_refused(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    for pattern in ("s1_*.tif", "*_SR.tif"):
+        for path in folder.glob(pattern):
+            path.unlink()
+        done = cli("batch", folder, "-o", tmp_path / "made", *FAST)
+        assert done.exit_code == 1
+        assert "holds no" in done.stderr
+
+
+# --- several at once, and what becomes of those that die ---
+
+
+def start(scenes: Path, out: Path, *options: object) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "cloudfree", "batch", scenes, "-o", out, *FAST, *options]
+    return subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_target_that_another_run_makes_is_waited_for_or_refused(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    busy = out / ".cloudfree-scene0_cloudfree.tif"
+    busy.mkdir(parents=True)
+    with FileLock(busy / "lock"):
+        assert cli("batch", scenes, "-o", out, *FAST).exit_code == 1
+        assert statuses(out) == ["failed", "made", "made"]
+        assert "being made by another run" in (out / "results.csv").read_text()
+        assert busy.exists(), "another's"
+    assert cli("batch", scenes, "-o", out, *FAST).exit_code == 0
+    assert not hidden(out)
+
+
+@pytest.mark.slow
+def test_runs_that_are_killed_leave_nothing_that_the_next_does_not_mend(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    calm, out, rng = tmp_path / "calm", tmp_path / "made", random.Random(5)
+    assert cli("batch", scenes, "-o", calm, *FAST).exit_code == 0
+    for kind in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        process = start(scenes, out)
+        time.sleep(rng.uniform(1.5, 5))
+        os.kill(process.pid, kind)
+        process.communicate(timeout=60)
+        if kind == signal.SIGTERM:
+            assert not hidden(out)
+    assert cli("batch", scenes, "-o", out, *FAST).exit_code == 0
+    assert not hidden(out)
+    for path in calm.glob("*.tif"):
+        assert (out / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_three_at_once_on_one_folder_make_each_product_once(scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    runs = [start(scenes, out, "--wait", 120) for _ in range(3)]
+    for process in runs:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    assert not hidden(out)
+    for n in range(3):
+        with rasterio.open(out / f"scene{n}_cloudfree.tif") as dataset:
+            assert dataset.read().any()

@@ -1,0 +1,72 @@
+"""A target is one run's at a time; what the dead leave is swept, what the living have is not."""
+
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from cloudfree.errors import OutputError
+from cloudfree.product.locks import claimed
+
+
+def hold(target: Path, begun: Event, seconds: float) -> None:
+    with claimed([target], 30) as folders:
+        (folders[target] / "half.tif").write_text("half")
+        begun.set()
+        time.sleep(seconds)
+
+
+def start(target: Path, seconds: float) -> multiprocessing.Process:
+    context = multiprocessing.get_context("spawn")
+    begun = context.Event()
+    process = context.Process(target=hold, args=(target, begun, seconds))
+    process.start()
+    assert begun.wait(60)
+    return process
+
+
+def test_a_second_claim_waits_or_fails(tmp_path: Path) -> None:
+    target = tmp_path / "out.tif"
+    process = start(target, 1.5)
+    with pytest.raises(OutputError, match=r"is being made by another run.*--wait"), claimed([target]):
+        pass
+    with claimed([tmp_path / "other.tif"]):
+        assert (tmp_path / ".cloudfree-out.tif/half.tif").exists(), "the living keep what they have"
+    with claimed([target], 30) as folders:
+        assert [path.name for path in folders[target].iterdir()] == ["lock"]
+    process.join()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_dead_hold_nothing_and_are_swept_by_others_too(tmp_path: Path) -> None:
+    for name in ("out.tif", "other.tif"):
+        process = start(tmp_path / "out.tif", 60)
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        assert (tmp_path / ".cloudfree-out.tif/half.tif").exists()
+        (tmp_path / ".cloudfree-empty").mkdir()
+        with claimed([tmp_path / name]) as folders:
+            assert not list(folders[tmp_path / name].glob("half.tif"))
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_run_may_claim_again_what_it_has(tmp_path: Path) -> None:
+    target = tmp_path / "out.tif"
+    with claimed([target]) as outer:
+        (outer[target] / "a").touch()
+        with claimed([target, tmp_path / "b.tif"]) as inner:
+            assert inner[target] == outer[target]
+        assert (outer[target] / "a").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_as_long_as_can_be_and_folders_that_are_not_there(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 251 + ".tif")
+    with claimed([long]) as folders:
+        (folders[long] / long.name).touch()
+    with pytest.raises(OutputError, match="cannot be written"), claimed([tmp_path / "nowhere/out.tif"]):
+        pass
