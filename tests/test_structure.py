@@ -16,7 +16,7 @@ CHECKOUT = PACKAGE.parent
 LEVELS = (
     {"__main__"},
     {"cli"},
-    {"demo", "batch"},
+    {"demo", "doctor", "batch"},
     {"pipeline", "align"},
     {"plan"},
     {"learn"},

@@ -51,7 +51,8 @@ class Settings:
         stem = job.output.stem
         beside: dict[str, Any] = {n: job.output.with_name(stem + SIDE_PRODUCTS[n]) for n in self.side_products}
         files: dict[str, Any] = {"planet": job.planet, "sar": job.sar, "udm2": job.udm2, "mask": job.mask}
-        return Options(**files, references=job.references, output=job.output, **beside, **self.told)
+        files["references"] = job.references
+        return Options(**files, output=job.output, **beside, **self.told)
 
 
 @lru_cache(maxsize=1)

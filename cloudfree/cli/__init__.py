@@ -1,24 +1,28 @@
 """The command line: one file a command, which turns words into values, calls the library, and tells the outcome.
 
-`options` has what several commands can be told, `terminal` how they speak. torch and rasterio are imported by the
-command that needs them, so that --help is instant.
+`options` has what several commands can be told, `config` what a file tells them, `terminal` how they speak. torch and
+rasterio are imported by the command that needs them, so that --help is instant.
 """
 
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import click
 
 from cloudfree import process
+from cloudfree.cli import config
 from cloudfree.cli.adapt import adapt
 from cloudfree.cli.align import align
 from cloudfree.cli.batch import batch
 from cloudfree.cli.demo import demo
+from cloudfree.cli.doctor import doctor
 from cloudfree.cli.evaluate import evaluate
 from cloudfree.cli.info import info
+from cloudfree.cli.options import FILE
 from cloudfree.cli.run import run
-from cloudfree.cli.terminal import terminate
+from cloudfree.cli.terminal import echo_failure, terminate
 from cloudfree.cli.train import train
 from cloudfree.cli.weights import weights
 
@@ -35,6 +39,15 @@ class Commands(click.Group):
             _refuse_repeated(own, command.make_parser(own).parse_args(list(rest))[2])
         return name, command, rest
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Of what fails, say so in JSON where JSON was asked for, of data or of the log; else in a line on stderr."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            if echo_failure(ctx, error):
+                ctx.exit(error.exit_code)
+            raise
+
 
 def _refuse_repeated(ctx: click.Context, given: list[click.Parameter]) -> None:
     for option in given:
@@ -45,13 +58,32 @@ def _refuse_repeated(ctx: click.Context, given: list[click.Parameter]) -> None:
             raise click.UsageError(f"{option.opts[-1]} is given {given.count(option)} times; {hint}.", ctx)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+_SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 120,
+    "auto_envvar_prefix": "CLOUDFREE",
+}
+
+
+@click.group(cls=Commands, context_settings=_SETTINGS)
+@click.option(
+    "--config",
+    type=FILE,
+    is_eager=True,
+    expose_value=False,
+    callback=config.read,
+    help="TOML file of options: for all commands, or in tables like [run].",
+)
 @click.version_option(package_name="cloudfree")
 def main() -> None:
-    """Remove clouds from PlanetScope scenes with the help of Sentinel-1."""
+    """Remove clouds from PlanetScope scenes with the help of Sentinel-1.
+
+    Every option may also come from the environment, as CLOUDFREE_RUN_BUFFER, or from a file. What is typed wins over
+    the environment, and that over the file.
+    """
     signal.signal(signal.SIGTERM, terminate)
     process.tune()
 
 
-for command in (run, batch, align, demo, evaluate, adapt, info, weights, train):
+for command in (run, batch, align, demo, evaluate, adapt, info, weights, train, doctor):
     main.add_command(command)

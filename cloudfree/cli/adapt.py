@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
+from cloudfree.inputs.source import Source
 
 
 @click.command()
@@ -22,7 +22,7 @@ from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 @options.device
 @options.overwrite
 @options.verbosity
-def adapt(sar: tuple[Path, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **told: Any) -> None:
+def adapt(sar: tuple[Source, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **told: Any) -> None:
     """Fine-tune weights on the clear pixels of a scene.
 
     Where these expect it, clouds laid over them give way to the scene's own model, references included, as in a run.

@@ -17,7 +17,7 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 @options.compress
 @click.option("--quicklook", type=FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")
 @options.overwrite
-@click.option("--json", "as_json", is_flag=True, help="The offset and how sure it is, on stdout.")
+@options.as_json_with("The offset and how sure it is, on stdout.")
 @options.verbosity
 def align(as_json: bool, quiet: bool, verbose: bool, **told: Any) -> None:
     """Bring Sentinel-1 onto a scene's grid, moved to where it belongs.

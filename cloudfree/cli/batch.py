@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cloudfree.cli import options
+from cloudfree.cli.config import told_elsewhere
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
 
@@ -25,6 +27,8 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
     help="Of a folder: help each scene with others of the same ground, so many days before or after.",
 )
 @click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Begin no more after more than so many.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="So many processes here, by Dask.")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="The workers of a Dask scheduler instead.")
 @options.meaning
 @options.making
 @click.option("--quicklook", is_flag=True, help="A picture beside each product: NAME.png.")
@@ -34,13 +38,15 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
 @options.overwrite
 @options.wait
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
-@click.option("--json", "as_json", is_flag=True, help="What became of each scene, on stdout.")
+@options.as_json_with("What became of each scene, on stdout.")
 @options.verbosity
 def batch(
     source: Path,
     folder: Path,
     reference_days: float,
     max_failures: int | None,
+    workers: int | None,
+    scheduler: str | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -55,6 +61,8 @@ def batch(
     in the folder say what became of each scene; exits with 1 if any failed.
     """
     log_to_stderr(quiet, verbose)
+    if workers and scheduler:
+        raise click.UsageError("--workers and --scheduler are both given; one says where scenes are made.")
     from cloudfree.batch.jobs import read_jobs
     from cloudfree.batch.pairing import jobs_of_folder
     from cloudfree.batch.results import Outcome, write_results
@@ -65,7 +73,8 @@ def batch(
     settings = Settings(told, beside, max_failures)
     size = check_disk(jobs, settings)
     if dry_run:
-        echo_json({"jobs": [job.describe() for job in jobs], "at_most_gb": round(size / 1e9, 3)})
+        elsewhere = {"told_elsewhere": told_elsewhere(click.get_current_context())}
+        echo_json({"jobs": [job.describe() for job in jobs], "at_most_gb": round(size / 1e9, 3), **elsewhere})
         return
     folder.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
@@ -78,7 +87,14 @@ def batch(
                 click.echo(f"ERROR: {outcome.job.planet.name}: {outcome.error}", err=True)
             progress(1)
 
-        run_jobs(jobs, settings, done)
+        with ExitStack() as stack:
+            if workers or scheduler:
+                from cloudfree.batch.cluster import local_cluster, run_jobs_on
+
+                address = scheduler or stack.enter_context(local_cluster(workers or 1))
+                run_jobs_on(address, jobs, settings, done)
+            else:
+                run_jobs(jobs, settings, done)
     if as_json:
         echo_json([outcome.as_json() for outcome in outcomes])
     failed = sum(outcome.status in ("failed", "not begun") for outcome in outcomes)

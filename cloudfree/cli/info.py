@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import SOURCE
 from cloudfree.cli.terminal import echo_json
+from cloudfree.inputs.source import Source
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.argument("files", nargs=-1, required=True, type=SOURCE)
 @options.as_json
-def info(files: tuple[Path, ...], as_json: bool) -> None:
+def info(files: tuple[Source, ...], as_json: bool) -> None:
     """Say what each file would be taken for, and why."""
     from cloudfree.inputs.inspection import inspect
 

@@ -9,8 +9,22 @@ from typing import Any
 import click
 
 from cloudfree.bands import DETECTORS
+from cloudfree.cli.terminal import remember_json, remember_log
+from cloudfree.inputs.source import Source
 
 FILE = click.Path(path_type=Path)
+
+
+class SourceType(click.ParamType[Any]):
+    """A file, a folder, an archive or an address."""
+
+    name = "FILE|FOLDER|ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Source:
+        return Source.of(value)
+
+
+SOURCE = SourceType()
 
 
 class BandNumbers(click.ParamType[Any]):
@@ -86,16 +100,16 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 scene_files = together(
-    click.option("--planet", type=FILE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
+    click.option("--planet", type=SOURCE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
     click.option(
         "--sar",
-        type=FILE,
+        type=SOURCE,
         required=True,
         multiple=True,
         help="Sentinel-1 VV and VH; as often as needed: frames, tiles, a file of each polarisation.",
     ),
-    click.option("--udm2", type=FILE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
-    click.option("--mask", type=FILE, help="Any single-band raster instead: non-zero is cloud or shadow."),
+    click.option("--udm2", type=SOURCE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
+    click.option("--mask", type=SOURCE, help="Any single-band raster instead: non-zero is cloud or shadow."),
 )
 """The files of one scene."""
 
@@ -143,7 +157,7 @@ scene_inputs = together(scene_files, meaning)
 references = click.option(
     "--reference",
     "references",
-    type=FILE,
+    type=SOURCE,
     multiple=True,
     help="The place on another date, clouds allowed: PlanetScope, Sentinel-2, any four bands. May be repeated.",
 )
@@ -252,8 +266,23 @@ making = together(
 )
 """How a run makes its products, whatever the scene."""
 
-as_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+def as_json_with(help_text: str) -> Callable[..., Any]:
+    """`--json`: with it a command that fails says so in an object, too."""
+    return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=remember_json, help=help_text)
+
+
+as_json = as_json_with("As JSON.")
 verbosity = together(
+    click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        expose_value=False,
+        callback=remember_log,
+        help="Lines for people, or an object a line.",
+    ),
+    click.option("--log-file", type=FILE, expose_value=False, callback=remember_log, help="Append the log here too."),
     click.option("-v", "--verbose", is_flag=True, help="Say what was taken for what, and why."),
     click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar."),
 )

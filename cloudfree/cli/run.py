@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from cloudfree.cli import options
+from cloudfree.cli.config import told_elsewhere
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
+from cloudfree.inputs.source import Source
 
 
 @click.command()
@@ -25,9 +26,9 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 @options.overwrite
 @options.wait
 @click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
-@click.option("--json", "as_json", is_flag=True, help="Facts and figures of the run on stdout.")
+@options.as_json_with("Facts and figures of the run on stdout.")
 @options.verbosity
-def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Path, ...], **told: Any) -> None:
+def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Source, ...], **told: Any) -> None:
     """Reconstruct the clouded pixels of a scene.
 
     Observed pixels are kept as they are; --qa says which is which.
@@ -38,7 +39,7 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Pat
 
     plan = make_plan(Options(sar=sar, **told))
     if dry_run:
-        echo_json(plan.describe())
+        echo_json({**plan.describe(), "told_elsewhere": told_elsewhere(click.get_current_context())})
         return
     megapixels = plan.part.width * plan.part.height / 1e6
     with progress_bar(plan.device, quiet, megapixels, MEGAPIXELS) as progress:

@@ -1,0 +1,119 @@
+"""The same jobs on many processes or machines: Dask's `distributed`, which a user installs by `cloudfree[dask]`.
+
+A task is a job. Its targets are locked inside it, so that two workers never make one product; a worker that dies costs
+the scene that it had, which another makes anew, and one that kills two workers fails. A worker holds its network from
+scene to scene. Where there are several CUDA cards each worker of a local cluster has one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from cloudfree import process
+from cloudfree.batch.jobs import Job
+from cloudfree.batch.results import Outcome
+from cloudfree.batch.runner import Settings, run_job
+from cloudfree.errors import CloudfreeError
+
+_HOST = "127.0.0.1"
+"""A scheduler runs whatever it is sent: nobody else may reach one that nobody asked for."""
+
+_DEATHS_ALLOWED = 1
+_CONNECT_S = 30
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[str]:
+    """So many worker processes on this machine, with its cores and cards shared out; yields the scheduler's address."""
+    distributed = _distributed()
+    dask_config = importlib.import_module("dask").config
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    # Nannies start workers with one thread, a trim of malloc's that fights `process.tune`, and a limit of memory by
+    # which they pause that counts what the kernel would give back.
+    environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    settings = {
+        "distributed.nanny.pre-spawn-environ": environment,
+        "distributed.scheduler.allowed-failures": _DEATHS_ALLOWED,
+        "distributed.worker.daemon": True,
+    }
+    with dask_config.set(settings):
+        scheduler = {"cls": distributed.Scheduler, "options": {"host": _HOST, "port": 0, "dashboard": False}}
+        specification = {number: _worker(distributed, number, environment) for number in range(workers)}
+        with distributed.SpecCluster(workers=specification, scheduler=scheduler, silence_logs=True) as cluster:
+            yield str(cluster.scheduler_address)
+
+
+def _worker(distributed: ModuleType, number: int, environment: dict[str, str]) -> dict[str, Any]:
+    cards = torch.cuda.device_count()
+    card = {"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards > 1 else {}
+    options = {"nthreads": 1, "memory_limit": 0, "host": _HOST, "dashboard": False, "env": {**environment, **card}}
+    return {"cls": distributed.Nanny, "options": options}
+
+
+def run_jobs_on(
+    address: str, jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None] | None = None
+) -> list[Outcome]:
+    """Do all jobs on the workers of a scheduler; `done` is told of each as it ends. Outcomes are in the order of jobs.
+
+    Raises CloudfreeError where no scheduler answers.
+    """
+    distributed = _distributed()
+    with _client(distributed, address) as client:
+        run = uuid.uuid4().hex[:8]  # tasks of another batch may have the same number
+        futures = [
+            client.submit(_task, job, settings, key=f"cloudfree-{run}-{number}", pure=False)
+            for number, job in enumerate(jobs)
+        ]
+        numbers = {future.key: number for number, future in enumerate(futures)}
+        outcomes: dict[int, Outcome] = {}
+        for future in distributed.as_completed(futures):
+            number = numbers[future.key]
+            outcomes[number] = _outcome(future, jobs[number])
+            if done:
+                done(outcomes[number])
+            failures = sum(outcome.status == "failed" for outcome in outcomes.values())
+            if settings.max_failures is not None and failures > settings.max_failures:
+                client.cancel([future for future in futures if numbers[future.key] not in outcomes])
+    return [outcomes[number] for number in range(len(jobs))]
+
+
+def _task(job: Job, settings: Settings) -> Outcome:
+    process.tune()
+    return run_job(job, settings)
+
+
+def _outcome(future: Any, job: Job) -> Outcome:
+    if future.status == "finished":
+        outcome: Outcome = future.result()
+        return outcome
+    if future.cancelled():
+        return Outcome(job, "not begun", error="too many had failed before")
+    error = future.exception()
+    return Outcome(job, "failed", error=f"its worker died more than {_DEATHS_ALLOWED} time(s) over it ({error})")
+
+
+def _client(distributed: ModuleType, address: str) -> Any:
+    try:
+        return distributed.Client(address, timeout=_CONNECT_S)
+    except (OSError, ValueError) as error:
+        raise CloudfreeError(
+            f"no Dask scheduler answers at {address} ({error}); an address like tcp://host:8786 is needed: start one "
+            "with dask scheduler, or use --workers"
+        ) from error
+
+
+def _distributed() -> ModuleType:
+    try:
+        return importlib.import_module("distributed")
+    except ImportError as error:
+        raise CloudfreeError(
+            f"Dask is not installed ({error}); --workers and --scheduler need it: pip install cloudfree[dask]"
+        ) from error

@@ -1,0 +1,65 @@
+"""Options from a file: TOML whose keys are options, for all commands at the top and for one in a table of its name."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+_FROM_ELSEWHERE = {ParameterSource.ENVIRONMENT: "environment", ParameterSource.DEFAULT_MAP: "config"}
+
+
+def read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    """Make what a file says the defaults of all commands. Raises UsageError for what no command knows."""
+    if path is None:
+        return
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be read as TOML ({error}).", ctx) from error
+    assert isinstance(ctx.command, click.Group)
+    parameters = {name: _parameters(command) for name, command in ctx.command.commands.items()}
+    options = {key for known in parameters.values() for key in known}
+    for key, value in told.items():
+        if key in parameters and not isinstance(value, dict) and key not in options:
+            raise click.UsageError(f"{path} has {key} as {value!r}; a table of options is allowed: [{key}].", ctx)
+        if key not in parameters and key.replace("-", "_") not in options:
+            raise click.UsageError(f"{path} has {key!r}, which is no option or command; see cloudfree --help.", ctx)
+    ctx.default_map = {name: _of_command(ctx, name, known, told, path) for name, known in parameters.items()}
+
+
+def _of_command(
+    ctx: click.Context, name: str, parameters: dict[str, click.Parameter], told: dict[str, Any], path: Path
+) -> dict[str, Any]:
+    """Defaults of one command, by the names of its parameters."""
+    table = told.get(name, {})
+    table = table if isinstance(table, dict) else {}  # `weights` is a command and an option
+    if strange := [key for key in table if key.replace("-", "_") not in parameters]:
+        raise click.UsageError(f"{path} has {strange[0]!r} in [{name}], which is no option of it.", ctx)
+    common = {key: value for key, value in told.items() if not isinstance(value, dict)}
+    stated = {key.replace("-", "_"): value for key, value in {**common, **table}.items()}
+    return {str(parameters[key].name): value for key, value in stated.items() if key in parameters}
+
+
+def _parameters(command: click.Command) -> dict[str, click.Parameter]:
+    """The options and arguments of a command, by what `_key` calls them."""
+    return {_key(parameter): parameter for parameter in command.params if parameter.opts}
+
+
+def _key(parameter: click.Parameter) -> str:
+    """An option as it is typed, without dashes."""
+    return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def told_elsewhere(ctx: click.Context) -> dict[str, dict[str, str]]:
+    """Options that were not typed but come from the environment or a file, each with its value and where it is from."""
+    found = {}
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if source in _FROM_ELSEWHERE:
+            value = ctx.params.get(parameter.name or "")
+            found[max(parameter.opts, key=len)] = {"value": str(value), "from": _FROM_ELSEWHERE[source]}
+    return found

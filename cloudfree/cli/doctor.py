@@ -1,0 +1,33 @@
+"""`cloudfree doctor`: whether the main job would run here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cloudfree.cli import options
+from cloudfree.cli.options import FILE
+from cloudfree.cli.terminal import echo_json
+
+
+@click.command()
+@click.option("-o", "--output", "folder", type=FILE, default=".", help="Where products would go.  [default: here]")
+@options.as_json
+def doctor(folder: Path, as_json: bool) -> None:
+    """Look whether the main job would run here: device, memory, GDAL, weights, disk, clock, extras.
+
+    Exits with 1 if it would not.
+    """
+    from cloudfree.doctor import examine
+
+    findings = []
+    for finding in examine(folder):
+        findings.append(finding)
+        if not as_json:
+            click.echo(str(finding))
+    if as_json:
+        echo_json([asdict(finding) for finding in findings])
+    if wrong := [finding.matter for finding in findings if not finding.sound]:
+        raise click.ClickException(f"the main job may not run here ({', '.join(wrong)}); see to what says NO")

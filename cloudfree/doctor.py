@@ -1,0 +1,131 @@
+"""Whether the main job would run here, and what it would find: one line a matter, and what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import rasterio
+import torch
+
+from cloudfree.errors import CloudfreeError
+from cloudfree.network.predict import resolve_device, resolve_precision
+from cloudfree.network.weights import registry, verify
+
+_PACKAGES = "torch", "numpy", "scipy", "rasterio", "rio-cogeo", "pyproj", "shapely", "filelock", "click"
+_EXTRAS = {"omnicloudmask": "omnicloudmask", "csmask": "ukis_csmask", "dask": "distributed"}
+_DRIVERS = "GTiff", "COG", "MEM", "PNG"
+_LEAST_MEMORY_GB, _LEAST_DISK_GB = 2.0, 2.0
+_RELEASED = 1_735_689_600  # 2025-01-01: a clock before that is wrong, and so are the dates of products
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A matter, what was found of it, and whether the main job can run with it; if not, `advice` says what to do."""
+
+    matter: str
+    found: str
+    sound: bool = True
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{'ok' if self.sound else 'NO':3} {self.matter:10} {self.found}" + (
+            f"; {self.advice}" * (not self.sound)
+        )
+
+
+def examine(folder: Path) -> Iterator[Finding]:
+    """Look at everything; `folder` is where products would go."""
+    yield Finding("cloudfree", f"{version('cloudfree')} on Python {platform.python_version()}, {platform.platform()}")
+    yield _packages()
+    yield _device()
+    yield _memory()
+    yield _gdal()
+    for each in registry():
+        yield _weights(each.name)
+    yield _disk("disk", folder)
+    yield _disk("temporary", Path(tempfile.gettempdir()))
+    yield _clock()
+    yield _extras()
+
+
+def _packages() -> Finding:
+    try:
+        return Finding("packages", ", ".join(f"{name} {version(name)}" for name in _PACKAGES))
+    except PackageNotFoundError as error:
+        return Finding("packages", f"{error.name} is missing", sound=False, advice="pip install cloudfree")
+
+
+def _device() -> Finding:
+    try:
+        device = resolve_device("auto")
+    except CloudfreeError as error:
+        return Finding("device", error.message, sound=False, advice="use --device cpu")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    precision = resolve_precision("auto", device)
+    return Finding("device", f"{device} ({name}), {precision}, {torch.get_num_threads()} threads")
+
+
+def _memory() -> Finding:
+    available = available_memory_gb()
+    if available is None:
+        return Finding("memory", "this system does not tell")
+    advice = f"a scene of 10,000 pixels across needs {_LEAST_MEMORY_GB:.0f} GB: close something"
+    return Finding("memory", f"{available:.1f} GB available", available >= _LEAST_MEMORY_GB, advice)
+
+
+def available_memory_gb() -> float | None:
+    """Memory that a new process could have; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        told = {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
+        return told["MemAvailable"] / 1e6
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _gdal() -> Finding:
+    with rasterio.Env() as env:
+        missing = [name for name in _DRIVERS if name not in env.drivers()]
+    found = f"{rasterio.__gdal_version__}, " + (
+        f"without {', '.join(missing)}" if missing else f"with {', '.join(_DRIVERS)}"
+    )
+    return Finding("GDAL", found, not missing, "install rasterio's own wheel: pip install --force-reinstall rasterio")
+
+
+def _weights(name: str) -> Finding:
+    try:
+        return Finding("weights", f"{name}, sha256 {verify(name)[:12]}")
+    except CloudfreeError as error:
+        return Finding("weights", error.message, sound=False, advice="install cloudfree again")
+
+
+def _disk(matter: str, folder: Path) -> Finding:
+    try:
+        free = shutil.disk_usage(folder).free / 1e9
+    except OSError as error:
+        return Finding(matter, f"{folder}: {error.strerror}", sound=False, advice="name a folder that is there")
+    if not os.access(folder, os.W_OK):
+        return Finding(matter, f"{folder} cannot be written", sound=False, advice="choose another, or its permissions")
+    advice = f"a large scene needs {_LEAST_DISK_GB:.0f} GB: make room"
+    return Finding(matter, f"{free:.1f} GB free in {folder}", free >= _LEAST_DISK_GB, advice)
+
+
+def _clock() -> Finding:
+    now = time.time()
+    told = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
+    return Finding("clock", told, now > _RELEASED, "set it: products and logs carry dates")
+
+
+def _extras() -> Finding:
+    there = [extra for extra, module in _EXTRAS.items() if importlib.util.find_spec(module)]
+    absent = [extra for extra in _EXTRAS if extra not in there]
+    return Finding("extras", f"installed: {', '.join(there) or 'none'}; not installed: {', '.join(absent) or 'none'}")

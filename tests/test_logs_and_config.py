@@ -1,0 +1,99 @@
+"""What a scheduler reads: logs as lines of JSON, failures as objects, options from the environment and a file."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from cloudfree.cli.terminal import progress_bar
+
+Cli = Callable[..., Result]
+Make = Callable[..., Path]
+FAST = "--weights", "identity", "--find-clouds", "never"
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> None:
+    yield
+    logging.basicConfig(handlers=[], force=True)
+
+
+def test_a_log_is_an_object_a_line_on_stderr_and_in_a_file(
+    cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path
+) -> None:
+    arguments = "run", "--planet", make_scene(), "--sar", make_sar(), "-o", tmp_path / "out.tif", *FAST
+    done = cli(*arguments, "-v", "--log-format", "json", "--log-file", tmp_path / "log.jsonl")
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {"time", "level", "logger", "message"} == set(lines[0])
+    assert any(line["message"].startswith("weights are identity") for line in lines)
+    assert (tmp_path / "log.jsonl").read_text() == done.stderr
+    assert "\x1b" not in done.stderr
+    failed = cli(*arguments, "--log-format", "json", "--log-file", tmp_path / "log.jsonl")
+    assert failed.exit_code == 1
+    (line,) = (json.loads(line) for line in failed.stderr.splitlines())
+    assert (line["level"], "exists and is kept" in line["message"]) == ("ERROR", True)
+    assert (tmp_path / "log.jsonl").read_text() == done.stderr + failed.stderr
+
+
+@pytest.mark.parametrize(("wrong", "status"), [(("--buffer", "x"), 2), (("--mask", "no.tif"), 1)])
+def test_a_failure_is_an_object_where_json_was_asked_for(
+    cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path, wrong: tuple[str, str], status: int
+) -> None:
+    arguments = "run", "--planet", make_scene(), "--sar", make_sar(), "-o", tmp_path / "out.tif", *FAST
+    done = cli(*arguments, "--json", *wrong)
+    assert done.exit_code == status
+    told = json.loads(done.stdout)
+    assert told["exit"] == status
+    assert f"Error: {told['error']}" in done.stderr
+
+
+def test_options_come_from_a_file_the_environment_and_the_line_the_last_first(
+    cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.toml").write_text('tile = 256\nweights = "identity"\n[run]\nfind-clouds = "never"\noverlap = 16\n')
+    monkeypatch.setenv("CLOUDFREE_RUN_OVERLAP", "32")
+    scene, sar = make_scene(), make_sar()
+    files = "--planet", scene, "--sar", sar, "-o", tmp_path / "out.tif"
+    done = cli("--config", tmp_path / "c.toml", "run", *files, "--dry-run")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["tile"], told["overlap"], told["weights"]["name"], told["fill"]) == (256, 32, "identity", "all")
+    assert told["told_elsewhere"]["--overlap"] == {"value": "32", "from": "environment"}
+    assert told["told_elsewhere"]["--find-clouds"] == {"value": "never", "from": "config"}
+    typed = json.loads(cli("--config", tmp_path / "c.toml", "run", *files, "--tile", 128, "--dry-run").stdout)
+    assert typed["tile"] == 128
+    assert "--tile" not in typed["told_elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tiles = 3", "'tiles', which is no option"),
+        ("[run]\ntiles = 3", "'tiles' in [run]"),
+        ("run = 3", "a table of options"),
+        ("tile", "cannot be read as TOML"),
+    ],
+)
+def test_a_file_that_says_nothing_known_is_refused(cli: Cli, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    done = cli("--config", tmp_path / "c.toml", "info", tmp_path / "c.toml")
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_where_no_one_watches_progress_is_a_line_a_minute(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    caplog.set_level(logging.INFO, "cloudfree.progress")
+    with progress_bar("cpu", False, 100, "{n:.1f}/{total:.1f} Mpx") as progress:
+        for _ in range(10):
+            now += 25
+            progress(10)
+    assert [record.getMessage() for record in caplog.records][:2] == ["30.0/100.0 Mpx, 30 %", "60.0/100.0 Mpx, 60 %"]
+    assert capsys.readouterr().err == ""
