@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.inputs.displacement import Displacement
-from cloudfree.inputs.files import AnyPath, InputOptions, Inputs, identify
+from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.raster import gdal_settings
 from cloudfree.inputs.sentinel1 import SarReader
+from cloudfree.inputs.source import AnyPath
 from cloudfree.product import pictures, profiles, provenance
 from cloudfree.product.cog import BLOCK_PX, CogWriter
 from cloudfree.product.targets import check_targets, staging

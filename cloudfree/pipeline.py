@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.inputs.cloudmask import Feather
-from cloudfree.inputs.files import AnyPath, InputReader
+from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.raster import gdal_settings
+from cloudfree.inputs.source import AnyPath
 from cloudfree.inputs.strips import StripReader
 from cloudfree.learn.adapt import adapt
 from cloudfree.network import tiles

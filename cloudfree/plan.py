@@ -14,6 +14,7 @@ from cloudfree import detect
 from cloudfree.bands import DETECTORS, SkyClass
 from cloudfree.errors import CoregistrationError, DeviceError, InputError
 from cloudfree.grid import Grid
+from cloudfree.inputs import siblings
 from cloudfree.inputs.cloudmask import BUFFER_M
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
@@ -21,6 +22,7 @@ from cloudfree.inputs.found_clouds import FoundClouds
 from cloudfree.inputs.part import BBox, Part, of_scene
 from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.raster import gdal_settings
+from cloudfree.inputs.source import AnyPath, Source
 from cloudfree.inputs.strips import Fill, WithoutSar
 from cloudfree.network import tiles
 from cloudfree.network.models import CloudRemovalModel
@@ -102,7 +104,7 @@ class Plan:
     """
 
     options: Options
-    files: tuple[Path, ...]
+    files: tuple[Source, ...]
     inputs: Inputs
     fill: Fill
     survey: Survey
@@ -190,9 +192,11 @@ class Plan:
         return {"mode": self.options.coregister, **self.offset.describe(self.survey.grid)}
 
 
-def files_of(options: Options, inputs: Inputs) -> tuple[Path, ...]:
+def files_of(options: Options, inputs: Inputs) -> tuple[Source, ...]:
     """Every file that decides what a run makes, identified as `inputs`: references that are left out too."""
-    return tuple(dict.fromkeys([*inputs.paths, *options.references]))
+    told = (each for each in options.references if not each.is_folder)  # of a container, what was taken of it
+    metadata = siblings.find(inputs.scene.path, siblings.METADATA_XML)
+    return tuple(dict.fromkeys([*inputs.paths, *told, *([metadata] if metadata else [])]))
 
 
 def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] = load_model) -> Plan:
@@ -205,7 +209,8 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] = load_
     with gdal_settings():
         inputs = identify(options)
         files = files_of(options, inputs)
-        read = *inputs.paths, *options.references, Path(options.weights), *([options.aoi] if options.aoi else [])
+        read: list[AnyPath] = [*files, *options.references, Path(options.weights)]
+        read += [options.aoi] if options.aoi else []
         check_targets(options.targets, read, options.overwrite)
         part = of_scene(inputs.scene.grid, options.bbox, options.aoi)
         with inputs.open() as reader:
@@ -266,7 +271,8 @@ def _with_found_clouds(options: Options, inputs: Inputs, surveyed: Survey) -> tu
         return inputs, surveyed
     reflectance = np.clip(inputs.scene.reflectance(surveyed.dn), 0, 1)
     detector, size_m = detect.load(options.find_clouds_with), surveyed.grid.pixel_size_m
-    sky = detect.find_sky(reflectance, surveyed.sar_db, surveyed.data, size_m, surveyed.others, detector)
+    # Neither radar nor other dates, which are not in their places yet: our own does without them as well.
+    sky = detect.find_sky(reflectance, None, surveyed.data, size_m, (), detector)
     found = FoundClouds(surveyed.grid, sky.classes, 1 - sky.probability[[SkyClass.CLEAR, SkyClass.SNOW]].sum(axis=0))
     return replace(inputs, found=found), replace(surveyed, cloudy=surveyed.cloudy | found.hidden)
 

@@ -14,6 +14,7 @@ from support import ORIGIN, pattern, scene_dn, write_raster
 
 from cloudfree.cli.run import run as command
 from cloudfree.inputs.files import InputOptions
+from cloudfree.inputs.source import Source
 
 SIDE = 240
 HOLE = np.s_[80:150, 90:170]
@@ -120,9 +121,9 @@ def test_a_reference_is_never_overwritten_not_even_one_that_was_left_out(
 def test_python_callers_may_give_one_path_or_several() -> None:
     one = InputOptions.of("scene.tif", "s1.tif", references="a.tif")
     several = InputOptions.of("scene.tif", ["vv.tif", "vh.tif"], references=["a.tif", Path("b.tif")])
-    assert one.references == (Path("a.tif"),)
-    assert several.references == (Path("a.tif"), Path("b.tif"))
-    assert several.sar == (Path("vv.tif"), Path("vh.tif"))
+    assert one.references == (Source.of("a.tif"),)
+    assert several.references == (Source.of("a.tif"), Source.of("b.tif"))
+    assert several.sar == (Source.of("vv.tif"), Source.of("vh.tif"))
 
 
 def test_a_reference_that_does_not_exist_is_a_mistake(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:

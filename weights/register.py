@@ -34,17 +34,22 @@ def main() -> None:
     parser.add_argument("--trained-on", help="instead of the file's own words")
     arguments = parser.parse_args()
     target = HERE / f"{arguments.name}.safetensors"
+    registry = HERE / "registry.json"
+    entries = json.loads(registry.read_text(encoding="utf-8"))["weights"]
+    others = [each for each in entries if each["name"] != arguments.name]
+    write_registry(registry, others)  # what stood under the name would be missed by its hash
     if arguments.trained.resolve() != target:
         shutil.copy(arguments.trained, target)
     write_golden(target)
-    registry = HERE / "registry.json"
-    entries = json.loads(registry.read_text(encoding="utf-8"))["weights"]
     entry = entry_of(target, arguments)
-    others = [each for each in entries if each["name"] != arguments.name]
     if entry["default"]:
-        others = [each | {"default": False} for each in others]
-    text = json.dumps({"weights": [entry, *others] if entry["default"] else [*others, entry]}, indent=2)
-    registry.write_text(text + "\n", encoding="utf-8", newline="\n")
+        write_registry(registry, [entry, *(each | {"default": False} for each in others)])
+    else:
+        write_registry(registry, [*others, entry])
+
+
+def write_registry(path: Path, entries: list[dict[str, object]]) -> None:
+    path.write_text(json.dumps({"weights": entries}, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def entry_of(path: Path, told: argparse.Namespace) -> dict[str, object]:

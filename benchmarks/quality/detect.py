@@ -16,14 +16,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
-from cloudfree.detect import HIDDEN, Detector, SkyClass, find_sky, load
+from cloudfree.bands import SKY_HIDDEN, SkyClass
+from cloudfree.detect import Detector, find_sky, load
 from cloudfree.detect.own import WEIGHTS, OwnDetector
 from cloudfree.errors import CloudfreeError
 from cloudfree.evaluate import triplets
@@ -32,7 +33,7 @@ from cloudfree.learn.cloud_layers import RealClouds, read_real_clouds
 from cloudfree.learn.labelled_grounds import UNLABELLED, clear_labels, read_cloudy_images
 from cloudfree.learn.places import Place, hold_out, read_places
 from cloudfree.product.pictures import write_png
-from cloudfree.simulate.clouds import Sky, add_clouds, cloud_layer, layer_with_shadow
+from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer, layer_with_shadow
 
 _SIDE, _PIXEL_M, _PER_SET = 256, 10.0, 24
 _THRESHOLDS = np.arange(0.06, 0.5, 0.02)
@@ -100,7 +101,7 @@ def clouded_places(places: list[Place], skies: list[RealClouds], seed: int) -> l
         if skies:
             real = skies[len(cases) % len(skies)]
             opacity, radiance = real.opacity[:height, :width], real.radiance[:, :height, :width]
-            layer = layer_with_shadow(opacity, radiance, Sky.draw(rng), _PIXEL_M)
+            layer = _laid(opacity, radiance, Sky.draw(rng))
         else:
             sky = replace(Sky.draw(rng), cell_m=float(rng.uniform(300, 2500)))
             cover = float(rng.uniform(0.05, 0.8))
@@ -110,6 +111,15 @@ def clouded_places(places: list[Place], skies: list[RealClouds], seed: int) -> l
         seen = add_clouds(truth, layer)
         cases.append(Case(place.site, seen, layer.mask, sure, place.sar_db[0][:, *window], others))
     return cases
+
+
+def _laid(opacity: Image, radiance: Image, sky: Sky) -> CloudLayer:
+    """A layer of these clouds alone: no shadow comes in over the edges."""
+    height, width = opacity.shape
+    room = ((0, height), (0, width))
+    layer = layer_with_shadow(np.pad(opacity, room), np.pad(radiance, ((0, 0), *room)), sky, _PIXEL_M)
+    cut = {field.name: getattr(layer, field.name)[..., :height, :width] for field in fields(layer)}
+    return CloudLayer(**cut)
 
 
 def clear_places(places: list[Place]) -> tuple[list[Case], list[Case]]:
@@ -128,7 +138,8 @@ def real_images(folder: Path) -> list[Case]:
     """Held-out images with real clouds, by their sure labels; what may be in shadow is not known."""
     _, held = hold_out(list(read_cloudy_images(folder)))
     return [
-        Case(g.site, g.reflectance, np.isin(g.labels, HIDDEN), g.labels != UNLABELLED, None, g.others[:1]) for g in held
+        Case(g.site, g.reflectance, np.isin(g.labels, SKY_HIDDEN), g.labels != UNLABELLED, None, g.others[:1])
+        for g in held
     ]
 
 

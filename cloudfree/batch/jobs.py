@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.errors import InputError
+from cloudfree.inputs.source import Source
 
 _NEEDED, _POSSIBLE = ("planet", "sar"), ("udm2", "mask", "reference", "output")
 _BETWEEN_FILES = ";"
@@ -21,12 +22,12 @@ _LINES_OF_JSON = (".jsonl", ".ndjson")
 class Job:
     """A scene and the files that go with it. `why` says in words why these were chosen, if somebody chose."""
 
-    planet: Path
-    sar: tuple[Path, ...]
+    planet: Source
+    sar: tuple[Source, ...]
     output: Path
-    udm2: Path | None = None
-    mask: Path | None = None
-    references: tuple[Path, ...] = ()
+    udm2: Source | None = None
+    mask: Source | None = None
+    references: tuple[Source, ...] = ()
     why: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def read_jobs(source: Path, folder: Path) -> list[Job]:
     return with_own_outputs([_job(f"{source.name} line {line}", row, source.parent, folder) for line, row in rows])
 
 
-def product_of(planet: Path, folder: Path) -> Path:
+def product_of(planet: Source, folder: Path) -> Path:
     """Where the product of a scene goes if nothing else is said."""
     return folder / f"{planet.stem}_cloudfree.tif"
 
@@ -99,14 +100,21 @@ def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path) -> Job:
         raise InputError(f"{where} has {strange[0] or 'more cells than columns'!r}; known are planet, sar, {_listed()}")
     if missing := [name for name in _NEEDED if not row.get(name)]:
         raise InputError(f"{where} has no {missing[0]}; each line needs a scene and its radar: add it")
-    files = {name: tuple(base / part for part in _parts(row.get(name))) for name in (*_NEEDED, *_POSSIBLE)}
+    parts = {name: _parts(row.get(name)) for name in (*_NEEDED, *_POSSIBLE)}
+    files = {name: tuple(_placed(part, base) for part in found) for name, found in parts.items() if name != "output"}
     for name in ("planet", "udm2", "mask", "output"):
-        if len(files[name]) > 1:
-            raise InputError(f"{where} names {len(files[name])} files as {name}; one is allowed: give a line to each")
-    (planet,), output = files["planet"], _parts(row.get("output"))
+        if len(parts[name]) > 1:
+            raise InputError(f"{where} names {len(parts[name])} files as {name}; one is allowed: give a line to each")
+    (planet,), output = files["planet"], parts["output"]
     udm2, mask = (next(iter(files[name]), None) for name in ("udm2", "mask"))
     job = Job(planet, files["sar"], product_of(planet, folder), udm2, mask, files["reference"])
     return replace(job, output=folder / output[0]) if output else job
+
+
+def _placed(part: str, base: Path) -> Source:
+    """A file where the list has it, relative paths from where the list lies; addresses are as they are."""
+    told = Source.of(part)
+    return told if told.plain is None else Source.of(base / part)
 
 
 def _parts(cell: Any) -> list[str]:

@@ -22,6 +22,7 @@ from cloudfree.grid import Grid
 from cloudfree.inputs import acquisition, raster, safe, siblings
 from cloudfree.inputs.acquisition import Acquisition
 from cloudfree.inputs.geolocation_grid import Geometry
+from cloudfree.inputs.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ _LOOK_PX = 256
 class Image:
     """A file that was found: where it lies and when it was taken."""
 
-    path: Path
+    path: Source
     geometry: Geometry
     acquired: Acquisition
 
@@ -117,7 +118,7 @@ def _shared(scene: Image, others: Sequence[Image]) -> float:
     return float(own.intersection(covered).area / own.area)
 
 
-def _clear_share(scene: Path) -> float:
+def _clear_share(scene: Source) -> float:
     """Share (0..1) that the UDM2 beside a scene calls clear; a half where there is none."""
     beside = siblings.find(scene, siblings.UDM2)
     if beside is None:
@@ -138,7 +139,7 @@ def _found(source: Path, wanted: Callable[[Path], bool]) -> Iterator[Image]:
             continue
         try:
             with raster.gdal_settings(), safe.opened(path) as dataset:
-                yield Image(path, safe.geometry_of(dataset), acquisition.of(dataset))
+                yield Image(Source.of(path), safe.geometry_of(dataset), acquisition.of(dataset))
         except CloudfreeError as error:
             log.warning("left out: %s", error.message)
 

@@ -10,8 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from cloudfree.arrays import Image, as_image
-from cloudfree.bands import OPTICAL_BANDS
-from cloudfree.detect.classes import SkyClass
+from cloudfree.bands import OPTICAL_BANDS, SkyClass
 from cloudfree.detect.detector import View, one_hot
 from cloudfree.detect.extras import imported
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from cloudfree.arrays import Image, Mask
-from cloudfree.detect.classes import SkyClass
+from cloudfree.bands import SkyClass
 
 
 @dataclass(frozen=True)

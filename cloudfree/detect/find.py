@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cloudfree.arrays import Image, Mask, as_image, known_of
-from cloudfree.detect.classes import SkyClass
+from cloudfree.bands import SkyClass
 from cloudfree.detect.detector import Detector, View
 from cloudfree.detect.found import FoundSky
 from cloudfree.detect.names import DEFAULT, load

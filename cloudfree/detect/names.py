@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from cloudfree.bands import DETECTORS
 from cloudfree.detect.detector import Detector
 from cloudfree.errors import CloudfreeError
 
-DEFAULT = "own"
-
-NAMES = (DEFAULT, "omnicloudmask", "csmask")
+NAMES = DETECTORS
 """What `load` knows."""
+
+DEFAULT = NAMES[0]
 
 
 def load(name: str = DEFAULT) -> Detector:

@@ -9,8 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from cloudfree.arrays import Image, as_image
-from cloudfree.bands import REFLECTANCE_SCALE
-from cloudfree.detect.classes import SkyClass
+from cloudfree.bands import REFLECTANCE_SCALE, SkyClass
 from cloudfree.detect.detector import View
 from cloudfree.detect.extras import imported
 from cloudfree.errors import CloudfreeError

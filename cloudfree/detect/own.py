@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cloudfree.arrays import Image, Mask
-from cloudfree.detect.classes import SkyClass
+from cloudfree.bands import SkyClass
 from cloudfree.detect.detector import View
 from cloudfree.network.models.cloud_detector import REACH_PX, CloudDetector
 from cloudfree.network.weights import load_detector

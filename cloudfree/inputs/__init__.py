@@ -1,5 +1,8 @@
 """Files of a user: a path becomes a value that says what it is, and a reader of its pixels on any grid.
 
+`source` is where a file may be, on disk, in an archive or at an address, and `containers` chooses in what comes as
+several (`separate_bands` joins bands stored apart; `remote` asks a server for the version of a file).
+
 `files` has them all together: `InputOptions`, `identify`, `Inputs` and one reader. `strips` reads a scene from top to
 bottom. `planet`, `sentinel1`, `cloudmask`, `reference` (the same ground on another date) know one kind of file each;
 `siblings`, `optical_bands`, `quantity`, `validity` tell what lies beside a scene, which band is which, what its numbers

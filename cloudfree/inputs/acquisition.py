@@ -57,6 +57,8 @@ _ORBITS = (
 )
 _DIRECTION = re.compile(r"(?<![a-z])(?P<direction>asc|desc)(?:ending)?(?![a-z])", re.IGNORECASE)
 
+_PLANET_XML = re.compile(rb"<(?:\w+:)?acquisitionDate(?:Time)?>([^<]+)<")
+
 _PRODUCT = re.compile(r"S1[A-D]_(IW|EW|S\d)_", re.IGNORECASE)
 """How folders of products are called, whose files may have names like iw-vv.rtc.tiff."""
 
@@ -105,7 +107,7 @@ UNKNOWN = Acquisition()
 
 def of(dataset: Any, index: int | None = None) -> Acquisition:
     """What an open raster says of itself, or of its one-based band `index` before that."""
-    path = Path(dataset.name)
+    path = Path(dataset.name)  # as it may be shown, without the query of an address
     tags = {key.upper(): str(text) for domain in _DOMAINS for key, text in dataset.tags(ns=domain).items()}
     described = ""
     if index is not None:
@@ -114,6 +116,13 @@ def of(dataset: Any, index: int | None = None) -> Acquisition:
     names = [path.name, *(folder.name for folder in path.parents[:2] if _PRODUCT.match(folder.name))]
     moment, timed, stated_by = _moment(names, tags, described)
     return Acquisition(moment, timed, *_orbit(names, tags), stated_by)
+
+
+def of_planet_xml(name: str, content: bytes) -> Acquisition:
+    """What the metadata that Planet delivers beside a scene say; `name` is for messages."""
+    texts = (match.decode("ascii", "replace") for match in _PLANET_XML.findall(content))
+    moment, timed = next((found for text in texts for found in moments_in(text)), (None, False))
+    return Acquisition(moment, timed, stated_by=name) if moment else UNKNOWN
 
 
 def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tuple[datetime | None, bool, str]:

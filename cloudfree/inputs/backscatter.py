@@ -161,7 +161,7 @@ def stated(dataset: DatasetReader, index: int) -> tuple[tuple[Units, ...], str]:
 
 def _statements(dataset: DatasetReader, index: int) -> Iterator[tuple[tuple[Units, ...], str]]:
     """From the band itself to the file's name."""
-    path = Path(dataset.name)
+    path = Path(str(dataset.source))
     texts = [(dataset.units[index - 1], "the band's unit"), (dataset.descriptions[index - 1], "the band's description")]
     for tags in (dataset.tags(index), dataset.tags()):
         texts += [(value, f"the tag {key}") for key, value in tags.items() if _UNIT_TAG.search(key)]

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,12 @@ from cloudfree.arrays import Image, Mask
 from cloudfree.bands import UDM2_BAND_COUNT, UDM2_OBSCURED, Udm2
 from cloudfree.errors import CloudfreeError, GridError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import mask_codes, optical_bands, raster, siblings, validity
+from cloudfree.inputs import containers, mask_codes, optical_bands, raster, siblings, validity
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.mask_codes import CLEAR_WORDS, CLOUD_WORDS, NO_CLASS, OTHER_WORDS, Codes, State, Told
 from cloudfree.inputs.planet import Scene, SceneReader, has_data, udm2_sibling
 from cloudfree.inputs.resample import spread_positions
+from cloudfree.inputs.source import AnyPath, Source
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class CloudMask:
     there is no `ground`.
     """
 
-    path: Path
+    path: Source
     grid: Grid
     band_indexes: tuple[int, ...]
     codes: Codes
@@ -119,7 +119,7 @@ def nearest(own: Grid, grid: Grid, read: Callable[[Window], NDArray[np.uint8]]) 
     return out
 
 
-def identify(scene: Scene, udm2: Path | None, mask: Path | None, told: Told | None = None) -> CloudMask | None:
+def identify(scene: Scene, udm2: AnyPath | None, mask: AnyPath | None, told: Told | None = None) -> CloudMask | None:
     """The mask of a scene: the one file given, or else the UDM2 beside the scene, or none.
 
     A UDM2 beside the scene that cannot be used is warned of and left out. What a mask does not tell of the scene's
@@ -145,12 +145,13 @@ def identify(scene: Scene, udm2: Path | None, mask: Path | None, told: Told | No
     return found
 
 
-def identify_udm2(path: Path, area: Grid) -> CloudMask:
+def identify_udm2(told: AnyPath, area: Grid) -> CloudMask:
     """A usable data mask 2, whose shadow, haze and cloud bands count. Raises InputError or GridError.
 
     Bands are told by their names, or by Planet's order where they have none; a ninth may be an alpha band. 255 and
     nodata are unknown.
     """
+    path, taken = containers.one(Source.of(told), containers.UDM2)
     with raster.opened(path) as dataset:
         grid = _overlapping(path, Grid.of(dataset), area)
         indexes, which = _udm2_bands(path, dataset)
@@ -159,24 +160,25 @@ def identify_udm2(path: Path, area: Grid) -> CloudMask:
                 f"{path.name} holds {dataset.dtypes[0]} values like {max(strange)}; a UDM2's bands of shadow, haze and "
                 "cloud hold 0 and 1: give the scene's _udm2 file, or another kind of mask with --mask"
             )
-        return CloudMask(path, grid, indexes, Codes(unknown=frozenset({NO_CLASS})), (which,))
+        return CloudMask(path, grid, indexes, Codes(unknown=frozenset({NO_CLASS})), (which, *taken))
 
 
-def identify_mask(path: Path, area: Grid, told: Told | None = None) -> CloudMask:
+def identify_mask(path: AnyPath, area: Grid, told: Told | None = None) -> CloudMask:
     """A raster of which one band says where there is cloud or shadow. Raises InputError or GridError.
 
     What its numbers mean is told, or stated by the name of its band or file; else zero is clear and the one other
     number is cloud. Several other numbers without an explanation are refused.
     """
-    with raster.opened(path) as dataset:
-        grid = _overlapping(path, Grid.of(dataset), area)
-        index = _mask_band(path, dataset)
-        codes, why = _codes(path, dataset, index, told or Told(), _values(dataset, (index,), grid, area))
-        reason = Decision(f"{path.name} band {index} is {_in_words(codes)}", why, "--mask-values or --mask-bits")
-        return CloudMask(path, grid, (index,), codes, (reason,))
+    source, taken = containers.one(Source.of(path), containers.MASK)
+    with raster.opened(source) as dataset:
+        grid = _overlapping(source, Grid.of(dataset), area)
+        index = _mask_band(source, dataset)
+        codes, why = _codes(source, dataset, index, told or Told(), _values(dataset, (index,), grid, area))
+        reason = Decision(f"{source.name} band {index} is {_in_words(codes)}", why, "--mask-values or --mask-bits")
+        return CloudMask(source, grid, (index,), codes, (reason, *taken))
 
 
-def is_named(path: Path, dataset: DatasetReader) -> bool:
+def is_named(path: Source, dataset: DatasetReader) -> bool:
     """Whether the name of a file, or of its first band, says that it is a mask."""
     said = optical_bands.texts_of(dataset, 1)
     return bool(said & (CLOUD_WORDS | CLEAR_WORDS) or mask_codes.of_words({*siblings.words(path.stem), *said}))
@@ -210,7 +212,7 @@ class Feather:
 # --- which bands, and what their numbers mean ---
 
 
-def _udm2_bands(path: Path, dataset: DatasetReader) -> tuple[tuple[int, ...], Decision]:
+def _udm2_bands(path: Source, dataset: DatasetReader) -> tuple[tuple[int, ...], Decision]:
     names = [optical_bands.texts_of(dataset, index) for index in dataset.indexes]
     named = tuple(i for i, said in enumerate(names, 1) if said & CLOUD_WORDS and not said & (OTHER_WORDS | CLEAR_WORDS))
     if named:
@@ -232,7 +234,7 @@ def _is_alpha(dataset: DatasetReader, index: int) -> bool:
     return set(_distinct(dataset, (index,), Window(0, 0, dataset.width, dataset.height))) <= {0, NO_CLASS}
 
 
-def _mask_band(path: Path, dataset: DatasetReader) -> int:
+def _mask_band(path: Source, dataset: DatasetReader) -> int:
     """The band of a mask: its only one, beside alpha, or the one whose name says cloud."""
     bands = [index for index in dataset.indexes if index not in validity.alpha_bands(dataset)] or [1]
     said = {index: optical_bands.texts_of(dataset, index) for index in bands}
@@ -246,7 +248,7 @@ def _mask_band(path: Path, dataset: DatasetReader) -> int:
     return named[0] if len(bands) > 1 else bands[0]
 
 
-def _codes(path: Path, dataset: DatasetReader, index: int, told: Told, values: list[int]) -> tuple[Codes, str]:
+def _codes(path: Source, dataset: DatasetReader, index: int, told: Told, values: list[int]) -> tuple[Codes, str]:
     """What the band's numbers mean, and why."""
     if codes := told.codes():
         return codes, "--mask-values" if told.values else "--mask-bits"
@@ -322,6 +324,8 @@ def _warn_of_unknown(mask: CloudMask, scene: Scene, told: Told) -> None:
                 "%s says nothing of %.1f %% of the scene; that counts as %s (--mask-unknown %s decides otherwise)",
                 *(mask.path.name, 100 * share, told.unknown, "clear" if told.unknown == "cloud" else "cloud"),
             )
+    if (states == State.CLOUDY).all():
+        log.warning("%s calls all of the scene cloud or shadow: look whether it is of this scene", mask.path.name)
     if not (states == State.CLOUDY).any() and _classifies_nothing(mask, scene.grid):
         log.warning("%s classifies no pixel of the scene, not even as clear: it may be empty", mask.path.name)
 
@@ -339,7 +343,7 @@ def _classifies_nothing(mask: CloudMask, area: Grid) -> bool:
         return set(_values(dataset, classes, mask.grid, area)) <= {0, NO_CLASS}
 
 
-def _overlapping(path: Path, grid: Grid, area: Grid) -> Grid:
+def _overlapping(path: Source, grid: Grid, area: Grid) -> Grid:
     if area.overlap_share(grid) == 0:
         raise GridError(
             f"{path.name} does not overlap the scene; a mask of the same ground is needed: "

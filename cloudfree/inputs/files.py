@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import acquisition, cloudmask, mask_codes, planet, raster, reference, sentinel1
+from cloudfree.inputs import acquisition, cloudmask, mask_codes, planet, raster, reference, sentinel1, siblings
 from cloudfree.inputs.backscatter import Units
 from cloudfree.inputs.cloudmask import CloudMask, MaskReader
 from cloudfree.inputs.displacement import Displacement
@@ -24,10 +24,9 @@ from cloudfree.inputs.planet import Scene, SceneReader, has_data
 from cloudfree.inputs.quantity import Told
 from cloudfree.inputs.reference import Reference, ReferenceReader
 from cloudfree.inputs.sentinel1 import SarReader, Sentinel1
+from cloudfree.inputs.source import AnyPath, Source
 
 log = logging.getLogger(__name__)
-
-AnyPath = str | Path
 
 _STRIP_ROWS = 256
 
@@ -36,6 +35,7 @@ _STRIP_ROWS = 256
 class InputOptions:
     """What a command can be told of a scene's files.
 
+    Files are what `Source.of` understands, or containers of one such file each; paths and texts become sources.
     `sar` is one file or several of VV and VH, or one of them, as many as cover the scene. `udm2` or `mask` says where
     clouds are; without either it is the UDM2 beside the scene, if there is one. `references` are images of the place on
     other dates. Bands are one-based numbers of blue, green, red and NIR, and of VV and VH. `planet_quantity` and
@@ -44,11 +44,11 @@ class InputOptions:
     mean (`sentinel1.identify`). `max_shift_m` is the largest offset of Sentinel-1 to believe, in metres.
     """
 
-    planet: Path
-    sar: tuple[Path, ...]
-    udm2: Path | None = None
-    mask: Path | None = None
-    references: tuple[Path, ...] = ()
+    planet: Source
+    sar: tuple[Source, ...]
+    udm2: Source | None = None
+    mask: Source | None = None
+    references: tuple[Source, ...] = ()
     planet_bands: tuple[int, ...] | None = None
     planet_quantity: str | None = None
     planet_scale: tuple[float, ...] | None = None
@@ -62,17 +62,25 @@ class InputOptions:
     allow_hh_hv: bool = False
     max_shift_m: float = 60.0
 
+    def __post_init__(self) -> None:
+        for field in fields(InputOptions):
+            value = getattr(self, field.name)
+            if str(field.type).startswith("tuple[Source"):
+                object.__setattr__(self, field.name, tuple(map(Source.of, value)))
+            elif str(field.type).startswith("Source") and value:
+                object.__setattr__(self, field.name, Source.of(value))
+
     @classmethod
     def of(cls, planet: AnyPath, sar: AnyPath | Sequence[AnyPath], **others: Any) -> Self:
         """Options from paths as Python callers write them, one or several where several are allowed."""
         types = {field.name: str(field.type) for field in fields(cls)}
-        paths: dict[str, Any] = {}
-        for name, value in {"planet": planet, "sar": sar, **others}.items():
-            if types.get(name, "").startswith("tuple[Path"):
-                paths[name] = (Path(value),) if isinstance(value, str | Path) else tuple(map(Path, value))
+        given = {"planet": planet, "sar": sar, **others}
+        for name, value in given.items():
+            if types.get(name, "").startswith("tuple[Source") and isinstance(value, AnyPath):
+                given[name] = (value,)
             elif types.get(name, "").startswith("Path") and value:
-                paths[name] = Path(value)
-        return cls(**{**others, **paths})
+                given[name] = Path(value)
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -153,12 +161,15 @@ class Inputs:
         return self.mask is not None or self.found is not None
 
     @property
-    def paths(self) -> list[Path]:
-        """Every file that is read: the scene, radar, the mask if there is one, references and their masks."""
+    def paths(self) -> list[Source]:
+        """Every file that is read: the scene, radar, the mask if there is one, references and their masks.
+
+        And what virtual ones (VRT) among them are made of.
+        """
         masks = [self.mask.path] if self.mask else []
         others = [path for each in self.references for path in (each.path, *([each.mask.path] if each.mask else []))]
         radar = dict.fromkeys(path for band in self.sar.bands for path in band.files)
-        return [self.scene.path, *radar, *masks, *others]
+        return [part for path in (self.scene.path, *radar, *masks, *others) for part in raster.parts_of(path)]
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -199,6 +210,8 @@ def _dated(sar: Sentinel1, scene: Scene) -> Sentinel1:
     """With a warning among its reasons, logged too, where it was taken long before or after the scene."""
     with raster.opened(scene.path) as dataset:
         taken = acquisition.of(dataset)
+    if not taken.moment and (xml := siblings.find(scene.path, siblings.METADATA_XML)):
+        taken = acquisition.of_planet_xml(xml.name, xml.read_bytes())
     apart = acquisition.distance(taken, [band.acquired for band in sar.bands])
     if apart is None:
         return sar
@@ -206,10 +219,10 @@ def _dated(sar: Sentinel1, scene: Scene) -> Sentinel1:
     return replace(sar, reasons=(*sar.reasons, apart))
 
 
-def usable_references(paths: Sequence[Path], area: Grid) -> Iterator[Reference]:
+def usable_references(paths: Sequence[AnyPath], area: Grid) -> Iterator[Reference]:
     """Those of the images that are of use over `area`; the others are warned of. InputError where one is no file."""
-    for path in paths:
-        if not path.exists():
+    for path in map(Source.of, paths):
+        if not path.exists:
             raise InputError(f"{path} does not exist; a reference must be a raster file: check the path")
         try:
             yield reference.identify(path, area)

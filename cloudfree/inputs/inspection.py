@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from rasterio import DatasetReader
@@ -13,11 +13,12 @@ from cloudfree.arrays import as_image, known_of
 from cloudfree.bands import SAR_BANDS, UDM2_BAND_COUNT
 from cloudfree.errors import CloudfreeError
 from cloudfree.grid import Grid
-from cloudfree.inputs import cloudmask, planet, raster, safe, sentinel1, validity
+from cloudfree.inputs import cloudmask, containers, planet, raster, safe, sentinel1, validity
 from cloudfree.inputs.geolocation_grid import Geometry
 from cloudfree.inputs.optical_bands import texts_of
 from cloudfree.inputs.raster import gdal_settings
 from cloudfree.inputs.safe import SafeDataset
+from cloudfree.inputs.source import AnyPath, Source
 
 _SAMPLE_PX = 512
 
@@ -54,12 +55,15 @@ class Inspection:
         return facts
 
 
-def inspect(paths: list[Path]) -> list[Inspection]:
-    """Say of each file what it is; the first is the reference for overlaps. Raises InputError or GridError."""
+def inspect(paths: Sequence[AnyPath]) -> list[Inspection]:
+    """Say of each file what it is, of a container what a run would take of it; the first is the reference for overlaps.
+
+    Raises InputError or GridError.
+    """
     found: list[Inspection] = []
     reference: Geometry | None = None
     with gdal_settings():
-        for path in paths:
+        for path in (each for told in map(Source.of, paths) for each in _usable(told)):
             with safe.opened(path) as dataset:
                 grid = safe.geometry_of(dataset)
                 found.append(_inspect(path, dataset, grid, reference))
@@ -67,7 +71,11 @@ def inspect(paths: list[Path]) -> list[Inspection]:
     return found
 
 
-def _inspect(path: Path, dataset: DatasetReader, grid: Geometry, reference: Geometry | None) -> Inspection:
+def _usable(told: Source) -> list[Source]:
+    return [told] if safe.find(told) else containers.usable(told)
+
+
+def _inspect(path: Source, dataset: DatasetReader, grid: Geometry, reference: Geometry | None) -> Inspection:
     kind, reasons = _kind(path, dataset, grid)
     return Inspection(
         file=str(path),
@@ -84,7 +92,7 @@ def _inspect(path: Path, dataset: DatasetReader, grid: Geometry, reference: Geom
     )
 
 
-def _kind(path: Path, dataset: DatasetReader, grid: Geometry) -> tuple[str, tuple[str, ...]]:
+def _kind(path: Source, dataset: DatasetReader, grid: Geometry) -> tuple[str, tuple[str, ...]]:
     dtype, count = dataset.dtypes[0], dataset.count
     try:
         if not isinstance(grid, Grid):
@@ -111,7 +119,7 @@ def _sentinel1(dataset: DatasetReader, grid: Geometry) -> tuple[str, tuple[str, 
     if dataset.count == 1:
         band, reasons = sentinel1.one_polarisation(dataset, grid)
         return f"Sentinel-1, one polarisation, {band.units}", tuple(map(str, reasons))
-    image = sentinel1.identify([Path(dataset.name)], grid)
+    image = sentinel1.identify([dataset.source], grid)
     which = " and ".join(SAR_BANDS) if image.vh else "VV alone"
     return f"Sentinel-1, {which}, {image.vv.units}", tuple(map(str, image.reasons))
 

@@ -20,7 +20,7 @@ from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.grid import Grid
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.geolocation_grid import Geometry
-from cloudfree.inputs.resample import Source, block_means, positions
+from cloudfree.inputs.resample import PixelSource, block_means, positions
 
 FEATHER_M = 300.0
 """Difference of the distances to the edges over which two images are blended: 300 m across, 30 pixels of radar."""
@@ -87,7 +87,7 @@ def edge_distances(area: Grid, coverages: Sequence[Coverage]) -> list[EdgeDistan
 class Piece:
     """An image of a mosaic: its bands are those of the mosaic with these (zero-based) numbers."""
 
-    source: Source
+    source: PixelSource
     bands: tuple[int, ...]
     edge: EdgeDistance | None = field(default=None, compare=False)
 

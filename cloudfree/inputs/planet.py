@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,10 @@ from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.bands import DN_MIN, PLANET_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import optical_bands, quantity, raster, siblings, validity
+from cloudfree.inputs import containers, optical_bands, quantity, raster, siblings, validity
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.quantity import Radiometry, Told
+from cloudfree.inputs.source import AnyPath, Source
 
 _STRIP_ROWS = 512
 _WHOLE_PX, _LATTICE, _WINDOW_PX = 1024, 8, 64  # a sample: the whole of a small scene, or windows in a lattice
@@ -56,7 +56,7 @@ class Scene:
     become, as reflectance x 10000. `conversion` is how, or None for the file's own.
     """
 
-    path: Path
+    path: Source
     grid: Grid
     band_indexes: tuple[int, ...]
     scale: tuple[float, ...]
@@ -147,38 +147,39 @@ def has_data(dn: NDArray[np.uint16]) -> Mask:
     return np.asarray(dn.max(axis=0) > 0)
 
 
-def identify(path: Path, band_numbers: tuple[int, ...] | None = None, told: Told | None = None) -> Scene:
-    """What the file at `path` is, by its own metadata, checked against its values.
+def identify(path: AnyPath, band_numbers: tuple[int, ...] | None = None, told: Told | None = None) -> Scene:
+    """What the file at `path` is, or the one scene of a container, by its own metadata, checked against its values.
 
     `band_numbers` are one-based blue, green, red, NIR, and override the product's order; `told` overrides what its
     numbers are. Raises InputError, GridError.
     """
-    with raster.opened(path) as dataset:
+    source, taken = containers.one(Source.of(path), containers.SCENE)
+    with raster.opened(source) as dataset:
         grid = Grid.of(dataset)
         indexes, which = _bands(dataset, band_numbers)
         dtype = dataset.dtypes[indexes[0] - 1]
-        _refuse_picture(path.name, dataset, dtype, told)
+        _refuse_picture(source.name, dataset, dtype, told)
         values = _sample(dataset, indexes)
-        found = quantity.identify(path, dataset, indexes, values, told)
+        found = quantity.identify(source, dataset, indexes, values, told)
         if not (told and told.scale):
-            quantity.check(path.name, dtype, values, found)
+            quantity.check(source.name, dtype, values, found)
         scale, conversion = _digital(dtype, found)
         valid = Decision("a pixel that lacks one of the bands is no data", validity.in_words(dataset, indexes))
-        reasons = which, *found.reasons, valid, siblings.decision(path, siblings.UDM2)
-        return Scene(path, grid, indexes, scale, found.quantity, reasons, conversion)
+        reasons = which, *found.reasons, valid, siblings.decision(source, siblings.UDM2), *taken
+        return Scene(source, grid, indexes, scale, found.quantity, reasons, conversion)
 
 
 def is_product(dataset: DatasetReader) -> bool:
     """Whether a file is an analytic product, by its name or its tag, in the order of bands that Planet delivers."""
-    named = _PRODUCT_WORDS & quantity.words_of(Path(dataset.name), dataset)
+    named = _PRODUCT_WORDS & quantity.words_of(dataset.source, dataset)
     return dataset.count in PLANET_BANDS and bool(named or set(quantity.HEADER_KEYS) & set(quantity.header(dataset)))
 
 
-def sensor(path: Path, band_count: int) -> str:
+def sensor(source: Source, band_count: int) -> str:
     """Which sensor took a scene, as far as its name and number of bands tell."""
     if band_count == 8:
         return "PlanetScope SuperDove (PSB.SD) scene"
-    return "PlanetScope scene" if _PRODUCT_WORDS & set(siblings.words(path.stem)) else "optical scene"
+    return "PlanetScope scene" if _PRODUCT_WORDS & set(siblings.words(source.stem)) else "optical scene"
 
 
 def _overlaps(length: int, parts: int) -> csr_array:
@@ -189,7 +190,7 @@ def _overlaps(length: int, parts: int) -> csr_array:
     return csr_array((np.diff(cuts).astype(np.float32), (part, pixel)), shape=(parts, length))
 
 
-def udm2_sibling(scene: Path) -> Path | None:
+def udm2_sibling(scene: AnyPath) -> Source | None:
     """The usable data mask that Planet delivers beside a scene, if it is there."""
     return siblings.find(scene, siblings.UDM2)
 
@@ -222,7 +223,7 @@ def _told_bands(dataset: DatasetReader, numbers: tuple[int, ...]) -> tuple[tuple
     if len(numbers) != 4 or not all(1 <= n <= dataset.count for n in numbers):
         raise InputError(
             f"--planet-bands {','.join(map(str, numbers))} does not fit the {dataset.count} bands of "
-            f"{Path(dataset.name).name}; four numbers of 1..{dataset.count} are needed: blue, green, red, NIR"
+            f"{dataset.source.name}; four numbers of 1..{dataset.count} are needed: blue, green, red, NIR"
         )
     return numbers, _which(numbers, "--planet-bands")
 
@@ -232,7 +233,7 @@ def _refuse_bands(dataset: DatasetReader) -> None:
     shown = f"named {', '.join(named[:12])}" if named else "without names"
     count = "1 band" if dataset.count == 1 else f"{dataset.count} bands"
     raise InputError(
-        f"{Path(dataset.name).name} has {count} {shown}; a scene has 4 (blue, green, red, NIR) or 8 (SuperDove), in "
+        f"{dataset.source.name} has {count} {shown}; a scene has 4 (blue, green, red, NIR) or 8 (SuperDove), in "
         "this order or so named: give the analytic product, or say which is which with --planet-bands"
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from rasterio import DatasetReader
@@ -36,21 +35,20 @@ class Band:
 
     @property
     def file(self) -> str:
-        return Path(self.dataset.name).name
+        return str(self.dataset.source.name)
 
     @property
     def polarisation(self) -> str | None:
         """VV, VH, HH, HV or None: by description, then tags, then (for a file of one band) the file name."""
         for text in self._texts():
-            found = {match.upper() for match in _POLARISATION.findall(text)}
-            if len(found) == 1:
-                return str(found.pop())
+            if found := named_in(text):
+                return found
         return None
 
     @property
     def is_companion(self) -> bool:
         """Whether its names are of what products carry beside backscatter."""
-        return any(_COMPANION.search(text) for text in self._texts())
+        return any(names_companion(text) for text in self._texts())
 
     def _texts(self) -> Iterator[str]:
         """What may name it: its description, tags in all of its metadata domains, the name of a file of one band."""
@@ -59,7 +57,18 @@ class Band:
             tags = self.dataset.tags(self.number, ns=domain)
             yield from (value for key, value in tags.items() if _NAMING_TAG.search(key))
         if self.dataset.count == 1:
-            yield Path(self.dataset.name).stem
+            yield self.dataset.source.stem
+
+
+def named_in(text: str) -> str | None:
+    """The one polarisation that a text names: VV, VH, HH, HV or None."""
+    found = {match.upper() for match in _POLARISATION.findall(text)}
+    return found.pop() if len(found) == 1 else None
+
+
+def names_companion(text: str) -> bool:
+    """Whether a text names what products carry beside backscatter."""
+    return bool(_COMPANION.search(text))
 
 
 class Chosen(NamedTuple):
@@ -154,8 +163,8 @@ def _one_file(vv: Band, vh: Band) -> bool:
 
 
 def _one_name(vv: Band, vh: Band) -> bool:
-    a, b = (Path(band.dataset.name) for band in (vv, vh))
-    return a.parent == b.parent and _POLARISATION.sub("", a.stem) == _POLARISATION.sub("", b.stem)
+    a, b = (_POLARISATION.sub("", str(band.dataset.source)) for band in (vv, vh))
+    return a == b
 
 
 def _one_grid(vv: Band, vh: Band) -> bool:
@@ -188,7 +197,7 @@ def _stack(vv: list[Band], vh: list[Band]) -> str:
             listed.append(f"{name} in band{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
             first.append(str(numbers[0]))
     return (
-        f"{Path(file.name).name} has {' and '.join(listed)}, as stacks of dates have ({_descriptions(file)}); one each "
+        f"{file.source.name} has {' and '.join(listed)}, as stacks of dates have ({_descriptions(file)}); one each "
         f"is needed: say which with {_OPTION}, the first with {_OPTION} {','.join(first)}"
     )
 
@@ -207,7 +216,7 @@ def _by_number(files: Sequence[DatasetReader], numbers: tuple[int, ...]) -> Chos
     fits = all(1 <= band.number <= band.dataset.count for band in bands)
     alone = len(numbers) == 1 and len(files) > 1
     if not fits or alone or len(numbers) > 2 or _repeats_a_band(bands):
-        found = " and ".join(f"the {f.count} band(s) of {Path(f.name).name}" for f in files)
+        found = " and ".join(f"the {f.count} band(s) of {f.source.name}" for f in files)
         raise InputError(
             f"{_OPTION} {','.join(map(str, numbers))} does not fit {found}; two different one-based bands are needed, "
             "VV,VH, of each file, or of two files one each; or one where there is VV alone: give these"
@@ -231,7 +240,7 @@ def _refuse_hh_hv(files: Sequence[DatasetReader], names: list[str | None]) -> No
 
 
 def _found(files: Sequence[DatasetReader]) -> str:
-    return " and ".join(f"{Path(file.name).name} with {_listing(file)}" for file in files)
+    return " and ".join(f"{file.source.name} with {_listing(file)}" for file in files)
 
 
 def _listing(dataset: DatasetReader) -> str:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,6 +20,7 @@ from cloudfree.bands import REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.inputs import siblings
 from cloudfree.inputs.decision import Decision
+from cloudfree.inputs.source import Source
 
 SURFACE, TOA, RADIANCE = "surface reflectance", "top-of-atmosphere reflectance", "top-of-atmosphere radiance"
 COUNTS = "unscaled counts"
@@ -68,7 +68,7 @@ class Radiometry:
 
 
 def identify(
-    path: Path, dataset: DatasetReader, indexes: tuple[int, ...], values: Float64Array, told: Told | None = None
+    path: Source, dataset: DatasetReader, indexes: tuple[int, ...], values: Float64Array, told: Told | None = None
 ) -> Radiometry:
     """What the bands `indexes` (4,) hold, by what the file states and by a sample `values` (4, N) of its data.
 
@@ -111,16 +111,16 @@ def header(dataset: DatasetReader) -> dict[str, object]:
     return inner if isinstance(inner, dict) else {}
 
 
-def words_of(path: Path, dataset: DatasetReader) -> set[str]:
+def words_of(path: Source, dataset: DatasetReader) -> set[str]:
     """Whole words of the names of a file, of what it links to, and of the files that it is made of."""
-    names = [*siblings.names_of(path), *(Path(file) for file in dataset.files)]
+    names = [*siblings.names_of(path), *map(Source.of, dataset.files)]
     return {word for name in names for word in siblings.words(name.stem)}
 
 
 # --- which quantity ---
 
 
-def _statements(path: Path, dataset: DatasetReader, told: Told) -> Iterator[tuple[str, str]]:
+def _statements(path: Source, dataset: DatasetReader, told: Told) -> Iterator[tuple[str, str]]:
     """Who states a quantity, the most reliable first."""
     if told.quantity:
         yield QUANTITIES[told.quantity], "--planet-quantity"
@@ -140,7 +140,7 @@ def _statements(path: Path, dataset: DatasetReader, told: Told) -> Iterator[tupl
 
 
 def _scale(
-    path: Path,
+    path: Source,
     dataset: DatasetReader,
     indexes: tuple[int, ...],
     values: Float64Array,
@@ -178,7 +178,7 @@ def _of_values(name: str, dtype: str, values: Float64Array) -> tuple[float, str]
 
 
 def _coefficients(
-    path: Path, dataset: DatasetReader, indexes: tuple[int, ...], why: str
+    path: Source, dataset: DatasetReader, indexes: tuple[int, ...], why: str
 ) -> tuple[tuple[float, ...], str]:
     """Reflectance of one number of radiance by band, from the file's header or the XML beside it, and where from."""
     found, source = _from_header(dataset), "coefficients in the file's header"
@@ -201,10 +201,10 @@ def _from_header(dataset: DatasetReader) -> dict[int, float]:
     return {number: float(each) for number, each in enumerate(listed, 1)}
 
 
-def _from_xml(path: Path) -> dict[int, float]:
+def _from_xml(path: Source) -> dict[int, float]:
     """Reflectance of one digital number by one-based band, from the metadata that Planet puts beside a scene."""
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.fromstring(path.read_bytes())
         bands = [element for element in root.iter() if _tag(element) == "bandSpecificMetadata"]
         pairs = [(_child(band, "bandNumber"), _child(band, "reflectanceCoefficient")) for band in bands]
         return {int(number): float(value) for number, value in pairs if number and value}

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -67,6 +66,18 @@ class Raster(DatasetReader):  # type: ignore[misc]
         return str(self.source)
 
 
+class _WithoutSecrets(logging.Filter):
+    """What GDAL says of servers has their addresses in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = without_secrets(record.getMessage()), ()
+        return True
+
+
+for _name in ("rasterio", "rasterio._env", "rasterio._io", "rasterio._base"):
+    logging.getLogger(_name).addFilter(_WithoutSecrets())
+
+
 @contextmanager
 def opened(path: AnyPath) -> Iterator[DatasetReader]:
     """Open a raster to read; InputError where that, or a later read within the block, fails."""
@@ -74,7 +85,7 @@ def opened(path: AnyPath) -> Iterator[DatasetReader]:
     if source.is_archive and source.exists:
         raise InputError(f"{source} is an archive; a raster file is needed: give the scene inside, {_EXAMPLE}")
     if not source.exists:
-        what = "is not in its archive" if source.is_archived and source.file.exists() else "does not exist"
+        what = "is not in its archive" if source.is_archived else "does not exist"
         raise InputError(f"{source} {what}; a raster file is needed: check the path")
     with opened_by_gdal(source) as dataset:
         yield dataset
@@ -103,6 +114,14 @@ def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
 def _with_sidecars() -> rasterio.Env:
     """What `FILE.aux.xml` says of an input counts (nodata, names, CRS), unless the environment switches that off."""
     return rasterio.Env(**({} if "GDAL_PAM_ENABLED" in os.environ else {"GDAL_PAM_ENABLED": "YES"}))
+
+
+def parts_of(source: Source) -> list[Source]:
+    """A raster, and the files that it is made of where it is a virtual one (VRT)."""
+    if source.suffix != ".vrt":
+        return [source]
+    with opened(source) as dataset:
+        return list(dict.fromkeys([source, *map(Source.of, dataset.files)]))
 
 
 def read(
@@ -171,7 +190,7 @@ def window_over(dataset: DatasetReader, geometry: Geometry, area: Geometry, need
     row0, row1, col0, col1 = geometry.pixel_bounds_of(area)
     if row0 >= row1 or col0 >= col1 or geometry.overlap_share(area) == 0:
         raise GridError(
-            f"{Path(dataset.name).name} does not overlap the scene; {needed} over the same ground is needed: "
+            f"{dataset.source.name} does not overlap the scene; {needed} over the same ground is needed: "
             "compare the footprints with cloudfree info"
         )
     return Window(col0, row0, col1 - col0, row1 - row0)

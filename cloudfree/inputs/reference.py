@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,12 @@ from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.bands import OPTICAL_BANDS, PLANET_BANDS
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import acquisition, optical_bands, planet, quantity, raster, validity
+from cloudfree.inputs import acquisition, containers, optical_bands, planet, quantity, raster, validity
 from cloudfree.inputs.cloudmask import BUFFER_M, CloudMask, Feather, MaskReader, identify_udm2
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.mask_codes import State
-from cloudfree.inputs.resample import PIECE_PX, Source, resample
+from cloudfree.inputs.resample import PIECE_PX, PixelSource, resample
+from cloudfree.inputs.source import AnyPath, Source
 
 CLOUD_BUFFER_M = BUFFER_M
 """Ground around the reference's own clouds that is left out too."""
@@ -40,7 +40,7 @@ class Reference:
     words why the file was taken for this. `displacement` is how far it is moved over the ground when it is read.
     """
 
-    path: Path
+    path: Source
     grid: Grid
     band_indexes: tuple[int, ...]
     scale: tuple[float, ...]
@@ -75,7 +75,7 @@ class ReferenceReader:
         self._dataset = dataset
         self._mask = mask
         self._feather = Feather.on(reference.grid, CLOUD_BUFFER_M)
-        self._source = Source(reference.grid, len(OPTICAL_BANDS), self._clear_reflectance)
+        self._source = PixelSource(reference.grid, len(OPTICAL_BANDS), self._clear_reflectance)
 
     def on_grid(self, grid: Grid) -> Image:
         """Blue, green, red and NIR reflectance (4, H, W) on `grid`, displaced over the ground by its displacement.
@@ -109,11 +109,12 @@ class ReferenceReader:
         return np.asarray(near[reach : reach + height, reach : reach + width])
 
 
-def identify(path: Path, area: Grid) -> Reference:
-    """What an optical image is, judged where it lies over `area`, with the UDM2 beside it if there is one.
+def identify(told: AnyPath, area: Grid) -> Reference:
+    """What an optical image is, or the one in a container, judged where it lies over `area`.
 
-    Raises InputError or GridError where it is of no use there.
+    With the UDM2 beside it if there is one. Raises InputError or GridError where it is of no use there.
     """
+    path, taken = containers.one(Source.of(told), containers.REFERENCE)
     with raster.opened(path) as dataset:
         _refuse_complex(dataset)
         grid = Grid.of(dataset)
@@ -127,7 +128,7 @@ def identify(path: Path, area: Grid) -> Reference:
         found = quantity.identify(path, dataset, indexes, values)
         scale, offset = np.array(found.scale)[:, None], np.array(found.offset)[:, None]
         _refuse_no_reflectance(path.name, indexes, values * scale + offset)
-        reasons = why_bands, found.reasons[1].why, str(found.reasons[0])
+        reasons = why_bands, found.reasons[1].why, str(found.reasons[0]), *map(str, taken)
         return Reference(path, grid, indexes, found.scale, found.offset, mask, _acquired(dataset), reasons)
 
 
@@ -162,7 +163,7 @@ def _by_position(dataset: DatasetReader) -> tuple[int, ...] | None:
 def _listing(dataset: DatasetReader) -> str:
     texts = [text or colour.name for text, colour in zip(dataset.descriptions, dataset.colorinterp, strict=True)]
     named = ", ".join(texts[:12]) + (", ..." if len(texts) > 12 else "")
-    return f"the {dataset.count} band{'s' if dataset.count > 1 else ''} of {Path(dataset.name).name} ({named})"
+    return f"the {dataset.count} band{'s' if dataset.count > 1 else ''} of {dataset.source.name} ({named})"
 
 
 # --- what its values are ---
@@ -171,7 +172,7 @@ def _listing(dataset: DatasetReader) -> str:
 def _refuse_complex(dataset: DatasetReader) -> None:
     if any(kind.startswith("complex") for kind in dataset.dtypes):
         raise InputError(
-            f"{Path(dataset.name).name} holds complex numbers; reflectance is needed: give an optical image, not radar"
+            f"{dataset.source.name} holds complex numbers; reflectance is needed: give an optical image, not radar"
         )
 
 

@@ -31,7 +31,7 @@ Load = Callable[[Window], Image]
 
 
 @dataclass(frozen=True)
-class Source:
+class PixelSource:
     """Bands that can be resampled: where they lie, how many they are, and how to load a window of them.
 
     A pixel is valid where all of its bands are. Averages are taken of what `to_linear` makes of the values, and turned

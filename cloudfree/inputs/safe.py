@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from cloudfree.inputs.calibration import Calibration, doubts
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.geolocation_grid import GeolocationGrid, Geometry
 from cloudfree.inputs.safe_xml import Document
+from cloudfree.inputs.source import UNREADABLE, AnyPath, Source
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 """In the order of bands."""
@@ -53,7 +53,6 @@ _ACQUISITION = {
 """Where an annotation says when and from which orbit it was taken, by the names that tags of rasters have for it."""
 
 _ZARR_FILES = (".zgroup", ".zattrs", ".zmetadata", "zarr.json")
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
 
 _MOVED_M = 30.0  # by relief: three samples, about what co-registration has to do with
 
@@ -83,17 +82,18 @@ class Files:
                 return (self.path / self.root / name).read_bytes()
             with zipfile.ZipFile(self.path) as archive:
                 return archive.read(self.root + name)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise _damaged(self.path, error) from error
 
-    def for_gdal(self, name: str) -> str:
+    def source(self, name: str) -> Source:
+        """One of them."""
         if self.zipped:
-            return f"/vsizip/{{{self.path.resolve()}}}/{self.root}{name}"
-        return str(self.path / self.root / name)
+            return Source.member(self.path, self.root + name)
+        return Source.of(self.path / self.root / name)
 
-    def on_disk(self, names: Sequence[str]) -> tuple[Path, ...]:
+    def on_disk(self, names: Sequence[str]) -> tuple[Source, ...]:
         """The files that hold these: the archive, or themselves."""
-        return (self.path,) if self.zipped else tuple(self.path / self.root / name for name in names)
+        return (Source.of(self.path),) if self.zipped else tuple(self.source(name) for name in names)
 
 
 class Band(NamedTuple):
@@ -141,7 +141,8 @@ class SafeDataset:
     def __init__(self, safe: Safe, measurements: Sequence[_Measurement]) -> None:
         self.safe = safe
         self._measurements = measurements
-        self.name = str(safe.path)
+        self.source = Source.of(safe.path)
+        self.name = str(self.source)
         self.geolocation = measurements[0].geolocation
         self.width, self.height = self.geolocation.width, self.geolocation.height
         self.count = len(measurements)
@@ -153,7 +154,7 @@ class SafeDataset:
         self.scales, self.offsets = (1.0,) * self.count, (0.0,) * self.count
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Source, ...]:
         """Every file on disk that is read."""
         return self.safe.files.on_disk([name for band in self.safe.bands for name in band.names])
 
@@ -204,7 +205,7 @@ def geometry_of(dataset: DatasetReader | SafeDataset) -> Geometry:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[DatasetReader | SafeDataset]:
+def opened(path: AnyPath) -> Iterator[DatasetReader | SafeDataset]:
     """Open a SAFE product, or else a raster, to read. Raises InputError."""
     safe = find(path)
     with safe.open() if safe else raster.opened(path) as dataset:
@@ -214,11 +215,16 @@ def opened(path: Path) -> Iterator[DatasetReader | SafeDataset]:
 # --- finding files ---
 
 
-def find(path: Path) -> Safe | None:
+def find(told: AnyPath) -> Safe | None:
     """The GRD product that a folder, its manifest, an archive or one of its measurements is; None where it is none.
+
+    All of them on disk; within an archive, or at an address, none is looked for.
 
     Raises InputError for other products of Sentinel-1 (SLC, OCN, RAW), for Zarr, and for damaged or incomplete ones.
     """
+    path = Source.of(told).plain
+    if path is None:
+        return None
     _refuse_zarr(path)
     chosen = None
     if path.name.lower() == "manifest.safe":
@@ -272,7 +278,7 @@ def _archived(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _damaged(path, error) from error
 
 
@@ -335,7 +341,7 @@ def _opened(stack: ExitStack, files: Files, band: Band) -> _Measurement:
     geolocation = GeolocationGrid.of(annotation)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the annotation says where it lies
-        dataset = stack.enter_context(raster.opened_by_gdal(files.for_gdal(band.measurement)))
+        dataset = stack.enter_context(raster.opened_by_gdal(files.source(band.measurement)))
     if (dataset.width, dataset.height) != (geolocation.width, geolocation.height):
         raise InputError(
             f"{band.measurement} of {files.path.name} has {dataset.width} x {dataset.height} samples, and its "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,8 @@ from cloudfree.inputs.acquisition import UNKNOWN, Acquisition
 from cloudfree.inputs.backscatter import Units, to_db
 from cloudfree.inputs.geolocation_grid import Geometry
 from cloudfree.inputs.mosaic import EdgeDistance, Piece
-from cloudfree.inputs.resample import Source
+from cloudfree.inputs.resample import PixelSource
+from cloudfree.inputs.source import Source
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class SarBand:
     """One polarisation of one file: a one-based band, how it is stored, and where it lies.
 
     Stored values times `scale` plus `offset` are in `units`, but for `nodata`, which is compared as stored. `median_db`
-    is of the valid pixels over the scene. `files` are those on disk that are read: of a SAFE product several.
+    is of the valid pixels over the scene. `files` are those that are read: of a SAFE product several.
     """
 
-    path: Path
+    path: Source
     index: int
     units: Units
     grid: Geometry
@@ -37,7 +37,7 @@ class SarBand:
     median_db: float
     scale: float = 1.0
     offset: float = 0.0
-    files: tuple[Path, ...] = ()
+    files: tuple[Source, ...] = ()
     acquired: Acquisition = UNKNOWN
 
 
@@ -60,7 +60,7 @@ class Frame:
         return [(number, band) for number, band in enumerate((self.vv, self.vh)) if band]
 
 
-def pieces_of(frame: Frame, datasets: Mapping[Path, DatasetReader]) -> Iterator[Piece]:
+def pieces_of(frame: Frame, datasets: Mapping[Source, DatasetReader]) -> Iterator[Piece]:
     """Both bands at once where they are on one grid."""
     bands = frame.numbered
     together = len({band.grid for _, band in bands}) == 1
@@ -69,7 +69,7 @@ def pieces_of(frame: Frame, datasets: Mapping[Path, DatasetReader]) -> Iterator[
         yield Piece(source, tuple(number for number, _ in group), frame.edge)
 
 
-def _source(pairs: Sequence[tuple[SarBand, DatasetReader]], noisy: bool) -> Source:
+def _source(pairs: Sequence[tuple[SarBand, DatasetReader]], noisy: bool) -> PixelSource:
     """Bands of one grid in dB, averaged as power."""
     grid = pairs[0][0].grid
 
@@ -83,7 +83,7 @@ def _source(pairs: Sequence[tuple[SarBand, DatasetReader]], noisy: bool) -> Sour
             db[:, border_noise.noisy(db)] = np.nan
         return as_image(db[:, inside[0], inside[1]])
 
-    return Source(grid, len(pairs), load, to_linear=_power, from_linear=partial(to_db, units="power"))
+    return PixelSource(grid, len(pairs), load, to_linear=_power, from_linear=partial(to_db, units="power"))
 
 
 def _band_db(band: SarBand, dataset: DatasetReader, window: Window) -> Image:

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from cloudfree.arrays import Image, known_of
 from cloudfree.bands import SAR_BANDS, TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
-from cloudfree.inputs import acquisition, backscatter, border_noise, polarisation, raster, safe
+from cloudfree.inputs import acquisition, backscatter, border_noise, containers, polarisation, raster, safe
 from cloudfree.inputs.backscatter import Sample, Units, to_db
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.displacement import Displacement
@@ -33,6 +32,7 @@ from cloudfree.inputs.polarisation import Band, Chosen, Pair
 from cloudfree.inputs.resample import resample
 from cloudfree.inputs.safe import SafeDataset
 from cloudfree.inputs.sar_frame import Frame, SarBand, pieces_of, scaled
+from cloudfree.inputs.source import AnyPath, Source
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Sentinel1:
 class SarReader:
     """Backscatter of an open Sentinel-1 image on any grid."""
 
-    def __init__(self, image: Sentinel1, datasets: Mapping[Path, DatasetReader]) -> None:
+    def __init__(self, image: Sentinel1, datasets: Mapping[Source, DatasetReader]) -> None:
         pieces = [piece for frame in image.frames for piece in pieces_of(frame, datasets)]
         self._mosaic = Mosaic(pieces, 2 if image.vh else 1)
 
@@ -99,7 +99,7 @@ class SarReader:
 
 
 def identify(
-    paths: Sequence[Path],
+    paths: Sequence[AnyPath],
     area: Geometry,
     units: Units | Literal["auto"] = "auto",
     band_numbers: tuple[int, ...] | None = None,
@@ -109,21 +109,34 @@ def identify(
 ) -> Sentinel1:
     """What files are, of both polarisations or of one each, as many as cover `area`, judged where they lie over it.
 
-    A file is a raster, or a SAFE product of ESA's (a folder, its manifest.safe, a zip, or one of its measurements). Of
-    several, those that show nothing of `area` are warned of and left out. `band_numbers` are the one-based VV and VH
-    bands of each file, or of two files one number each. Stored values times `scale` plus `offset` are backscatter; None
-    is what the file says. Raises InputError or GridError.
+    A file is a raster, or a SAFE product of ESA's (a folder, its manifest.safe, a zip, or one of its measurements), or
+    a container of one raster of each polarisation. Of several, those that show nothing of `area` are warned of and left
+    out. `band_numbers` are the one-based VV and VH bands of each file, or of two files one number each. Stored values
+    times `scale` plus `offset` are backscatter; None is what the file says. Raises InputError or GridError.
     """
     told = Told(units, band_numbers, scale, offset, allow_hh_hv)
     if not paths:
         raise InputError("no Sentinel-1 file is given; one at least is needed: give --sar, as often as needed")
-    for position, path in enumerate(paths):
-        if path.resolve() in {other.resolve() for other in paths[:position]}:
-            raise InputError(f"{path} is given twice with --sar; each file is needed once: leave one out")
+    sources, taken = _unpacked(paths)
     with ExitStack() as stack:
-        files = _over([stack.enter_context(safe.opened(path)) for path in paths], area)
+        files = _over([stack.enter_context(safe.opened(source)) for source in sources], area)
         chosen = polarisation.choose(files, band_numbers, allow_hh_hv)
-        return _joined(chosen, area, told)
+        image = _joined(chosen, area, told)
+        return replace(image, reasons=(*image.reasons, *taken))
+
+
+def _unpacked(paths: Sequence[AnyPath]) -> tuple[list[Source], list[Decision]]:
+    """The rasters and products that are given, containers looked into. Raises InputError where one is given twice."""
+    sources: list[Source] = []
+    reasons: list[Decision] = []
+    for told in map(Source.of, paths):
+        found, why = ([told], ()) if safe.find(told) else containers.radar(told)
+        for source in found:
+            if source.resolved() in {other.resolved() for other in sources}:
+                raise InputError(f"{source} is given twice with --sar; each file is needed once: leave one out")
+        sources += found
+        reasons += why
+    return sources, reasons
 
 
 def _over(files: Sequence[DatasetReader], area: Geometry) -> list[DatasetReader]:
@@ -135,12 +148,12 @@ def _over(files: Sequence[DatasetReader], area: Geometry) -> list[DatasetReader]
     kept = [dataset for dataset in files if safe.geometry_of(dataset).overlap_share(area) > 0]
     if not kept:
         raise GridError(
-            f"{acquisition.listing([Path(file.name).name for file in files])} do not overlap the scene; Sentinel-1 "
+            f"{acquisition.listing([file.source.name for file in files])} do not overlap the scene; Sentinel-1 "
             "over the same ground is needed: compare the footprints with cloudfree info"
         )
     for dataset in files:
         if dataset not in kept:
-            log.warning("%s does not overlap the scene, and is left out", Path(dataset.name).name)
+            log.warning("%s does not overlap the scene, and is left out", dataset.source.name)
     return kept
 
 
@@ -244,7 +257,7 @@ def one_polarisation(dataset: DatasetReader, area: Geometry) -> tuple[SarBand, t
 def _refuse_complex(dataset: DatasetReader) -> None:
     if any(kind.startswith("complex") for kind in dataset.dtypes):
         raise InputError(
-            f"{Path(dataset.name).name} holds complex numbers (single-look complex); detected, terrain-corrected "
+            f"{dataset.source.name} holds complex numbers (single-look complex); detected, terrain-corrected "
             "backscatter is needed: use a GRD or RTC product"
         )
 
@@ -269,10 +282,10 @@ def _stored(band: Band, told: Told) -> SarBand:
     dataset, at = band.dataset, band.number - 1
     scale = dataset.scales[at] if told.scale is None else told.scale
     offset = dataset.offsets[at] if told.offset is None else told.offset
-    path, nodata = Path(dataset.name), dataset.nodatavals[at]
-    files = dataset.files if isinstance(dataset, SafeDataset) else (path,)
+    source, nodata = dataset.source, dataset.nodatavals[at]
+    files = dataset.files if isinstance(dataset, SafeDataset) else (source,)
     where, taken = safe.geometry_of(dataset), acquisition.of(dataset, band.number)
-    return SarBand(path, band.number, "db", where, nodata, np.nan, scale, offset, files, taken)
+    return SarBand(source, band.number, "db", where, nodata, np.nan, scale, offset, files, taken)
 
 
 def _sample(name: str, band: Band, area: Geometry, stored: SarBand) -> Sample:

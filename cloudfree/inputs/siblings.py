@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from cloudfree.inputs.decision import Decision
+from cloudfree.inputs.source import AnyPath, Source
 
 PRODUCT_WORDS = frozenset(
     {
@@ -40,51 +40,52 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[a-z0-9]+", text.lower()))
 
 
-def names_of(path: Path) -> tuple[Path, ...]:
+def names_of(path: AnyPath) -> tuple[Source, ...]:
     """A file as it is called and, if that is a link, what it leads to."""
-    resolved = path.resolve()
-    return (path,) if resolved == path.absolute() else (path, resolved)
+    source = Source.of(path)
+    resolved = source.resolved()
+    same = not source.plain or resolved.plain == source.plain.absolute()
+    return (source,) if same else (source, resolved)
 
 
-def find(scene: Path, kind: Kind) -> Path | None:
+def find(scene: AnyPath, kind: Kind) -> Source | None:
     """The file of that kind beside a scene, or beside what the scene is a link to.
 
     It has the same words in its name but for Planet's own (`PRODUCT_WORDS`), in any order and case, and what a user
     wrote behind Planet's name of a scene. Of several, the one with the most in common, for a folder may hold the
-    clipped and the whole.
+    clipped and the whole. An archive is looked into; what lies beside an address is not known.
     """
     for place in names_of(scene):
-        found = [path for path in _listing(place.parent) if _belongs(path, place, kind)]
+        found = [path for path in place.beside() if _belongs(path, place, kind)]
         if found:
             own = set(words(place.stem))
             return min(found, key=lambda path: (len(own ^ set(words(path.stem))), path.name))
     return None
 
 
-def decision(scene: Path, kind: Kind) -> Decision:
+def decision(scene: AnyPath, kind: Kind) -> Decision:
     """What was looked for beside a scene, and whether it is there."""
+    scene = Source.of(scene)
     found = find(scene, kind)
     if found:
         return Decision(f"{kind.title} is {found.name}", "beside the scene, with the scene's name", kind.option)
+    if scene.is_remote:
+        return Decision(f"no {kind.title} looked for", "what lies beside an address is not known", kind.option)
     shown = " ".join(_identity(scene)) or scene.stem
     why = f"no *{kind.endings[0]} of {shown!r} with {kind.word!r} in its name"
     return Decision(f"no {kind.title} beside the scene", why, kind.option)
 
 
-def _listing(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _belongs(path: Path, scene: Path, kind: Kind) -> bool:
-    if path.suffix.lower() not in kind.endings or kind.word not in words(path.stem) or path == scene:
+def _belongs(path: Source, scene: Source, kind: Kind) -> bool:
+    if path.suffix not in kind.endings or kind.word not in words(path.stem) or path == scene:
         return False
     own = _identity(scene)
     theirs = _identity(path)
     same = theirs == own or (len(theirs) >= _SCENE_WORDS and own[: len(theirs)] == theirs)
-    return bool(own) and same and path.is_file()
+    return bool(own) and same
 
 
-def _identity(path: Path) -> tuple[str, ...]:
+def _identity(path: Source) -> tuple[str, ...]:
     """The words of a name that say of which scene it is."""
     said = words(path.stem)
     return tuple(word for word in said if word not in PRODUCT_WORDS) or tuple(w for w in said if w == _FALLBACK)

@@ -114,7 +114,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        return Path(self._shown).name
+        return Path(self._shown).name or self._shown
 
     @property
     def stem(self) -> str:
@@ -140,6 +140,12 @@ class Source:
         """Itself as a path, where it is a file or folder on disk."""
         whole = self._file is not None and not self._inside and self._address == str(self._file)
         return self._file if whole else None
+
+    @property
+    def url(self) -> str | None:
+        """What a web server is asked for, secrets included, where that is what it is."""
+        prefix = "/vsicurl/"
+        return self._address.removeprefix(prefix) if self._address.startswith(prefix) else None
 
     @property
     def is_remote(self) -> bool:
@@ -193,7 +199,7 @@ class Source:
         """All files in a folder or an archive, and in the folders within."""
         if not self.plain:
             return [self._member(name) for name in self._names() if name.startswith(f"{self._inside}/")]
-        if self.is_archive:
+        if self.plain.is_file():
             return [self._member(name) for name in self._names()]
         return [Source.of(path) for path in sorted(_below(self.plain, _SEVERAL_LEVELS))]
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloudfree.detect.classes import HIDDEN, SkyClass
+from cloudfree.bands import SKY_HIDDEN, SkyClass
 from cloudfree.learn.cloud_layers import read_real_clouds
 from cloudfree.learn.labelled_grounds import UNLABELLED, read_grounds
 from cloudfree.learn.losses import Batch
@@ -57,7 +57,7 @@ class Detection:
             truth.append(sample.labels[known])
             found.append(probability.numpy()[:, known])
         labels, probability = np.concatenate(truth), np.concatenate(found, 1)
-        hides, hidden = np.isin(labels, HIDDEN), probability[list(HIDDEN)].sum(0) > 0.5
+        hides, hidden = np.isin(labels, SKY_HIDDEN), probability[list(SKY_HIDDEN)].sum(0) > 0.5
         scores = {
             "hidden_iou": (hides & hidden).sum() / max((hides | hidden).sum(), 1),
             "clear_kept": 1 - hidden[~hides].mean() if (~hides).any() else 1.0,
@@ -76,4 +76,4 @@ def open_sky_sources(options: SourceOptions) -> Sources[SkySample]:
 
 def _hidden(shares: Tensor) -> Tensor:
     """Of classes (B, 5, H, W), those that hide the ground (B, H, W)."""
-    return shares[:, [int(each) for each in HIDDEN]].sum(1)
+    return shares[:, [int(each) for each in SKY_HIDDEN]].sum(1)

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
-from cloudfree.bands import REFLECTANCE_SCALE
-from cloudfree.detect.classes import NODATA, SkyClass
+from cloudfree.bands import REFLECTANCE_SCALE, SKY_NODATA, SkyClass
 from cloudfree.errors import InputError
 from cloudfree.inputs import raster
 from cloudfree.learn.cloud_layers import opacity_of
 from cloudfree.learn.places import Place, hold_out, read_places
 from cloudfree.simulate.landscape import landscape
 
-UNLABELLED = NODATA
+UNLABELLED = SKY_NODATA
 """A pixel from which nothing is to be learned."""
 
 Labels = NDArray[np.uint8]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image, known_of
-from cloudfree.detect.classes import SkyClass
+from cloudfree.bands import SkyClass
 from cloudfree.errors import InputError
 from cloudfree.learn import augment
 from cloudfree.learn.cloud_layers import RealClouds
@@ -28,7 +28,7 @@ from cloudfree.simulate.noise import fast_shape, fractal_noise
 # Shares of samples.
 _CLOUDLESS, _REAL_SKIES, _SNOWED, _SCALED = 0.33, 0.35, 0.2, 0.6
 _HAZY, _VEILED, _DIM = 0.35, 0.4, 0.3  # of simulated skies, of hazy ones, of all
-_WITH_RADAR, _WITH_OTHER, _WITH_EDGE, _BLURRED = 0.55, 0.45, 0.15, 0.3
+_WITH_RADAR, _WITH_OTHER, _WITH_EDGE, _BLURRED, _SATURATED = 0.55, 0.45, 0.15, 0.3, 0.25
 # Pixels that clouds are made for (m), how often ground is enlarged, real clouds enlarged.
 _CLOUD_PIXEL_M, _GROUND_SCALE, _CLOUD_SCALE = (8.0, 20.0), (0.6, 1.5), (0.8, 1.8)
 # Between these opacities, and shares of light lost, good masks differ: nothing is to be learned.
@@ -149,10 +149,10 @@ def _snowed(rng: np.random.Generator, ground: LabelledGround) -> LabelledGround:
     rank = np.searchsorted(np.sort(red, axis=None), red) / red.size
     cover = as_image(np.clip((rank - rng.uniform(-0.2, 0.8)) / rng.uniform(0.05, 0.3) + 0.5, 0, 1))
     drifts = fractal_noise(rng, fast_shape(side, side), slope=1.8, outer_px=40)[:side, :side]
-    white = rng.uniform(0.35, 0.95) * (1 + np.float32(rng.uniform(0, 0.12)) * drifts) + np.float32(0.3) * (
+    white = rng.uniform(0.35, 1.3) * (1 + np.float32(rng.uniform(0, 0.12)) * drifts) + np.float32(0.3) * (
         red - red.mean()
     )
-    colour = np.array([1, 0.99, 0.97, rng.uniform(0.75, 0.95)], np.float32)[:, None, None]
+    colour = np.array([1, 0.99, 0.97, rng.uniform(0.75, 1.0)], np.float32)[:, None, None]
     bare = ground.reflectance * np.float32(rng.uniform(0.5, 1))
     reflectance = np.clip(bare * (1 - cover) + colour * white * cover, 0, 1)
     labels = ground.labels.copy()
@@ -233,7 +233,8 @@ def _seen(rng: np.random.Generator, ground: LabelledGround, other: Image) -> Sky
         sigma = rng.uniform(0.4, 1.0)
         reflectance = ndimage.gaussian_filter(reflectance, (0, sigma, sigma))
     reflectance = reflectance + rng.normal(0, 0.003, reflectance.shape) * rng.random()
-    edged = _with_edge(rng, as_image(np.clip(reflectance, 0, 2)))
+    brightest = rng.uniform(0.7, 1.1) if rng.random() < _SATURATED else 2.0
+    edged = _with_edge(rng, as_image(np.clip(reflectance, 0, brightest)))
     valid = known_of(edged)
     labels = np.where(valid, ground.labels, UNLABELLED).astype(np.uint8)
     return SkySample(np.nan_to_num(edged), valid, _radar(rng, ground), other, labels)

@@ -15,7 +15,7 @@ from cloudfree.product.profiles import NO_DEVIATION
 from cloudfree.scene.priming import RestoredStrip
 from cloudfree.scene.uncertainty import Uncertainty
 
-_SEEN_THROUGH = 0.5  # of what the mask hides, from which a pixel is of that class
+_SEEN_THROUGH = 0.3  # of what the mask hides, from which a pixel is of that class
 
 
 @dataclass(frozen=True)

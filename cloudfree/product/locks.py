@@ -63,11 +63,13 @@ def _locked(folder: Path, target: Path, until: float) -> FileLock:
     while True:
         try:
             folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        try:
             lock.acquire(timeout=max(0.0, until - time.monotonic()), poll_interval=_POLL_S)
             return lock
-        except FileNotFoundError as error:  # the run before took it away, or there is no such place
-            if not target.parent.is_dir():
-                raise _unwritable(target, error) from error
+        except FileNotFoundError:
+            continue  # the run before took its folder away
         except Timeout as error:
             raise OutputError(
                 f"{target} is being made by another run; one at a time is allowed: wait for it (--wait SECONDS), or "

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import rasterio
+
+from cloudfree.inputs import remote
+from cloudfree.inputs.source import Source
 
 _TARGETS = ("output", "qa", "uncertainty", "write_mask", "quicklook")
 
@@ -18,14 +22,14 @@ _MEANS = ("overwrite", "wait_s", "device", "batch")
 
 
 def tags(
-    options: Mapping[str, Any], inputs: Sequence[Path], libraries: Sequence[str], **documents: Any
+    options: Mapping[str, Any], inputs: Sequence[Source], libraries: Sequence[str], **documents: Any
 ) -> dict[str, str]:
     """TIFF tags: how it was told, out of which files, by which versions; and each of the documents as JSON.
 
-    Reads each input once more, whole, for its hash.
+    Reads each input on disk once more, whole, for its hash; of one at an address there is what its server states.
     """
     told = {key: value for key, value in options.items() if key not in _TARGETS}
-    files = [{"name": path.name, "sha256": _sha256(path)} for path in inputs]
+    files = [{"name": source.name, **_archive(source), **_content(source)} for source in inputs]
     versions = {name: version(name) for name in ("cloudfree", *libraries)} | {"gdal": rasterio.__gdal_version__}
     stated = {"inputs": files, "options": told, "versions": versions, **documents}
     texts = {name: json.dumps(value, default=_plain, ensure_ascii=False) for name, value in stated.items()}
@@ -35,23 +39,37 @@ def tags(
     }
 
 
-def identity(options: Mapping[str, Any], inputs: Sequence[Path], weights_sha256: str) -> str:
+def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha256: str) -> str:
     """A hash of all that decides the pixels of a product: equal ones need not be made again.
 
     That is the options, what the inputs hold, the weights and this program's version; not where files lie, nor the
     device, whose rounding may differ.
     """
     told = {key: value for key, value in options.items() if key not in (*_TARGETS, *_MEANS)}
-    files = sorted(_sha256(path) for path in inputs)
+    files = sorted(json.dumps(_content(source)) for source in inputs)
     decided = {"options": told, "inputs": files, "weights": weights_sha256, "version": version("cloudfree")}
     return hashlib.sha256(json.dumps(decided, default=_plain, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def _content(source: Source) -> dict[str, str]:
+    """What tells its content from another: the hash of what holds it on disk, or its address and version."""
+    if source.file is None:
+        return {"address": str(source), **remote.stated(source)}
+    digest = {"sha256": _sha256(source.file, source.file.stat().st_mtime_ns)}
+    return {"inside": source.inside, **digest} if source.inside else digest
+
+
+def _archive(source: Source) -> dict[str, str]:
+    return {"archive": source.file.name} if source.file and source.is_archived else {}
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: Path, _changed_ns: int) -> str:
+    """Once for all that is in an archive."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(value: object) -> str:
     """Paths by name alone: where a user keeps files is nobody's business."""
-    return value.name if isinstance(value, Path) else str(value)
+    return value.name if isinstance(value, Path | Source) else str(value)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cloudfree.errors import OutputError
+from cloudfree.inputs.source import AnyPath, Source
 from cloudfree.product.locks import claimed
 
 
@@ -46,10 +47,11 @@ def staging(targets: Sequence[Path], overwrite: bool, wait_s: float = 0.0) -> It
         stage.publish(overwrite)
 
 
-def check_targets(targets: Sequence[Path], inputs: Sequence[Path], overwrite: bool) -> None:
-    """Raise OutputError for targets that are inputs, equal to each other, existing, or that cannot be written."""
+def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite: bool) -> None:
+    """Raise OutputError for targets that are or hold inputs, equal each other, exist, or cannot be written."""
+    files = [file for file in (Source.of(each).file for each in inputs) if file]
     for position, target in enumerate(targets):
-        if any(_same(target, source) for source in inputs):
+        if any(_same(target, file) for file in files):
             raise OutputError(f"{target} is an input; the output must be another file: choose another name")
         if any(_same(target, other) for other in targets[:position]):
             raise OutputError(f"{target} is named for two outputs; each needs a file of its own: choose another name")

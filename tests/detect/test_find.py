@@ -5,7 +5,8 @@ import pytest
 import torch
 from detect_support import SIDE, clouded, land_at_10_m
 
-from cloudfree.detect import HIDDEN, NODATA, FoundSky, SkyClass, find_sky, load
+from cloudfree.bands import SKY_HIDDEN, SKY_NODATA, SkyClass
+from cloudfree.detect import FoundSky, find_sky, load
 from cloudfree.detect.own import OwnDetector
 from cloudfree.network.models.cloud_detector import REACH_PX, CloudDetector
 
@@ -30,9 +31,9 @@ def test_any_size_gives_probabilities(own, shape, pixel_size_m):
     assert found.probability.dtype == np.float32
     np.testing.assert_allclose(found.probability.sum(0), 1, atol=1e-5)
     assert (found.probability >= 0).all()
-    assert (found.classes == NODATA)[~valid].all()
+    assert (found.classes == SKY_NODATA)[~valid].all()
     assert (found.classes[valid] < 5).all()
-    np.testing.assert_array_equal(found.hidden, np.isin(found.classes, HIDDEN))
+    np.testing.assert_array_equal(found.hidden, np.isin(found.classes, SKY_HIDDEN))
 
 
 def test_pixels_without_data_change_nothing_whatever_they_hold(own):
@@ -101,7 +102,7 @@ def test_a_simulated_sky_is_found_at_the_surface_and_above_the_air(own, air):
     valid = np.ones((SIDE, SIDE), bool)
     toa = seen + air * np.array([1, 0.7, 0.4, 0.1], np.float32)[:, None, None]
     found = find_sky(toa.astype(np.float32), None, valid, 10.0, (), own)
-    assert iou(found.hidden, layer.mask) > 0.75
+    assert iou(found.hidden, layer.mask) > 0.65
     assert found.hidden[layer.cloud].mean() > 0.97
 
 
@@ -113,7 +114,7 @@ def test_finer_pixels_are_averaged_and_come_back(own):
     assert iou(found.hidden[1::3, 1::3], coarse.hidden) > 0.97
 
 
-def test_specks_and_small_gaps_are_cleaned():
+def test_specks_and_small_gaps_are_cleaned_and_clouds_reach_a_little_farther():
     cloud = np.zeros((60, 60), bool)
     cloud[10:40, 10:40] = True
     cloud[20:23, 20:23] = False
@@ -122,4 +123,6 @@ def test_specks_and_small_gaps_are_cleaned():
     probability[SkyClass.CLOUD], probability[SkyClass.CLEAR] = cloud, ~cloud
     hidden = FoundSky(probability, np.ones((60, 60), bool), 10.0).hidden
     assert hidden[10:40, 10:40].all()
-    assert hidden.sum() == 900
+    assert hidden[8:42, 20].all()
+    assert not hidden[7, 20]
+    assert not hidden[45:].any()

@@ -6,7 +6,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from cloudfree.detect import NAMES, SkyClass, find_sky, load
+from cloudfree.bands import SkyClass
+from cloudfree.detect import NAMES, find_sky, load
 from cloudfree.errors import CloudfreeError
 
 VALID = np.ones((40, 50), bool)
@@ -101,7 +102,7 @@ def test_an_unknown_name_is_refused_with_those_that_are_known():
 def test_a_detector_may_be_anything_that_keeps_the_promise():
     def probability(view):
         assert view.sar_db.shape == (2, *view.valid.shape)
-        return np.full((5, *view.valid.shape), 0.2, np.float32)
+        return np.array([0.1, 0.5, 0.2, 0.2, 0], np.float32)[:, None, None] + np.zeros(view.valid.shape, np.float32)
 
     found = find_sky(SEEN, None, VALID, 10.0, (), SimpleNamespace(name="x", pixel_size_m=10.0, probability=probability))
     assert found.hidden.all()

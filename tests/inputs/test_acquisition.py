@@ -123,3 +123,10 @@ def test_radar_of_another_year_is_warned_of(
     assert f"acquired {day[:4]}-{day[4:6]}-{day[6:]}" in result.stdout
     info = cli("info", vv)
     assert f"acquired {day[:4]}" in info.stdout
+
+
+def test_planet_metadata_say_when_a_renamed_scene_was_taken() -> None:
+    xml = b"<ps:Acquisition><ps:acquisitionDateTime>2022-05-15T10:15:30+00:00</ps:acquisitionDateTime></ps:Acquisition>"
+    found = acquisition.of_planet_xml("field_metadata.xml", xml)
+    assert (str(found), found.stated_by) == ("2022-05-15 10:15 UTC", "field_metadata.xml")
+    assert acquisition.of_planet_xml("field_metadata.xml", b"<nothing/>").moment is None

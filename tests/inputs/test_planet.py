@@ -9,6 +9,7 @@ from support import scene_dn
 
 from cloudfree.errors import InputError
 from cloudfree.inputs import planet, raster
+from cloudfree.inputs.source import Source
 
 MakeScene = Callable[..., Path]
 COEFFICIENTS = (1.9e-5, 2.0e-5, 2.3e-5, 3.5e-5)
@@ -171,7 +172,7 @@ def test_the_udm2_beside_a_scene_is_found(tmp_path: Path, suffix: str) -> None:
     scene.touch()
     assert planet.udm2_sibling(scene) is None
     udm2.touch()
-    assert planet.udm2_sibling(scene) == udm2
+    assert planet.udm2_sibling(scene) == Source.of(udm2)
     assert planet.udm2_sibling(tmp_path / "renamed.tif") is None
 
 

@@ -167,7 +167,7 @@ def test_its_own_clouds_and_30_m_around_are_nan_and_move_with_it(
     udm2 = write_udm2(path, np.s_[30:36, 40:44])
     found = reference.identify(path, SCENE)
     assert found.mask is not None
-    assert found.mask.path == udm2
+    assert found.mask.path.file == udm2
     cloudy = np.zeros(SCENE.shape, bool)
     cloudy[30 - round(north_m / 3) :, 40 + round(east_m / 3) :][:6, :4] = True
     near = distance_transform_edt(~cloudy) <= 10

@@ -6,6 +6,7 @@ import pytest
 
 from cloudfree.inputs import siblings
 from cloudfree.inputs.siblings import METADATA_XML, UDM2, find
+from cloudfree.inputs.source import Source
 
 ID = "20220515_101530_84_2481"
 
@@ -31,7 +32,7 @@ def touch(folder: Path, *names: str) -> Path:
     ],
 )
 def test_suffixes_come_in_any_order_and_case(tmp_path: Path, scene: str, udm2: str) -> None:
-    assert find(touch(tmp_path, scene, udm2), UDM2) == tmp_path / udm2
+    assert find(touch(tmp_path, scene, udm2), UDM2) == Source.of(tmp_path / udm2)
 
 
 @pytest.mark.parametrize(
@@ -55,17 +56,17 @@ def test_what_is_of_another_scene_or_kind_is_not_taken(tmp_path: Path, scene: st
 
 def test_of_several_the_one_of_the_same_clip(tmp_path: Path) -> None:
     whole, clip = f"{ID}_3B_udm2.tif", f"{ID}_3B_udm2_clip.tif"
-    assert find(touch(tmp_path, f"{ID}_3B_AnalyticMS_SR_clip.tif", whole, clip), UDM2) == tmp_path / clip
-    assert find(touch(tmp_path, f"{ID}_3B_AnalyticMS_SR.tif", whole, clip), UDM2) == tmp_path / whole
+    assert find(touch(tmp_path, f"{ID}_3B_AnalyticMS_SR_clip.tif", whole, clip), UDM2) == Source.of(tmp_path / clip)
+    assert find(touch(tmp_path, f"{ID}_3B_AnalyticMS_SR.tif", whole, clip), UDM2) == Source.of(tmp_path / whole)
 
 
 def test_the_xml_of_eight_clipped_bands(tmp_path: Path) -> None:
     xml = f"{ID}_3B_AnalyticMS_8b_metadata_clip.xml"
-    assert find(touch(tmp_path, f"{ID}_3B_AnalyticMS_8b_clip.tif", xml), METADATA_XML) == tmp_path / xml
+    assert find(touch(tmp_path, f"{ID}_3B_AnalyticMS_8b_clip.tif", xml), METADATA_XML) == Source.of(tmp_path / xml)
 
 
 def test_links_are_followed(tmp_path: Path) -> None:
     real = touch(tmp_path / "order", f"{ID}_3B_AnalyticMS_SR.tif", f"{ID}_3B_udm2.tif")
     link = tmp_path / "today.tif"
     link.symlink_to(real)
-    assert find(link, UDM2) == real.with_name(f"{ID}_3B_udm2.tif")
+    assert find(link, UDM2) == Source.of(real.with_name(f"{ID}_3B_udm2.tif"))

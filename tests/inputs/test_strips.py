@@ -9,6 +9,7 @@ import pytest
 from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
+from cloudfree.inputs.source import Source
 from cloudfree.inputs.strips import Fill, StripReader
 
 H, W = 130, 90
@@ -67,4 +68,4 @@ def test_what_is_reconstructed_needs_data_and_radar_or_a_word(inputs: Inputs) ->
 def test_options_take_paths_as_people_write_them() -> None:
     told = InputOptions.of("a.tif", "b.tif", mask="c.tif")
     assert told == InputOptions(planet=Path("a.tif"), sar=(Path("b.tif"),), mask=Path("c.tif"))
-    assert InputOptions.of(Path("a.tif"), ["b.tif", Path("d.tif")]).sar == (Path("b.tif"), Path("d.tif"))
+    assert InputOptions.of(Path("a.tif"), ["b.tif", Path("d.tif")]).sar == (Source.of("b.tif"), Source.of("d.tif"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support import write_pixels
 
-from cloudfree.detect.classes import HIDDEN, SkyClass
+from cloudfree.bands import SKY_HIDDEN, SkyClass
 from cloudfree.errors import InputError
 from cloudfree.learn.detection import Detection, open_sky_sources
 from cloudfree.learn.labelled_grounds import UNLABELLED, clear_labels, cloudy_labels, read_grounds
@@ -107,7 +107,7 @@ def test_a_few_steps_lower_the_loss():
 def test_scores_of_a_perfect_and_of_a_blind_model():
     sample = CloudedGrounds(read_grounds((), None, 1, 0).training, 48).draw(np.random.default_rng(4))
     truth = torch.from_numpy(np.where(sample.labels == UNLABELLED, 0, sample.labels).astype(np.int64))
-    assert np.isin(sample.labels, HIDDEN).any()
+    assert np.isin(sample.labels, SKY_HIDDEN).any()
 
     class Perfect(torch.nn.Module):
         def forward(self, *images):

@@ -65,7 +65,7 @@ def test_what_shows_through_is_a_class_of_its_own_where_radar_bears_it_out() -> 
     found = composed(0.3, Fill("clouds"), WEIGHT * np.float32(0.6))
     through, alone = Qa.SEEN_THROUGH, Qa.RECONSTRUCTED_WITHOUT_SAR
     assert found.quality[0, 0].tolist() == [Qa.NODATA, Qa.OBSERVED, through, alone, through, through]
-    mostly_hidden = composed(0.3, Fill("clouds"), WEIGHT * np.float32(0.4))
+    mostly_hidden = composed(0.3, Fill("clouds"), WEIGHT * np.float32(0.25))
     assert Qa.SEEN_THROUGH not in mostly_hidden.quality[0]
 
 
