@@ -199,10 +199,10 @@ def files_of(options: Options, inputs: Inputs) -> tuple[Source, ...]:
     return tuple(dict.fromkeys([*inputs.paths, *told, *([metadata] if metadata else [])]))
 
 
-def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] = load_model) -> Plan:
+def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None = None) -> Plan:
     """Look at every input and decide everything, without running the network or writing a file.
 
-    `load` gets the network by the name or file of its weights. Raises CloudfreeError for what a user can mend.
+    `load` gets the network by the name or file of its weights, where that is not `load_model`. Raises CloudfreeError for what a user can mend.
     """
     tiles.check_tile(options.tile, options.overlap)
     device = resolve_device(options.device)
@@ -223,7 +223,7 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] = load_
         inputs, surveyed, reference_offsets = references.align(inputs, surveyed, max_shift_m)
     inputs, surveyed = _with_followed_edges(options, inputs, surveyed)
     fill = Fill(_extent(options, inputs), options.without_sar)
-    model = load(weights_of(options))
+    model = (load or load_model)(weights_of(options))
     if options.uncertainty:
         _check_uncertainty(inputs, model)
     needs_prior = inputs.masked and (model.expects_primed or fill.without_sar == "fill")

@@ -26,6 +26,9 @@ def workplace(
     make_scene()
     make_scene(name="last_week.tif")
     make_sar()
+    (tmp_path / "inbox").mkdir()
+    make_scene(name="inbox/20240615_101530_84_2481_3B_AnalyticMS_SR.tif")
+    make_sar(name="inbox/s1.tif")
     model = AlignCR(TINY_ONE_BLOCK)
     torch.save(
         {"network": {f"module.{key}": value for key, value in model.state_dict().items()}}, tmp_path / "published.pth"

@@ -54,7 +54,7 @@ def test_it_is_taken_for_a_reference_with_its_date_and_mask(earlier):
 
 def test_its_mask_agrees_with_its_footprint(earlier):
     valid = (read(EARLIER) > 0).all(0)
-    clear, snow, shadow, haze, heavy, cloud, _, udm1 = read(earlier.mask.path)
+    clear, snow, shadow, haze, heavy, cloud, _, udm1 = read(earlier.mask.path.plain)
     np.testing.assert_array_equal(udm1, ~valid)
     np.testing.assert_array_equal(clear + snow + shadow + haze + heavy + cloud, valid)
     assert 0.75 < clear[valid].mean() < 0.85
