@@ -240,12 +240,20 @@ def _refuse_nowhere(name: str, grid: Grid) -> None:
         (ax, ay), (bx, by) = corners[1:] - corners[0]
         area = abs(ax * by - ay * bx)
         there = np.isfinite(corners).all() and 0 < area < math.inf and not grid.transform.is_degenerate
-    if not there or not np.isfinite(grid._to_wgs84(*([value] for value in grid._centre_xy))).all():
+    if not there or not _has_size(grid):
         numbers = ", ".join(f"{value:g}" for value in grid.transform[:6])
         raise GridError(
             f"{name} has a geotransform that leads nowhere on the Earth ({numbers}); an invertible one in the units of "
             "its coordinate reference system is needed: mend it with rio edit-info --transform"
         )
+
+
+def _has_size(grid: Grid) -> bool:
+    """Whether a pixel covers ground: beyond a pole, or far off the map, there is none."""
+    try:
+        return 0 < grid.pixel_size_m < math.inf
+    except ZeroDivisionError:
+        return False
 
 
 def _apply(affine: Affine, xy: Float64Array) -> tuple[Float64Array, Float64Array]:

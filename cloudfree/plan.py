@@ -202,7 +202,8 @@ def files_of(options: Options, inputs: Inputs) -> tuple[Source, ...]:
 def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None = None) -> Plan:
     """Look at every input and decide everything, without running the network or writing a file.
 
-    `load` gets the network by the name or file of its weights, where that is not `load_model`. Raises CloudfreeError for what a user can mend.
+    `load` gets the network by the name or file of its weights, where that is not `load_model`. Raises CloudfreeError
+    for what a user can mend.
     """
     tiles.check_tile(options.tile, options.overlap)
     device = resolve_device(options.device)

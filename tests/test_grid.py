@@ -8,6 +8,7 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from rasterio.warp import transform as transform_points
+from support import write_raster
 
 from cloudfree.errors import GridError
 from cloudfree.grid import Grid
@@ -83,4 +84,26 @@ def test_a_raw_scene_with_rpcs_is_told_apart(tmp_path: Path) -> None:
     with rasterio.open(path, "w", driver="GTiff", width=9, height=9, count=1, dtype="uint8") as dataset:
         dataset.rpcs = RPC(0, 0, 45, 0.1, one, line, 4, 4, 15, 0.1, one, sample, 4, 4)
     with rasterio.open(path) as dataset, pytest.raises(GridError, match=r"RPC.*order ortho_analytic"):
+        Grid.of(dataset)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Affine(np.nan, 0, 4e5, 0, -3, 5e6),
+        Affine(3, 0, np.inf, 0, -3, 5e6),
+        Affine(1e300, 0, 4e5, 0, -1e300, 5e6),
+        Affine(3, 3, 4e5, 3, 3, 5e6),
+        Affine(3, 0, 1e30, 0, -3, 5e6),
+    ],
+)
+def test_a_geotransform_that_leads_nowhere_is_refused(tmp_path, transform):
+    path = write_raster(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8), transform)
+    with rasterio.open(path) as dataset, pytest.raises(GridError, match="leads nowhere on the Earth"):
+        Grid.of(dataset)
+
+
+def test_degrees_beyond_a_pole_are_nowhere(tmp_path):
+    path = write_raster(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8), Affine(10, 0, 0, 0, -10, -200), "EPSG:4326")
+    with rasterio.open(path) as dataset, pytest.raises(GridError, match="leads nowhere on the Earth"):
         Grid.of(dataset)

@@ -90,9 +90,10 @@ def check(name: str, dtype: str, values: Float64Array, found: Radiometry) -> Non
     """Raise InputError where a sample (4, N) of stored values cannot be what was found."""
     if not values.size:
         return
-    reflectance = values * np.array(found.scale)[:, None] + np.array(found.offset)[:, None]
-    middle, high = float(np.median(reflectance)), float(np.percentile(reflectance, 99))
-    if high < _DARKEST or middle > _BRIGHTEST:
+    with np.errstate(all="ignore"):
+        reflectance = values * np.array(found.scale)[:, None] + np.array(found.offset)[:, None]
+        middle, high = float(np.median(reflectance)), float(np.percentile(reflectance, 99))
+    if not (high >= _DARKEST and middle <= _BRIGHTEST):  # nor if a scale makes them no numbers
         low, top = float(values.min()), float(values.max())
         raise InputError(
             f"{name} holds {dtype} of {low:.6g} to {top:.6g}, as {found.quantity} ({found.reasons[1].why}) a median of "

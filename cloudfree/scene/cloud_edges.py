@@ -39,10 +39,8 @@ def follow(surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M) -> NDArray[
         return nothing
     distance_m = _distance_m(surveyed)
     model = of_survey(surveyed, scene, by_holes=False)
-    expected = model.coarse()
-    # What the mask has must not spoil what is smoothed beside it.
-    observed = np.where(surveyed.clear, np.clip(scene.reflectance(surveyed.dn), 0, 1), expected)
-    haze, shadow = obstruction(observed, expected, model.error_covariance, _PENUMBRA_PX)
+    observed = np.clip(scene.reflectance(surveyed.dn), 0, 1)
+    haze, shadow = obstruction(observed, model.coarse(), model.error_covariance, _PENUMBRA_PX)
     far = surveyed.clear & (distance_m > _FAR_M)
     far = far if far.sum() >= _FEWEST_FAR_PX else surveyed.clear
     hazy = haze > _by_chance(haze, far, _LEAST_HAZE)

@@ -27,7 +27,7 @@ _SHADOW_DEPTH = as_image(SHADOW_DEPTH)[:, None, None]
 _MOST_HAZE, _MOST_SHADOW = 0.97, 0.8
 
 # How far off airlight may be, as reflectance, and the light in shadow, as a share: in texture, finer than some pixels,
-# and in colour. Blue, green, red, NIR. Of the haze around a pixel the thickest counts.
+# and in colour. Blue, green, red, NIR.
 _TEXTURE_PX, _THICKEST_PX = 5.0, 5
 _AIRLIGHT_ERROR = as_image([0.1, 0.1, 0.1, 0.04]), as_image([1.0, 1.0, 1.0, 0.04])
 _LIGHT_ERROR = as_image([0.15, 0.15, 0.15, 0.05]), as_image([2.0, 2.0, 2.0, 0.05])
@@ -65,10 +65,10 @@ def obstruction(observed: Image, model: Image, error_covariance: Float64Array, p
     Shadow is smoothed by a Gaussian of `penumbra_px`.
     """
     precision = as_image(np.linalg.inv(error_covariance))
-    return Obstruction(
-        _least_squares(observed - model, _AIRLIGHT - model, precision),
-        _least_squares(observed - model, -_SHADOW_DEPTH * model, precision, penumbra_px),
-    )
+    haze = _least_squares(observed - model, _AIRLIGHT - model, precision)
+    visible = (1 - np.clip(haze, 0, _MOST_HAZE)) ** 4  # a cloud tells nothing of the shadow beside it
+    shadow = _least_squares(observed - model, -_SHADOW_DEPTH * model, precision, visible, penumbra_px)
+    return Obstruction(haze, shadow)
 
 
 def see_through(observed: Image, model: Image, error_covariance: Float64Array) -> SeenThrough:
@@ -90,16 +90,15 @@ def _shares(
     model: Image, haze: Image, loss: Image, shaded: Mask, error_covariance: Float64Array
 ) -> tuple[Image, Image]:
     """How far to believe the texture and the colour of what is seen (4, H, W) against the model: 0..1."""
+    # What one unit of error is worth: in airlight, of the thickest haze around a pixel, as it grows under real clouds;
+    # and in the light of a shadow.
     transmittance = (1 - ndimage.maximum_filter(haze, _THICKEST_PX)) ** _RELATIVE_DEPTH
-    light = 1 - loss * _SHADOW_DEPTH
-    # What one unit of error in airlight, or in light, is worth; that of haze as it grows under real clouds.
-    magnified = np.where(
-        shaded, (1 - light) / light * np.maximum(model, _DARKEST), (1 - transmittance) / transmittance**2
-    )
+    of_air, light = (1 - transmittance) / transmittance**2, 1 - loss * _SHADOW_DEPTH
+    of_light = np.where(shaded, (1 - light) / light * np.maximum(model, _DARKEST), np.float32(0))
     variance = np.diag(error_covariance)[:, None, None]
     of_texture, of_colour = (
-        variance / (variance + (np.where(shaded, of_light[:, None, None], of_air[:, None, None]) * magnified) ** 2)
-        for of_air, of_light in zip(_AIRLIGHT_ERROR, _LIGHT_ERROR, strict=True)
+        variance / (variance + (air[:, None, None] * of_air) ** 2 + (dark[:, None, None] * of_light) ** 2)
+        for air, dark in zip(_AIRLIGHT_ERROR, _LIGHT_ERROR, strict=True)
     )
     return as_image(of_texture), as_image(of_colour)
 
@@ -112,9 +111,11 @@ def _weighed(model: Image, seen: Image, visible: Image, of_texture: Image, of_co
     return SeenThrough(as_image(ground), as_image(of_texture.mean(axis=0)))
 
 
-def _least_squares(difference: Image, direction: Image, precision: Image, smooth_px: float = 0.0) -> Image:
-    """How much (H, W) of a direction (4, H, W) explains a difference best, of pixels or of some together."""
-    weighted = np.einsum("ab,bhw->ahw", precision, direction)
+def _least_squares(
+    difference: Image, direction: Image, precision: Image, weight: Image | float = 1.0, smooth_px: float = 0.0
+) -> Image:
+    """How much (H, W) of a direction (4, H, W) explains a difference best, of pixels, or of some by their weight."""
+    weighted = weight * np.einsum("ab,bhw->ahw", precision, direction)
     along, length = (weighted * difference).sum(axis=0), (weighted * direction).sum(axis=0)
     if smooth_px:
         along, length = _smooth(along, smooth_px), _smooth(length, smooth_px)

@@ -150,3 +150,12 @@ def test_a_large_scene_is_sampled_where_it_has_data(make_scene: MakeScene) -> No
     with pytest.raises(InputError, match="a median of 2"):
         planet.identify(make_scene(dn=dn))
     assert set(quantity.QUANTITIES.values()) == {SURFACE, TOA, RADIANCE}
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), -1e-4, 0.0])
+def test_a_scale_tag_that_makes_no_reflectance_is_refused(make_scene: MakeScene, scale: float) -> None:
+    path = make_scene(name="scene_SR.tif")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (scale,) * 4
+    with pytest.raises(InputError, match="reflectance lies between"):
+        planet.identify(path)
