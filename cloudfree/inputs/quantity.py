@@ -209,7 +209,7 @@ def _from_xml(path: Source) -> dict[int, float]:
         bands = [element for element in root.iter() if _tag(element) == "bandSpecificMetadata"]
         pairs = [(_child(band, "bandNumber"), _child(band, "reflectanceCoefficient")) for band in bands]
         return {int(number): float(value) for number, value in pairs if number and value}
-    except (ElementTree.ParseError, ValueError, OSError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
         raise InputError(f"{path.name} is not Planet's metadata ({error}); fetch it again or remove it") from error
 
 

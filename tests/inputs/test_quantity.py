@@ -159,3 +159,11 @@ def test_a_scale_tag_that_makes_no_reflectance_is_refused(make_scene: MakeScene,
         dataset.scales = (scale,) * 4
     with pytest.raises(InputError, match="reflectance lies between"):
         planet.identify(path)
+
+
+@pytest.mark.parametrize("content", [b'<?xml version="1.0" encoding="UTF-9"?><r/>', b"<r", b"", b"\xff\xfe\x00<"])
+def test_damaged_metadata_is_one_line(make_scene: MakeScene, content: bytes) -> None:
+    path = make_scene(name=f"{ID}_AnalyticMS.tif")
+    path.with_name(f"{ID}_AnalyticMS_metadata.xml").write_bytes(content)
+    with pytest.raises(InputError, match="metadata"):
+        planet.identify(path)
