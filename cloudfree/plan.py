@@ -194,9 +194,11 @@ class Plan:
 
 def files_of(options: Options, inputs: Inputs) -> tuple[Source, ...]:
     """Every file that decides what a run makes, identified as `inputs`: references that are left out too."""
-    told = (each for each in options.references if not each.is_folder)  # of a container, what was taken of it
-    metadata = siblings.find(inputs.scene.path, siblings.METADATA_XML)
-    return tuple(dict.fromkeys([*inputs.paths, *told, *([metadata] if metadata else [])]))
+    told = [each for each in options.references if not each.is_folder]  # of a container, what was taken of it
+    images = [inputs.scene.path, *told, *(each.path for each in inputs.references)]
+    metadata = [xml for each in images if (xml := siblings.find(each, siblings.METADATA_XML))]
+    area = [Source.of(options.aoi)] if options.aoi else []
+    return tuple(dict.fromkeys([*inputs.paths, *told, *metadata, *area]))
 
 
 def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None = None) -> Plan:
@@ -211,7 +213,6 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
         inputs = identify(options)
         files = files_of(options, inputs)
         read: list[AnyPath] = [*files, *options.references, Path(options.weights)]
-        read += [options.aoi] if options.aoi else []
         check_targets(options.targets, read, options.overwrite)
         part = of_scene(inputs.scene.grid, options.bbox, options.aoi)
         with inputs.open() as reader:

@@ -46,6 +46,7 @@ def test_what_would_not_do_fails(
     assert done.exit_code == 1
     assert f"may not run here ({matter}" in done.stderr
     assert any(line.startswith("NO") and ";" in line for line in done.stdout.splitlines())
+    assert not all(each["sound"] for each in json.loads(cli("doctor", "--json").stdout)), "one document"
 
 
 def test_a_folder_that_is_not_there(cli: Cli, tmp_path: Path) -> None:

@@ -69,9 +69,52 @@ def test_options_come_from_a_file_the_environment_and_the_line_the_last_first(
     assert "--tile" not in typed["told_elsewhere"]
 
 
+def test_values_of_a_file_may_be_numbers_lists_and_yes_or_no(
+    cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, one, two = make_scene(), make_sar(), make_sar(name="s 2.tif")
+    log = tmp_path / "log.txt"
+    options = {
+        "planet-bands": [1, 2, 3, 4],
+        "sar": [str(one), str(two)],
+        "bbox": [13.0, 45.0, 14.0, 46.0],
+        "log-file": str(log),
+        "verbose": True,
+        "tile": 128,
+    }
+    lines = [f"{key} = {json.dumps(value)}" for key, value in options.items()]
+    (tmp_path / "c.toml").write_text("\n".join(["[run]", *lines]))
+    rest = "--planet", scene, "-o", tmp_path / "out.tif", *FAST, "--dry-run"
+    done = cli("--config", tmp_path / "c.toml", "run", *rest)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)["told_elsewhere"]
+    assert told["--planet-bands"]["value"] == "1,2,3,4"
+    assert told["--sar"]["value"] == f"{one},{two}"
+    assert told["--log-file"]["value"] == str(log)
+    assert "weights are identity" in log.read_text()
+    (tmp_path / "c.toml").write_text(f'[run]\nsar = "{one}"\n')
+    assert cli("--config", tmp_path / "c.toml", "run", *rest).exit_code == 0
+    monkeypatch.setenv("CLOUDFREE_RUN_SAR", f"{one}; {two}")
+    monkeypatch.setenv("CLOUDFREE_RUN_PLANET_BANDS", "1,2,3,4")
+    done = cli("run", *rest)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["told_elsewhere"]["--sar"]["value"] == f"{one},{two}"
+
+
+@pytest.mark.parametrize(
+    "text", ["buffer = [1, 2]", "tile = true", "planet = 5", "mask = []", "wait = 1979-05-27", "overwrite = 'perhaps'"]
+)
+def test_a_value_of_the_wrong_kind_is_one_line(cli: Cli, make_sar: Make, tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.toml").write_text(f"[run]\n{text}\n")
+    done = cli("--config", tmp_path / "c.toml", "run", "--sar", make_sar(), "-o", tmp_path / "out.tif", *FAST)
+    assert done.exit_code in (1, 2)
+    assert "Error: " in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[tile]\nx = 3", "'tile', which is no option"),
         ("tiles = 3", "'tiles', which is no option"),
         ("[run]\ntiles = 3", "'tiles' in [run]"),
         ("run = 3", "a table of options"),

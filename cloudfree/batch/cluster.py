@@ -97,7 +97,9 @@ def _outcome(future: Any, job: Job) -> Outcome:
     if future.cancelled():
         return Outcome(job, "not begun", error="too many had failed before")
     error = future.exception()
-    return Outcome(job, "failed", error=f"its worker died more than {_DEATHS_ALLOWED} time(s) over it ({error})")
+    died = type(error).__name__ == "KilledWorker"
+    what = f"its worker died more than {_DEATHS_ALLOWED} time(s) over it" if died else "its worker could not begin it"
+    return Outcome(job, "failed", error=f"{what} ({type(error).__name__}: {error})")
 
 
 def _client(distributed: ModuleType, address: str) -> Any:

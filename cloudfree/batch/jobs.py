@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,11 @@ class Job:
     references: tuple[Source, ...] = ()
     why: tuple[str, ...] = ()
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All that it reads."""
+        return tuple(filter(None, (self.planet, *self.sar, self.udm2, self.mask, *self.references)))
+
     def describe(self) -> dict[str, Any]:
         """As plain data."""
         return json.loads(json.dumps(asdict(self), default=str))
@@ -46,23 +50,12 @@ def read_jobs(source: Path, folder: Path) -> list[Job]:
         raise InputError(
             f"{source.name} names no scene; one line for each is needed: planet, sar and any of {_listed()}"
         )
-    return with_own_outputs([_job(f"{source.name} line {line}", row, source.parent, folder) for line, row in rows])
+    return [_job(f"{source.name} line {line}", row, source.parent, folder) for line, row in rows]
 
 
 def product_of(planet: Source, folder: Path) -> Path:
     """Where the product of a scene goes if nothing else is said."""
     return folder / f"{planet.stem}_cloudfree.tif"
-
-
-def with_own_outputs(jobs: Sequence[Job]) -> list[Job]:
-    """The same jobs. Raises InputError where two would write one file."""
-    for output, count in Counter(job.output.resolve() for job in jobs).items():
-        if count > 1:
-            raise InputError(
-                f"{output.name} would be the product of {count} scenes; each needs a name of its own: give a list with "
-                "a column output"
-            )
-    return list(jobs)
 
 
 def _listed() -> str:
@@ -82,7 +75,7 @@ def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _json_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), 1):
             if line.strip():
                 yield number, _object(json.loads(line))
     except (OSError, ValueError) as error:
@@ -98,9 +91,9 @@ def _object(value: Any) -> dict[str, Any]:
 def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path) -> Job:
     if strange := [name for name in row if name not in (*_NEEDED, *_POSSIBLE)]:
         raise InputError(f"{where} has {strange[0] or 'more cells than columns'!r}; known are planet, sar, {_listed()}")
-    if missing := [name for name in _NEEDED if not row.get(name)]:
-        raise InputError(f"{where} has no {missing[0]}; each line needs a scene and its radar: add it")
     parts = {name: _parts(row.get(name)) for name in (*_NEEDED, *_POSSIBLE)}
+    if missing := [name for name in _NEEDED if not parts[name]]:
+        raise InputError(f"{where} has no {missing[0]}; each line needs a scene and its radar: add it")
     files = {name: tuple(_placed(part, base) for part in found) for name, found in parts.items() if name != "output"}
     for name in ("planet", "udm2", "mask", "output"):
         if len(parts[name]) > 1:

@@ -16,7 +16,7 @@ import shapely
 from rasterio.windows import Window
 
 from cloudfree.bands import Udm2
-from cloudfree.batch.jobs import Job, product_of, with_own_outputs
+from cloudfree.batch.jobs import Job, product_of
 from cloudfree.errors import CloudfreeError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import acquisition, raster, safe, siblings
@@ -66,8 +66,10 @@ def jobs_of_folder(source: Path, folder: Path, reference_days: float = 0.0) -> l
         raise InputError(f"{source} holds no scene (a *.tif with one of {words} in its name); give a list of scenes")
     if not radar:
         raise InputError(f"{source} holds no Sentinel-1 image (by name, or a SAFE product); add one, or give a list")
-    jobs = [_job(scene, radar, scenes, folder, reference_days) for scene in scenes]
-    return with_own_outputs([job for job in jobs if job])
+    jobs = [job for scene in scenes if (job := _job(scene, radar, scenes, folder, reference_days))]
+    if not jobs:
+        raise InputError(f"no Sentinel-1 image in {source} overlaps a scene; add one that does, or give a list")
+    return jobs
 
 
 def _job(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from cloudfree.batch.jobs import Job
+from cloudfree.errors import OutputError
 
 Status = Literal["made", "skipped", "failed", "not begun"]
 
@@ -47,8 +49,14 @@ class Outcome:
         }
 
 
+def make_folder(folder: Path) -> None:
+    """The folder of the results, where it is not there yet. Raises OutputError."""
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """`results.csv` and `results.json` of a folder, each replaced in one step."""
+    """`results.csv` and `results.json` of a folder, each replaced in one step. Raises OutputError."""
     with _replaced(folder / "results.csv") as file, file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, _COLUMNS)
         writer.writeheader()
@@ -58,18 +66,24 @@ def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
         file.write_text(text + "\n", encoding="utf-8")
 
 
-class _replaced:  # noqa: N801 - reads as what it does
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
     """A file beside another, which it replaces at the end of the block."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    with _told(path.parent):
+        try:
+            yield new
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._new = path.with_name(f".{path.name}.{os.getpid()}")
 
-    def __enter__(self) -> Path:
-        return self._new
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._new.replace(self._path)
-        else:
-            self._new.unlink(missing_ok=True)
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written ({error.strerror}); results.csv and results.json need a folder: choose "
+            "another, or make room"
+        ) from error

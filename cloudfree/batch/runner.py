@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -101,11 +102,14 @@ def run_job(job: Job, settings: Settings) -> Outcome:
 
 
 def _refuse_anothers(options: Options) -> None:
-    """Raise OutputError where a target is a file that cloudfree has not made, unless it may be replaced."""
-    if options.output.exists() and not options.overwrite and not is_product(options.output):
-        raise OutputError(
-            f"{options.output} is no product of cloudfree and is kept; give --overwrite, or another folder"
-        )
+    """Raise OutputError where a target is a file that cloudfree has not made, unless it may be replaced.
+
+    A picture is what its product is.
+    """
+    for target in () if options.overwrite else options.targets:
+        telling = options.output if target == options.quicklook else target
+        if target.exists() and not is_product(telling):
+            raise OutputError(f"{target} is no product of cloudfree and is kept; give --overwrite, or another folder")
 
 
 def _is_made(options: Options) -> bool:
@@ -116,6 +120,18 @@ def _is_made(options: Options) -> bool:
     with gdal_settings():
         files = files_of(options, identify(options))
     return is_finished(options.targets, provenance.identity(asdict(options), files, info.sha256))
+
+
+def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:
+    """Raise OutputError where two jobs would make one file, or one would make what another reads."""
+    targets = [target.resolve() for job in jobs for target in settings.options(job).targets]
+    read = {file.resolve() for job in jobs for source in job.sources if (file := source.file)}
+    for target, count in Counter(targets).items():
+        if count > 1 or target in read:
+            what = f"the product of {count} scenes" if count > 1 else "a product and is an input"
+            raise OutputError(
+                f"{target.name} would be {what}; each needs a name of its own: give a list with a column output"
+            )
 
 
 def check_disk(jobs: Sequence[Job], settings: Settings) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from cloudfree.cli import options
 from cloudfree.cli.config import told_elsewhere
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
+
+log = logging.getLogger(__name__)
 
 SCENES = "{n:.0f}/{total:.0f} scenes"
 
@@ -65,26 +68,27 @@ def batch(
         raise click.UsageError("--workers and --scheduler are both given; one says where scenes are made.")
     from cloudfree.batch.jobs import read_jobs
     from cloudfree.batch.pairing import jobs_of_folder
-    from cloudfree.batch.results import Outcome, write_results
-    from cloudfree.batch.runner import SIDE_PRODUCTS, Settings, check_disk, run_jobs
+    from cloudfree.batch.results import Outcome, make_folder, write_results
+    from cloudfree.batch.runner import SIDE_PRODUCTS, Settings, check_disk, check_outputs, run_jobs
 
     jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
     beside = tuple(name for name in SIDE_PRODUCTS if told.pop(name))
     settings = Settings(told, beside, max_failures)
+    check_outputs(jobs, settings)
     size = check_disk(jobs, settings)
     if dry_run:
         elsewhere = {"told_elsewhere": told_elsewhere(click.get_current_context())}
         echo_json({"jobs": [job.describe() for job in jobs], "at_most_gb": round(size / 1e9, 3), **elsewhere})
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     outcomes: list[Outcome] = []
     with progress_bar(told["device"], quiet, len(jobs), SCENES) as progress:
 
         def done(outcome: Outcome) -> None:
             outcomes.append(outcome)
             write_results(folder, outcomes)
-            if outcome.error and not quiet:
-                click.echo(f"ERROR: {outcome.job.planet.name}: {outcome.error}", err=True)
+            if outcome.error:
+                log.error("%s: %s", outcome.job.planet.name, outcome.error)
             progress(1)
 
         with ExitStack() as stack:

@@ -9,6 +9,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from cloudfree.cli.terminal import remembered_of_log
+
 _FROM_ELSEWHERE = {ParameterSource.ENVIRONMENT: "environment", ParameterSource.DEFAULT_MAP: "config"}
 
 
@@ -26,7 +28,7 @@ def read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> N
     for key, value in told.items():
         if key in parameters and not isinstance(value, dict) and key not in options:
             raise click.UsageError(f"{path} has {key} as {value!r}; a table of options is allowed: [{key}].", ctx)
-        if key not in parameters and key.replace("-", "_") not in options:
+        if key not in parameters and (isinstance(value, dict) or key.replace("-", "_") not in options):
             raise click.UsageError(f"{path} has {key!r}, which is no option or command; see cloudfree --help.", ctx)
     ctx.default_map = {name: _of_command(ctx, name, known, told, path) for name, known in parameters.items()}
 
@@ -41,7 +43,15 @@ def _of_command(
         raise click.UsageError(f"{path} has {strange[0]!r} in [{name}], which is no option of it.", ctx)
     common = {key: value for key, value in told.items() if not isinstance(value, dict)}
     stated = {key.replace("-", "_"): value for key, value in {**common, **table}.items()}
-    return {str(parameters[key].name): value for key, value in stated.items() if key in parameters}
+    known = {parameters[key]: value for key, value in stated.items() if key in parameters}
+    return {str(parameter.name): _as_typed(parameter, value) for parameter, value in known.items()}
+
+
+def _as_typed(parameter: click.Parameter, value: Any) -> Any:
+    """A value of TOML as the words of a command line; a list is of several values, or is one with commas."""
+    words = [str(each) for each in (value if isinstance(value, list) else [value])]
+    several = parameter.nargs != 1 or (isinstance(parameter, click.Option) and parameter.multiple)
+    return words if several else ",".join(words)
 
 
 def _parameters(command: click.Command) -> dict[str, click.Parameter]:
@@ -60,6 +70,7 @@ def told_elsewhere(ctx: click.Context) -> dict[str, dict[str, str]]:
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
         if source in _FROM_ELSEWHERE:
-            value = ctx.params.get(parameter.name or "")
-            found[max(parameter.opts, key=len)] = {"value": str(value), "from": _FROM_ELSEWHERE[source]}
+            value = ctx.params.get(parameter.name or "", remembered_of_log(ctx, parameter))
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            found[max(parameter.opts, key=len)] = {"value": text, "from": _FROM_ELSEWHERE[source]}
     return found

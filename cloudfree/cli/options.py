@@ -20,6 +20,10 @@ class SourceType(click.ParamType[Any]):
 
     name = "FILE|FOLDER|ADDRESS"
 
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Several in the environment, as in a cell of a list: paths may have spaces."""
+        return [part.strip() for part in rv.split(";") if part.strip()]
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Source:
         return Source.of(value)
 

@@ -41,6 +41,11 @@ def remember_log(ctx: click.Context, parameter: click.Parameter, value: Any) -> 
     ctx.meta[f"{_LOG}.{parameter.name}"] = value
 
 
+def remembered_of_log(ctx: click.Context, parameter: click.Parameter) -> Any:
+    """What an option says of logs; None of other options."""
+    return ctx.meta.get(f"{_LOG}.{parameter.name}")
+
+
 def log_to_stderr(quiet: bool, verbose: bool) -> None:
     """Warnings and errors; every reason with `verbose`, only errors with `quiet`; to a file too if one is named."""
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
@@ -93,8 +98,9 @@ def echo_failure(ctx: click.Context, error: click.ClickException) -> bool:
 
 
 def echo_json(value: Any) -> None:
-    """Plain data on stdout."""
+    """Plain data on stdout: the one answer of a command, which a failure after it does not repeat."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.get_current_context().meta[_JSON] = False
 
 
 @contextmanager

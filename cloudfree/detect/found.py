@@ -41,6 +41,8 @@ class FoundSky:
         """(h, w) under cloud, haze or shadow and close to it, without specks and small gaps."""
         likely = self.valid & (self.probability[list(SKY_HIDDEN)].sum(0) > HIDDEN_PROBABILITY)
         found = _without_specks(likely, round(_LEAST_CLOUD_M2 / self.pixel_size_m**2))
+        if not found.any():  # a scene smaller than a gap is none
+            return found
         whole = ~_without_specks(~found, round(_LEAST_GAP_M2 / self.pixel_size_m**2))
         return self.valid & _grown(whole, GROWTH_M / self.pixel_size_m)
 

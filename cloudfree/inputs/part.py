@@ -204,7 +204,7 @@ def _by_library(path: Path) -> tuple[list[BaseGeometry], CRS]:
 
 def _by_pyogrio(path: Path) -> tuple[list[BaseGeometry], str | None]:
     meta, _, geometry, _ = importlib.import_module("pyogrio.raw").read(path, columns=[])
-    return list(shapely.from_wkb(geometry)), meta["crs"]
+    return [shapely.from_wkb(each) for each in (geometry if geometry is not None else ()) if each], meta["crs"]
 
 
 def _by_fiona(path: Path) -> tuple[list[BaseGeometry], str | None]:

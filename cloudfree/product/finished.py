@@ -15,8 +15,11 @@ _ROWS = 512
 
 
 def is_finished(targets: Sequence[Path], identity: str) -> bool:
-    """Whether each of the targets is there; of rasters, that all pixels can be read and the identity is theirs."""
-    return all(_is_whole(target, identity) for target in targets)
+    """Whether each of the targets is there; of rasters, that all pixels can be read and the identity is theirs.
+
+    The first is the product; others than rasters, which say nothing of themselves, are no older.
+    """
+    return all(_is_whole(target, identity, targets[0]) for target in targets)
 
 
 def is_product(path: Path) -> bool:
@@ -28,11 +31,11 @@ def is_product(path: Path) -> bool:
         return False
 
 
-def _is_whole(target: Path, identity: str) -> bool:
+def _is_whole(target: Path, identity: str, product: Path) -> bool:
     if not target.is_file() or not target.stat().st_size:
         return False
     if target.suffix.lower() not in (".tif", ".tiff"):
-        return True
+        return target.stat().st_mtime_ns >= product.stat().st_mtime_ns
     try:
         with rasterio.open(target) as dataset:
             if dataset.tags().get(IDENTITY_TAG) != identity:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -46,8 +45,8 @@ def _claimed(target: Path, until: float) -> Iterator[Path]:
             _empty(folder)
         yield folder
     finally:
-        if outermost:  # while it is locked: who waits sees that the file is gone, and begins anew
-            shutil.rmtree(folder, ignore_errors=True)
+        if outermost:
+            _remove(folder)
         lock.release()
 
 
@@ -75,8 +74,13 @@ def _locked(folder: Path, target: Path, until: float) -> FileLock:
                 f"{target} is being made by another run; one at a time is allowed: wait for it (--wait SECONDS), or "
                 "give another name"
             ) from error
-        except OSError as error:
+        except PermissionError as error:
             raise _unwritable(target, error) from error
+        except OSError as error:
+            raise OutputError(
+                f"{target} cannot be locked ({error.strerror}); a file system that has locks is needed: choose "
+                "another folder"
+            ) from error
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:
@@ -90,6 +94,17 @@ def _empty(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _remove(folder: Path) -> None:
+    """Take a folder away that is locked. Who waits sees that the lock is gone, and begins anew.
+
+    The lock goes last: from then on all that is in the folder is another run's.
+    """
+    with suppress(OSError):
+        _empty(folder)
+        (folder / _LOCK).unlink()
+        folder.rmdir()
+
+
 def _sweep(parent: Path) -> None:
     """Take away folders of runs that died: those whose lock is free."""
     for folder in parent.glob(f"{_PREFIX}*"):
@@ -101,4 +116,4 @@ def _sweep(parent: Path) -> None:
                 folder.rmdir()  # fails unless it is empty: a run that is about to lock it makes it anew
                 continue
             with lock.acquire(blocking=False):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)

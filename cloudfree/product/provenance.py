@@ -17,8 +17,8 @@ from cloudfree.inputs.source import Source
 
 _TARGETS = ("output", "qa", "uncertainty", "write_mask", "quicklook")
 
-_MEANS = ("overwrite", "wait_s", "device", "batch")
-"""Options that decide how a product is made, not what it holds."""
+_MEANS = ("overwrite", "wait_s", "device", "batch", "weights")
+"""Options that decide how a product is made, not what it holds; and weights, whose hash tells more than their name."""
 
 
 def tags(
@@ -28,7 +28,7 @@ def tags(
 
     Reads each input on disk once more, whole, for its hash; of one at an address there is what its server states.
     """
-    told = {key: value for key, value in options.items() if key not in _TARGETS}
+    told = {key: Path(value) if key == "weights" else value for key, value in options.items() if key not in _TARGETS}
     files = [{"name": source.name, **_archive(source), **_content(source)} for source in inputs]
     versions = {name: version(name) for name in ("cloudfree", *libraries)} | {"gdal": rasterio.__gdal_version__}
     stated = {"inputs": files, "options": told, "versions": versions, **documents}

@@ -9,14 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from click.testing import Result
 from filelock import FileLock
 from support import scene_dn
+
+from cloudfree.inputs.files import identify
+from cloudfree.plan import Options, files_of
+from cloudfree.product import provenance
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
@@ -114,6 +120,68 @@ def test_a_file_that_is_not_ours_is_kept(cli: Cli, scenes: Path, tmp_path: Path)
         assert dataset.count == 4
 
 
+def test_pictures_and_side_products_that_are_not_ours_are_kept(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    out.mkdir()
+    mine = [out / "scene0_cloudfree.png", out / "scene1_cloudfree_mask.tif"]
+    for path in mine:
+        path.write_text("precious")
+    batch = "batch", scenes, "-o", out, *FAST, "--quicklook", "--write-mask"
+    assert cli(*batch).exit_code == 1
+    assert [path.read_text() for path in mine] == ["precious"] * 2
+    assert statuses(out) == ["failed", "failed", "made"]
+    cli(*batch, "--overwrite")
+    assert statuses(out) == ["made", "made", "skipped"]
+    assert cli(*batch, "--buffer", 60).exit_code == 0, "ours are made anew"
+
+
+def test_a_picture_of_an_older_product_is_made_anew(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    batch = "batch", scenes, "-o", tmp_path / "made", *FAST
+    cli(*batch, "--quicklook")
+    assert cli(*batch, "--quicklook").exit_code == 0
+    assert statuses(tmp_path / "made") == ["skipped"] * 3
+    cli(*batch, "--buffer", 60)
+    cli(*batch, "--buffer", 60, "--quicklook")
+    assert statuses(tmp_path / "made") == ["made"] * 3
+
+
+def test_json_is_one_document_and_its_log_too_where_scenes_fail(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    (scenes.parent / "scene1.tif").write_bytes(b"no raster at all")
+    done = cli("batch", scenes, "-o", tmp_path / "made", *FAST, "--json", "--log-format", "json")
+    assert done.exit_code == 1
+    assert [each["status"] for each in json.loads(done.stdout)] == ["made", "failed", "made"]
+    assert [json.loads(line)["level"] for line in done.stderr.splitlines()] == ["ERROR", "ERROR"]
+
+
+def test_a_folder_that_cannot_be_is_one_line(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "made").write_text("a file")
+    done = cli("batch", scenes, "-o", tmp_path / "made", *FAST)
+    assert done.exit_code == 1
+    assert "made cannot be written" in done.stderr
+    assert (tmp_path / "made").read_text() == "a file"
+
+
+def test_what_decides_a_product_is_in_its_identity(scenes: Path, make_scene: Make, tmp_path: Path) -> None:
+    """An area by its content, metadata beside references; not the place of weights."""
+    folder, area = scenes.parent, tmp_path / "area.geojson"
+    reference = make_scene(name="20240606_101530_84_2481_3B_AnalyticMS.tif", dn=scene_dn(SIDE, SIDE))
+    told = {"planet": folder / "scene0.tif", "sar": folder / "s1.tif", "output": tmp_path / "o.tif"}
+    options = Options.of(**told, references=[reference], aoi=area)
+
+    def identity(options: Options) -> str:
+        return provenance.identity(asdict(options), files_of(options, identify(options)), "0")
+
+    found = []
+    for text in ("{}", '{"type": "Point"}'):
+        area.write_text(text)
+        found.append(identity(options))
+    reference.with_name(f"{reference.stem}_metadata.xml").write_text("<a/>")
+    found.append(identity(options))
+    assert len(set(found)) == 3
+    assert identity(replace(options, weights="/home/me/weights.safetensors", overwrite=True)) == found[-1]
+    assert "/home/me" not in str(provenance.tags({"weights": "/home/me/w.safetensors"}, [], ()))
+
+
 def test_lists_may_be_lines_of_json_with_names_and_lists(cli: Cli, scenes: Path, tmp_path: Path) -> None:
     lines = [{"planet": "scene0.tif", "sar": ["s1.tif"], "mask": "mask.tif", "output": "deep/er.tif"}]
     listed = scenes.with_suffix(".jsonl")
@@ -131,12 +199,15 @@ def test_lists_may_be_lines_of_json_with_names_and_lists(cli: Cli, scenes: Path,
         ("planet,sar\na.tif;b.tif,c.tif\n", "names 2 files as planet"),
         ("planet,sar\na.tif,b.tif\nx/a.tif,b.tif\n", "would be the product of 2 scenes"),
         ("planet,sar\na.tif,b.tif,c\n", "more cells than columns"),
+        ("planet,sar\n ; ,b.tif\n", "has no planet"),
+        ("planet,sar,output\na.tif,b.tif,x.tif\nc.tif,d.tif,x_qa.tif\n", "x_qa.tif would be the product of 2"),
+        ("planet,sar,output\na.tif,b.tif,../d.tif\nc.tif,d.tif,x.tif\n", "d.tif would be a product and is an input"),
         ("planet,sar\n\xff\xfe,b\n", "cannot be read as a CSV"),
     ],
 )
 def test_lists_that_say_nothing_clear_are_refused(cli: Cli, tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
-    done = cli("batch", tmp_path / "list.csv", "-o", tmp_path / "made", *FAST)
+    done = cli("batch", tmp_path / "list.csv", "-o", tmp_path / "made", *FAST, "--qa")
     assert done.exit_code == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -186,6 +257,15 @@ def test_scenes_of_a_folder_have_the_radar_and_the_dates_that_suit_them(cli: Cli
     assert not (tmp_path / "made").exists()
     near = cli("batch", folder, "-o", tmp_path / "made", *FAST, "--reference-days", 5, "--dry-run")
     assert not any(job["references"] for job in json.loads(near.stdout)["jobs"])
+
+
+def test_a_folder_whose_radar_sees_no_scene_is_refused(cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    make_scene(name="in/20240606_101530_84_2481_3B_AnalyticMS_SR.tif")
+    make_sar(name="in/s1_20240601.tif", transform=Affine(10, 0, 700_000, 0, -10, 5_000_000))
+    done = cli("batch", tmp_path / "in", "-o", tmp_path / "made", *FAST)
+    assert done.exit_code == 1
+    assert "overlaps a scene" in done.stderr
 
 
 def test_a_folder_without_scenes_or_radar_is_refused(cli: Cli, folder: Path, tmp_path: Path) -> None:

@@ -114,6 +114,13 @@ def test_finer_pixels_are_averaged_and_come_back(own):
     assert iou(found.hidden[1::3, 1::3], coarse.hidden) > 0.97
 
 
+@pytest.mark.parametrize("side", [1, 4, 7])
+def test_a_clear_scene_smaller_than_a_gap_is_clear(side):
+    probability = np.zeros((5, side, side), np.float32)
+    probability[SkyClass.CLEAR] = 1
+    assert not FoundSky(probability, np.ones((side, side), bool), 10.0).hidden.any()
+
+
 def test_specks_and_small_gaps_are_cleaned_and_clouds_reach_a_little_farther():
     cloud = np.zeros((60, 60), bool)
     cloud[10:40, 10:40] = True

@@ -1,9 +1,11 @@
 """A target is one run's at a time; what the dead leave is swept, what the living have is not."""
 
+import errno
 import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -62,6 +64,58 @@ def test_a_run_may_claim_again_what_it_has(tmp_path: Path) -> None:
             assert inner[target] == outer[target]
         assert (outer[target] / "a").exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_next_run_makes_is_not_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock goes last, so that none can begin in a folder that is being emptied."""
+    target, gone = tmp_path / "out.tif", []
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda self, **told: (gone.append(self.name), unlink(self, **told))[1])
+    with claimed([target]) as folders:
+        for name in ("a", "z"):
+            (folders[target] / name).touch()
+    assert sorted(gone[:2]) == ["a", "z"]
+    assert gone[2:] == ["lock"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    target, inside = tmp_path / "out.tif", []
+
+    def make(number: int) -> None:
+        with claimed([target], 60) as folders:
+            inside.append(number)
+            (folders[target] / "half.tif").write_text(str(number))
+            time.sleep(0.05)
+            assert (folders[target] / "half.tif").read_text() == str(number)
+            assert inside.pop() == number
+            assert not inside
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make, range(8)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_links_to_one_folder_are_one_place(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    process = start(tmp_path / "real/out.tif", 30)
+    with pytest.raises(OutputError, match="another run"), claimed([tmp_path / "link/out.tif"]):
+        pass
+    process.kill()
+    process.join()
+    with claimed([tmp_path / "real/out.tif", tmp_path / "link/out.tif"]):
+        pass
+    assert not list((tmp_path / "real").iterdir())
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(OutputError, match=r"cannot be locked \(No locks available"), claimed([tmp_path / "out.tif"]):
+        pass
 
 
 def test_names_as_long_as_can_be_and_folders_that_are_not_there(tmp_path: Path) -> None:
