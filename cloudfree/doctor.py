@@ -24,6 +24,7 @@ _PACKAGES = "torch", "numpy", "scipy", "rasterio", "rio-cogeo", "pyproj", "shape
 _EXTRAS = {"omnicloudmask": "omnicloudmask", "csmask": "ukis_csmask", "dask": "distributed"}
 _DRIVERS = "GTiff", "COG", "MEM", "PNG"
 _LEAST_MEMORY_GB, _LEAST_DISK_GB = 2.0, 2.0
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _RELEASED = 1_735_689_600  # 2025-01-01: a clock before that is wrong, and so are the dates of products
 
 
@@ -87,9 +88,17 @@ def available_memory_gb() -> float | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         told = {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
-        return told["MemAvailable"] / 1e6
+        return min(told["MemAvailable"] / 1e6, _container_limit_gb())
     except (OSError, KeyError, ValueError):
         return None
+
+
+def _container_limit_gb() -> float:
+    """The memory that a container may have in all; infinite outside of one."""
+    try:
+        return int(_CONTAINER_LIMIT.read_text(encoding="ascii")) / 1e9
+    except (OSError, ValueError):  # "max"
+        return float("inf")
 
 
 def _gdal() -> Finding:

@@ -49,6 +49,17 @@ def test_what_would_not_do_fails(
     assert not all(each["sound"] for each in json.loads(cli("doctor", "--json").stdout)), "one document"
 
 
+@pytest.mark.parametrize(("limit", "sound"), [("1000000000\n", False), ("max\n", True)])
+def test_a_container_has_no_more_memory_than_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, sound: bool
+) -> None:
+    from cloudfree import doctor
+
+    (tmp_path / "memory.max").write_text(limit)
+    monkeypatch.setattr(doctor, "_CONTAINER_LIMIT", tmp_path / "memory.max")
+    assert ((doctor.available_memory_gb() or 0) > 1) == sound
+
+
 def test_a_folder_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     done = cli("doctor", "-o", tmp_path / "nowhere")
     assert done.exit_code == 1

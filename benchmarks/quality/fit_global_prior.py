@@ -4,7 +4,7 @@
 
 Slopes are those of one ridge through all places, each centred on itself, for between places colours differ more by
 season and soil than by what radar sees; the mean is the median of the places' means. Every site weighs the same. The
-deviation is that of each site's pixels from what the others lead to expect.
+covariance is that of each site's pixels about what the others lead to expect.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _RIDGE = 0.03
 
 
 class Moments(NamedTuple):
-    """Covariance of features (f, f), theirs with reflectance (f, 4), both means, the variance of reflectance (4,)."""
+    """Covariance of features (f, f), theirs with reflectance (f, 4), both means, that of reflectance (4, 4)."""
 
     features: Float64Array
     across: Float64Array
     feature_means: Float64Array
     colours: Float64Array
-    variance: Float64Array
+    reflectance: Float64Array
 
 
 def fit_table(sites: Sequence[Moments]) -> Float64Array:
@@ -47,15 +47,16 @@ def fit_table(sites: Sequence[Moments]) -> Float64Array:
     return np.vstack([slopes, np.median(means, axis=0)])
 
 
-def deviation(sites: Sequence[Moments]) -> Float64Array:
-    """(4,) root mean square of what the land is off from what the other sites tell of it."""
-    squares = []
-    for number, (within, across, features, colours, variance) in enumerate(sites):
+def error_covariance(sites: Sequence[Moments]) -> Float64Array:
+    """(4, 4) of what the land is off from what the other sites tell of it."""
+    found = []
+    for number, (within, across, features, colours, reflectance) in enumerate(sites):
         *slopes, mean = fit_table([*sites[:number], *sites[number + 1 :]])
         w = np.array(slopes)
-        about_means = variance - 2 * (w * across).sum(0) + np.einsum("fb,fg,gb->b", w, within, w)
-        squares.append(about_means + (colours - features @ w - mean) ** 2)
-    return np.asarray(np.sqrt(np.mean(squares, axis=0)))
+        about_means = reflectance - w.T @ across - across.T @ w + w.T @ within @ w
+        off = colours - features @ w - mean
+        found.append(about_means + np.outer(off, off))
+    return np.asarray(np.mean(found, axis=0))
 
 
 def moments_by_site(places: Sequence[Place]) -> list[Moments]:
@@ -79,7 +80,7 @@ def _moments(place: Place, sar_db: np.ndarray) -> Moments:
         centred.T @ colours / len(chosen),
         features.mean(0),
         colours.mean(0),
-        colours.var(0),
+        np.cov(colours.T, bias=True),
     )
 
 
@@ -94,7 +95,7 @@ def main() -> None:
         "fitted_on": sorted({place.site for place in places}),
         "recipe": "benchmarks/quality/fit_global_prior.py",
         "coefficients": np.round(fit_table(sites), 6).tolist(),
-        "deviation": np.round(deviation(sites), 4).tolist(),
+        "error_covariance": np.round(error_covariance(sites), 8).tolist(),
     }
     target = Path(model.__file__).with_name("global_prior.json")
     target.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

@@ -46,7 +46,7 @@ def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha25
     device, whose rounding may differ.
     """
     told = {key: value for key, value in options.items() if key not in (*_TARGETS, *_MEANS)}
-    files = sorted(json.dumps(_content(source)) for source in inputs)
+    files = [_content(source) for source in inputs]
     decided = {"options": told, "inputs": files, "weights": weights_sha256, "version": version("cloudfree")}
     return hashlib.sha256(json.dumps(decided, default=_plain, sort_keys=True).encode()).hexdigest()
 

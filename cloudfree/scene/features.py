@@ -167,9 +167,15 @@ def land_coefficients() -> Float64Array:
 
 
 @cache
+def land_error_covariance() -> Float64Array:
+    """(4, 4) of reflectance about what these coefficients say, over places they were not fitted to."""
+    return np.array(_land_in_general()["error_covariance"])
+
+
+@cache
 def land_deviation() -> Image:
-    """(4,) standard deviation of reflectance about what these coefficients say, over places they were not fitted to."""
-    return as_image(_land_in_general()["deviation"])
+    """(4,) the standard deviations of that."""
+    return as_image(np.sqrt(np.diag(land_error_covariance())))
 
 
 def _land_in_general() -> dict[str, list[float]]:

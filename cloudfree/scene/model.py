@@ -21,7 +21,15 @@ from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.inputs.planet import Scene
 from cloudfree.scene import coarse, stack
 from cloudfree.scene.candidates import FEWEST_TESTED, Tried, View, candidates_of, fitted_side_by_side
-from cloudfree.scene.features import DateTerm, OtherDate, Radar, land_coefficients, land_deviation, weighted_sum
+from cloudfree.scene.features import (
+    DateTerm,
+    OtherDate,
+    Radar,
+    land_coefficients,
+    land_deviation,
+    land_error_covariance,
+    weighted_sum,
+)
 from cloudfree.scene.survey import Survey
 from cloudfree.scene.uncertainty import Uncertainty
 
@@ -181,11 +189,9 @@ def _land_alone(radar: Radar, shape: tuple[int, int]) -> SceneModel:
     *slopes, mean = land_coefficients()
     maps = itertools.islice(radar.maps(), len(slopes))
     ground = as_image(mean)[:, None, None] + weighted_sum(maps, np.array(slopes), radar.seen.shape)
-    unsure, covariance = (
-        Uncertainty.constantly(land_deviation(), shape),
-        np.diag(np.square(land_deviation(), dtype=float)),
-    )
-    return SceneModel(shape, ground, (), 0.0, np.zeros(4, np.float32), {"other places": 1.0}, unsure, covariance)
+    unsure = Uncertainty.constantly(land_deviation(), shape)
+    nothing = np.zeros(4, np.float32)
+    return SceneModel(shape, ground, (), 0.0, nothing, {"other places": 1.0}, unsure, land_error_covariance())
 
 
 def _uncertainty(

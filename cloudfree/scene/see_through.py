@@ -29,7 +29,7 @@ _MOST_HAZE, _MOST_SHADOW = 0.97, 0.8
 # How far off airlight may be, as reflectance, and the light in shadow, as a share: in texture, finer than some pixels,
 # and in colour. Blue, green, red, NIR.
 _TEXTURE_PX, _THICKEST_PX = 5.0, 5
-_AIRLIGHT_ERROR = as_image([0.1, 0.1, 0.1, 0.04]), as_image([1.0, 1.0, 1.0, 0.04])
+_AIRLIGHT_ERROR = as_image([0.06, 0.06, 0.06, 0.02]), as_image([1.0, 1.0, 1.0, 0.02])
 _LIGHT_ERROR = as_image([0.15, 0.15, 0.15, 0.05]), as_image([2.0, 2.0, 2.0, 0.05])
 _DARKEST = 0.02  # ground is taken for this bright at least, when errors are a share of it
 
@@ -93,7 +93,7 @@ def _shares(
     # What one unit of error is worth: in airlight, of the thickest haze around a pixel, as it grows under real clouds;
     # and in the light of a shadow.
     transmittance = (1 - ndimage.maximum_filter(haze, _THICKEST_PX)) ** _RELATIVE_DEPTH
-    of_air, light = (1 - transmittance) / transmittance**2, 1 - loss * _SHADOW_DEPTH
+    of_air, light = (1 - transmittance) / transmittance**4, 1 - loss * _SHADOW_DEPTH
     of_light = np.where(shaded, (1 - light) / light * np.maximum(model, _DARKEST), np.float32(0))
     variance = np.diag(error_covariance)[:, None, None]
     of_texture, of_colour = (
