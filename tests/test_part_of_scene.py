@@ -237,7 +237,7 @@ def test_a_vector_library_is_used_where_there_is_one(tmp_path: Path, monkeypatch
     from shapely.geometry import shape
 
     def read(path: Path, columns: list) -> tuple:
-        return {"crs": "EPSG:4326"}, None, np.array([shapely.to_wkb(shape(polygon(PART)))]), []
+        return {"crs": "EPSG:4326"}, None, np.array([None, shapely.to_wkb(shape(polygon(PART)))]), []
 
     monkeypatch.setitem(sys.modules, "pyogrio", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "pyogrio.raw", SimpleNamespace(read=read))

@@ -8,11 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import Result
 from support import scene_dn
+
+from cloudfree.batch.cluster import _outcome
+from cloudfree.batch.jobs import Job
+from cloudfree.inputs.source import Source
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
@@ -113,3 +118,11 @@ def test_without_dask_the_command_says_what_to_install(
     done = cli("batch", scenes, "-o", tmp_path / "made", "--workers", 2, *FAST)
     assert done.exit_code == 1
     assert "pip install cloudfree[dask]" in done.stderr
+
+
+def test_a_worker_that_cannot_begin_is_not_called_dead() -> None:
+    error = ModuleNotFoundError("No module named 'cloudfree'")
+    future = SimpleNamespace(status="error", cancelled=lambda: False, exception=lambda: error)
+    outcome = _outcome(future, Job(Source.of("a.tif"), (Source.of("b.tif"),), Path("c.tif")))
+    assert (outcome.status, "died" in outcome.error) == ("failed", False)
+    assert "No module named 'cloudfree'" in outcome.error

@@ -34,16 +34,6 @@ def test_units_are_detected_and_agree(make_sar: MakeSar, units: str) -> None:
     np.testing.assert_allclose(on_scene(path), on_scene(make_sar(name="db.tif", values=db)), atol=1e-4)
 
 
-def test_fill_values_in_db_are_no_ground_beside_power_either(make_sar: MakeSar) -> None:
-    db = sar_values_db(300, 300)
-    vv, power = db[:1].copy(), 10 ** (db[1:] / 10)
-    vv[:, 110:, :] = -9999
-    files = [make_sar(name=f"s1_{name}.tif", values=v, descriptions=None) for name, v in (("vv", vv), ("vh", power))]
-    found = on_scene(*files)
-    assert np.isnan(found[0, -10:]).all()
-    assert np.nanmin(found) > -50
-
-
 def test_amplitude_by_option_and_by_hyp3_name(make_sar: MakeSar) -> None:
     db = sar_values_db(300, 300)
     amplitude = (10 ** (db / 20)).astype(np.float32)
