@@ -38,7 +38,7 @@ from cloudfree.scene.uncertainty import Uncertainty
 log = logging.getLogger(__name__)
 
 _SMALLEST_TILE_PX = 64
-_FEW_CLEAR = 0.05
+_FEW_CLEAR, _MUCH_FOUND = 0.05, 0.5
 _COMPLETE = 0.999  # coverage under this share is worth a warning
 _BEYOND_SAR = {
     "fill": "beyond it clouds are filled from their surroundings alone (--without-sar keep or nodata leaves them)",
@@ -359,6 +359,12 @@ def _log_clouds(plan: Plan) -> None:
     if found:
         shares = ", ".join(f"{100 * share:.1f} % {name}" for name, share in found.items())
         log.info("found beside what a mask says: %s (--find-clouds, --edge-limit)", shares)
+    if found and plan.inputs.mask is None and plan.survey.cloudy_share > _MUCH_FOUND:
+        log.warning(
+            "%.0f %% of the scene is taken for cloud, haze or shadow, as snow easily is: look at --write-mask, or give "
+            "a mask (--udm2, --mask)",
+            100 * plan.survey.cloudy_share,
+        )
 
 
 def _log(plan: Plan) -> None:
