@@ -71,7 +71,7 @@ def test_samples_are_primed_by_other_dates_however_turned_and_cut(place: Place, 
         error(draws(CloudedPlaces([each], 64, 1.0, block, colour_jitter=colour_jitter)))
         for each in (place, replace(place, others=()))
     )
-    assert with_other < 0.5 * alone
+    assert with_other < 0.6 * alone
 
 
 def test_other_dates_are_not_used_where_nothing_is_primed(place: Place) -> None:
