@@ -17,7 +17,10 @@ from cloudfree.inputs.source import Source
 
 _TARGETS = ("output", "qa", "uncertainty", "write_mask", "quicklook")
 
-_MEANS = ("overwrite", "wait_s", "device", "batch", "weights")
+_UNTOLD = (*_TARGETS, "overwrite", "wait_s")
+"""Options that leave nothing in a product."""
+
+_MEANS = (*_UNTOLD, "device", "batch", "weights")
 """Options that decide how a product is made, not what it holds; and weights, whose hash tells more than their name."""
 
 
@@ -28,7 +31,7 @@ def tags(
 
     Reads each input on disk once more, whole, for its hash; of one at an address there is what its server states.
     """
-    told = {key: Path(value) if key == "weights" else value for key, value in options.items() if key not in _TARGETS}
+    told = {key: Path(value) if key == "weights" else value for key, value in options.items() if key not in _UNTOLD}
     files = [{"name": source.name, **_archive(source), **_content(source)} for source in inputs]
     versions = {name: version(name) for name in ("cloudfree", *libraries)} | {"gdal": rasterio.__gdal_version__}
     stated = {"inputs": files, "options": told, "versions": versions, **documents}
@@ -45,7 +48,7 @@ def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha25
     That is the options, what the inputs hold, the weights and this program's version; not where files lie, nor the
     device, whose rounding may differ.
     """
-    told = {key: value for key, value in options.items() if key not in (*_TARGETS, *_MEANS)}
+    told = {key: value for key, value in options.items() if key not in _MEANS}
     files = [_content(source) for source in inputs]
     decided = {"options": told, "inputs": files, "weights": weights_sha256, "version": version("cloudfree")}
     return hashlib.sha256(json.dumps(decided, default=_plain, sort_keys=True).encode()).hexdigest()
