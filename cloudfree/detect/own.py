@@ -17,7 +17,7 @@ from cloudfree.network.weights import load_detector
 
 WEIGHTS = "cloud-detector"
 
-_CORE_PX = 1008  # of a window: with its margins about 350 MB at work; a multiple of all that the network halves by
+_CORE_PX = 496  # of a window: with its margins about 120 MB at work; a multiple of all that the network halves by
 
 
 @dataclass(frozen=True)
