@@ -190,6 +190,7 @@ wait = click.option(
 weights = click.option(
     "--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Registered weights, or a file."
 )
+
 making = together(
     click.option(
         "--fill",
