@@ -57,7 +57,7 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for --json."""
-        extra = {"qa": self.plan.options.qa, "quicklook": self.plan.options.quicklook}
+        extra = {name: getattr(self.plan.options, name) for name in ("qa", "quicklook", "report", "stac")}
         return {
             **self.plan.describe(),
             **{name: str(path) for name, path in extra.items() if path},
@@ -113,7 +113,13 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
                 deviation = stage.path(options.uncertainty) if options.uncertainty else None
                 shown = plan.survey, plan.scene, plan.part, product, deviation
                 pictures.quicklook(stage.path(options.quicklook), *shown)
-    result.peak_memory_mb = peak_memory_mb()
+        result.peak_memory_mb = peak_memory_mb()
+        if options.report:
+            with stopwatch.timing("report"):
+                _write_report(result, stage)
+        if options.stac:
+            with stopwatch.timing("stac"):
+                _write_stac(result, stage)
     return result
 
 
@@ -170,6 +176,14 @@ def _write_products(
         with stopwatch.timing("cog"):
             writer.finish(tags)
     return tags
+
+
+def _write_report(result: Result, stage: Staging) -> None:
+    """The page for people of what was made."""
+
+
+def _write_stac(result: Result, stage: Staging) -> None:
+    """The item for catalogues of what was made."""
 
 
 def _predictor(plan: Plan) -> Predictor:

@@ -80,6 +80,8 @@ class Options(InputOptions):
     coregister: Literal["auto", "off", "require"] = "auto"
     compress: str = "deflate"
     quicklook: Path | None = None
+    report: Path | None = None
+    stac: Path | None = None
     qa: Path | None = None
     uncertainty: Path | None = None
     write_mask: Path | None = None
@@ -89,8 +91,8 @@ class Options(InputOptions):
     @property
     def targets(self) -> list[Path]:
         """The files to be made."""
-        wanted = self.output, self.qa, self.uncertainty, self.write_mask, self.quicklook
-        return [path for path in wanted if path is not None]
+        rasters = self.output, self.qa, self.uncertainty, self.write_mask
+        return [path for path in (*rasters, self.quicklook, self.report, self.stac) if path is not None]
 
 
 @dataclass(frozen=True)

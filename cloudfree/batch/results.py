@@ -57,18 +57,18 @@ def make_folder(folder: Path) -> None:
 
 def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """`results.csv` and `results.json` of a folder, each replaced in one step. Raises OutputError."""
-    with _replaced(folder / "results.csv") as file, file.open("w", newline="", encoding="utf-8") as table:
+    with replaced(folder / "results.csv") as file, file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, _COLUMNS)
         writer.writeheader()
         writer.writerows(outcome.as_row() for outcome in outcomes)
-    with _replaced(folder / "results.json") as file:
+    with replaced(folder / "results.json") as file:
         text = json.dumps([outcome.as_json() for outcome in outcomes], indent=2, ensure_ascii=False)
         file.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A file beside another, which it replaces at the end of the block."""
+def replaced(path: Path) -> Iterator[Path]:
+    """A file beside another, which it replaces at the end of the block. Raises OutputError."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     with _told(path.parent):
         try:

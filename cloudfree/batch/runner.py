@@ -22,25 +22,32 @@ from cloudfree.network.weights import load_model
 from cloudfree.pipeline import execute
 from cloudfree.plan import Options, files_of, make_plan, weights_of
 from cloudfree.product import provenance
-from cloudfree.product.finished import is_finished, is_product
+from cloudfree.product.finished import RASTER_ENDINGS, is_finished, is_product
 from cloudfree.product.locks import claimed
 
 log = logging.getLogger(__name__)
 
-SIDE_PRODUCTS = {"qa": "_qa.tif", "uncertainty": "_uncertainty.tif", "write_mask": "_mask.tif", "quicklook": ".png"}
+SIDE_PRODUCTS = {
+    "qa": "_qa.tif",
+    "uncertainty": "_uncertainty.tif",
+    "write_mask": "_mask.tif",
+    "quicklook": ".png",
+    "report": ".html",
+    "stac": ".json",
+}
 """What may lie beside a product, by the field of `Options`, and how it is called after it."""
 
 _WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
 _OVERVIEWS = 4 / 3
-_BYTES_PER_PIXEL = {"output": 8, "qa": 2, "uncertainty": 8, "write_mask": 2, "quicklook": 0}
+_BYTES_PER_PIXEL = {"output": 8, "qa": 2, "uncertainty": 8, "write_mask": 2}
 
 
 @dataclass(frozen=True)
 class Settings:
     """What all scenes of a batch have in common.
 
-    `told` are fields of `Options` but for files; `side_products` which of "qa", "uncertainty", "write_mask" and
-    "quicklook" are made beside each product, named after it. After more than `max_failures` the rest is not begun.
+    `told` are fields of `Options` but for files; `side_products` which of `SIDE_PRODUCTS` are made beside each product,
+    named after it. After more than `max_failures` the rest is not begun.
     """
 
     told: dict[str, Any]
@@ -104,10 +111,10 @@ def run_job(job: Job, settings: Settings) -> Outcome:
 def _refuse_anothers(options: Options) -> None:
     """Raise OutputError where a target is a file that cloudfree has not made, unless it may be replaced.
 
-    A picture is what its product is.
+    A picture, page or description is what its product is.
     """
     for target in () if options.overwrite else options.targets:
-        telling = options.output if target == options.quicklook else target
+        telling = target if target.suffix.lower() in RASTER_ENDINGS else options.output
         if target.exists() and not is_product(telling):
             raise OutputError(f"{target} is no product of cloudfree and is kept; give --overwrite, or another folder")
 
@@ -154,7 +161,7 @@ def check_disk(jobs: Sequence[Job], settings: Settings) -> int:
 
 
 def _sizes(jobs: Sequence[Job], settings: Settings) -> Iterator[tuple[Job, int]]:
-    each = sum(_BYTES_PER_PIXEL[name] for name in ("output", *settings.side_products))
+    each = sum(_BYTES_PER_PIXEL.get(name, 0) for name in ("output", *settings.side_products))
     largest = 0
     for job in jobs:
         try:

@@ -38,6 +38,8 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
 @click.option("--qa", is_flag=True, help="What was observed and what reconstructed: NAME_qa.tif.")
 @click.option("--uncertainty", is_flag=True, help="One standard deviation of reflectance: NAME_uncertainty.tif.")
 @click.option("--write-mask", is_flag=True, help="The mask that was used: NAME_mask.tif.")
+@click.option("--report", is_flag=True, help="A page of each scene, NAME.html, and index.html of all.")
+@click.option("--stac", is_flag=True, help="A STAC item of each product, NAME.json, and collection.json of all.")
 @options.overwrite
 @options.wait
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")

@@ -11,6 +11,8 @@ from rasterio.windows import Window
 
 IDENTITY_TAG = "CLOUDFREE_IDENTITY"
 
+RASTER_ENDINGS = (".tif", ".tiff")
+
 _ROWS = 512
 
 
@@ -34,7 +36,7 @@ def is_product(path: Path) -> bool:
 def _is_whole(target: Path, identity: str, product: Path) -> bool:
     if not target.is_file() or not target.stat().st_size:
         return False
-    if target.suffix.lower() not in (".tif", ".tiff"):
+    if target.suffix.lower() not in RASTER_ENDINGS:
         return target.stat().st_mtime_ns >= product.stat().st_mtime_ns
     try:
         with rasterio.open(target) as dataset:

@@ -15,7 +15,7 @@ import rasterio
 from cloudfree.inputs import remote
 from cloudfree.inputs.source import Source
 
-_TARGETS = ("output", "qa", "uncertainty", "write_mask", "quicklook")
+_TARGETS = ("output", "qa", "uncertainty", "write_mask", "quicklook", "report", "stac")
 
 _UNTOLD = (*_TARGETS, "overwrite", "wait_s")
 """Options that leave nothing in a product."""
