@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cloudfree import detect
 from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.raster import gdal_settings
-from cloudfree.inputs.source import AnyPath
+from cloudfree.inputs.source import AnyPath, Source
 from cloudfree.inputs.strips import StripReader
 from cloudfree.learn.adapt import adapt
 from cloudfree.network import tiles
@@ -21,11 +22,14 @@ from cloudfree.network.predict import Predictor, TileTooLargeError, resolve_devi
 from cloudfree.network.sliding_window import SlidingWindow
 from cloudfree.plan import Options, Plan, make_plan, with_smaller_tile
 from cloudfree.process import peak_memory_mb
-from cloudfree.product import pictures, provenance
+from cloudfree.product import pictures, provenance, stac
 from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.mask_file import write_mask
+from cloudfree.product.stac_assets import File
 from cloudfree.product.targets import Staging, staging
 from cloudfree.product.writer import Counts, ProductPaths, open_writer
+from cloudfree.report import page
+from cloudfree.report.views import Views
 from cloudfree.scene import trust
 from cloudfree.scene.priming import Priming
 from cloudfree.stages import Stopwatch, prefetch
@@ -180,10 +184,25 @@ def _write_products(
 
 def _write_report(result: Result, stage: Staging) -> None:
     """The page for people of what was made."""
+    plan, options = result.plan, result.plan.options
+    assert options.report
+    quality, deviation = (stage.path(path) if path else None for path in (options.qa, options.uncertainty))
+    views = Views(plan.scene, plan.survey, plan.part, stage.path(options.output), quality, deviation)
+    files: list[Path | Source] = [*options.targets, *plan.files]
+    names = {str(each): each.name for each in files}
+    vectors = plan.offset.vectors if plan.offset else ()
+    page.write(stage.path(options.report), result.as_json(), names, plan.inputs, views, vectors)
 
 
 def _write_stac(result: Result, stage: Staging) -> None:
     """The item for catalogues of what was made."""
+    plan, options = result.plan, result.plan.options
+    assert options.stac
+    names = "output", "qa", "uncertainty", "write_mask", "quicklook", "report"
+    targets = {name: path for name in names if (path := getattr(options, name))}
+    files = {name: File(path, stage.path(path)) for name, path in targets.items()}
+    made = stac.Made(plan.inputs, plan.survey, plan.part, result.pixels)
+    stac.write_item(File(options.stac, stage.path(options.stac)), files, made)
 
 
 def _predictor(plan: Plan) -> Predictor:
@@ -193,7 +212,9 @@ def _predictor(plan: Plan) -> Predictor:
 def _tags(plan: Plan) -> dict[str, str]:
     told = plan.describe()
     processing = ("fill", "without_sar", "primed", "trust", "device", "precision", "tile", "overlap")
-    identity = provenance.identity(asdict(plan.options), plan.files, told["weights"]["sha256"])
+    identity = provenance.identity(
+        asdict(plan.options), plan.files, told["weights"]["sha256"], **detect.versions(plan.options.find_clouds_with)
+    )
     stated = provenance.tags(
         asdict(plan.options),
         plan.inputs.paths,

@@ -22,6 +22,7 @@ LEVELS = (
     {"learn"},
     {"evaluate"},
     {"detect"},
+    {"report"},
     {"product", "network"},
     {"scene"},
     {"inputs"},

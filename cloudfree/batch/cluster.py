@@ -81,7 +81,9 @@ def run_jobs_on(
                 done(outcomes[number])
             failures = sum(outcome.status == "failed" for outcome in outcomes.values())
             if settings.max_failures is not None and failures > settings.max_failures:
-                client.cancel([future for future in futures if numbers[future.key] not in outcomes])
+                # What a worker has begun it ends, so that what is told of it is true.
+                begun = {key for keys in client.processing().values() for key in keys}
+                client.cancel([each for each in futures if each.key not in begun and numbers[each.key] not in outcomes])
     return [outcomes[number] for number in range(len(jobs))]
 
 

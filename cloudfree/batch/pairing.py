@@ -7,6 +7,7 @@ with all of its files that overlap the scene. What was chosen, and why, each job
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from cloudfree.grid import Grid
 from cloudfree.inputs import acquisition, raster, safe, siblings
 from cloudfree.inputs.acquisition import Acquisition
 from cloudfree.inputs.geolocation_grid import Geometry
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.source import ARCHIVE_ENDING, Source
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ _ENDINGS = (".tif", ".tiff")
 _LEAST_SHARED = 0.3  # of a scene, for another date of it to be worth reading
 _UNKNOWN_CLEAR = 0.5
 _LOOK_PX = 256
+_ZIPPED_SAFE = re.compile(r"S1[A-D]_(IW|EW|S[1-6])_GRD", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ def _is_scene(path: Path) -> bool:
 def _is_radar(path: Path) -> bool:
     if path.suffix.upper() == ".SAFE":
         return path.is_dir()
+    if path.suffix.lower() == ARCHIVE_ENDING:
+        return bool(_ZIPPED_SAFE.match(path.name))
     said = set(siblings.words(path.stem))
     rasters = path.suffix.lower() in _ENDINGS and path.is_file()
     return rasters and bool(said & _RADAR_WORDS) and not said & (_NEITHER_WORDS | _SCENE_WORDS)

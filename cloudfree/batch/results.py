@@ -1,21 +1,24 @@
-"""What became of each job, as values, as a table and as JSON: written anew after each, whole."""
+"""What became of each job, as values, as a table and as JSON: written anew every few seconds, whole."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from cloudfree.batch.jobs import Job
 from cloudfree.errors import OutputError
 
 Status = Literal["made", "skipped", "failed", "not begun"]
 
+_EVERY_S = 5.0
 _COLUMNS = "planet", "sar", "output", "status", "seconds", "reconstructed_pixels", "error"
 
 
@@ -47,6 +50,34 @@ class Outcome:
             "reconstructed_pixels": made if pixels else "",
             "error": self.error,
         }
+
+
+@dataclass
+class Record:
+    """Outcomes as they come, in a folder's results: these are written every few seconds, and when the block ends."""
+
+    folder: Path
+    outcomes: list[Outcome] = field(default_factory=list)
+    _written_s: float = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """One more. Raises OutputError."""
+        self.outcomes.append(outcome)
+        if time.monotonic() - self._written_s >= _EVERY_S:  # of ten thousand scenes, results are long themselves
+            self._write()
+
+    def _write(self) -> None:
+        write_results(self.folder, self.outcomes)
+        self._written_s = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.outcomes and not isinstance(error, OutputError):
+            self._write()
 
 
 def make_folder(folder: Path) -> None:

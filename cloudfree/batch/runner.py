@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from cloudfree import detect
 from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import Outcome
 from cloudfree.errors import CloudfreeError, OutputError
@@ -126,7 +127,8 @@ def _is_made(options: Options) -> bool:
     assert info is not None
     with gdal_settings():
         files = files_of(options, identify(options))
-    return is_finished(options.targets, provenance.identity(asdict(options), files, info.sha256))
+    versions = detect.versions(options.find_clouds_with)
+    return is_finished(options.targets, provenance.identity(asdict(options), files, info.sha256, **versions))
 
 
 def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:

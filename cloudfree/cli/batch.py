@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,9 @@ from cloudfree.cli import options
 from cloudfree.cli.config import told_elsewhere
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
+
+if TYPE_CHECKING:
+    from cloudfree.batch.results import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -68,27 +72,29 @@ def batch(
     log_to_stderr(quiet, verbose)
     if workers and scheduler:
         raise click.UsageError("--workers and --scheduler are both given; one says where scenes are made.")
+    from cloudfree.batch.collection import check_collection
+    from cloudfree.batch.index import check_index
     from cloudfree.batch.jobs import read_jobs
     from cloudfree.batch.pairing import jobs_of_folder
-    from cloudfree.batch.results import Outcome, make_folder, write_results
+    from cloudfree.batch.results import Record, make_folder
     from cloudfree.batch.runner import SIDE_PRODUCTS, Settings, check_disk, check_outputs, run_jobs
 
     jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
     beside = tuple(name for name in SIDE_PRODUCTS if told.pop(name))
     settings = Settings(told, beside, max_failures)
     check_outputs(jobs, settings)
+    check_index(folder, jobs, settings)
+    check_collection(folder, jobs, settings)
     size = check_disk(jobs, settings)
     if dry_run:
         elsewhere = {"told_elsewhere": told_elsewhere(click.get_current_context())}
         echo_json({"jobs": [job.describe() for job in jobs], "at_most_gb": round(size / 1e9, 3), **elsewhere})
         return
     make_folder(folder)
-    outcomes: list[Outcome] = []
-    with progress_bar(told["device"], quiet, len(jobs), SCENES) as progress:
+    with Record(folder) as record, progress_bar(told["device"], quiet, len(jobs), SCENES) as progress:
 
         def done(outcome: Outcome) -> None:
-            outcomes.append(outcome)
-            write_results(folder, outcomes)
+            record.add(outcome)
             if outcome.error:
                 log.error("%s: %s", outcome.job.planet.name, outcome.error)
             progress(1)
@@ -102,7 +108,20 @@ def batch(
             else:
                 run_jobs(jobs, settings, done)
     if as_json:
-        echo_json([outcome.as_json() for outcome in outcomes])
-    failed = sum(outcome.status in ("failed", "not begun") for outcome in outcomes)
+        echo_json([outcome.as_json() for outcome in record.outcomes])
+    _list_all(folder, beside, record.outcomes)
+    failed = sum(outcome.status in ("failed", "not begun") for outcome in record.outcomes)
     if failed:
         raise click.ClickException(f"{failed} of {len(jobs)} scenes have no product; see {folder / 'results.csv'}")
+
+
+def _list_all(folder: Path, beside: tuple[str, ...], outcomes: Sequence[Outcome]) -> None:
+    """What lists all products of a batch, by what was wanted beside each."""
+    if "report" in beside:
+        from cloudfree.batch.index import write_index
+
+        write_index(folder, outcomes)
+    if "stac" in beside:
+        from cloudfree.batch.collection import write_collection
+
+        write_collection(folder, outcomes)

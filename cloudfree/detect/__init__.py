@@ -6,8 +6,9 @@ shown and returns, `resampling` brings that to its resolution. `own` is the netw
 """
 
 from cloudfree.detect.detector import Detector, View
+from cloudfree.detect.extras import versions
 from cloudfree.detect.find import find_sky
 from cloudfree.detect.found import FoundSky
 from cloudfree.detect.names import DEFAULT, NAMES, load
 
-__all__ = ["DEFAULT", "NAMES", "Detector", "FoundSky", "View", "find_sky", "load"]
+__all__ = ["DEFAULT", "NAMES", "Detector", "FoundSky", "View", "find_sky", "load", "versions"]

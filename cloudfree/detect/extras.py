@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from cloudfree.errors import CloudfreeError
+
+_DISTRIBUTIONS = {"omnicloudmask": "omnicloudmask", "csmask": "ukis-csmask"}
+
+
+def versions(detector: str) -> dict[str, str]:
+    """The version of the package that a detector is, by its name; of our own nothing, for it is of this package's."""
+    if detector not in _DISTRIBUTIONS:
+        return {}
+    try:
+        return {detector: version(_DISTRIBUTIONS[detector])}
+    except PackageNotFoundError:
+        return {}
 
 
 def imported(module: str, extra: str) -> ModuleType:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.inputs.decision import Decision
+from cloudfree.inputs.source import Source
 
 _TIME_TAGS = (
     *("ZERO_DOPPLER_START_TIME", "FIRST_LINE_TIME", "ACQUISITION_START_TIME", "ACQUISITION_DATETIME"),
@@ -58,6 +59,11 @@ _ORBITS = (
 _DIRECTION = re.compile(r"(?<![a-z])(?P<direction>asc|desc)(?:ending)?(?![a-z])", re.IGNORECASE)
 
 _PLANET_XML = re.compile(rb"<(?:\w+:)?acquisitionDate(?:Time)?>([^<]+)<")
+
+_PLANET_NAME = re.compile(
+    r"(?<![0-9a-z])(?P<day>\d{8})_(?P<time>\d{6})_(?:\d\d_)?(?P<satellite>[0-9a-f]{4})(?![0-9a-z])", re.IGNORECASE
+)
+"""Planet's name of a scene: day, time of day, of newer satellites hundredths of a second, satellite."""
 
 _PRODUCT = re.compile(r"S1[A-D]_(IW|EW|S\d)_", re.IGNORECASE)
 """How folders of products are called, whose files may have names like iw-vv.rtc.tiff."""
@@ -123,6 +129,37 @@ def of_planet_xml(name: str, content: bytes) -> Acquisition:
     texts = (match.decode("ascii", "replace") for match in _PLANET_XML.findall(content))
     moment, timed = next((found for text in texts for found in moments_in(text)), (None, False))
     return Acquisition(moment, timed, stated_by=name) if moment else UNKNOWN
+
+
+def of_scene(dataset: Any, metadata: Source | None) -> Acquisition:
+    """What an open optical scene says of itself; the time of that day too, where Planet's name of it or the metadata
+    beside it tell that. These decide as well where the scene says nothing.
+    """
+    taken = of(dataset)
+    if not taken.timed:
+        taken = _finer(taken, _of_planet_name(Path(dataset.name).name))
+    if not taken.timed and metadata:
+        taken = _finer(taken, of_planet_xml(metadata.name, metadata.read_bytes()))
+    return taken
+
+
+def satellite_of(name: str) -> str | None:
+    """Which of Planet's satellites took a scene, by Planet's name of it: 103d, 2456."""
+    match = _PLANET_NAME.search(name)
+    return match["satellite"].lower() if match else None
+
+
+def _of_planet_name(name: str) -> Acquisition:
+    match = _PLANET_NAME.search(name)
+    found = moments_in(f"{match['day']}T{match['time']}") if match else iter(())
+    moment, timed = next(found, (None, False))
+    return Acquisition(moment, timed, stated_by="the file's name") if moment else UNKNOWN
+
+
+def _finer(taken: Acquisition, other: Acquisition) -> Acquisition:
+    """The other where it tells the time of the same day, or where nothing else tells anything."""
+    same_day = other.timed and other.day == taken.day
+    return other if other.moment and (same_day or not taken.moment) else taken
 
 
 def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tuple[datetime | None, bool, str]:

@@ -16,6 +16,7 @@ from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import acquisition, cloudmask, mask_codes, planet, raster, reference, sentinel1, siblings
+from cloudfree.inputs.acquisition import UNKNOWN, Acquisition
 from cloudfree.inputs.backscatter import Units
 from cloudfree.inputs.cloudmask import CloudMask, MaskReader
 from cloudfree.inputs.displacement import Displacement
@@ -147,13 +148,17 @@ class InputReader:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of a scene, identified; and what was `found` in it of clouds beside or instead of a mask's."""
+    """The files of a scene, identified; and what was `found` in it of clouds beside or instead of a mask's.
+
+    `acquired` is when the scene was taken; that of radar is with its bands.
+    """
 
     scene: Scene
     sar: Sentinel1
     mask: CloudMask | None
     references: tuple[Reference, ...] = ()
     found: FoundClouds | None = None
+    acquired: Acquisition = UNKNOWN
 
     @property
     def masked(self) -> bool:
@@ -200,19 +205,17 @@ def identify(told: InputOptions) -> Inputs:
     scene = planet.identify(told.planet, told.planet_bands, Told(told.planet_quantity, told.planet_scale))
     numbers = told.sar_scale, told.sar_offset
     sar = sentinel1.identify(told.sar, scene.grid, told.sar_units, told.sar_bands, *numbers, told.allow_hh_hv)
-    sar = _dated(sar, scene)
+    with raster.opened(scene.path) as dataset:
+        acquired = acquisition.of_scene(dataset, siblings.find(scene.path, siblings.METADATA_XML))
+    sar = _dated(sar, acquired)
     coded = mask_codes.Told(told.mask_values, told.mask_bits, told.mask_unknown)
     mask = cloudmask.identify(scene, told.udm2, told.mask, coded)
-    return Inputs(scene, sar, mask, tuple(usable_references(told.references, scene.grid)))
+    return Inputs(scene, sar, mask, tuple(usable_references(told.references, scene.grid)), acquired=acquired)
 
 
-def _dated(sar: Sentinel1, scene: Scene) -> Sentinel1:
+def _dated(sar: Sentinel1, scene: Acquisition) -> Sentinel1:
     """With a warning among its reasons, logged too, where it was taken long before or after the scene."""
-    with raster.opened(scene.path) as dataset:
-        taken = acquisition.of(dataset)
-    if not taken.moment and (xml := siblings.find(scene.path, siblings.METADATA_XML)):
-        taken = acquisition.of_planet_xml(xml.name, xml.read_bytes())
-    apart = acquisition.distance(taken, [band.acquired for band in sar.bands])
+    apart = acquisition.distance(scene, [band.acquired for band in sar.bands])
     if apart is None:
         return sar
     log.warning("%s", apart)

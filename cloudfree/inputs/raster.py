@@ -23,6 +23,9 @@ from cloudfree.inputs.source import AnyPath, Source, without_secrets
 _SAMPLE_PX = 512
 _STRIP_ROWS = 512
 
+_DOCUMENTS = (".xml", ".geojson", ".json")
+_DERIVED = (".ovr",)  # overviews hold nothing that pixels do not
+
 _MEND = "fetch or export it again"
 _EXAMPLE = "as zip://ARCHIVE!FILE"
 
@@ -117,11 +120,15 @@ def _with_sidecars() -> rasterio.Env:
 
 
 def parts_of(source: Source) -> list[Source]:
-    """A raster, and the files that it is made of where it is a virtual one (VRT)."""
-    if source.suffix != ".vrt":
+    """A raster, and what else GDAL reads to know its pixels: headers, side files, the parts of a virtual one (VRT).
+
+    Of what is no raster, as the documents of a product, itself alone.
+    """
+    if not source.plain or source.suffix in _DOCUMENTS:
         return [source]
     with opened(source) as dataset:
-        return list(dict.fromkeys([source, *map(Source.of, dataset.files)]))
+        parts = [part for part in map(Source.of, dataset.files) if part.suffix not in _DERIVED]
+        return list(dict.fromkeys([source, *parts]))
 
 
 def read(

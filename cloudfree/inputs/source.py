@@ -52,7 +52,10 @@ class Source:
     __slots__ = ("_address", "_file", "_inside", "_shown")
 
     def __init__(self, address: str, shown: str, file: Path | None = None, inside: str = "") -> None:
-        self._address, self._shown, self._file, self._inside = address, without_secrets(shown), file, inside
+        shown = without_secrets(shown)
+        if "://" in shown:  # in which a space would end a query for who looks at texts
+            shown = shown.partition("?")[0]
+        self._address, self._shown, self._file, self._inside = address, shown, file, inside
 
     @classmethod
     def of(cls, told: AnyPath) -> Source:

@@ -14,8 +14,10 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what copying raises where a disk is full
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
@@ -57,7 +59,11 @@ class CogWriter:
         self._work = path.with_name(path.name + ".work.tif")
         self._profile = profile
         self._row = 0
-        self._dataset = rasterio.open(
+        with writing(path):
+            self._dataset = self._opened(grid, profile)
+
+    def _opened(self, grid: Grid, profile: CogProfile) -> DatasetWriter:
+        dataset = rasterio.open(
             self._work,
             "w",
             driver="GTiff",
@@ -75,30 +81,31 @@ class CogWriter:
             BIGTIFF="IF_SAFER",
             photometric="MINISBLACK",
         )
-        self._dataset.descriptions = profile.descriptions
-        self._dataset.scales = profile.scales
-        self._dataset.colorinterp = profile.colorinterp
+        dataset.descriptions = profile.descriptions
+        dataset.scales = profile.scales
+        dataset.colorinterp = profile.colorinterp
         if profile.colormap:
-            self._dataset.write_colormap(1, profile.colormap)
+            dataset.write_colormap(1, profile.colormap)
         if profile.units:
-            self._dataset.units = profile.units
+            dataset.units = profile.units
+        return dataset
 
     def write(self, block: NDArray[np.generic]) -> None:
         """Append rows (bands, rows, width)."""
         rows = block.shape[1]
-        with _writing(self._path):
+        with writing(self._path):
             self._dataset.write(block, window=Window(0, self._row, block.shape[2], rows))
         self._row += rows
 
     def finish(self, tags: dict[str, str]) -> None:
         """Set the tags, copy to a COG, and hold it against the specification. Raises OutputError."""
         assert self._row == self._dataset.height, "every row must be written"
-        with _writing(self._path):
+        with writing(self._path):
             self._dataset.update_tags(**tags)
             self._dataset.close()
             self._copy()
-        self._work.unlink()
-        _require_valid(self._path)
+            self._work.unlink()
+            _require_valid(self._path)
 
     def _copy(self) -> None:
         profile = self._profile
@@ -146,10 +153,11 @@ class CogWriter:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Say of what GDAL cannot write that it is this file: an OutputError."""
     try:
         yield
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         cause = " ".join(str(error.__cause__ or error).split())[:200]
         raise OutputError(f"writing {path.name} failed ({cause}); free space on the disk and run again") from error
 

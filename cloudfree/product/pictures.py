@@ -25,10 +25,12 @@ from cloudfree.scene.survey import Survey
 
 Pixel = TypeVar("Pixel", bound=np.generic)
 
+BRIGHTEST_DEVIATION = 0.06
+"""Standard deviation of reflectance from which on colours are the brightest."""
+
 _PANEL_PX = 900
 _GAP_PX = 8
 _CLOSEUP_PX, _SQUARES = 300, 8  # side of the checkerboards in pixels of the survey, and squares along it
-_BRIGHTEST_DEVIATION = 0.06
 _RAMP = ((0, 0, 0), (70, 20, 120), (190, 50, 100), (250, 140, 40), (255, 240, 120))  # even in lightness
 _GREEN, _RED = (60, 255, 80), (255, 60, 60)
 _VV_RANGE_DB, _VH_RANGE_DB, _RATIO_RANGE_DB = (-22.0, -2.0), (-28.0, -8.0), (2.0, 14.0)
@@ -47,13 +49,13 @@ def quicklook(
     height, width = _panel_shape(part.shape)
     with scene.open() as reader, rasterio.open(result) as product:
         window = Window(part.col, part.row, part.width, part.height)
-        before = _true_colour(reader.averaged(height, width, window))
-        after = _true_colour(product.read(out_shape=(4, height, width), resampling=Resampling.average))
-    low, high = _stretch(after)
-    sar = _nearest(surveyed.sar_db[:, *_surveyed(part, scene.grid, surveyed.grid)], height, width)
-    panels = [_stretched(before, low, high), _sar_colour(sar), _stretched(after, low, high)]
+        before = true_colour(reader.averaged(height, width, window))
+        after = true_colour(product.read(out_shape=(4, height, width), resampling=Resampling.average))
+    low, high = stretch(after)
+    sar = nearest(surveyed.sar_db[:, *on_survey(part, scene.grid, surveyed.grid)], height, width)
+    panels = [stretched(before, low, high), sar_colour(sar), stretched(after, low, high)]
     if uncertainty:
-        panels.append(_deviation_colour(uncertainty, height, width))
+        panels.append(deviation_colour(uncertainty, height, width))
     write_png(target, _side_by_side(panels))
 
 
@@ -67,11 +69,11 @@ def alignment(target: Path, before: Survey, after: Survey, vectors: Sequence[Vec
     boards = [_checkerboard(surveyed, part) for surveyed in (before, after)]
     height, width = boards[0].shape[1:]
     dn = before.dn[2::-1].astype(np.float32)
-    scene = _stretched(np.where(before.data, dn, np.nan), *_stretch(np.where(before.data, dn, np.nan)))
+    scene = stretched(np.where(before.data, dn, np.nan), *stretch(np.where(before.data, dn, np.nan)))
     scale = min(height / scene.shape[1], width / scene.shape[2])
     shape = max(1, round(scene.shape[1] * scale)), max(1, round(scene.shape[2] * scale))
     overview = np.full((3, height, shape[1]), 255, np.uint8)
-    overview[:, : shape[0]] = _nearest(scene, *shape)
+    overview[:, : shape[0]] = nearest(scene, *shape)
     _draw_vectors(overview, vectors, scale)
     write_png(target, _side_by_side([overview, *boards]))
 
@@ -98,7 +100,7 @@ def _checkerboard(surveyed: Survey, part: tuple[slice, slice]) -> NDArray[np.uin
     """Squares in turn of the scene in colour and of VV in grey, enlarged."""
     scene = np.where(surveyed.data, surveyed.dn[2::-1].astype(np.float32), np.nan)[:, *part]
     vv = surveyed.sar_db[:1, *part]
-    colour, grey = _stretched(scene, *_stretch(scene)), np.repeat(_stretched(vv, *_stretch(vv)), 3, axis=0)
+    colour, grey = stretched(scene, *stretch(scene)), np.repeat(stretched(vv, *stretch(vv)), 3, axis=0)
     squares = np.indices(scene.shape[1:]) // max(1, scene.shape[1] // _SQUARES)
     board = np.where(squares.sum(axis=0) % 2, grey, colour)
     zoom = max(1, _PANEL_PX // scene.shape[1])
@@ -126,7 +128,7 @@ def _panel_shape(shape: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
-def _surveyed(part: Part, scene: Grid, survey: Grid) -> tuple[slice, slice]:
+def on_survey(part: Part, scene: Grid, survey: Grid) -> tuple[slice, slice]:
     """The pixels of a survey that show a part of its scene."""
     found = []
     for some, length, surveyed in zip((part.rows, part.cols), scene.shape, survey.shape, strict=True):
@@ -134,39 +136,47 @@ def _surveyed(part: Part, scene: Grid, survey: Grid) -> tuple[slice, slice]:
     return found[0], found[1]
 
 
-def _true_colour(dn: NDArray[np.uint16]) -> Image:
+def true_colour(dn: NDArray[np.uint16]) -> Image:
     """Red, green, blue (3, H, W) of digital numbers (4, H, W), NaN without data."""
     return np.where(has_data(dn), dn[2::-1].astype(np.float32), np.nan)
 
 
-def _stretch(image: Image) -> tuple[float, float]:
+def stretch(image: Image) -> tuple[float, float]:
+    """What becomes black and white: the first and the last hundredth of the values, NaN left out."""
     values = image[np.isfinite(image)]
     low, high = np.percentile(values, (1, 99)) if values.size else (0.0, 1.0)
     return float(low), float(max(high, low + 1))
 
 
-def _stretched(image: Image, low: float, high: float) -> NDArray[np.uint8]:
+def stretched(image: Image, low: float, high: float) -> NDArray[np.uint8]:
     """0..255 with a gamma that opens the shadows; black without data."""
     unit = np.clip((np.nan_to_num(image, nan=low) - low) / (high - low), 0, 1)
     return np.rint(255 * unit**0.8).astype(np.uint8)
 
 
-def _sar_colour(sar_db: Image) -> NDArray[np.uint8]:
+def sar_colour(sar_db: Image) -> NDArray[np.uint8]:
+    """VV and VH in dB (2, H, W) as red VV, green VH and blue VV/VH (3, H, W); black without data."""
     layers = (sar_db[0], sar_db[1], sar_db[0] - sar_db[1])
     ranges = (_VV_RANGE_DB, _VH_RANGE_DB, _RATIO_RANGE_DB)
-    return np.stack([_stretched(layer, *bounds) for layer, bounds in zip(layers, ranges, strict=True)])
+    return np.stack([stretched(layer, *bounds) for layer, bounds in zip(layers, ranges, strict=True)])
 
 
-def _deviation_colour(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+def deviation_colour(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     """The mean of the bands' standard deviations as colour (3, height, width)."""
     with rasterio.open(path) as dataset:
         deviation = dataset.read(out_shape=(dataset.count, height, width), masked=True) * np.float32(REFLECTANCE_SCALE)
-    position = np.clip(deviation.mean(axis=0).filled(0) / _BRIGHTEST_DEVIATION, 0, 1) * (len(_RAMP) - 1)
+    return ramp(np.clip(deviation.mean(axis=0).filled(0) / BRIGHTEST_DEVIATION, 0, 1))
+
+
+def ramp(unit: Image) -> NDArray[np.uint8]:
+    """Colours (3, H, W) of values 0..1 (H, W): black, violet, red, orange, yellow."""
+    position = unit * (len(_RAMP) - 1)
     channels = [np.interp(position, range(len(_RAMP)), channel) for channel in zip(*_RAMP, strict=True)]
     return np.rint(channels).astype(np.uint8)
 
 
-def _nearest(image: NDArray[Pixel], height: int, width: int) -> NDArray[Pixel]:
+def nearest(image: NDArray[Pixel], height: int, width: int) -> NDArray[Pixel]:
+    """Bands (B, H, W) at another size, each pixel that of the nearest."""
     rows = (np.arange(height) * image.shape[1]) // height
     cols = (np.arange(width) * image.shape[2]) // width
     return image[:, rows[:, None], cols]

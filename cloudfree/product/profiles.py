@@ -11,7 +11,7 @@ from cloudfree.product.cog import CogProfile
 NO_DEVIATION = 65535
 """Nodata of the uncertainty, in which 0 is what was observed."""
 
-_QA_COLOURS: dict[int, tuple[int, int, int, int]] = {
+QA_COLOURS: dict[int, tuple[int, int, int, int]] = {
     Qa.NODATA: (0, 0, 0, 0),
     Qa.OBSERVED: (190, 200, 180, 255),
     Qa.RECONSTRUCTED: (60, 120, 190, 255),
@@ -19,6 +19,7 @@ _QA_COLOURS: dict[int, tuple[int, int, int, int]] = {
     Qa.RECONSTRUCTED_WITHOUT_SAR: (150, 90, 190, 255),
     Qa.SEEN_THROUGH: (120, 190, 215, 255),
 }
+"""Red, green, blue, alpha of each class."""
 
 _SKY_COLOURS: dict[int, tuple[int, int, int, int]] = {
     SkyClass.CLEAR: (190, 200, 180, 255),
@@ -41,7 +42,7 @@ def quality(compress: str) -> CogProfile:
     classes = ", ".join(f"{qa.value} {qa.name.lower().replace('_', ' ')}" for qa in Qa)
     names = f"class: {classes}", "share of reconstruction in percent"
     colours = (ColorInterp.palette, ColorInterp.undefined)
-    return CogProfile("uint8", names, colours, (1.0, 0.01), "nearest", compress, colormap=_QA_COLOURS)
+    return CogProfile("uint8", names, colours, (1.0, 0.01), "nearest", compress, colormap=QA_COLOURS)
 
 
 def sky(compress: str) -> CogProfile:

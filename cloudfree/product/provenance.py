@@ -42,15 +42,15 @@ def tags(
     }
 
 
-def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha256: str) -> str:
+def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha256: str, **versions: str) -> str:
     """A hash of all that decides the pixels of a product: equal ones need not be made again.
 
-    That is the options, what the inputs hold, the weights and this program's version; not where files lie, nor the
-    device, whose rounding may differ.
+    That is the options, what the inputs hold, the weights, this program's version and those of others that find clouds
+    for it; not where files lie, nor the device, whose rounding may differ.
     """
     told = {key: value for key, value in options.items() if key not in _MEANS}
     files = [_content(source) for source in inputs]
-    decided = {"options": told, "inputs": files, "weights": weights_sha256, "version": version("cloudfree")}
+    decided = {"options": told, "inputs": files, "weights": weights_sha256, "version": version("cloudfree"), **versions}
     return hashlib.sha256(json.dumps(decided, default=_plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -58,12 +58,17 @@ def _content(source: Source) -> dict[str, str]:
     """What tells its content from another: the hash of what holds it on disk, or its address and version."""
     if source.file is None:
         return {"address": str(source), **remote.stated(source)}
-    digest = {"sha256": _sha256(source.file, source.file.stat().st_mtime_ns)}
+    digest = {"sha256": sha256_of(source.file)}
     return {"inside": source.inside, **digest} if source.inside else digest
 
 
 def _archive(source: Source) -> dict[str, str]:
     return {"archive": source.file.name} if source.file and source.is_archived else {}
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file on disk."""
+    return _sha256(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=16)

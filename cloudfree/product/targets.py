@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from cloudfree.errors import OutputError
 from cloudfree.inputs.source import AnyPath, Source
 from cloudfree.product.locks import claimed
+
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class Staging:
@@ -43,8 +46,16 @@ def staging(targets: Sequence[Path], overwrite: bool, wait_s: float = 0.0) -> It
     """
     with claimed(targets, wait_s) as folders:
         stage = Staging(folders)
-        yield stage
-        stage.publish(overwrite)
+        try:
+            yield stage
+            stage.publish(overwrite)
+        except OSError as error:
+            if error.errno not in _OF_A_DISK:
+                raise
+            raise OutputError(
+                f"{targets[0].name} was not finished ({error.strerror}); the disk must take all of it: free space "
+                "and run again"
+            ) from error
 
 
 def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite: bool) -> None:

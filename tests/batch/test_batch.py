@@ -182,6 +182,23 @@ def test_what_decides_a_product_is_in_its_identity(scenes: Path, make_scene: Mak
     assert "/home/me" not in str(provenance.tags({"weights": "/home/me/w.safetensors"}, [], ()))
 
 
+def test_headers_and_side_files_are_in_the_identity(scenes: Path, tmp_path: Path) -> None:
+    folder = scenes.parent
+    told = {"planet": folder / "scene0.tif", "sar": folder / "s1.tif", "output": tmp_path / "o.tif"}
+    options = Options.of(**told)
+
+    def identity(**versions: str) -> str:
+        return provenance.identity(asdict(options), files_of(options, identify(options)), "0", **versions)
+
+    before = identity()
+    side = folder / "s1.tif.aux.xml"
+    side.write_text('<PAMDataset><PAMRasterBand band="1"><NoDataValue>-30</NoDataValue></PAMRasterBand></PAMDataset>')
+    after = identity()
+    side.unlink()
+    assert identity() == before != after
+    assert identity(csmask="2.0") != before
+
+
 def test_lists_may_be_lines_of_json_with_names_and_lists(cli: Cli, scenes: Path, tmp_path: Path) -> None:
     lines = [{"planet": "scene0.tif", "sar": ["s1.tif"], "mask": "mask.tif", "output": "deep/er.tif"}]
     listed = scenes.with_suffix(".jsonl")

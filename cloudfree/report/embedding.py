@@ -1,0 +1,78 @@
+"""Pixels as part of a page: WebP, or PNG where GDAL has no WebP, in a data URI."""
+
+from __future__ import annotations
+
+import base64
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
+
+from cloudfree.arrays import Mask
+
+_QUALITIES = (80, 65, 50, 35, 20)  # of WebP, tried in turn until a picture fits
+_LOSSLESS = {"LOSSLESS": "YES", "EXACT": "1"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image inside a page: its data URI and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def embedded(pixels: NDArray[np.uint8], at_most: float = math.inf, *, exact: bool = False) -> Picture:
+    """Pixels (3 or 4, H, W), the fourth band alpha, in about `at_most` bytes, at whatever quality that takes.
+
+    `exact` keeps every pixel as it is, for classes.
+    """
+    if "WEBP" not in _drivers():
+        return _picture(pixels, "png", _encoded(pixels, "PNG"))
+    content = b""
+    for quality in _QUALITIES:
+        content = _encoded(pixels, "WEBP", **(_LOSSLESS if exact else {"QUALITY": str(quality)}))
+        if exact or len(content) <= at_most:
+            break
+    return _picture(pixels, "webp", content)
+
+
+def with_alpha(rgb: NDArray[np.uint8], known: Mask) -> NDArray[np.uint8]:
+    """Colours (3, H, W), transparent where they are not known (H, W): as they are if they are known all over."""
+    return rgb if known.all() else np.concatenate([rgb * known, 255 * known[None].astype(np.uint8)])
+
+
+def display_shape(shape: tuple[int, int], most_px: int, least_px: int = 480) -> tuple[int, int]:
+    """Rows and columns in which pixels of `shape` are shown: fewer of large ones, each of small ones several times."""
+    longest = max(shape)
+    if longest > most_px:
+        return max(1, round(shape[0] * most_px / longest)), max(1, round(shape[1] * most_px / longest))
+    zoom = max(1, least_px // longest)
+    return shape[0] * zoom, shape[1] * zoom
+
+
+def _drivers() -> dict[str, str]:
+    with rasterio.Env() as environment:
+        found: dict[str, str] = environment.drivers()
+    return found
+
+
+def _encoded(pixels: NDArray[np.uint8], driver: str, **options: str) -> bytes:
+    count, height, width = pixels.shape
+    profile = {"driver": driver, "count": count, "height": height, "width": width, "dtype": "uint8", **options}
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(**profile) as image:
+            image.write(pixels)
+        return bytes(memory.read())
+
+
+def _picture(pixels: NDArray[np.uint8], kind: str, content: bytes) -> Picture:
+    uri = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return Picture(uri, pixels.shape[2], pixels.shape[1])

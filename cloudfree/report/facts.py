@@ -1,0 +1,165 @@
+"""What a run found and did, in words and numbers for a reader: from the plain data of --json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cloudfree.bands import RECONSTRUCTED, Qa
+from cloudfree.product.profiles import QA_COLOURS
+
+_CLASSES = {
+    Qa.OBSERVED: ("Observed", "as the scene has it, bit for bit"),
+    Qa.RECONSTRUCTED: ("Reconstructed", "with radar, surroundings and what images of other dates tell"),
+    Qa.SEEN_THROUGH: ("Seen through", "reconstructed from what shows through thin cloud or shadow"),
+    Qa.RECONSTRUCTED_WITHOUT_SAR: ("Reconstructed without radar", "from surroundings and other dates alone"),
+    Qa.NOT_RECONSTRUCTED: ("Not reconstructed", "clouded, without radar, and left as observed"),
+    Qa.NODATA: ("No data", "outside the scene, or left out"),
+}
+_KINDS = {
+    Qa.RECONSTRUCTED: "with radar",
+    Qa.SEEN_THROUGH: "from what shows through thin cloud or shadow",
+    Qa.RECONSTRUCTED_WITHOUT_SAR: "without radar",
+}
+_BEYOND_SAR = {
+    "fill": "beyond it clouds are filled from their surroundings alone",
+    "keep": "beyond it clouds stay as observed",
+    "nodata": "beyond it clouds are left out",
+}
+_WARNINGS = ("Sentinel-1 is of different dates or orbits", "Sentinel-1 of ", "border noise is cut")
+"""How those of the reasons begin that are warnings."""
+
+_COMPLETE, _FEW_CLEAR, _MUCH_FOUND = 0.999, 0.05, 0.5
+
+
+@dataclass(frozen=True)
+class PixelClass:
+    """A class of `Qa`: its name and meaning, its pixels, their share of the data (None of nodata), and its colour."""
+
+    name: str
+    meaning: str
+    pixels: int
+    share: float | None
+    colour: str
+
+    @property
+    def percent(self) -> str:
+        return "" if self.share is None else percent(self.share)
+
+
+def classes(pixels: Mapping[str, int]) -> list[PixelClass]:
+    """All classes that have pixels, by counts under the names of `Qa` in lower case."""
+    data = sum(pixels.values()) - pixels["nodata"]
+    found = []
+    for qa, (name, meaning) in _CLASSES.items():
+        count = pixels[qa.name.lower()]
+        share = None if qa == Qa.NODATA else count / max(data, 1)
+        if count:
+            found.append(PixelClass(name, meaning, count, share, colour_of(qa)))
+    return found
+
+
+def legend(pixels: Mapping[str, int] | None) -> list[tuple[str, str]]:
+    """Names and colours of what a picture of quality shows; of one without counts, what can be told without them."""
+    if pixels is None:
+        return [("Observed", colour_of(Qa.OBSERVED)), ("Reconstructed, of all kinds", colour_of(Qa.RECONSTRUCTED))]
+    return [(each.name, each.colour) for each in classes(pixels) if each.share is not None]
+
+
+def colour_of(qa: Qa) -> str:
+    """As CSS writes it; none for nodata."""
+    red, green, blue, alpha = QA_COLOURS[qa]
+    return f"#{red:02x}{green:02x}{blue:02x}" if alpha else "none"
+
+
+def reconstructed_share(pixels: Mapping[str, int]) -> float:
+    """Of the data (0..1)."""
+    data = sum(pixels.values()) - pixels["nodata"]
+    return sum(pixels[qa.name.lower()] for qa in RECONSTRUCTED) / max(data, 1)
+
+
+def summary(told: Mapping[str, Any]) -> str:
+    """What was done, in a sentence or two."""
+    pixels, cloudy = told["pixels"], told["share"]["cloudy_of_data"]
+    data = max(sum(pixels.values()) - pixels["nodata"], 1)
+    kept, left = (pixels[qa.name.lower()] / data for qa in (Qa.OBSERVED, Qa.NOT_RECONSTRUCTED))
+    kinds = {words: pixels[qa.name.lower()] / data for qa, words in _KINDS.items() if pixels[qa.name.lower()]}
+    share = percent(sum(kinds.values())) if kinds else "Nothing"
+    made = f"{share} of {'the part' if 'part' in told else 'the data'} is reconstructed"
+    if len(kinds) > 1:
+        made += f", {_listed(f'{percent(share)} {words}' for words, share in kinds.items())}"
+    else:
+        made += "".join(f" {words}" for words in kinds)
+    hidden = "" if cloudy is None else f"Cloud, haze or shadow hides {percent(cloudy)} of the scene. "
+    margin = "With a margin around it, " if cloudy and kinds and told["fill"] == "clouds" else ""
+    rest = f"; {percent(left)} is clouded and left so, without radar" if left else ""
+    return f"{hidden}{margin}{made}; {percent(kept)} is kept as it was observed{rest}."
+
+
+def notes(told: Mapping[str, Any], quantity: str, has_mask: bool) -> Iterator[str]:
+    """What a reader should be warned of."""
+    share, cloudy = told["share"], told["share"]["cloudy_of_data"]
+    yield from _notes_of_clouds(cloudy, has_mask)
+    if share["sar_of_data"] < _COMPLETE:
+        beyond = "the rest stays as observed" if cloudy is None else _BEYOND_SAR[told["without_sar"]]
+        yield f"Sentinel-1 covers {percent(share['sar_of_data'])} of the scene's data; {beyond}."
+    if quantity != "surface reflectance":
+        yield f"The scene is {quantity}; the weights were trained on surface reflectance."
+    for name, offset in offsets(told):
+        if "reason" in offset and not offset["accepted"]:
+            yield f"{name} was left where it is, for no offset is sure: {offset['reason']}."
+    if told.get("uncertainty", {}).get("errors") == 0:
+        yield "The scene has too little clear ground to calibrate the uncertainty on; it is that of other places."
+    for reason in told["reasons"]:
+        if reason.startswith(_WARNINGS):
+            yield f"{reason}."
+
+
+def _notes_of_clouds(cloudy: float | None, has_mask: bool) -> Iterator[str]:
+    """By the share of the scene's data (0..1) that is clouded, None where nothing tells."""
+    if cloudy is None:
+        yield "Nothing says where clouds are: there is no mask, and none were looked for."
+        return
+    if cloudy > _MUCH_FOUND and not has_mask:
+        yield f"No mask tells of clouds; {percent(cloudy)} is taken for cloud, haze or shadow, as snow easily is."
+    if cloudy > 1 - _FEW_CLEAR:
+        yield f"Only {percent(1 - cloudy)} of the scene is clear: its colours are largely guessed."
+
+
+def offsets(told: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The co-registration of radar and of each reference, by what it is called."""
+    references = enumerate(told["references"], 1)
+    return [("Sentinel-1", told["coregistration"]), *((f"Image {n}", each["coregistration"]) for n, each in references)]
+
+
+def without_paths(value: Any, names: Mapping[str, str]) -> Any:
+    """Plain data in which files are called by name alone: `names` has that of each path."""
+    if isinstance(value, Mapping):
+        return {key: without_paths(each, names) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_paths(each, names) for each in value]
+    if isinstance(value, str):
+        for path in sorted(names, key=len, reverse=True):
+            value = value.replace(path, names[path])
+    return value
+
+
+def metres(value: float, digits: int = 1) -> str:
+    """With its sign, of which minus is as long as plus."""
+    return f"{value:+.{digits}f} m".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """A share (0..1) with as many digits as tell something, and neither none nor all unless it is."""
+    value = 100 * share
+    if 0 < value < 0.1:
+        return "< 0.1 %"
+    if 99.9 < value < 100:
+        return "> 99.9 %"
+    return f"{value:.1f} %" if 0 < value < 9.95 or 99 < value < 100 else f"{value:.0f} %"
+
+
+def _listed(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

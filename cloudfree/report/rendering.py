@@ -1,0 +1,47 @@
+"""Templates to whole pages, which allow no script, style or picture but their own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    import jinja2
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def rendered(template: str, **values: Any) -> bytes:
+    """A page of `templates/` in UTF-8. Everything that values hold is text, and escaped."""
+    text = _environment().get_template(template).render(values)
+    return text.encode("utf-8", "replace")  # a file's name may be no UTF-8
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    import jinja2  # noqa: PLC0415 - what is run without a report does not need it
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"csp_hash": _csp_hash, "link": link, "thousands": "{:,}".format}
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    return environment
+
+
+def link(path: Path | str) -> str:
+    """A relative path as a link: percent-encoded, so that no name is taken for an address or a query."""
+    return quote(Path(path).as_posix().encode("utf-8", "surrogateescape"))
+
+
+def _csp_hash(text: str) -> str:
+    """What a Content-Security-Policy calls an inline script or style of this text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
