@@ -46,7 +46,7 @@ def tiled(model: CloudRemovalModel, dn: np.ndarray, sar_db: np.ndarray, tile: in
     rows, cols = spans(height, tile, overlap), spans(width, tile, overlap)
     unmasked = np.zeros((height, width), np.float32)
     cuts = [slice(span.start, span.stop) for span in rows]
-    strips = (Strip(cut.start, dn[:, cut], sar_db[:, cut], unmasked[cut]) for cut in cuts)
+    strips = (Strip.of(cut.start, dn[:, cut], sar_db[:, cut], unmasked[cut]) for cut in cuts)
     grid = Grid(CRS.from_epsg(32633), Affine(3, 0, 4e5, 0, -3, 5e6), width, height)
     scene = Scene(Path("scene.tif"), grid, (1, 2, 3, 4), (1e-4,) * 4, "surface reflectance", ())
     predictor = Predictor(model, torch.device("cpu"), "fp32", None)

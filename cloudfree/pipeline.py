@@ -21,7 +21,7 @@ from cloudfree.network import tiles
 from cloudfree.network.predict import Predictor, TileTooLargeError, resolve_device
 from cloudfree.network.sliding_window import SlidingWindow
 from cloudfree.plan import Options, Plan, make_plan, with_smaller_tile
-from cloudfree.process import peak_memory_mb
+from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
 from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.mask_file import write_mask
@@ -90,6 +90,7 @@ def run(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **op
 def execute(plan: Plan, progress: Progress | None = None) -> Result:
     """Carry a plan out. Every output appears whole, at the end, or not at all."""
     options, stopwatch = plan.options, Stopwatch()
+    give_back_memory()
     result = Result(plan, seconds=stopwatch.seconds)
     if options.adapt_minutes:
         with stopwatch.timing("adapt"):

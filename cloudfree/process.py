@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from contextlib import suppress
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 _SPINS = "10000"
 
 
@@ -14,6 +15,12 @@ def tune() -> None:
     """To be called before torch is imported. What the environment says of waiting threads stands."""
     _keep_freed_memory()
     _wait_briefly()
+
+
+def give_back_memory() -> None:
+    """Between stages: give the system what was freed, which `tune` keeps for whoever asks next."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library: its ways are its own
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory_mb() -> float | None:
@@ -34,6 +41,7 @@ def _keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+    mallopt(_M_ARENA_MAX, 1)  # one heap, so that what the thread that reads has freed the one that writes can have
 
 
 def _wait_briefly() -> None:

@@ -30,7 +30,7 @@ _MEND = "fetch or export it again"
 _EXAMPLE = "as zip://ARCHIVE!FILE"
 
 _GDAL_SETTINGS: dict[str, object] = {
-    "GDAL_CACHEMAX": 128,  # MB; GDAL's own default, a share of all memory, would defeat the bound by the scene's width
+    "GDAL_CACHEMAX": 64,  # MB; GDAL's own default, a share of all memory, would defeat the bound by the scene's width
     "GDAL_NUM_THREADS": "ALL_CPUS",
     "COG_TMP_COMPRESSION": "NONE",  # of overviews on their way into a COG; packing them takes a third of its time
     "GDAL_PAM_ENABLED": "NO",  # nothing is written beside a product; inputs are opened with it, see `opened`

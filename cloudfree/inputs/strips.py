@@ -35,15 +35,28 @@ class Strip:
 
     `dn` (4, H, W) uint16, all zero without data; `sar_db` (2, H, W) float32, NaN where invalid; `cloud_weight` (H, W):
     share of reconstruction that the mask asks for, 0..1, its buffer and feather included; `others`: what each reference
-    shows (4, H, W), NaN where nothing, if there is anything to reconstruct.
+    shows (4, H, W), NaN where nothing, if there is anything to reconstruct. `sar_valid` (H, W): where radar is valid.
     """
 
     start: int
     dn: NDArray[np.uint16]
     sar_db: Image
+    sar_valid: Mask
     cloud_weight: Image
     others: tuple[Image, ...] = ()
     left: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        start: int,
+        dn: NDArray[np.uint16],
+        sar_db: Image,
+        cloud_weight: Image,
+        others: tuple[Image, ...] = (),
+    ) -> Strip:
+        """Of full-width rows."""
+        return cls(start, dn, sar_db, known_of(sar_db), cloud_weight, others)
 
     @property
     def stop(self) -> int:
@@ -57,6 +70,7 @@ class Strip:
             start=self.start + first,
             dn=self.dn[:, some],
             sar_db=self.sar_db[:, some],
+            sar_valid=self.sar_valid[some],
             cloud_weight=self.cloud_weight[some],
             others=tuple(image[:, some] for image in self.others),
         )
@@ -69,13 +83,14 @@ class Strip:
             left=self.left + first,
             dn=self.dn[..., some],
             sar_db=self.sar_db[..., some],
+            sar_valid=self.sar_valid[:, some],
             cloud_weight=self.cloud_weight[:, some],
             others=tuple(image[..., some] for image in self.others),
         )
 
-    @property
-    def sar_valid(self) -> Mask:
-        return known_of(self.sar_db)
+    def without_sources(self) -> Strip:
+        """What is left to know of it once the network has seen it: radar and references are much of its memory."""
+        return replace(self, sar_db=np.broadcast_to(np.float32(np.nan), self.sar_db.shape), others=())
 
     def blend_weight(self, fill: Fill) -> Image:
         """Share of reconstruction (H, W), 0..1: none where there is no data."""
@@ -98,7 +113,7 @@ class StripReader:
         grid, cloud_weight = self.reader.grid.rows(start, stop), self._cloud_weight(start, stop)
         sar_db = self.reader.sar.on_grid(grid, self.displacement)
         others = self.reader.others(grid) if cloud_weight.any() else ()
-        return Strip(start, self.reader.scene.rows(start, stop), sar_db, cloud_weight, others)
+        return Strip.of(start, self.reader.scene.rows(start, stop), sar_db, cloud_weight, others)
 
     def _cloud_weight(self, start: int, stop: int) -> Image:
         """By more rows of the mask than the strip has, as far as a feather reaches: strips equal the whole."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -56,7 +56,7 @@ class SlidingWindow:
         for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
             self._add_tiles(blended[:, : len(span)], strip, span, cols)
             done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
-            yield replace(strip.rows(0, done), others=()), _fetched(blended[:, :done] + path_radiance)
+            yield strip.rows(0, done).without_sources(), _fetched(blended[:, :done] + path_radiance)
             begun = len(span) - done
             blended[:, :begun] = blended[:, done : len(span)].clone()
             blended[:, begun:] = 0

@@ -15,6 +15,7 @@ from cloudfree.product.profiles import NO_DEVIATION
 from cloudfree.scene.priming import RestoredStrip
 from cloudfree.scene.uncertainty import Uncertainty
 
+_CACHED_COLUMNS = 512  # of a few rows, worked on while the processor's cache holds them
 _SEEN_THROUGH = 0.3  # of what the mask hides, from which a pixel is of that class
 
 
@@ -36,14 +37,25 @@ def compose(scene: Scene, restored: RestoredStrip, fill: Fill) -> Composed:
     Observed pixels are the input's, bit for bit. What is reconstructed, wholly or in part, lies between 1 and a
     reflectance of one: 1..10000 for surface reflectance.
     """
+    width = restored.strip.dn.shape[2]
+    parts = [
+        _composed(scene, restored.columns(col, col + _CACHED_COLUMNS), fill) for col in range(0, width, _CACHED_COLUMNS)
+    ]
+    dn, weight, quality = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
+    return Composed(dn, weight, quality)
+
+
+def _composed(scene: Scene, restored: RestoredStrip, fill: Fill) -> tuple[NDArray[np.uint16], Image, NDArray[np.uint8]]:
+    """What `Composed` holds, of a part."""
     strip = restored.strip
-    weight = strip.blend_weight(fill)
-    blended = weight * scene.digital_numbers(restored.reflectance) + (1 - weight) * strip.dn
-    made = np.clip(np.rint(blended), DN_MIN, scene.dn_of_one[:, None, None]).astype(np.uint16)
-    dn = np.where(weight > 0, made, strip.dn)
+    weight, dn = strip.blend_weight(fill), strip.dn
+    if weight.any():
+        blended = weight * scene.digital_numbers(restored.reflectance) + (1 - weight) * dn
+        made = np.clip(np.rint(blended), DN_MIN, scene.dn_of_one[:, None, None]).astype(np.uint16)
+        dn = np.where(weight > 0, made, dn)
     if fill.without_sar == "nodata":
-        dn[:, (strip.cloud_weight == 1) & ~strip.sar_valid] = 0
-    return Composed(dn, weight, _quality(strip, dn, weight, restored.seen_through))
+        dn = np.where((strip.cloud_weight == 1) & ~strip.sar_valid, np.uint16(0), dn)
+    return dn, weight, _quality(strip, dn, weight, restored.seen_through)
 
 
 def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncertainty) -> NDArray[np.uint16]:
@@ -70,7 +82,9 @@ def _quality(strip: Strip, dn: NDArray[np.uint16], weight: Image, seen_through: 
         Qa.RECONSTRUCTED_WITHOUT_SAR: made,
         Qa.NOT_RECONSTRUCTED: cloudy,
     }
-    classes = np.select(list(cases.values()), list(cases), Qa.OBSERVED)
+    classes = np.full(made.shape, Qa.OBSERVED, np.uint8)
+    for qa, where in reversed(cases.items()):
+        np.putmask(classes, where, qa)
     # A trace of reconstruction is one percent, never none: the bands must agree on what was observed.
     percent = np.where(made, np.maximum(np.rint(100 * weight), 1), 0)
     return np.stack([classes, percent]).astype(np.uint8)

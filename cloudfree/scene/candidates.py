@@ -125,7 +125,7 @@ class View:
         sample = np.random.default_rng(0).permutation(np.flatnonzero(clear))[:_MOST_SAMPLES]
         distance_m = _distance_m(hidden, pixel_size_m).ravel()[sample]
         sources: list[Source] = [radar, *dates]
-        columns = [each.ravel()[sample] for source in sources for each in source.maps()]
+        columns = [each for source in sources for each in source.at(sample)]
         design = np.stack([*columns, np.exp(-distance_m / _LEAK_M), np.ones(len(sample))], axis=1, dtype=np.float64)
         target = reflectance.reshape(len(reflectance), -1)[:, sample].T.astype(np.float64)
         lattice = Lattice((hidden.shape[0], hidden.shape[1]), pixel_size_m)
@@ -170,12 +170,17 @@ class View:
         coefficients = np.einsum("k,kfb->fb", weights, [each.coefficients for each in fits])
         return coefficients, np.einsum("k,knb->nb", weights, [each.field for each in fits])
 
-    def terms(self, coefficients: Float64Array, nodes: Float64Array) -> tuple[Image, tuple[DateTerm, ...]]:
-        """The ground (4, h, w) without other dates, and what these add."""
-        of_radar, *of_dates, rest = np.split(coefficients, self._ends)
-        ground = self.lattice.image(nodes) + as_image(rest[-1])[:, None, None]
-        ground += weighted_sum(self.radar.maps(), of_radar, self.lattice.shape)
-        return ground, tuple(map(DateTerm, self.dates, of_dates))
+    def terms(self, *mixtures: tuple[Float64Array, Float64Array]) -> list[tuple[Image, tuple[DateTerm, ...]]]:
+        """Of mixtures, as `mixed` gives them, the ground (4, h, w) without other dates, and what these add."""
+        parts = [np.split(coefficients, self._ends) for coefficients, _ in mixtures]
+        of_radar = np.concatenate([radar for radar, *_ in parts], axis=1)
+        grounds = np.split(weighted_sum(self.radar.maps(), of_radar, self.lattice.shape), len(mixtures))
+        found = []
+        for ground, (_, *of_dates, rest), (_, nodes) in zip(grounds, parts, mixtures, strict=True):
+            np.add(ground, as_image(rest[-1])[:, None, None], out=ground)
+            self.lattice.add(nodes, ground)
+            found.append((ground, tuple(map(DateTerm, self.dates, of_dates))))
+        return found
 
     def error_covariance(self, coefficients: Float64Array, nodes: Float64Array) -> Float64Array:
         """Of what a model leaves over (4, 4) on clear pixels: on those that no cloud leaks to, if they are enough."""

@@ -8,13 +8,15 @@ can be had at full resolution too.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
@@ -32,6 +34,10 @@ _SEEN_PERCENT = (0.2, 99.8)
 # Smooth functions are cosines in random directions (Rahimi and Recht 2007): together they span what a Gaussian kernel
 # of this many standard deviations would.
 _COSINES, _KERNEL = 30, 1.4
+
+_ENOUGH_PX = 500_000
+_CACHED_PX = 1 << 15
+"""Of a map, that are added to all bands while the processor's cache holds them."""
 
 
 class Source(Protocol):
@@ -51,6 +57,9 @@ class Source(Protocol):
 
     def maps(self) -> Iterator[Image]:
         """The features (h, w), one by one, for together they may not fit into memory."""
+
+    def at(self, sample: NDArray[np.intp]) -> Iterator[Image]:
+        """The features (n,) of pixels at flat indexes (n,)."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +81,27 @@ class Cosines:
         return cls(chosen.mean(1), chosen.std(1) + np.float32(1e-4), as_image(directions), as_image(phases))
 
     def maps(self, values: Image) -> Iterator[Image]:
-        """Each cosine (h, w) of values (k, h, w)."""
-        standard = (values - self.centre[:, None, None]) / self.scale[:, None, None]
+        """Each cosine (...) of values (k, ...)."""
+        every = (slice(None), *[None] * (values.ndim - 1))
+        standard = (values - self.centre[every]) / self.scale[every]
         for direction, phase in zip(self.directions.T, self.phases, strict=True):
             yield np.cos(np.tensordot(direction, standard, 1) + phase)
 
 
 @dataclass(frozen=True)
 class Radar:
-    """Backscatter (2, h, w), centred and scaled, its gaps filled from around; `seen`: where its spread is looked at."""
+    """Backscatter (2, h, w), centred and scaled, its gaps filled from around; `seen`: where its spread is looked at.
+
+    Maps are made each time that they are asked for, for together they would be much of the memory; what was found of
+    their spread is kept.
+    """
 
     centred: Image
     seen: Mask
     known: Mask
     pixel_size_m: float
     unexplained: float = 1.0
+    _ranges: dict[float, list[Float64Array]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, sar_db: Image, seen: Mask, pixel_size_m: float) -> Radar:
@@ -94,7 +109,7 @@ class Radar:
         valid = known_of(sar_db)
         typical = np.array(TYPICAL_SAR_DB, np.float32)[:, None, None]
         centred = without_gaps((sar_db - typical) / np.float32(_DEVIATION_DB), valid)
-        return cls(centred, seen & valid, valid, pixel_size_m)
+        return cls(centred, _some_of(seen & valid), valid, pixel_size_m)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -106,8 +121,23 @@ class Radar:
             for smooth in self._smoothed(scale_m):
                 yield smooth
                 yield smooth * smooth
-        texture = np.concatenate([self._smoothed(scale_m) for scale_m in _TEXTURE_SCALES_M])
-        yield from Cosines.of(texture, self.seen).maps(texture)
+        yield from self._cosines.maps(self._texture())
+
+    def at(self, sample: NDArray[np.intp]) -> Iterator[Image]:
+        """The same of pixels at flat indexes (n,)."""
+        for scale_m in RADAR_SCALES_M:
+            for smooth in self._smoothed(scale_m).reshape(2, -1)[:, sample]:
+                yield smooth
+                yield smooth * smooth
+        texture = self._texture()
+        yield from self._cosines.maps(texture.reshape(len(texture), -1)[:, sample])
+
+    def _texture(self) -> Image:
+        return np.concatenate([self._smoothed(scale_m) for scale_m in _TEXTURE_SCALES_M])
+
+    @cached_property
+    def _cosines(self) -> Cosines:
+        return Cosines.of(self._texture(), self.seen)
 
     def _smoothed(self, scale_m: float) -> Image:
         """Both bands at a scale, within what is seen there: squares and cosines know nothing of what lies beyond."""
@@ -115,7 +145,17 @@ class Radar:
         bands = [ndimage.gaussian_filter(b, sigma_px, mode="nearest", truncate=3.0) for b in self.centred]
         if not self.seen.any():
             return np.stack(bands)
-        return as_image([np.clip(band, *np.percentile(band[self.seen], _SEEN_PERCENT)) for band in bands])
+        if scale_m not in self._ranges:
+            self._ranges[scale_m] = [np.percentile(band[self.seen], _SEEN_PERCENT) for band in bands]
+        return as_image([np.clip(band, *ends) for band, ends in zip(bands, self._ranges[scale_m], strict=True)])
+
+
+def _some_of(seen: Mask) -> Mask:
+    """Enough of the pixels (h, w) to tell how values spread, evenly."""
+    step = max(1, int(seen.sum()) // _ENOUGH_PX)
+    thinned = np.zeros_like(seen)
+    thinned.ravel()[np.flatnonzero(seen)[::step]] = True
+    return thinned
 
 
 @dataclass(frozen=True)
@@ -139,8 +179,11 @@ class OtherDate:
     def maps(self) -> Iterator[Image]:
         return self.maps_of(self.reflectance)
 
+    def at(self, sample: NDArray[np.intp]) -> Iterator[Image]:
+        return self.maps_of(self.reflectance.reshape(len(self.reflectance), -1)[:, sample])
+
     def maps_of(self, reflectance: Image) -> Iterator[Image]:
-        """The features (H, W) of the same image at any resolution (4, H, W)."""
+        """The features (...) of the same image at any resolution (4, ...)."""
         yield from reflectance
         yield from self.cosines.maps(reflectance)
 
@@ -187,7 +230,12 @@ def _land_in_general() -> dict[str, list[float]]:
 
 def weighted_sum(maps: Iterable[Image], coefficients: Float64Array, shape: tuple[int, ...]) -> Image:
     """The sum (C, H, W) of maps (H, W), each times its coefficients (features, C)."""
-    total = np.zeros((coefficients.shape[1], *shape), np.float32)
+    total = np.zeros((coefficients.shape[1], math.prod(shape)), np.float32)
+    product = np.empty(_CACHED_PX, np.float32)
     for each, row in zip(maps, coefficients.astype(np.float32), strict=True):
-        total += row[:, None, None] * each
-    return total
+        flat = each.ravel()
+        for start in range(0, flat.size, _CACHED_PX):
+            some = slice(start, start + _CACHED_PX)
+            for band, coefficient in zip(total, row, strict=True):
+                band[some] += np.multiply(flat[some], coefficient, out=product[: flat[some].size])
+    return total.reshape(-1, *shape)

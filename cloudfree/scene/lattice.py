@@ -15,6 +15,7 @@ from cloudfree.arrays import Float64Array, Image
 from cloudfree.scene.coarse import neighbours, stretched
 
 _FINEST_PX, _MOST_NODES = 4, 20_000
+_STRIP_ROWS = 128  # of an image, to which a field is added without a copy of all of it
 _RANGE_M = 2000.0  # over which a field forgets what it is tied to
 
 
@@ -58,11 +59,16 @@ class Lattice:
         bent = sparse.kron(_line(rows), sparse.eye_array(cols)) + sparse.kron(sparse.eye_array(rows), _line(cols))
         return (bent + spring * sparse.eye_array(rows * cols)).tocsc()
 
-    def image(self, nodes: Float64Array) -> Image:
-        """The field (C, h, w) of nodes (nodes, C)."""
+    def add(self, nodes: Float64Array, image: Image) -> None:
+        """Add the field of nodes (nodes, C) to an image (C, h, w)."""
         (rows, cols), (height, width) = self.nodes_yx, self.shape
-        lattice = nodes.T.reshape(-1, rows, cols).astype(np.float32)
-        return stretched(lattice, (rows * self.pitch_px, cols * self.pitch_px), slice(0, height), slice(0, width))
+        lattice, whole = (
+            nodes.T.reshape(-1, rows, cols).astype(np.float32),
+            (rows * self.pitch_px, cols * self.pitch_px),
+        )
+        for start in range(0, height, _STRIP_ROWS):
+            some = slice(start, min(start + _STRIP_ROWS, height))
+            image[:, some] += stretched(lattice, whole, some, slice(0, width))
 
 
 def _line(count: int) -> Any:

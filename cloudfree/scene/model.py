@@ -137,7 +137,8 @@ def fit(
     expected = np.array([each.expected_weight for each in candidates])
     weights = stack.mixture([each.predicted for each in trials], [each.truth for each in trials], expected)
     coefficients, nodes = view.mixed(fits, weights)
-    ground, dates = view.terms(coefficients, nodes)
+    tried = [view.mixed(trial.fits, weights) for trial in trials[:1]]
+    (ground, dates), *of_trial = view.terms((coefficients, nodes), *tried)
     found = SceneModel(
         shape,
         ground,
@@ -148,10 +149,9 @@ def fit(
         uncertainty=_uncertainty(view, trials, weights, coefficients, shape),
         error_covariance=view.error_covariance(coefficients, nodes),
     )
-    if not trials:
-        return found
-    ground, dates = view.terms(*view.mixed(trials[0].fits, weights))
-    return replace(found, trial=Trial(trials[0].hole, replace(found, ground=ground, dates=dates)))
+    for ground, dates in of_trial:
+        found = replace(found, trial=Trial(trials[0].hole, replace(found, ground=ground, dates=dates)))
+    return found
 
 
 def fit_fine(
@@ -234,7 +234,7 @@ def _dates(others: Sequence[Image], radar: Radar) -> tuple[OtherDate, ...]:
         rest = (*dates[:number], *dates[number + 1 :])
         view = View.of(dates[number].reflectance, ~seen, seen, radar, rest)
         (whole,) = fitted_side_by_side(candidates_of(view)[-1:], view.samples())
-        ground, terms = view.terms(whole.coefficients, whole.field)
+        ((ground, terms),) = view.terms((whole.coefficients, whole.field))
         expected = ground + sum(term.reflectance(term.image.reflectance) for term in terms)
         filled = as_image(np.where(seen, dates[number].reflectance, np.clip(expected, 0, 1)))
         unexplained = float(np.clip(whole.noise.sum() / view.target.var(axis=0).sum(), 0, 1))

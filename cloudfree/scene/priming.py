@@ -46,14 +46,16 @@ class RestoredStrip(NamedTuple):
         some = slice(first, last)
         return RestoredStrip(self.strip.rows(first, last), self.reflectance[:, some], self.seen_through[some])
 
+    def columns(self, first: int, last: int) -> RestoredStrip:
+        """Its columns from `first` up to `last`, counted from its own left."""
+        some = slice(first, last)
+        return RestoredStrip(self.strip.columns(first, last), self.reflectance[..., some], self.seen_through[..., some])
+
     def within(self, part: Part) -> RestoredStrip:
         """What of it lies in a part of the scene; it may have no rows."""
         top, height = self.strip.start, self.strip.dn.shape[1]
         first, last = (min(max(at - top, 0), height) for at in (part.rows.start, part.rows.stop))
-        rows, cols = self.rows(first, last), part.cols
-        return RestoredStrip(
-            rows.strip.columns(cols.start, cols.stop), rows.reflectance[..., cols], rows.seen_through[..., cols]
-        )
+        return self.rows(first, last).columns(part.cols.start, part.cols.stop)
 
 
 @dataclass(frozen=True)

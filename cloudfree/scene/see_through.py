@@ -115,7 +115,7 @@ def _least_squares(
     difference: Image, direction: Image, precision: Image, weight: Image | float = 1.0, smooth_px: float = 0.0
 ) -> Image:
     """How much (H, W) of a direction (4, H, W) explains a difference best, of pixels, or of some by their weight."""
-    weighted = weight * np.einsum("ab,bhw->ahw", precision, direction)
+    weighted = weight * (precision @ direction.reshape(len(direction), -1)).reshape(direction.shape)
     along, length = (weighted * difference).sum(axis=0), (weighted * direction).sum(axis=0)
     if smooth_px:
         along, length = _smooth(along, smooth_px), _smooth(length, smooth_px)

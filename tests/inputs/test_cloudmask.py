@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from scipy.ndimage import distance_transform_edt
 from support import ORIGIN, UTM33, scene_dn
 
 from cloudfree.bands import Udm2
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import planet
-from cloudfree.inputs.cloudmask import Feather, identify, identify_mask, identify_udm2
+from cloudfree.inputs.cloudmask import Feather, identify, identify_mask, identify_udm2, squared_distance_px
 from cloudfree.inputs.mask_codes import State, Told
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 96)
@@ -186,3 +187,17 @@ def test_a_udm2_beside_the_scene_that_is_of_no_use_is_left_out(
     assert "left out" in caplog.text
     with pytest.raises(GridError, match="does not overlap"):
         identify(scene, path, None)
+
+
+@pytest.mark.parametrize("reach_px", [1, 4, 20, 200])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (70, 90)])
+def test_distances_near_a_mask_are_those_of_the_distance_transform(shape: tuple[int, int], reach_px: int) -> None:
+    rng = np.random.default_rng(0)
+    for share in (0.002, 0.05, 0.5, 1.0):
+        mask = rng.random(shape) < share
+        mask.flat[rng.integers(mask.size)] = True
+        exact = np.rint(distance_transform_edt(~mask) ** 2)
+        found = squared_distance_px(mask, reach_px)
+        near = exact <= reach_px**2
+        np.testing.assert_array_equal(found[near], exact[near])
+        assert (found[~near] > reach_px**2).all()

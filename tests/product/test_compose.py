@@ -23,7 +23,7 @@ SCENE = Scene(
 DN = np.array([0, 12_000, 9000, 9000, 1000, 1000], np.uint16)
 WEIGHT = np.array([[1, 0, 1, 1, 0.25, 0.001]], np.float32)
 SAR_DB = np.array([-10, -10, -10, np.nan, -10, -10], np.float32)
-STRIP = Strip(0, np.broadcast_to(DN, (4, 1, 6)), np.broadcast_to(SAR_DB, (2, 1, 6)), WEIGHT)
+STRIP = Strip.of(0, np.broadcast_to(DN, (4, 1, 6)), np.broadcast_to(SAR_DB, (2, 1, 6)), WEIGHT)
 NOTHING = np.zeros((1, 6), np.float32)
 
 

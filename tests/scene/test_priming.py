@@ -28,7 +28,7 @@ def strip() -> Strip:
     weight[20:40, 20:50] = 1
     dn[:, 20:40, 20:50] = 9000
     dn[:, :10, :10], sar_db[:, -10:, -10:] = 0, np.nan
-    return Strip(0, dn, sar_db, weight)
+    return Strip.of(0, dn, sar_db, weight)
 
 
 def prior_of(path_radiance: float) -> SceneModel:
@@ -61,7 +61,9 @@ def test_under_cloud_it_sees_the_prior_less_path_radiance_and_is_believed_by_tru
 
 
 def test_without_radar_the_prior_is_all_whatever_the_network(strip: Strip) -> None:
-    strip.sar_db[:, 25:35, 25:45] = np.nan
+    sar_db = strip.sar_db.copy()
+    sar_db[:, 25:35, 25:45] = np.nan
+    strip = Strip.of(0, strip.dn, sar_db, strip.cloud_weight)
     for primed, elsewhere in ((True, 0.15), (False, 0.9)):
         priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed, trust=1.0)
         shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
@@ -72,7 +74,7 @@ def test_without_radar_the_prior_is_all_whatever_the_network(strip: Strip) -> No
 
 
 def test_a_network_that_is_not_primed_sees_the_plain_image_where_radar_is(strip: Strip) -> None:
-    seen = Strip(0, strip.dn, sar_values_db(H, W), strip.cloud_weight)
+    seen = Strip.of(0, strip.dn, sar_values_db(H, W), strip.cloud_weight)
     priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), primed=False)
     assert priming.prior_of(seen) is None
     assert not priming.path_radiance.any()
