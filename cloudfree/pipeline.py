@@ -170,7 +170,7 @@ def _write_products(
         read = stack.enter_context(prefetch(lambda span: strip_reader.read(span.start, span.stop), rows))
         strips = stopwatch.waiting(read, "read")
         finished = stopwatch.waiting(window.over(strips, rows, cols), "infer")
-        written = stack.enter_context(prefetch(writer.write, (each.within(part) for each in finished)))
+        written = stack.enter_context(prefetch(writer.write, map(lambda each: each.within(part), finished)))
         for counts in stopwatch.waiting(written, "write"):
             total += counts
             if progress:

@@ -53,10 +53,11 @@ class SlidingWindow:
         channels = 5 if self.priming.primed else 4
         blended = torch.zeros(channels, max(map(len, rows)), width, device=device)
         path_radiance = _sent(np.pad(self.priming.path_radiance, ((0, channels - 4), (0, 0), (0, 0))), device)
-        for position, (strip, span) in enumerate(zip(strips, rows, strict=True)):
+        for position, (span, strip) in enumerate(_paired(rows, strips)):
             self._add_tiles(blended[:, : len(span)], strip, span, cols)
             done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
             yield strip.rows(0, done).without_sources(), _fetched(blended[:, :done] + path_radiance)
+            del strip  # the next is about to be waited for
             begun = len(span) - done
             blended[:, :begun] = blended[:, done : len(span)].clone()
             blended[:, begun:] = 0
@@ -77,6 +78,13 @@ class SlidingWindow:
                 weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
                 blended[:4, :, col.start : col.stop].addcmul_(tile, weights)
                 blended[4:, :, col.start : col.stop].addcmul_(seen, weights)
+
+
+def _paired(spans: Iterable[Span], strips: Iterable[Strip]) -> Iterator[tuple[Span, Strip]]:
+    """`zip`, which would keep its last pair while it waits for the next."""
+    following = iter(strips)
+    for span in spans:
+        yield span, next(following)
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:
