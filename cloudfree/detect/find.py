@@ -67,4 +67,5 @@ def _median(others: Sequence[Image], shape: tuple[int, int]) -> Image:
 
 
 def _or_nothing(image: Image | None, bands: int, shape: tuple[int, int]) -> Image:
-    return np.full((bands, *shape), np.nan, np.float32) if image is None else image
+    """The image, or as many bands of NaN, which take no memory."""
+    return np.broadcast_to(np.float32(np.nan), (bands, *shape)) if image is None else image

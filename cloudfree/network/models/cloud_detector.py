@@ -84,10 +84,8 @@ class CloudDetector(nn.Module):
             sar_db: (B, 2, H, W) VV, VH in dB; NaN where there is no radar, or none at all.
             other: (B, 4, H, W) reflectance on another date; NaN where there is none.
         """
-        planes = torch.cat([*self._read(reflectance, valid), *self._read_radar(sar_db), *self._read(other)], 1)
-        height, width = planes.shape[-2:]
-        bottom, right = (-side % self.side_multiple for side in (height, width))
-        features = F.relu(self.stem(F.pad(planes, (0, right, 0, bottom))), inplace=True)
+        height, width = reflectance.shape[-2:]
+        features = F.relu(self.stem(self._planes(reflectance, valid, sar_db, other)), inplace=True)
         levels = []
         for block, down in zip(self.encoder, self.down, strict=True):
             levels.append(block(features))
@@ -106,6 +104,12 @@ class CloudDetector(nn.Module):
 
     def config_dict(self) -> dict[str, Any]:
         return asdict(self.config)
+
+    def _planes(self, reflectance: Tensor, valid: Tensor, sar_db: Tensor, other: Tensor) -> Tensor:
+        """What the first layer sees, with sides that can be halved."""
+        planes = torch.cat([*self._read(reflectance, valid), *self._read_radar(sar_db), *self._read(other)], 1)
+        bottom, right = (-side % self.side_multiple for side in planes.shape[-2:])
+        return F.pad(planes, (0, right, 0, bottom)) if bottom or right else planes
 
     def _read(self, reflectance: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The network's units, nothing where there is no data, and where there is."""
