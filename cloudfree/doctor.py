@@ -17,14 +17,14 @@ import rasterio
 import torch
 
 from cloudfree.errors import CloudfreeError
-from cloudfree.network.predict import resolve_device, resolve_precision
+from cloudfree.network.predict import bfloat16_instructions, resolve_device, resolve_precision
 from cloudfree.network.weights import registry, verify
+from cloudfree.process import available_memory_gb
 
 _PACKAGES = "torch", "numpy", "scipy", "rasterio", "rio-cogeo", "pyproj", "shapely", "filelock", "click"
 _EXTRAS = {"omnicloudmask": "omnicloudmask", "csmask": "ukis_csmask", "dask": "distributed"}
 _DRIVERS = "GTiff", "COG", "MEM", "PNG"
 _LEAST_MEMORY_GB, _LEAST_DISK_GB = 2.0, 2.0
-_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _RELEASED = 1_735_689_600  # 2025-01-01: a clock before that is wrong, and so are the dates of products
 
 
@@ -72,7 +72,8 @@ def _device() -> Finding:
         return Finding("device", error.message, sound=False, advice="use --device cpu")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     precision = resolve_precision("auto", device)
-    return Finding("device", f"{device} ({name}), {precision}, {torch.get_num_threads()} threads")
+    by = f" by {bfloat16_instructions()}" if (device.type, precision) == ("cpu", "bf16") else ""
+    return Finding("device", f"{device} ({name}), {precision}{by}, {torch.get_num_threads()} threads")
 
 
 def _memory() -> Finding:
@@ -81,24 +82,6 @@ def _memory() -> Finding:
         return Finding("memory", "this system does not tell")
     advice = f"a scene of 10,000 pixels across needs {_LEAST_MEMORY_GB:.0f} GB: close something"
     return Finding("memory", f"{available:.1f} GB available", available >= _LEAST_MEMORY_GB, advice)
-
-
-def available_memory_gb() -> float | None:
-    """Memory that a new process could have; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        told = {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
-        return min(told["MemAvailable"] / 1e6, _container_limit_gb())
-    except (OSError, KeyError, ValueError):
-        return None
-
-
-def _container_limit_gb() -> float:
-    """The memory that a container may have in all; infinite outside of one."""
-    try:
-        return int(_CONTAINER_LIMIT.read_text(encoding="ascii")) / 1e9
-    except (OSError, ValueError):  # "max"
-        return float("inf")
 
 
 def _gdal() -> Finding:

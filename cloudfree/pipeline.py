@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,8 @@ def _write_products(
         read = stack.enter_context(prefetch(lambda span: strip_reader.read(span.start, span.stop), rows))
         strips = stopwatch.waiting(read, "read")
         finished = stopwatch.waiting(window.over(strips, rows, cols), "infer")
-        written = stack.enter_context(prefetch(writer.write, map(lambda each: each.within(part), finished)))
+        cut = map(methodcaller("within", part), finished)  # a generator would keep its last while it waits for the next
+        written = stack.enter_context(prefetch(writer.write, cut))
         for counts in stopwatch.waiting(written, "write"):
             total += counts
             if progress:

@@ -6,9 +6,11 @@ import ctypes
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 _SPINS = "10000"
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def tune() -> None:
@@ -31,6 +33,24 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
+
+
+def available_memory_gb() -> float | None:
+    """Memory that a new process could have; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        told = {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
+        return min(told["MemAvailable"] / 1e6, _container_limit_gb())
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _container_limit_gb() -> float:
+    """The memory that a container may have in all; infinite outside of one."""
+    try:
+        return int(_CONTAINER_LIMIT.read_text(encoding="ascii")) / 1e9
+    except (OSError, ValueError):  # "max"
+        return float("inf")
 
 
 def _keep_freed_memory() -> None:

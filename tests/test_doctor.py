@@ -53,11 +53,11 @@ def test_what_would_not_do_fails(
 def test_a_container_has_no_more_memory_than_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, sound: bool
 ) -> None:
-    from cloudfree import doctor
+    from cloudfree import process
 
     (tmp_path / "memory.max").write_text(limit)
-    monkeypatch.setattr(doctor, "_CONTAINER_LIMIT", tmp_path / "memory.max")
-    assert ((doctor.available_memory_gb() or 0) > 1) == sound
+    monkeypatch.setattr(process, "_CONTAINER_LIMIT", tmp_path / "memory.max")
+    assert ((process.available_memory_gb() or 0) > 1) == sound
 
 
 def test_a_folder_that_is_not_there(cli: Cli, tmp_path: Path) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from cloudfree import detect
@@ -17,7 +14,7 @@ from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import Outcome
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.files import identify
-from cloudfree.inputs.raster import gdal_settings, opened
+from cloudfree.inputs.raster import gdal_settings
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.pipeline import execute
@@ -37,10 +34,6 @@ SIDE_PRODUCTS = {
     "stac": ".json",
 }
 """What may lie beside a product, by the field of `Options`, and how it is called after it."""
-
-_WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
-_OVERVIEWS = 4 / 3
-_BYTES_PER_PIXEL = {"output": 8, "qa": 2, "uncertainty": 8, "write_mask": 2}
 
 
 @dataclass(frozen=True)
@@ -129,50 +122,3 @@ def _is_made(options: Options) -> bool:
         files = files_of(options, identify(options))
     versions = detect.versions(options.find_clouds_with)
     return is_finished(options.targets, provenance.identity(asdict(options), files, info.sha256, **versions))
-
-
-def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:
-    """Raise OutputError where two jobs would make one file, or one would make what another reads."""
-    targets = [target.resolve() for job in jobs for target in settings.options(job).targets]
-    read = {file.resolve() for job in jobs for source in job.sources if (file := source.file)}
-    for target, count in Counter(targets).items():
-        if count > 1 or target in read:
-            what = f"the product of {count} scenes" if count > 1 else "a product and is an input"
-            raise OutputError(
-                f"{target.name} would be {what}; each needs a name of its own: give a list with a column output"
-            )
-
-
-def check_disk(jobs: Sequence[Job], settings: Settings) -> int:
-    """Bytes that products may take at most. Raises OutputError where a disk has too little free for them.
-
-    Uncompressed, with overviews; what stands there already counts as room.
-    """
-    needed: dict[Path, int] = {}
-    for job, size in _sizes(jobs, settings):
-        folder = next(parent for parent in job.output.resolve().parents if parent.exists())
-        needed[folder] = needed.get(folder, 0) + size
-    for folder, size in needed.items():
-        free = shutil.disk_usage(folder).free
-        if size > free:
-            raise OutputError(
-                f"products may take {size / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; make room, choose "
-                "another folder, or give fewer scenes"
-            )
-    return sum(needed.values())
-
-
-def _sizes(jobs: Sequence[Job], settings: Settings) -> Iterator[tuple[Job, int]]:
-    each = sum(_BYTES_PER_PIXEL.get(name, 0) for name in ("output", *settings.side_products))
-    largest = 0
-    for job in jobs:
-        try:
-            with opened(job.planet) as dataset:
-                pixels = dataset.width * dataset.height
-        except CloudfreeError:
-            continue  # the job will say what is wrong
-        there = sum(target.stat().st_size for target in settings.options(job).targets if target.exists())
-        yield job, max(0, round(pixels * each * _OVERVIEWS) - there)
-        largest = max(largest, pixels)
-    if jobs:
-        yield jobs[0], round(largest * each * _WORK_SHARE)

@@ -75,9 +75,10 @@ def batch(
     from cloudfree.batch.collection import check_collection
     from cloudfree.batch.index import check_index
     from cloudfree.batch.jobs import read_jobs
+    from cloudfree.batch.needs import check_disk, check_memory, check_outputs
     from cloudfree.batch.pairing import jobs_of_folder
     from cloudfree.batch.results import Record, make_folder
-    from cloudfree.batch.runner import SIDE_PRODUCTS, Settings, check_disk, check_outputs, run_jobs
+    from cloudfree.batch.runner import SIDE_PRODUCTS, Settings, run_jobs
 
     jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
     beside = tuple(name for name in SIDE_PRODUCTS if told.pop(name))
@@ -86,9 +87,12 @@ def batch(
     check_index(folder, jobs, settings)
     check_collection(folder, jobs, settings)
     size = check_disk(jobs, settings)
+    memory_gb = check_memory(jobs, 0 if scheduler else workers or 1)
+    log.info("products take %.1f GB at most, their making about %.1f GB of memory", size / 1e9, memory_gb)
     if dry_run:
+        needs = {"at_most_gb": round(size / 1e9, 3), "memory_gb": round(memory_gb, 1)}
         elsewhere = {"told_elsewhere": told_elsewhere(click.get_current_context())}
-        echo_json({"jobs": [job.describe() for job in jobs], "at_most_gb": round(size / 1e9, 3), **elsewhere})
+        echo_json({"jobs": [job.describe() for job in jobs], **needs, **elsewhere})
         return
     make_folder(folder)
     with Record(folder) as record, progress_bar(told["device"], quiet, len(jobs), SCENES) as progress:

@@ -1,0 +1,100 @@
+"""What a batch needs, looked at before it begins: names of its own, room on the disk, memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cloudfree.batch.jobs import Job
+from cloudfree.batch.runner import Settings
+from cloudfree.errors import CloudfreeError, OutputError
+from cloudfree.inputs.raster import opened
+from cloudfree.process import available_memory_gb
+
+_WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
+_OVERVIEWS = 4 / 3
+_BYTES_PER_PIXEL = {"output": 8, "qa": 2, "uncertainty": 8, "write_mask": 2}
+
+# Of a process at its peak, as measured on scenes of 1 to 100 megapixels (benchmarks/README.md): itself and the default
+# network; what it knows of the whole scene, on a grid of bounded size, and of each other date; strips across.
+_BYTES_AT_LEAST, _BYTES_PER_COARSE_PIXEL, _BYTES_PER_COARSE_PIXEL_AND_DATE = 7e8, 120, 40
+_MOST_COARSE_PIXELS = 4_000_000
+_BYTES_PER_COLUMN = 55_000
+
+
+def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:
+    """Raise OutputError where two jobs would make one file, or one would make what another reads."""
+    targets = [target.resolve() for job in jobs for target in settings.options(job).targets]
+    read = {file.resolve() for job in jobs for source in job.sources if (file := source.file)}
+    for target, count in Counter(targets).items():
+        if count > 1 or target in read:
+            what = f"the product of {count} scenes" if count > 1 else "a product and is an input"
+            raise OutputError(
+                f"{target.name} would be {what}; each needs a name of its own: give a list with a column output"
+            )
+
+
+def check_disk(jobs: Sequence[Job], settings: Settings) -> int:
+    """Bytes that products may take at most. Raises OutputError where a disk has too little free for them.
+
+    Uncompressed, with overviews; what stands there already counts as room.
+    """
+    needed: dict[Path, int] = {}
+    for job, size in _sizes(jobs, settings):
+        folder = next(parent for parent in job.output.resolve().parents if parent.exists())
+        needed[folder] = needed.get(folder, 0) + size
+    for folder, size in needed.items():
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise OutputError(
+                f"products may take {size / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; make room, choose "
+                "another folder, or give fewer scenes"
+            )
+    return sum(needed.values())
+
+
+def check_memory(jobs: Sequence[Job], workers: int) -> float:
+    """GB that the largest scene takes at its peak, about, by so many processes each. Raises OutputError.
+
+    Where the system does not tell what it has, nothing is refused.
+    """
+    needed = workers * max((_peak_gb(job, *shape) for job, shape in _shapes(jobs)), default=0.0)
+    available = available_memory_gb()
+    if available is not None and needed > available:
+        at_once = f" by {workers} workers at once" if workers > 1 else ""
+        raise OutputError(
+            f"the largest scene takes about {needed:.1f} GB of memory{at_once} and {available:.1f} GB are available; "
+            f"{'use fewer --workers, or ' if workers > 1 else ''}close something, or leave the scene out"
+        )
+    return needed
+
+
+def _peak_gb(job: Job, height: int, width: int) -> float:
+    coarse = min(height * width, _MOST_COARSE_PIXELS)
+    each = _BYTES_PER_COARSE_PIXEL + len(job.references) * _BYTES_PER_COARSE_PIXEL_AND_DATE
+    return (_BYTES_AT_LEAST + coarse * each + width * _BYTES_PER_COLUMN) / 1e9
+
+
+def _sizes(jobs: Sequence[Job], settings: Settings) -> Iterator[tuple[Job, int]]:
+    """Bytes of each job's products, and of the work files of the largest."""
+    each = sum(_BYTES_PER_PIXEL.get(name, 0) for name in ("output", *settings.side_products))
+    largest = 0
+    for job, (height, width) in _shapes(jobs):
+        there = sum(target.stat().st_size for target in settings.options(job).targets if target.exists())
+        yield job, max(0, round(height * width * each * _OVERVIEWS) - there)
+        largest = max(largest, height * width)
+    if jobs:
+        yield jobs[0], round(largest * each * _WORK_SHARE)
+
+
+def _shapes(jobs: Sequence[Job]) -> Iterator[tuple[Job, tuple[int, int]]]:
+    """Rows and columns of each scene that can be opened; of others their jobs will say what is wrong."""
+    for job in jobs:
+        try:
+            with opened(job.planet) as dataset:
+                shape = dataset.shape
+        except CloudfreeError:
+            continue
+        yield job, shape
