@@ -1,10 +1,14 @@
-"""The one family of failures that a user can cause and mend.
+"""The one family of failures that a user can cause and mend, and what is only warned of.
 
 A message has three parts: what was found, what is allowed, what to do. Anything else that escapes is a bug, and shows
 its traceback.
 """
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -38,3 +42,18 @@ class DeviceError(CloudfreeError):
 
 class OutputError(CloudfreeError):
     """A target that exists, is an input, cannot be written, or did not come out valid."""
+
+
+@contextmanager
+def warnings_heard() -> Iterator[list[str]]:
+    """What the package warns of in its log while the block lasts, in order, each once."""
+    heard: dict[str, None] = {}
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: heard.setdefault(record.getMessage())  # type: ignore[method-assign]
+    logger, told = logging.getLogger("cloudfree"), list[str]()
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
+        told += heard

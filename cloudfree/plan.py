@@ -12,7 +12,7 @@ import numpy as np
 
 from cloudfree import detect
 from cloudfree.bands import DETECTORS, SkyClass
-from cloudfree.errors import CoregistrationError, DeviceError, InputError
+from cloudfree.errors import CoregistrationError, DeviceError, InputError, warnings_heard
 from cloudfree.grid import Grid
 from cloudfree.inputs import siblings
 from cloudfree.inputs.cloudmask import BUFFER_M
@@ -101,7 +101,7 @@ class Plan:
 
     `files` are all that decide it (`files_of`). `displacement` is applied to the Sentinel-1 image, and `survey` shows
     it displaced; so it is with the references and their own `reference_offsets`. `part` of the scene is written; all
-    else is of the whole. `trust` (0..1) and `uncertainty` are found by the network itself, on the scene: see
+    else is of the whole. `warnings` are what an analyst should know of it. `trust` (0..1) and `uncertainty` are found by the network itself, on the scene: see
     `scene.trust`.
     """
 
@@ -122,6 +122,7 @@ class Plan:
     part: Part
     trust: float = 1.0
     uncertainty: Uncertainty | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def scene(self) -> Scene:
@@ -163,6 +164,7 @@ class Plan:
             "references": self.describe_references(),
             "scene_model": self.prior.weights if self.prior else {},
             "reasons": list(self.inputs.reasons),
+            "warnings": list(self.warnings),
         }
 
     def describe_found(self) -> dict[str, Any] | None:
@@ -209,6 +211,13 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
     `load` gets the network by the name or file of its weights, where that is not `load_model`. Raises CloudfreeError
     for what a user can mend.
     """
+    with warnings_heard() as heard:
+        plan = _decided(options, load or load_model)
+        _log(plan)
+    return replace(plan, warnings=tuple(heard))
+
+
+def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan:
     tiles.check_tile(options.tile, options.overlap)
     device = resolve_device(options.device)
     with gdal_settings():
@@ -227,11 +236,11 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
         inputs, surveyed, reference_offsets = references.align(inputs, surveyed, max_shift_m)
     inputs, surveyed = _with_followed_edges(options, inputs, surveyed)
     fill = Fill(_extent(options, inputs), options.without_sar)
-    model = (load or load_model)(weights_of(options))
+    model = load(weights_of(options))
     if options.uncertainty:
         _check_uncertainty(inputs, model)
     needs_prior = inputs.masked and (model.expects_primed or fill.without_sar == "fill")
-    plan = Plan(
+    return Plan(
         options=options,
         files=files,
         inputs=inputs,
@@ -248,8 +257,6 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
         overlap=options.overlap,
         part=part,
     )
-    _log(plan)
-    return plan
 
 
 def weights_of(options: Options) -> str:

@@ -58,10 +58,12 @@ def log_to_stderr(quiet: bool, verbose: bool) -> None:
         if not isinstance(formatter, JsonLines):
             handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
     for handler in handlers:
+        handler.setLevel(logging.ERROR if quiet else logging.NOTSET)
         if handler.formatter is None:
             handler.setFormatter(formatter)
     logging.basicConfig(handlers=handlers, force=True)
-    logging.getLogger("cloudfree").setLevel(level)
+    # Warnings are heard by a report and by --json all the same.
+    logging.getLogger("cloudfree").setLevel(min(level, logging.WARNING))
     progress_log.setLevel(level if quiet else logging.INFO)
     # What libraries mutter of odd numbers and files is no line of ours.
     logging.captureWarnings(capture=True)

@@ -22,15 +22,6 @@ _KINDS = {
     Qa.SEEN_THROUGH: "from what shows through thin cloud or shadow",
     Qa.RECONSTRUCTED_WITHOUT_SAR: "without radar",
 }
-_BEYOND_SAR = {
-    "fill": "beyond it clouds are filled from their surroundings alone",
-    "keep": "beyond it clouds stay as observed",
-    "nodata": "beyond it clouds are left out",
-}
-_WARNINGS = ("Sentinel-1 is of different dates or orbits", "Sentinel-1 of ", "border noise is cut")
-"""How those of the reasons begin that are warnings."""
-
-_COMPLETE, _FEW_CLEAR, _MUCH_FOUND = 0.999, 0.05, 0.5
 
 
 @dataclass(frozen=True)
@@ -97,34 +88,16 @@ def summary(told: Mapping[str, Any]) -> str:
     return f"{hidden}{margin}{made}; {percent(kept)} is kept as it was observed{rest}."
 
 
-def notes(told: Mapping[str, Any], quantity: str, has_mask: bool) -> Iterator[str]:
-    """What a reader should be warned of."""
-    share, cloudy = told["share"], told["share"]["cloudy_of_data"]
-    yield from _notes_of_clouds(cloudy, has_mask)
-    if share["sar_of_data"] < _COMPLETE:
-        beyond = "the rest stays as observed" if cloudy is None else _BEYOND_SAR[told["without_sar"]]
-        yield f"Sentinel-1 covers {percent(share['sar_of_data'])} of the scene's data; {beyond}."
-    if quantity != "surface reflectance":
-        yield f"The scene is {quantity}; the weights were trained on surface reflectance."
+def notes(told: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader should know before trusting it: what the run warned of, and what is not sure."""
+    yield from (f"{warning[0].upper()}{warning[1:]}." for warning in told["warnings"])
+    if told["share"]["cloudy_of_data"] is None:
+        yield "Nothing says where clouds are: there is no mask, and none were looked for."
     for name, offset in offsets(told):
         if "reason" in offset and not offset["accepted"]:
             yield f"{name} was left where it is, for no offset is sure: {offset['reason']}."
     if told.get("uncertainty", {}).get("errors") == 0:
         yield "The scene has too little clear ground to calibrate the uncertainty on; it is that of other places."
-    for reason in told["reasons"]:
-        if reason.startswith(_WARNINGS):
-            yield f"{reason}."
-
-
-def _notes_of_clouds(cloudy: float | None, has_mask: bool) -> Iterator[str]:
-    """By the share of the scene's data (0..1) that is clouded, None where nothing tells."""
-    if cloudy is None:
-        yield "Nothing says where clouds are: there is no mask, and none were looked for."
-        return
-    if cloudy > _MUCH_FOUND and not has_mask:
-        yield f"No mask tells of clouds; {percent(cloudy)} is taken for cloud, haze or shadow, as snow easily is."
-    if cloudy > 1 - _FEW_CLEAR:
-        yield f"Only {percent(1 - cloudy)} of the scene is clear: its colours are largely guessed."
 
 
 def offsets(told: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

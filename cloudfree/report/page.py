@@ -56,7 +56,7 @@ def write(
         name=inputs.scene.path.name,
         scene=_described(inputs, views),
         summary=facts.summary(told),
-        notes=list(facts.notes(told, inputs.scene.quantity, inputs.mask is not None)),
+        notes=list(facts.notes(told)),
         classes=facts.classes(told["pixels"]),
         offsets=facts.offsets(told),
         comparisons=_comparisons(views),

@@ -78,6 +78,14 @@ def test_the_page_is_whole_by_itself(cli: Cli, clouded: tuple, tmp_path: Path) -
     assert all(each["aria-label"] for each in sliders)
 
 
+def test_what_a_run_warns_of_is_on_the_page_even_where_its_log_is_quiet(
+    cli: Cli, clouded: tuple, tmp_path: Path
+) -> None:
+    page, told = shown(cli, tmp_path, *clouded, *IDENTITY, "--quiet")
+    assert any("Sentinel-1 covers" in warning for warning in told["warnings"])
+    assert all(f"{warning}." in page.source for warning in told["warnings"])
+
+
 def test_before_differs_from_after_where_something_was_reconstructed(cli: Cli, clouded: tuple, tmp_path: Path) -> None:
     page, told = shown(cli, tmp_path, *clouded, *IDENTITY, "--qa", tmp_path / "qa.tif")
     with rasterio.open(tmp_path / "qa.tif") as dataset:
