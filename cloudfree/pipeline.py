@@ -17,7 +17,6 @@ from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.raster import gdal_settings
 from cloudfree.inputs.source import AnyPath, Source
 from cloudfree.inputs.strips import StripReader
-from cloudfree.learn.adapt import adapt
 from cloudfree.network import tiles
 from cloudfree.network.predict import Predictor, TileTooLargeError, resolve_device
 from cloudfree.network.sliding_window import SlidingWindow
@@ -131,6 +130,8 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
 
 def _adapted(plan: Plan) -> Plan:
     """The plan with its network fine-tuned to its scene."""
+    from cloudfree.learn.adapt import adapt  # noqa: PLC0415 - few runs learn
+
     options = plan.options
     model = adapt(
         plan.model, plan.inputs, plan.displacement, options.buffer_m, options.adapt_minutes, device=plan.device

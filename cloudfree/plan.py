@@ -101,8 +101,8 @@ class Plan:
 
     `files` are all that decide it (`files_of`). `displacement` is applied to the Sentinel-1 image, and `survey` shows
     it displaced; so it is with the references and their own `reference_offsets`. `part` of the scene is written; all
-    else is of the whole. `warnings` are what an analyst should know of it. `trust` (0..1) and `uncertainty` are found by the network itself, on the scene: see
-    `scene.trust`.
+    else is of the whole. `warnings` are what an analyst should know of it. `trust` (0..1) and `uncertainty` are found
+    by the network itself, on the scene: see `scene.trust`.
     """
 
     options: Options

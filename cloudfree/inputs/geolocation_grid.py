@@ -11,19 +11,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.crs import CRS
-from scipy.interpolate import RectBivariateSpline
 from shapely.geometry.base import BaseGeometry
 
 from cloudfree.arrays import Float64Array
 from cloudfree.grid import Grid, unrolled
 from cloudfree.inputs.safe_xml import Document
+
+if TYPE_CHECKING:
+    from scipy.interpolate import RectBivariateSpline
 
 _POINTS = "geolocationGrid/geolocationGridPointList/geolocationGridPoint"
 _SIZE = "imageAnnotation/imageInformation/"
@@ -170,6 +172,8 @@ class GeolocationGrid:
 
     @cached_property
     def _splines(self) -> list[RectBivariateSpline]:
+        from scipy.interpolate import RectBivariateSpline  # noqa: PLC0415 - slow to import, and of SAFE products alone
+
         kx, ky = min(3, self.lines.size - 1), min(3, self.pixels.size - 1)
         return [RectBivariateSpline(self.lines, self.pixels, axis, kx=kx, ky=ky) for axis in self.position_m]
 
