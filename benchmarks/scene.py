@@ -1,11 +1,11 @@
 """A whole scene, files to validated COG, beside what GDAL alone takes for its part: time, processor time and memory.
 
-    python benchmarks/scene.py [--side 10000] [--repeat 1] [--network-side 0] [--output FOLDER]
+    python benchmarks/scene.py [--side 10000] [--mask] [--repeat 1] [--network-side 0] [--output FOLDER]
 
-Makes a scene and its Sentinel-1. In turn, as often as told: GDAL warps the SAR onto the scene's grid and writes the
-scene with its COG driver, with all threads and our options; then `cloudfree run` with the identity model, in a process
-of its own. With `--network-side`, the default weights run on a scene of that size too. Files go to a temporary folder,
-or to the one given.
+Makes a scene and its Sentinel-1, and with `--mask` clouds over a third of it; without, clouds are found in it. In turn,
+as often as told: GDAL warps the SAR onto the scene's grid and writes the scene with its COG driver, with all threads
+and our options; then `cloudfree run` with the identity model, in a process of its own. With `--network-side`, the
+default weights run on a scene of that size too. Files go to a temporary folder, or to the one given.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import Resampling, reproject, transform_bounds
 from rasterio.windows import Window
+from scipy import ndimage
 
 T = TypeVar("T")
 UTM33, ORIGIN = CRS.from_epsg(32633), (400_000.0, 5_000_000.0)
 STRIP = 512
+_BLOB_PX, _COVER = 40, 0.35  # of clouds, in pixels of a sixteenth of the scene's resolution
 
 
 def write_scene(path: Path, side: int) -> None:
@@ -51,6 +53,22 @@ def write_scene(path: Path, side: int) -> None:
             dn = (ground + rng.integers(0, 60, (4, len(y), side))).astype(np.uint16)
             dn[:, (x + y < side // 4) | (x + y > 7 * side // 4)] = 0
             dataset.write(dn, window=Window(0, row, side, len(y)))
+
+
+def write_clouds(path: Path, side: int, seed: int) -> None:
+    """A mask of blobs."""
+    small = -(-side // 16)
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(small, small)), _BLOB_PX / 2)
+    mask = (noise > np.quantile(noise, 1 - _COVER)).astype(np.uint8).repeat(16, 0).repeat(16, 1)[:side, :side]
+    with rasterio.open(path, "w", dtype="uint8", count=1, **place(side)) as dataset:
+        dataset.write(mask, 1)
+
+
+def place(side: int) -> dict[str, object]:
+    """The profile of a raster on the grid of a scene."""
+    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "lzw", "driver": "GTiff"}
+    transform = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
+    return {"width": side, "height": side, "crs": UTM33, "transform": transform, **layout}
 
 
 def write_sar(path: Path, side: int) -> None:
@@ -99,7 +117,8 @@ def elsewhere(work: Callable[..., T], *arguments: Any) -> T:
 
 def cloudfree_run(scene: Path, sar: Path, out: Path, weights: str) -> tuple[float, float, float, dict[str, float]]:
     """Seconds by the clock and of the processor, peak resident MB, and what each stage was waited for."""
-    files = ["--planet", scene, "--sar", sar, "-o", out, "--overwrite"]
+    mask = scene.with_name("mask.tif")
+    files = ["--planet", scene, "--sar", sar, "-o", out, "--overwrite", *(["--mask", mask] if mask.exists() else [])]
     command = [sys.executable, "-m", "cloudfree", "run", *files, "--weights", weights, "--json"]
     started = time.perf_counter()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
@@ -139,6 +158,7 @@ def with_network(folder: Path, side: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=10_000, help="pixels")
+    parser.add_argument("--mask", action="store_true")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--network-side", type=int, default=0, help="pixels; 0 leaves the network out")
     parser.add_argument("--output", type=Path, help="an existing folder, in which the files stay")
@@ -147,6 +167,8 @@ def main() -> None:
         folder = arguments.output or Path(name)
         elsewhere(write_scene, folder / "scene.tif", arguments.side)
         elsewhere(write_sar, folder / "s1.tif", arguments.side)
+        if arguments.mask:
+            elsewhere(write_clouds, folder / "mask.tif", arguments.side, 0)
         print("| step | seconds | processor seconds | peak MB | waited for |")
         print("| --- | --- | --- | --- | --- |", flush=True)
         ratios = [against_gdal(folder, arguments.side) for _ in range(arguments.repeat)]

@@ -17,12 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from affine import Affine
 from rasterio.windows import Window
-from scene import ORIGIN, STRIP, UTM33, write_sar, write_scene
-from scipy import ndimage
-
-_BLOB_PX, _COVER = 40, 0.35  # of clouds, in pixels of a sixteenth of the scene's resolution
+from scene import STRIP, place, write_clouds, write_sar, write_scene
 
 
 def main() -> None:
@@ -45,9 +41,9 @@ def write(folder: Path, side: int, references: int) -> None:
     """All files of a run."""
     write_scene(folder / "scene.tif", side)
     write_sar(folder / "s1.tif", side)
-    _write_clouds(folder / "mask.tif", side, 0)
+    write_clouds(folder / "mask.tif", side, 0)
     for number in range(references):
-        _write_clouds(folder / f"clouds_{number}.tif", side, number + 1)
+        write_clouds(folder / f"clouds_{number}.tif", side, number + 1)
         _write_reference(folder, side, number)
 
 
@@ -83,18 +79,9 @@ def plan(folder: Path) -> None:
     print(found.prior.weights if found.prior else "no model")
 
 
-def _write_clouds(path: Path, side: int, seed: int) -> None:
-    """A mask of blobs."""
-    small = -(-side // 16)
-    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(small, small)), _BLOB_PX / 2)
-    mask = (noise > np.quantile(noise, 1 - _COVER)).astype(np.uint8).repeat(16, 0).repeat(16, 1)[:side, :side]
-    with rasterio.open(path, "w", dtype="uint8", count=1, **_place(side)) as dataset:
-        dataset.write(mask, 1)
-
-
 def _write_reference(folder: Path, side: int, number: int) -> None:
     """The scene in another light, nodata under clouds of its own."""
-    profile = {"dtype": "uint16", "count": 4, "nodata": 0, **_place(side)}
+    profile = {"dtype": "uint16", "count": 4, "nodata": 0, **place(side)}
     with (
         rasterio.open(folder / "scene.tif") as scene,
         rasterio.open(folder / f"clouds_{number}.tif") as clouds,
@@ -104,12 +91,6 @@ def _write_reference(folder: Path, side: int, number: int) -> None:
             window = Window(0, row, side, min(STRIP, side - row))
             dn, hidden = scene.read(window=window), clouds.read(1, window=window) > 0
             reference.write(np.where(hidden | (dn == 0), 0, 0.8 * dn + 300).astype(np.uint16), window=window)
-
-
-def _place(side: int) -> dict[str, object]:
-    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "lzw", "driver": "GTiff"}
-    transform = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
-    return {"width": side, "height": side, "crs": UTM33, "transform": transform, **layout}
 
 
 if __name__ == "__main__":
