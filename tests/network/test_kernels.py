@@ -13,7 +13,6 @@ from cloudfree.network.kernels import (
     DeformConv2dArgs,
     DynamicFilterArgs,
     TwoStreamAttentionArgs,
-    conv3x3,
     cpu,
     deform_conv2d,
     fused_dynamic_filter,
@@ -22,7 +21,6 @@ from cloudfree.network.kernels import (
     linear,
     reference,
     two_stream_attention,
-    winograd,
 )
 from cloudfree.network.kernels.reference import dynamic_filter
 
@@ -190,7 +188,7 @@ def test_two_stream_attention_gradients():
     )
 
 
-CHUNKS = {"_CACHED_BYTES": 64, "_CACHED_FILTER_BYTES": 300, "_CACHED_SAMPLES": 100, "_CACHED_WINDOWS": 3}
+CHUNKS = {"_CACHED_BYTES": 64, "_CACHED_FILTER_BYTES": 300, "_CACHED_SAMPLES": 100, "_CACHED_LOGITS": 100}
 
 
 @pytest.mark.parametrize("chunks", [{}, CHUNKS], ids=["whole", "in chunks"])
@@ -223,34 +221,6 @@ def test_far_and_undefined_offsets_on_a_cpu():
     undefined = torch.zeros_like(out, dtype=torch.bool)
     undefined[0, :, 2, 1] = True
     assert torch.equal(out.isnan(), undefined)
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 4), (5, 9), (8, 2)])
-@pytest.mark.parametrize("cached_bytes", [1, 1 << 20])
-def test_winograd_equals_the_direct_convolution(height, width, cached_bytes, monkeypatch):
-    monkeypatch.setattr(winograd, "_CACHED_BYTES", cached_bytes)
-    generator = torch.Generator().manual_seed(10)
-    shapes = (2, 3, height, width), (5, 3, 3, 3), (5,)
-    x, weight, bias = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
-    expected = torch.nn.functional.conv2d(x, weight, bias, padding=1)
-    with torch.inference_mode():
-        torch.testing.assert_close(winograd.conv3x3(x, weight, bias), expected, rtol=0, atol=1e-12)
-        last = x.to(memory_format=torch.channels_last)
-        torch.testing.assert_close(winograd.conv3x3(last, weight, bias), expected, rtol=0, atol=1e-12)
-
-
-def test_winograd_is_for_large_float32_maps_without_gradients(monkeypatch):
-    calls = []
-    monkeypatch.setattr(winograd, "conv3x3", lambda x, *_: calls.append(tuple(x.shape)))
-    x, weight, bias = torch.zeros(1, 96, 64, 64), torch.zeros(96, 96, 3, 3), torch.zeros(96)
-    conv3x3(x, weight, bias)
-    with torch.no_grad():
-        conv3x3(x, weight, bias)
-        conv3x3(x[..., :63], weight, bias)
-        conv3x3(x.double(), weight.double(), bias.double())
-        with torch.autocast("cpu", torch.bfloat16):
-            conv3x3(x, weight, bias)
-    assert calls == [(1, 96, 64, 64)]
 
 
 def test_linear_and_in_chunks():

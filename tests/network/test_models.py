@@ -115,7 +115,7 @@ def test_shift_mask_is_remade_for_each_size():
     mask = shift_mask(16, 24, 8, 4, torch.device("cpu"))
     assert mask.shape == (6, 64, 64)
     assert (mask[0] == 0).all()
-    assert set(mask.unique().tolist()) == {-100.0, 0.0}
+    assert set(mask.unique().tolist()) == {-200.0, 0.0}
     assert shift_mask(32, 24, 8, 4, torch.device("cpu")).shape == (12, 64, 64)
 
 

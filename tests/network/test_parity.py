@@ -7,7 +7,6 @@ import parity_recipe
 import pytest
 import torch
 
-from cloudfree.network.kernels import winograd
 from cloudfree.network.models import ARCHITECTURES, CloudRemovalModel
 from cloudfree.network.weights import load_model
 
@@ -73,9 +72,3 @@ def test_output_is_the_published_one(published_model, dtype, tolerance):
         output = restored(published_model, seed, height, width, dtype)
         assert output.dtype == np.dtype(str(dtype).removeprefix("torch."))
         np.testing.assert_allclose(output, golden, rtol=0, atol=tolerance, err_msg=f"{height} x {width}")
-
-
-def test_winograd_keeps_to_the_published_one(published_model, monkeypatch):
-    """On maps of any size, which otherwise only large ones are worth."""
-    monkeypatch.setattr(winograd, "_LEAST_PIXELS", 1)
-    test_output_is_the_published_one(published_model, torch.float32, 1e-5)

@@ -10,18 +10,27 @@ import pytest
 import rasterio
 import torch
 from click.testing import Result
+from rasterio.windows import Window
 from support import TINY_ONE_BLOCK, scene_dn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cloudfree.network.cuda_graphs import GraphedForward
-from cloudfree.network.models import AlignCR, CloudRemovalModel, Identity
+from cloudfree.network.models import GLFCR, AlignCR, CloudRemovalModel, DSen2CR, Identity
 from cloudfree.network.predict import Precision, Predictor, TileTooLargeError
 from cloudfree.network.sliding_window import one_behind
 from cloudfree.network.weights import default_weights, load_model, save_model
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
 from cloudfree.simulate.landscape import landscape
 
+CROP = Window(64, 64, 96, 96)
+# Weights under a norm, of the shallow blocks, are rounded when they are composed.
+ENDS = {
+    AlignCR: {"SFE_conv", "SFE_module", "SFE_module_SAR", "UPNet"},
+    GLFCR: {"SFENet1", "UPNet"},
+    DSen2CR: {"body"},
+    Identity: {"band_shift"},
+}
 MakeScene = Callable[..., Path]
 Cli = Callable[..., Result]
 
@@ -173,16 +182,67 @@ def identity_like(kind: type[Identity]) -> CloudRemovalModel:
     return model
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_keeps_the_reflectance(precision: Precision) -> None:
-    """The shipped weights on a cloudy place: autocast on CPU stands in for CUDA's, which rounds the same layers."""
+def cloudy_place(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reflectance (4, side, side) of a simulated place under 40 % of cloud, and its backscatter in dB."""
     rng = np.random.default_rng(5)
-    land = landscape(rng, 256, 256)
-    cloudy = add_clouds(land.reflectance, cloud_layer(rng, 256, 256, cover=0.4))
-    exact, fast = (
-        Predictor(load_model(default_weights().name), torch.device("cpu"), kind, 1).image(cloudy, land.sar_db)
-        for kind in ("fp32", precision)
-    )
-    change = np.abs(exact - fast)
+    land = landscape(rng, side, side)
+    return add_clouds(land.reflectance, cloud_layer(rng, side, side, cover=0.4)), land.sar_db
+
+
+def on_cpu(precision: Precision) -> Predictor:
+    """The shipped weights."""
+    return Predictor(load_model(default_weights().name), torch.device("cpu"), precision, 1)
+
+
+def assert_close_to_float32(restored: np.ndarray, exact: np.ndarray) -> None:
+    change = np.abs(exact - restored)
     assert 0 < np.percentile(change, 99.9) < 5e-4
     assert change.max() < 2e-3
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_keeps_the_reflectance(precision: Precision) -> None:
+    reflectance, sar_db = cloudy_place(256)
+    exact, fast = (on_cpu(kind).image(reflectance, sar_db) for kind in ("fp32", precision))
+    assert_close_to_float32(fast, exact)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_keeps_the_reflectance(dtype: torch.dtype) -> None:
+    """As CUDA has it; the processor's autocast rounds the same layers."""
+    reflectance, sar_db = cloudy_place(256)
+    predict = on_cpu("fp32")
+    exact = predict.image(reflectance, sar_db)
+    with torch.autocast("cpu", dtype):
+        assert_close_to_float32(predict.image(reflectance, sar_db), exact)
+
+
+def test_bfloat16_keeps_the_reflectance_of_real_images(shared_data: Path) -> None:
+    exact, fast = on_cpu("fp32"), on_cpu("bf16")
+    changes = []
+    for cloudy in sorted((shared_data / "cloudy_clear").glob("*_cloudy.tif")):
+        with rasterio.open(cloudy) as optical, rasterio.open(str(cloudy).replace("_cloudy", "_sar")) as sar:
+            images = optical.read(window=CROP).astype(np.float32) / 1e4, sar.read(window=CROP)
+        changes.append(np.abs(exact.image(*images) - fast.image(*images)))
+    assert len(changes) > 5
+    assert 0 < np.percentile(changes, 99.9) < 5e-4
+    assert np.max(changes) < 2e-3
+
+
+def test_bfloat16_does_not_depend_on_the_batch() -> None:
+    predict = on_cpu("bf16")
+    optical, sar_db = torch.rand(3, 4, 64, 96), -15 * torch.rand(3, 2, 64, 96)
+    one_by_one = [predict(optical[[i]], sar_db[[i]]) for i in range(3)]
+    torch.testing.assert_close(predict(optical, sar_db), torch.cat(one_by_one), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", [AlignCR, GLFCR, DSen2CR, Identity])
+def test_a_model_in_half_keeps_its_ends_in_float32(architecture: type[CloudRemovalModel]) -> None:
+    model = architecture(getattr(architecture, "small", None))
+    half = model.in_half(torch.bfloat16)
+    assert {each.dtype for each in model.parameters()} == {torch.float32}, "the model itself stays"
+    kept = {name.split(".")[0] for name, each in half.named_parameters() if each.dtype == torch.float32}
+    assert kept == ENDS[architecture]
+    out = half(torch.rand(1, 4, 32, 48), torch.zeros(1, 2, 32, 48))
+    assert out.dtype == torch.float32
+    assert not out.requires_grad

@@ -5,7 +5,7 @@ import torch
 
 from cloudfree.errors import DeviceError
 from cloudfree.network.models import Identity
-from cloudfree.network.predict import Predictor, resolve_device, resolve_precision
+from cloudfree.network.predict import Predictor, bfloat16_instructions, resolve_device, resolve_precision
 
 MPS = torch.device("mps")
 
@@ -53,6 +53,7 @@ def test_a_number_beyond_the_last_device(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
     assert [resolve_precision("auto", torch.device(name)) for name in ("cpu", "mps", "cuda")] == [
         "fp32",
         "fp32",
@@ -60,6 +61,35 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert resolve_precision("fp32", MPS) == "fp32"
     assert resolve_precision("bf16", torch.device("cpu")) == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "by", "precision"),
+    [
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, "AMX", "bf16"),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, None, "fp32"),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, "AVX-512 BF16", "bf16"),
+        ({"cpu_name": "AMD EPYC", "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, None, "fp32"),
+        ({"cpu_name": "Neoverse V1", "neon": True, "bf16": True}, None, "fp32"),
+    ],
+)
+def test_precision_follows_the_processor(
+    capabilities: dict[str, object], by: str | None, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
+    assert bfloat16_instructions() == by
+    assert resolve_precision("auto", torch.device("cpu")) == precision
+    assert resolve_precision("fp32", torch.device("cpu")) == "fp32"
+
+
+@pytest.mark.parametrize("missing", ["oneDNN", "get_capabilities"])
+def test_a_torch_without_bfloat16_stays_with_float32(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    if missing == "oneDNN":
+        monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    else:
+        monkeypatch.delattr("torch.cpu.get_capabilities")
+    assert resolve_precision("auto", torch.device("cpu")) == "fp32"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -25,7 +25,6 @@ __all__ = [
     "DynamicFilterArgs",
     "Kernels",
     "TwoStreamAttentionArgs",
-    "conv3x3",
     "deform_conv2d",
     "fused_dynamic_filter",
     "implementation",
@@ -68,11 +67,6 @@ def fused_dynamic_filter(args: DynamicFilterArgs) -> Tensor:
 def two_stream_attention(args: TwoStreamAttentionArgs) -> tuple[Tensor, Tensor]:
     """Window attention with a gate between two streams."""
     return _kernels_for(args.qkv).two_stream_attention(args)
-
-
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The convolution that most of the arithmetic is: see `reference.conv3x3`."""
-    return (cpu if _runs_in_chunks(x) else reference).conv3x3(x, weight, bias)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

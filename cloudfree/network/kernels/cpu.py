@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloudfree.network.kernels import reference, winograd
+from cloudfree.network.kernels import reference
 from cloudfree.network.kernels.interface import DeformConv2dArgs, DynamicFilterArgs, TwoStreamAttentionArgs
 
 _CACHED_BYTES = 3 << 18
 """Of 2048 pixels of 96 channels; within an MLP or a wide activation they grow four to six times."""
 _CACHED_FILTER_BYTES = 3 << 20
 """What a tap of the dynamic filter makes of some rows."""
-_CACHED_SAMPLES = 1 << 18
-"""Samples of a chunk of the deformable convolution: with 12 channels each, their columns are 12 MB."""
-_CACHED_WINDOWS = 8
-"""Windows of 8 heads x 64 x 64 logits."""
+_CACHED_SAMPLES = 1 << 17
+"""Samples of a chunk of the deformable convolution: with 12 channels each, their columns are 3 or 6 MB."""
+_CACHED_LOGITS = 1 << 17
+"""Of a stream: four windows of 8 heads x 64 x 64, half a megabyte."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -33,11 +33,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     pixels = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
     out = F.conv2d(pixels, weight[:, :, None, None], bias)
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
-
-
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """By Winograd's algorithm where that is quicker."""
-    return (winograd.conv3x3 if winograd.pays(x, weight) else reference.conv3x3)(x, weight, bias)
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
@@ -53,39 +48,66 @@ def deform_conv2d(args: DeformConv2dArgs) -> Tensor:
     """
     x, offset, mask, weight, bias, groups = args
     batch, channels, height, width = x.shape
-    kernel, taps, depth = weight.shape[-1], weight[0, 0].numel(), channels // groups
-    precise = torch.promote_types(x.dtype, torch.float32)
+    taps, depth = weight[0, 0].numel(), channels // groups
     # A frame of zeros, so that no corner needs a test: one pixel before the image, two behind it.
-    framed = F.pad(x.permute(0, 2, 3, 1).to(precise), (0, 0, 1, 2, 1, 2))
-    corners = [groups * step for step in (0, 1, width + 3, width + 4)]
+    framed = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2, 1, 2))
     weight = weight.view(-1, groups, depth, taps).transpose(2, 3).reshape(len(weight), -1, 1, 1)
-    steps = torch.arange(kernel, dtype=precise) - (kernel - 1) // 2
-    tap_y, tap_x = (step.repeat(groups) for step in (steps.repeat_interleave(kernel), steps.repeat(kernel)))
-    regular_y = torch.arange(height, dtype=precise)[:, None, None] + tap_y
-    regular_x = torch.arange(width, dtype=precise)[:, None] + tap_x
-    group = torch.arange(groups, dtype=torch.int32).repeat_interleave(taps)
-    offset_y, offset_x = (offset[:, i::2].permute(0, 2, 3, 1) for i in range(2))
-    mask = mask.permute(0, 2, 3, 1)
+    offset, mask = (each.permute(0, 2, 3, 1) for each in (offset, mask))
     out = x.new_empty(batch, height, width, len(weight))
+    step = max(1, min(height, _CACHED_SAMPLES // (width * groups * taps)))
+    corners = _Corners(args, step)
     for image in range(batch):
         table = framed[image].view(-1, depth)
-        for rows in _chunks(height, _CACHED_SAMPLES // (width * groups * taps)):
-            y = (offset_y[image, rows].to(precise) + regular_y[rows]).clamp_(-1, height)
-            x_ = (offset_x[image, rows].to(precise) + regular_x).clamp_(-1, width)
-            top, left = y.floor(), x_.floor()
-            # Clamped once more: a position that is not a number must not be looked up, though it makes its pixel one.
-            row, column = top.int().clamp_(-1, height), left.int().clamp_(-1, width)
-            first = row.add_(1).mul_(width + 3).add_(column).add_(1).mul_(groups).add_(group)
-            index = torch.stack([first + corner for corner in corners], -1).view(-1, 4)
-            scale = mask[image, rows].to(precise)
-            below, right = y.sub_(top).mul_(scale), x_.sub_(left)
-            above = scale - below
-            below_right, above_right = below * right, above * right
-            factors = torch.stack((above - above_right, above_right, below - below_right, below_right), -1)
-            columns = F.embedding_bag(index, table, per_sample_weights=factors.view(-1, 4), mode="sum")
-            columns = columns.view(1, -1, width, weight.shape[1]).permute(0, 3, 1, 2).to(x.dtype)
+        for rows in _chunks(height, step):
+            index, factors = corners.of(rows, offset[image, rows], mask[image, rows])
+            columns = F.embedding_bag(index, table, per_sample_weights=factors.to(x.dtype), mode="sum")
+            columns = columns.view(1, -1, width, weight.shape[1]).permute(0, 3, 1, 2)
             out[image, rows] = F.conv2d(columns, weight, bias)[0].permute(1, 2, 0)
     return out.permute(0, 3, 1, 2)
+
+
+class _Corners:
+    """Where in the frame the corners of displaced taps lie, and what each counts; in memory that is used again."""
+
+    def __init__(self, args: DeformConv2dArgs, rows: int) -> None:
+        """For `rows` rows at most. Coordinates are float32 or better."""
+        _, _, self._height, self._width = args.x.shape
+        self._groups = args.groups
+        precise = torch.promote_types(args.x.dtype, torch.float32)
+        kernel = args.weight.shape[-1]
+        steps = torch.arange(kernel, dtype=precise) - (kernel - 1) // 2
+        tap_y, tap_x = (tap.repeat(args.groups) for tap in (steps.repeat_interleave(kernel), steps.repeat(kernel)))
+        self._regular_y = torch.arange(self._height, dtype=precise)[:, None, None] + tap_y
+        self._regular_x = torch.arange(self._width, dtype=precise)[:, None] + tap_x
+        group = torch.arange(args.groups, dtype=torch.int32).repeat_interleave(kernel**2)
+        self._origin = (self._width + 4) * args.groups + group
+        self._steps = torch.tensor([0, 1, self._width + 3, self._width + 4], dtype=torch.int32) * args.groups
+        shape = rows, self._width, args.groups * kernel**2
+        self._floats = torch.empty(5, *shape, dtype=precise)
+        self._integers = torch.empty(2, *shape, dtype=torch.int32)
+        self._factors, self._index = torch.empty(*shape, 4, dtype=precise), torch.empty(*shape, 4, dtype=torch.int32)
+
+    def of(self, rows: slice, offset: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Index and factors (samples, 4) of some rows, for offset (rows, W, 2*G*K) and mask (rows, W, G*K)."""
+        y, x, top, left, scale = self._floats[:, : len(mask)]
+        y.copy_(offset[..., ::2]).add_(self._regular_y[rows]).clamp_(-1, self._height)
+        x.copy_(offset[..., 1::2]).add_(self._regular_x).clamp_(-1, self._width)
+        torch.floor(y, out=top)
+        torch.floor(x, out=left)
+        row, column = self._integers[:, : len(mask)].copy_(self._floats[2:4, : len(mask)])
+        # Clamped once more: a position that is not a number must not be looked up, though it makes its pixel one.
+        row.clamp_(-1, self._height).mul_(self._width + 3).add_(column.clamp_(-1, self._width))
+        row.mul_(self._groups).add_(self._origin)
+        index = torch.add(row[..., None], self._steps, out=self._index[: len(mask)])
+        scale.copy_(mask)
+        below, right = y.sub_(top).mul_(scale), x.sub_(left)
+        above = scale.sub_(below)
+        factors = self._factors[: len(mask)]
+        factors[..., 1] = torch.mul(above, right, out=top)
+        factors[..., 3] = torch.mul(below, right, out=left)
+        torch.sub(above, top, out=factors[..., 0])
+        torch.sub(below, left, out=factors[..., 2])
+        return index.view(-1, 4), factors.view(-1, 4)
 
 
 def fused_dynamic_filter(args: DynamicFilterArgs) -> Tensor:
@@ -100,19 +122,43 @@ def fused_dynamic_filter(args: DynamicFilterArgs) -> Tensor:
 
 
 def two_stream_attention(args: TwoStreamAttentionArgs) -> tuple[Tensor, Tensor]:
-    """Some windows of an image after the other, by the reference."""
-    qkv, qkv_sar, mask = args.qkv, args.qkv_sar, args.shift_mask
-    width = qkv.shape[-1] // 3
+    """Some windows of an image after the other, both streams at once, in memory that is used again.
+
+    In float32 at least: half types make products of a dozen columns no quicker, and what is done to each logit slower.
+    """
+    qkv, qkv_sar, bias, mask, gate_weight, gate_bias, heads = args
+    tokens, width = qkv.shape[1], qkv.shape[-1] // 3
+    precise = torch.promote_types(qkv.dtype, torch.float32)
+    bias, gate_weight, gate_bias = (each.to(precise).contiguous() for each in (bias, gate_weight, gate_bias))
+    args = args._replace(bias=bias[:, None], gate_weight=gate_weight.flatten(1), gate_bias=gate_bias[:, None])
     outs = torch.empty_like(qkv[..., :width]), torch.empty_like(qkv_sar[..., :width])
     windows = len(qkv) if mask is None else len(mask)
+    step = max(1, min(windows, _CACHED_LOGITS // (heads * tokens**2)))
+    memory = torch.empty(2, 2 * heads * step * tokens**2, dtype=precise)
     for image in range(0, len(qkv), windows):
-        for chunk in _chunks(windows, _CACHED_WINDOWS):
+        for chunk in _chunks(windows, step):
             some = slice(image + chunk.start, image + chunk.stop)
+            streams = torch.stack((qkv[some], qkv_sar[some])).to(precise)
             chunk_mask = None if mask is None else mask[chunk]
-            chunk_args = args._replace(qkv=qkv[some], qkv_sar=qkv_sar[some], shift_mask=chunk_mask)
-            for out, stream in zip(outs, reference.two_stream_attention(chunk_args), strict=True):
+            for out, stream in zip(outs, _attended(streams, args._replace(shift_mask=chunk_mask), memory), strict=True):
                 out[some] = stream
     return outs
+
+
+def _attended(streams: Tensor, args: TwoStreamAttentionArgs, memory: Tensor) -> Tensor:
+    """Both streams (2, N, T, 3C) -> (2, N, T, C); `memory` holds the logits of two streams twice."""
+    _, count, tokens, _ = streams.shape
+    heads = args.heads
+    q, k, v = streams.view(2, count, tokens, 3, heads, -1).permute(3, 0, 4, 1, 2, 5).contiguous().flatten(1, 3)
+    logits, spare = memory[:, : 2 * heads * count * tokens**2].view(2, 2, heads, count, tokens, tokens)
+    torch.bmm(q.mul_(q.shape[-1] ** -0.5), k.transpose(1, 2), out=logits.view(-1, tokens, tokens))
+    logits += args.bias if args.shift_mask is None else torch.add(args.bias, args.shift_mask, out=spare[0])
+    excess = torch.sub(logits[1], logits[0], out=spare[0])
+    gate = torch.mm(args.gate_weight, excess.view(heads, -1), out=spare[1].view(heads, -1))
+    logits[0].addcmul_(excess, gate.add_(args.gate_bias).sigmoid_().view_as(excess))
+    weights = torch.softmax(logits, -1, out=spare)
+    weighted = (weights.view(-1, tokens, tokens) @ v).view(2, heads, count, tokens, -1)
+    return weighted.permute(0, 2, 3, 1, 4).flatten(3)
 
 
 def _chunks(length: int, step: int) -> Iterator[slice]:

@@ -12,11 +12,6 @@ from torch import Tensor
 from cloudfree.network.kernels.interface import DeformConv2dArgs, DynamicFilterArgs, TwoStreamAttentionArgs
 
 
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve x (B, C, H, W) with weight (C_out, C, 3, 3) at stride 1, zero padding of one pixel: (B, C_out, H, W)."""
-    return F.conv2d(x, weight, bias, padding=1)
-
-
 def deform_conv2d(args: DeformConv2dArgs) -> Tensor:
     """By `grid_sample`: the samples of all taps in memory, then one matrix product."""
     x, offset, mask, weight, bias, groups = args

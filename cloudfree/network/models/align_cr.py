@@ -18,6 +18,7 @@ from cloudfree.network.models.blocks import (
     conv,
     count_members,
     in_float32,
+    keeping_float32,
 )
 from cloudfree.network.models.two_stream import DenseBlock, TwoStreamConfig, TwoStreamModel, shared_sizes
 
@@ -74,7 +75,7 @@ class AlignCR(TwoStreamModel):
     def __init__(self, config: AlignCRConfig | None = None, normalization: Normalization | None = None) -> None:
         config = config or AlignCRConfig()
         super().__init__(config, normalization)
-        self.SFE_conv = conv(4 * OPTICAL_BANDS, config.width, 3)
+        self.SFE_conv = keeping_float32(conv(4 * OPTICAL_BANDS, config.width, 3))
         self.SFE_module = _shallow_blocks(config)
         self.SFE_conv_SAR = conv(4 * SAR_BANDS, config.width, 3)
         self.SFE_module_SAR = _shallow_blocks(config)
@@ -85,7 +86,9 @@ class AlignCR(TwoStreamModel):
 
     def shallow(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rectified = F.relu(in_float32(self.SFE_conv, optical))
-        return self.SFE_module(rectified), self.SFE_module_SAR(F.relu(self.SFE_conv_SAR(sar))), rectified
+        middle = self.SFE_conv_SAR.weight.dtype
+        deep_sar = self.SFE_module_SAR(F.relu(self.SFE_conv_SAR(sar.to(middle))))
+        return self.SFE_module(rectified.to(middle)), deep_sar, rectified
 
     def deepen(self, i: int, x: Tensor, s: Tensor) -> Pair:
         return super().deepen(i, x, self.SFAlign[i](s, x))

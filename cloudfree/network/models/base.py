@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -119,11 +120,29 @@ class CloudRemovalModel(nn.Module, ABC):
         self.eval().requires_grad_(requires_grad=False)
         return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def in_half(self, dtype: torch.dtype) -> Self:
+        """A copy for inference whose weights and features are of a half type, but for layers that `keeps_float32`.
+
+        For processors: there autocast would round the weights, and features that two layers read, again and again.
+        """
+        half = copy.deepcopy(self).prepare_for_inference()
+        _halve(half, dtype)
+        return half
+
     def _padded(self, image: Tensor) -> Tensor:
         return pad_bottom_right(image, self.side_multiple, self.minimum_side)
 
     def config_dict(self) -> dict[str, Any]:
         return asdict(self.config)
+
+
+def _halve(module: nn.Module, dtype: torch.dtype) -> None:
+    if getattr(module, "keeps_float32", False):
+        return
+    for parameter in module.parameters(recurse=False):
+        parameter.data = parameter.data.to(dtype)
+    for child in module.children():
+        _halve(child, dtype)
 
 
 def pad_bottom_right(image: Tensor, multiple: int, minimum: int) -> Tensor:

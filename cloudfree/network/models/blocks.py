@@ -7,6 +7,7 @@ Attribute names are the published state-dict keys, so that a published checkpoin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from cloudfree.network.kernels import (
     DynamicFilterArgs,
     TwoStreamAttentionArgs,
-    conv3x3,
     fused_dynamic_filter,
     in_chunks,
     linear,
@@ -24,28 +24,26 @@ from cloudfree.network.kernels import (
 
 Pair = tuple[Tensor, Tensor]
 """The same thing of both streams: (optical, SAR)."""
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A convolution that keeps the size (at stride 1): zero padding of (kernel - 1) / 2."""
-    layer = Conv3x3 if (kernel, stride) == (3, 1) else nn.Conv2d
-    return layer(in_channels, out_channels, kernel, stride, padding=kernel // 2)
-
-
-class Conv3x3(nn.Conv2d):
-    """`nn.Conv2d` of stride 1, by whichever algorithm is the quicker one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        assert self.bias is not None
-        return conv3x3(x, self.weight, self.bias)
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2)
 
 
 def conv_relu(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(conv(in_channels, out_channels, 3), nn.ReLU(inplace=True))
 
 
+def keeping_float32(layer: Layer) -> Layer:
+    """The layer, which `CloudRemovalModel.in_half` will leave as it is; to be called with `in_float32`."""
+    layer.keeps_float32 = True  # type: ignore[assignment]
+    return layer
+
+
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer that autocast must not round: at either end of a network, a rounding is one of the reflectance."""
+    """A layer that must not be rounded: at either end of a network, a rounding is one of the reflectance."""
     precise = x.to(torch.promote_types(x.dtype, torch.float32))
     if not torch.amp.is_autocast_available(x.device.type):
         return layer(precise)
@@ -61,7 +59,10 @@ class WeightNormConv2d(nn.Module):
     """A convolution whose weight is `weight_g * weight_v / ||weight_v||`, the norm over all axes but the output's.
 
     The factors are plain parameters under their published names. Composing them is 0.02 % of a tile on a CPU.
+    They are float32 whatever the features are, for a rounded direction would have another length.
     """
+
+    keeps_float32 = True
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
         super().__init__()
@@ -71,8 +72,8 @@ class WeightNormConv2d(nn.Module):
         self.weight_v = nn.Parameter(start.weight.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight_v * (self.weight_g / _norm(self.weight_v))
-        return conv3x3(x, weight, self.bias) if weight.shape[-1] == 3 else F.conv2d(x, weight, self.bias)
+        weight = (self.weight_v * (self.weight_g / _norm(self.weight_v))).to(x.dtype)
+        return F.conv2d(x, weight, self.bias.to(x.dtype), padding=weight.shape[-1] // 2)
 
 
 def _norm(weight: Tensor) -> Tensor:
@@ -152,15 +153,17 @@ def _relative_position_index(window: int) -> Tensor:
 
 
 def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """(windows, T, T): 0 between tokens that were neighbours before the cyclic shift, -100 between others.
+    """(windows, T, T): 0 between tokens that were neighbours before the cyclic shift, -200 between others.
 
+    At the published -100 a softmax leaves weights of 1e-44, which are too small to count, and make products on a
+    processor several times slower: they are denormal. At -200 they are zero.
     Made anew in every pass: 0.2 % of the time of a tile of 512 with the small Align-CR on two CPU cores.
     """
     wrapped_row = torch.arange(height, device=device) >= height - shift
     wrapped_column = torch.arange(width, device=device) >= width - shift
     regions = 2 * wrapped_row[:, None] + wrapped_column
     tokens = to_windows(regions[None, :, :, None], window)[..., 0]
-    return (tokens[:, :, None] != tokens[:, None, :]) * -100.0
+    return (tokens[:, :, None] != tokens[:, None, :]) * -200.0
 
 
 def to_windows(image: Tensor, window: int) -> Tensor:

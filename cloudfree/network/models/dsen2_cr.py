@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cloudfree.network.models.base import OPTICAL_BANDS, SAR_BANDS, CloudRemovalModel, Normalization
-from cloudfree.network.models.blocks import conv, conv_relu, count_members, in_float32
+from cloudfree.network.models.blocks import conv, conv_relu, count_members, in_float32, keeping_float32
 
 RESIDUAL_SCALE = 0.1
 """What a block adds is scaled down, which keeps the training of many wide blocks stable."""
@@ -45,12 +45,13 @@ class DSen2CR(CloudRemovalModel):
         super().__init__(config, normalization)
         self.head = conv_relu(OPTICAL_BANDS + SAR_BANDS, config.width)
         self.body = nn.Sequential(
-            *(ResidualBlock(config.width) for _ in range(config.blocks)), conv(config.width, OPTICAL_BANDS, 3)
+            *(ResidualBlock(config.width) for _ in range(config.blocks)),
+            keeping_float32(conv(config.width, OPTICAL_BANDS, 3)),
         )
 
     def residual(self, optical: Tensor, sar: Tensor) -> Tensor:
         *blocks, last = self.body
-        x = self.head(torch.cat((optical, sar), 1))
+        x = self.head(torch.cat((optical, sar), 1).to(self.head.get_parameter("0.weight").dtype))
         for block in blocks:
             x = block(x)
         return in_float32(last, x)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cloudfree.network.models.base import OPTICAL_BANDS, SAR_BANDS, Normalization
-from cloudfree.network.models.blocks import Pair, TwoStreamSwinBlock, conv, conv_relu, in_float32
+from cloudfree.network.models.blocks import Pair, TwoStreamSwinBlock, conv, conv_relu, in_float32, keeping_float32
 from cloudfree.network.models.two_stream import DenseBlock, TwoStreamConfig, TwoStreamModel, shared_sizes
 
 
@@ -59,7 +59,7 @@ class GLFCR(TwoStreamModel):
     def __init__(self, config: GLFCRConfig | None = None, normalization: Normalization | None = None) -> None:
         config = config or GLFCRConfig()
         super().__init__(config, normalization)
-        self.SFENet1 = conv(4 * OPTICAL_BANDS, config.width, 5)
+        self.SFENet1 = keeping_float32(conv(4 * OPTICAL_BANDS, config.width, 5))
         self.SFENet2 = conv(config.width, config.width, 3)
         self.SFENet1_SAR = conv(4 * SAR_BANDS, config.width, 5)
         self.SFENet2_SAR = conv(config.width, config.width, 3)
@@ -71,7 +71,8 @@ class GLFCR(TwoStreamModel):
 
     def shallow(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         first = in_float32(self.SFENet1, optical)
-        return self.SFENet2(first), self.SFENet2_SAR(self.SFENet1_SAR(sar)), first
+        middle = self.SFENet2.weight.dtype
+        return self.SFENet2(first.to(middle)), self.SFENet2_SAR(self.SFENet1_SAR(sar.to(middle))), first
 
     @classmethod
     def infer_config(cls, state: Mapping[str, Tensor]) -> GLFCRConfig:

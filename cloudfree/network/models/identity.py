@@ -20,6 +20,7 @@ class Identity(CloudRemovalModel):
     architecture = "identity"
     config_type = IdentityConfig
     signature_key = "band_shift"
+    keeps_float32 = True
 
     def __init__(self, config: IdentityConfig | None = None, normalization: Normalization | None = None) -> None:
         super().__init__(config or IdentityConfig(), normalization)

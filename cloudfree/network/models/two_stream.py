@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cloudfree.network.models.base import OPTICAL_BANDS, CloudRemovalModel
-from cloudfree.network.models.blocks import DynamicFilter, Pair, conv, count_members, in_float32
+from cloudfree.network.models.blocks import DynamicFilter, Pair, conv, count_members, in_float32, keeping_float32
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,8 @@ class TwoStreamModel(CloudRemovalModel):
         self.sar_fuse_1x1conv = nn.ModuleList(conv(width, width, 1) for _ in blocks)
         self.opt_distribute_1x1conv = nn.ModuleList(conv(width, width, 1) for _ in blocks)
         self.GFF = nn.Sequential(conv(config.blocks * width, width, 1), conv(width, width, 3))
-        self.UPNet = nn.Sequential(
-            conv(width, 4 * config.tail_width, 3), nn.PixelShuffle(2), conv(config.tail_width, OPTICAL_BANDS, 3)
-        )
+        shuffled = conv(width, 4 * config.tail_width, 3), nn.PixelShuffle(2)
+        self.UPNet = keeping_float32(nn.Sequential(*shuffled, conv(config.tail_width, OPTICAL_BANDS, 3)))
 
     @abstractmethod
     def shallow(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
