@@ -47,13 +47,25 @@ class OutputError(CloudfreeError):
 @contextmanager
 def warnings_heard() -> Iterator[list[str]]:
     """What the package warns of in its log while the block lasts, in order, each once."""
-    heard: dict[str, None] = {}
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: heard.setdefault(record.getMessage())  # type: ignore[method-assign]
     logger, told = logging.getLogger("cloudfree"), list[str]()
-    logger.addHandler(handler)
+    listener = _Listener(alone=not logger.hasHandlers())
+    logger.addHandler(listener)
     try:
         yield told
     finally:
-        logger.removeHandler(handler)
-        told += heard
+        logger.removeHandler(listener)
+        told += listener.heard
+
+
+class _Listener(logging.Handler):
+    """Keeps warnings. Where it is `alone`, as without any logging set up, they go to stderr as without it."""
+
+    def __init__(self, alone: bool) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: dict[str, None] = {}
+        self._alone = alone
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.setdefault(record.getMessage())
+        if self._alone and logging.lastResort:
+            logging.lastResort.handle(record)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree import detect
+from cloudfree.errors import warnings_heard
 from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.raster import gdal_settings
@@ -93,8 +94,9 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     give_back_memory()
     result = Result(plan, seconds=stopwatch.seconds)
     if options.adapt_minutes:
-        with stopwatch.timing("adapt"):
-            result.plan = _adapted(plan)
+        with stopwatch.timing("adapt"), warnings_heard() as heard:
+            adapted = _adapted(plan)
+        result.plan = replace(adapted, warnings=(*plan.warnings, *heard))
     with (
         gdal_settings(),
         staging(options.targets, options.overwrite, options.wait_s) as stage,

@@ -396,6 +396,12 @@ def _log(plan: Plan) -> None:
     if mask and plan.grid.overlap_share(mask.grid) < _COMPLETE:
         log.warning("%s does not reach the whole scene; beyond it, pixels count as clear", mask.path.name)
     _log_clouds(plan)
+    if plan.options.stac and not plan.inputs.acquired.moment:
+        log.warning(
+            "nothing tells when %s was taken; its STAC item says between 2013 and now: name it as Planet does, or keep "
+            "Planet's metadata XML beside it",
+            plan.scene.path.name,
+        )
     _warn_of_prior(plan)
     _log_references(plan)
     if plan.offset is not None:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 
 from cloudfree.cli.terminal import progress_bar
+from cloudfree.errors import warnings_heard
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
@@ -19,6 +20,19 @@ FAST = "--weights", "identity", "--find-clouds", "never"
 def logs_as_they_were() -> None:
     yield
     logging.basicConfig(handlers=[], force=True)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_is_heard_is_told_as_it_would_be_if_nobody_listened(
+    alone: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in a script or on a worker, where nobody has set logging up."""
+    monkeypatch.setattr(logging.getLogger("cloudfree"), "propagate", not alone)
+    with warnings_heard() as heard:
+        for word in ("one", "two", "one"):
+            logging.getLogger("cloudfree.plan").warning("number %s", word)
+    assert heard == ["number one", "number two"]
+    assert capsys.readouterr().err == ("number one\nnumber two\nnumber one\n" if alone else "")
 
 
 def test_a_log_is_an_object_a_line_on_stderr_and_in_a_file(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.batch.jobs import Job
-from cloudfree.batch.results import Outcome, replaced
+from cloudfree.batch.results import RESULTS, Outcome, replaced
 from cloudfree.batch.runner import SIDE_PRODUCTS, Settings
 from cloudfree.errors import OutputError
 from cloudfree.product.stac import EXTENSIONS, VERSION
@@ -50,15 +50,19 @@ class Item:
 
 
 def check_collection(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
-    """Raise OutputError where a collection is wanted that would be a scene's item, or replace a file not ours."""
+    """Raise OutputError where a scene's item would be the collection or the results, or the collection replace a file
+    that is not ours.
+    """
     if "stac" not in settings.side_products:
         return
     target = folder / FILE_NAME
-    if any(_item_of(job).resolve() == target.resolve() for job in jobs):
-        raise OutputError(
-            f"{target} would be the collection and the item of a scene; each needs a name of its own: give that scene "
-            "another output"
-        )
+    items = {_item_of(job).resolve() for job in jobs}
+    for what, path in (("the collection", target), ("the results", folder / RESULTS)):
+        if path.resolve() in items:
+            raise OutputError(
+                f"{path} would be {what} and the item of a scene; each needs a name of its own: give that scene "
+                "another output"
+            )
     ours = (_json(target) or {}).get("description") == _DESCRIPTION
     if target.exists() and not settings.told["overwrite"] and not ours:
         raise OutputError(f"{target} is no collection of cloudfree and is kept; give --overwrite, or another folder")
@@ -93,7 +97,7 @@ def _items(outcomes: Sequence[Outcome]) -> Iterator[Item]:
             continue
         path = _item_of(outcome.job)
         content = _json(path)
-        if content and "cloudfree:identity" in content.get("properties", {}):
+        if content and "cloudfree:identity" in (content.get("properties") or ()):
             yield Item(path, content)
         else:
             log.warning("%s is no STAC item of a product, and is left out of the collection", path)

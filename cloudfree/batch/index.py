@@ -10,10 +10,10 @@ from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import Outcome, replaced
 from cloudfree.batch.runner import SIDE_PRODUCTS, Settings
 from cloudfree.errors import OutputError
+from cloudfree.product.finished import PAGE_MARK
 from cloudfree.report import facts, index, page
 
 _NAME = "index.html"
-_OURS = b'<meta name="generator" content="cloudfree">'
 _HEAD_BYTES = 4096
 
 
@@ -61,4 +61,4 @@ def _seen_from(folder: Path, path: Path) -> Path | None:
 
 def _is_ours(path: Path) -> bool:
     with path.open("rb") as file:
-        return _OURS in file.read(_HEAD_BYTES)
+        return PAGE_MARK in file.read(_HEAD_BYTES)

@@ -157,7 +157,13 @@ def _is_radar(path: Path) -> bool:
     if path.suffix.upper() == ".SAFE":
         return path.is_dir()
     if path.suffix.lower() == ARCHIVE_ENDING:
-        return bool(_ZIPPED_SAFE.match(path.name))
+        return bool(_ZIPPED_SAFE.match(path.name)) and not _is_unpacked(path)
     said = set(siblings.words(path.stem))
     rasters = path.suffix.lower() in _ENDINGS and path.is_file()
     return rasters and bool(said & _RADAR_WORDS) and not said & (_NEITHER_WORDS | _SCENE_WORDS)
+
+
+def _is_unpacked(archive: Path) -> bool:
+    """Whether the product lies beside its archive too, and would be read twice."""
+    name = f"{archive.stem.removesuffix('.SAFE')}.SAFE"
+    return any((folder / name).is_dir() for folder in (archive.parent, archive.with_suffix("")))

@@ -18,6 +18,8 @@ from cloudfree.errors import OutputError
 
 Status = Literal["made", "skipped", "failed", "not begun"]
 
+RESULTS = "results.json"
+
 _EVERY_S = 5.0
 _COLUMNS = "planet", "sar", "output", "status", "seconds", "reconstructed_pixels", "error"
 
@@ -92,7 +94,7 @@ def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
         writer = csv.DictWriter(table, _COLUMNS)
         writer.writeheader()
         writer.writerows(outcome.as_row() for outcome in outcomes)
-    with replaced(folder / "results.json") as file:
+    with replaced(folder / RESULTS) as file:
         text = json.dumps([outcome.as_json() for outcome in outcomes], indent=2, ensure_ascii=False)
         file.write_text(text + "\n", encoding="utf-8")
 

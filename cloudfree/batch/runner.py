@@ -20,7 +20,7 @@ from cloudfree.network.weights import load_model
 from cloudfree.pipeline import execute
 from cloudfree.plan import Options, files_of, make_plan, weights_of
 from cloudfree.product import provenance
-from cloudfree.product.finished import RASTER_ENDINGS, is_finished, is_product
+from cloudfree.product.finished import RASTER_ENDINGS, TEXT_MARKS, is_finished, is_product
 from cloudfree.product.locks import claimed
 
 log = logging.getLogger(__name__)
@@ -105,10 +105,10 @@ def run_job(job: Job, settings: Settings) -> Outcome:
 def _refuse_anothers(options: Options) -> None:
     """Raise OutputError where a target is a file that cloudfree has not made, unless it may be replaced.
 
-    A picture, page or description is what its product is.
+    A picture is what its product is.
     """
     for target in () if options.overwrite else options.targets:
-        telling = target if target.suffix.lower() in RASTER_ENDINGS else options.output
+        telling = target if target.suffix.lower() in (*RASTER_ENDINGS, *TEXT_MARKS) else options.output
         if target.exists() and not is_product(telling):
             raise OutputError(f"{target} is no product of cloudfree and is kept; give --overwrite, or another folder")
 

@@ -22,6 +22,7 @@ _TIME_TAGS = (
     *("START_TIME", "DATETIME", "DATE"),
 )
 _WRITTEN_TAG = "TIFFTAG_DATETIME"
+_WRITTEN = f"the tag {_WRITTEN_TAG}, which may be when the file was written"
 _DIRECTION_TAGS = ("ORBIT_PASS_DIRECTION", "ORBIT_DIRECTION", "ORBITPROPERTIES_PASS", "PASS", "ORBIT_PASS")
 _RELATIVE_ORBIT_TAGS = ("TRACK_NUMBER", "RELATIVE_ORBIT", "RELATIVE_ORBIT_NUMBER", "RELATIVEORBITNUMBER_START")
 _ABSOLUTE_ORBIT_TAGS = ("ABSOLUTE_ORBIT_NUMBER", "ABSOLUTE_ORBIT", "ABS_ORBIT", "ORBITNUMBER_START")
@@ -133,12 +134,12 @@ def of_planet_xml(name: str, content: bytes) -> Acquisition:
 
 def of_scene(dataset: Any, metadata: Source | None) -> Acquisition:
     """What an open optical scene says of itself; the time of that day too, where Planet's name of it or the metadata
-    beside it tell that. These decide as well where the scene says nothing.
+    beside it tell that. These decide as well where the scene says nothing, or only when its file may have been written.
     """
     taken = of(dataset)
-    if not taken.timed:
+    if not _is_sure(taken):
         taken = _finer(taken, _of_planet_name(Path(dataset.name).name))
-    if not taken.timed and metadata:
+    if not _is_sure(taken) and metadata:
         taken = _finer(taken, of_planet_xml(metadata.name, metadata.read_bytes()))
     return taken
 
@@ -156,15 +157,20 @@ def _of_planet_name(name: str) -> Acquisition:
     return Acquisition(moment, timed, stated_by="the file's name") if moment else UNKNOWN
 
 
+def _is_sure(taken: Acquisition) -> bool:
+    """Whether it tells the time, and that of the satellite."""
+    return taken.timed and taken.stated_by != _WRITTEN
+
+
 def _finer(taken: Acquisition, other: Acquisition) -> Acquisition:
-    """The other where it tells the time of the same day, or where nothing else tells anything."""
+    """The other where it tells the time of the same day, or where nothing else tells anything for sure."""
     same_day = other.timed and other.day == taken.day
-    return other if other.moment and (same_day or not taken.moment) else taken
+    return other if other.moment and (same_day or not taken.moment or taken.stated_by == _WRITTEN) else taken
 
 
 def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tuple[datetime | None, bool, str]:
     stated = [(described, "the band's description"), *((tags.get(key, ""), f"the tag {key}") for key in _TIME_TAGS)]
-    written = tags.get(_WRITTEN_TAG, ""), f"the tag {_WRITTEN_TAG}, which may be when the file was written"
+    written = tags.get(_WRITTEN_TAG, ""), _WRITTEN
     named = [(name, "the file's name" if name == names[0] else "the folder's name") for name in names]
     for text, where in (*stated, *named, written):
         for moment, timed in moments_in(text):

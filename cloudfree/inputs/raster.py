@@ -6,6 +6,9 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import numpy as np
 import rasterio
@@ -24,7 +27,7 @@ _SAMPLE_PX = 512
 _STRIP_ROWS = 512
 
 _DOCUMENTS = (".xml", ".geojson", ".json")
-_DERIVED = (".ovr",)  # overviews hold nothing that pixels do not
+_OVERVIEWS, _SIDE_FILE = ".ovr", ".aux.xml"
 
 _MEND = "fetch or export it again"
 _EXAMPLE = "as zip://ARCHIVE!FILE"
@@ -127,8 +130,29 @@ def parts_of(source: Source) -> list[Source]:
     if not source.plain or source.suffix in _DOCUMENTS:
         return [source]
     with opened(source) as dataset:
-        parts = [part for part in map(Source.of, dataset.files) if part.suffix not in _DERIVED]
+        parts = [part for part in map(Source.of, dataset.files) if not _is_derived(part)]
         return list(dict.fromkeys([source, *parts]))
+
+
+def _is_derived(part: Source) -> bool:
+    """Whether it holds nothing that pixels do not: overviews, and side files of statistics, as viewers write them."""
+    side_file = part.plain if part.name.lower().endswith(_SIDE_FILE) else None
+    return part.suffix == _OVERVIEWS or (side_file is not None and _holds_statistics_alone(side_file))
+
+
+def _holds_statistics_alone(side_file: Path) -> bool:
+    try:
+        root = ElementTree.fromstring(side_file.read_bytes())
+    except (ElementTree.ParseError, ValueError, LookupError):  # the latter two of a wrong encoding
+        return False
+    said = [each for within in root for each in (within if within.tag == "PAMRasterBand" else [within])]
+    return all(map(_is_statistics, said))
+
+
+def _is_statistics(element: Element) -> bool:
+    keys = [each.get("key", "") for each in element]
+    metadata = element.tag == "Metadata" and not element.attrib and all(key.startswith("STATISTICS_") for key in keys)
+    return metadata or element.tag == "Histograms"
 
 
 def read(

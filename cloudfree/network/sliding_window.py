@@ -53,9 +53,12 @@ class SlidingWindow:
         channels = 5 if self.priming.primed else 4
         blended = torch.zeros(channels, max(map(len, rows)), width, device=device)
         path_radiance = _sent(np.pad(self.priming.path_radiance, ((0, channels - 4), (0, 0), (0, 0))), device)
-        for position, (span, strip) in enumerate(_paired(rows, strips)):
+        # By hand, for zip and enumerate keep what they gave last while they wait for the next.
+        strips, starts = iter(strips), [*(span.start for span in rows[1:]), rows[-1].stop]
+        for span, next_start in zip(rows, starts, strict=True):
+            strip = next(strips)
             self._add_tiles(blended[:, : len(span)], strip, span, cols)
-            done = (rows[position + 1].start if position + 1 < len(rows) else span.stop) - span.start
+            done = next_start - span.start
             yield strip.rows(0, done).without_sources(), _fetched(blended[:, :done] + path_radiance)
             del strip  # the next is about to be waited for
             begun = len(span) - done
@@ -78,13 +81,6 @@ class SlidingWindow:
                 weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
                 blended[:4, :, col.start : col.stop].addcmul_(tile, weights)
                 blended[4:, :, col.start : col.stop].addcmul_(seen, weights)
-
-
-def _paired(spans: Iterable[Span], strips: Iterable[Strip]) -> Iterator[tuple[Span, Strip]]:
-    """`zip`, which would keep its last pair while it waits for the next."""
-    following = iter(strips)
-    for span in spans:
-        yield span, next(following)
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:

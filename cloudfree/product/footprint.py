@@ -26,6 +26,8 @@ _MOST_PARTS, _MOST_POINTS = 20, 200  # of an outline, holes among them
 _PIECES = 20  # of an outline as long as a side of the product, between which a curve is a line on the ground
 _STRAIGHT_DEGREES = 1e-6  # a decimetre
 _DECIMALS = 7  # of degrees, a centimetre
+_NEXT_DEGREES = 10.0**-_DECIMALS  # from one number that is written to the next
+_A_TRACE = 1e-6  # of a pixel
 
 
 class Footprint(NamedTuple):
@@ -70,11 +72,15 @@ def _outlined(grid: Grid, data: Mask) -> BaseGeometry:
 
 
 def _around(data: Mask, transform: Affine) -> BaseGeometry:
-    """Polygons that cover a mask (h, w), up to two pixels larger, with straight lines for its steps."""
+    """Polygons that cover a mask (h, w), up to three pixels larger, with straight lines for its steps."""
     found = shapes(data.astype(np.uint8), mask=data, transform=transform)
     exact = shapely.union_all([shapely.geometry.shape(shape) for shape, _ in found])
-    tolerance = float(np.sqrt(abs(transform.determinant)))
-    return shapely.simplify(exact, tolerance).buffer(tolerance, join_style="mitre", mitre_limit=2)
+    pixel = float(np.sqrt(abs(transform.determinant)))
+    straight = shapely.simplify(exact, pixel)
+    near = straight.buffer(pixel, join_style="mitre", mitre_limit=2)
+    # Where it keeps rings apart, GEOS goes farther from the exact ones than it is told to.
+    covered = exact.difference(near).area < _A_TRACE * pixel**2
+    return near if covered else straight.buffer(2 * pixel, join_style="mitre", mitre_limit=2)
 
 
 def _pooled(data: Mask, factor: int) -> Mask:
@@ -110,16 +116,19 @@ def _turned(lon: float, kept: int) -> float:
 
 
 def _between_antimeridians(unrolled: BaseGeometry) -> Iterator[shapely.Polygon]:
-    """The pieces of a shape around -180..180, each moved into it, its outline counterclockwise."""
+    """The pieces of a shape around -180..180, each moved into it."""
     for turn in (-360, 0, 360):
         piece = unrolled.intersection(shapely.box(turn - 180, -90, turn + 180, 90))
         for part in shapely.get_parts(shapely.affinity.translate(piece, -turn)):
             if isinstance(part, shapely.Polygon) and part.area:
-                yield orient(part)
+                yield part
 
 
 def _geojson(pieces: list[shapely.Polygon]) -> dict[str, Any]:
-    whole = pieces[0] if len(pieces) == 1 else shapely.MultiPolygon(pieces)
+    """Valid when rounded too, outlines counterclockwise."""
+    rounded = shapely.set_precision(shapely.MultiPolygon(pieces), _NEXT_DEGREES)
+    parts = [orient(part) for part in shapely.get_parts(rounded)]
+    whole = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
     return plain(shapely.transform(whole, lambda xy: np.round(xy, _DECIMALS)))
 
 

@@ -71,7 +71,7 @@ def sha256_of(path: Path) -> str:
     return _sha256(path, path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1024)
 def _sha256(path: Path, _changed_ns: int) -> str:
     """Once for all that is in an archive."""
     with path.open("rb") as file:

@@ -20,7 +20,6 @@ moved, metres east and north), `cloudfree:identity` (equal where nothing that de
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,8 +41,6 @@ from cloudfree.product.footprint import Footprint
 from cloudfree.product.stac_assets import File, assets
 from cloudfree.product.stac_links import derived_from, when
 from cloudfree.scene.survey import Survey
-
-log = logging.getLogger(__name__)
 
 VERSION = "1.1.0"
 EXTENSIONS = {
@@ -117,11 +114,6 @@ def _times(inputs: Inputs) -> dict[str, Any]:
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z"
     known = when(inputs.acquired)
     if not known:
-        log.warning(
-            "nothing tells when %s was taken; its STAC item says between 2013 and now: name it as Planet does, or keep "
-            "Planet's metadata XML beside it",
-            inputs.scene.path.name,
-        )
         known = {"datetime": None, "start_datetime": _FIRST_PLANETSCOPE, "end_datetime": now}
     told = {"cloudfree:acquired_by": inputs.acquired.stated_by} if inputs.acquired.moment else {}
     return {**known, "created": now, **told}

@@ -7,11 +7,15 @@ can be had at full resolution too.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.resources import files
 from typing import Protocol
 
@@ -142,7 +146,9 @@ class Radar:
     def _smoothed(self, scale_m: float) -> Image:
         """Both bands at a scale, within what is seen there: squares and cosines know nothing of what lies beyond."""
         sigma_px = scale_m / self.pixel_size_m
-        bands = [ndimage.gaussian_filter(b, sigma_px, mode="nearest", truncate=3.0) for b in self.centred]
+        smooth = partial(ndimage.gaussian_filter, sigma=sigma_px, mode="nearest", truncate=3.0)
+        with ThreadPoolExecutor(len(self.centred)) as pool:
+            bands = list(pool.map(smooth, self.centred))
         if not self.seen.any():
             return np.stack(bands)
         if scale_m not in self._ranges:
@@ -231,11 +237,19 @@ def _land_in_general() -> dict[str, list[float]]:
 def weighted_sum(maps: Iterable[Image], coefficients: Float64Array, shape: tuple[int, ...]) -> Image:
     """The sum (C, H, W) of maps (H, W), each times its coefficients (features, C)."""
     total = np.zeros((coefficients.shape[1], math.prod(shape)), np.float32)
-    product = np.empty(_CACHED_PX, np.float32)
-    for each, row in zip(maps, coefficients.astype(np.float32), strict=True):
-        flat = each.ravel()
-        for start in range(0, flat.size, _CACHED_PX):
-            some = slice(start, start + _CACHED_PX)
-            for band, coefficient in zip(total, row, strict=True):
-                band[some] += np.multiply(flat[some], coefficient, out=product[: flat[some].size])
+    threads = os.cpu_count() or 1
+    ends = np.linspace(0, total.shape[1], threads + 1).astype(int)
+    with ThreadPoolExecutor(threads) as pool:
+        for each, row in zip(maps, coefficients.astype(np.float32), strict=True):
+            parts = [(each.ravel()[start:end], total[:, start:end]) for start, end in itertools.pairwise(ends)]
+            deque(pool.map(partial(_add, row), *zip(*parts, strict=True)), maxlen=0)
     return total.reshape(-1, *shape)
+
+
+def _add(row: Image, some: Image, total: Image) -> None:
+    """Add values (n,) of a map, each times a coefficient of the row (C,), to the total (C, n)."""
+    product = np.empty(_CACHED_PX, np.float32)
+    for start in range(0, some.size, _CACHED_PX):
+        piece = some[start : start + _CACHED_PX]
+        for band, coefficient in zip(total, row, strict=True):
+            band[start : start + _CACHED_PX] += np.multiply(piece, coefficient, out=product[: piece.size])

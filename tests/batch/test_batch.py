@@ -18,6 +18,7 @@ import rasterio
 from affine import Affine
 from click.testing import Result
 from filelock import FileLock
+from safe_support import NAME, SafeRecipe
 from support import scene_dn
 
 from cloudfree.inputs.files import identify
@@ -194,6 +195,9 @@ def test_headers_and_side_files_are_in_the_identity(scenes: Path, tmp_path: Path
     side = folder / "s1.tif.aux.xml"
     side.write_text('<PAMDataset><PAMRasterBand band="1"><NoDataValue>-30</NoDataValue></PAMRasterBand></PAMDataset>')
     after = identity()
+    statistics = '<Metadata><MDI key="STATISTICS_MAXIMUM">-3</MDI></Metadata><Histograms><HistItem/></Histograms>'
+    side.write_text(f'<PAMDataset><PAMRasterBand band="1">{statistics}</PAMRasterBand></PAMDataset>')
+    assert identity() == before, "as a viewer writes them"
     side.unlink()
     assert identity() == before != after
     assert identity(csmask="2.0") != before
@@ -289,6 +293,25 @@ def test_scenes_of_a_folder_have_the_radar_and_the_dates_that_suit_them(cli: Cli
     assert not (tmp_path / "made").exists()
     near = cli("batch", folder, "-o", tmp_path / "made", *FAST, "--reference-days", 5, "--dry-run")
     assert not any(job["references"] for job in json.loads(near.stdout)["jobs"])
+
+
+@pytest.mark.parametrize(
+    ("zipped", "place"), [("{}.zip", "{}.SAFE"), ("{}.SAFE.zip", "{}.SAFE"), ("{}.zip", "{}/{}.SAFE")]
+)
+def test_radar_that_lies_there_zipped_and_unpacked_is_taken_once(
+    cli: Cli, folder: Path, tmp_path: Path, zipped: str, place: str
+) -> None:
+    name = NAME.removesuffix(".SAFE")
+    for path in folder.glob("s1_*.tif"):
+        path.unlink()
+    SafeRecipe().write(tmp_path / "made_once", zipped=True).rename(folder / zipped.format(name))
+    unpacked = folder / place.format(name, name)
+    unpacked.parent.mkdir(exist_ok=True)
+    SafeRecipe().write(unpacked.parent)
+    done = cli("batch", folder, "-o", tmp_path / "made", *FAST, "--dry-run")
+    assert done.exit_code == 0, done.output
+    for job in json.loads(done.stdout)["jobs"]:
+        assert job["sar"] == [str(unpacked)]
 
 
 def test_a_folder_whose_radar_sees_no_scene_is_refused(cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path):

@@ -34,6 +34,10 @@ def scenes(make_scene: Make, make_sar: Make, make_mask: Make, tmp_path: Path) ->
     return tmp_path / "list.csv"
 
 
+def statuses(folder: Path) -> list[str]:
+    return [outcome["status"] for outcome in json.loads((folder / "results.json").read_text())]
+
+
 def linked_items(collection: Path) -> list[dict[str, Any]]:
     """The items of a valid collection, valid too, each of which leads back to it."""
     whole = read_valid(collection)
@@ -121,8 +125,9 @@ def test_a_collection_that_is_not_ours_is_kept(cli: Cli, scenes: Path, tmp_path:
     assert len(linked_items(mine)) == 3
 
 
-def test_no_product_may_be_called_like_it(cli: Cli, scenes: Path, tmp_path: Path) -> None:
-    scenes.write_text(scenes.read_text().replace("deep er/third.tif", "collection.tif"))
+@pytest.mark.parametrize("name", ["collection.tif", "results.tif"])
+def test_no_product_may_be_called_like_it_or_the_results(cli: Cli, scenes: Path, tmp_path: Path, name: str) -> None:
+    scenes.write_text(scenes.read_text().replace("deep er/third.tif", name))
     done = cli("batch", scenes, "-o", tmp_path / "made", *FAST, "--stac")
     assert done.exit_code == 1
     assert "the item of a scene" in done.stderr
@@ -132,11 +137,27 @@ def test_no_product_may_be_called_like_it(cli: Cli, scenes: Path, tmp_path: Path
 def test_a_spoiled_item_costs_no_other(cli: Cli, scenes: Path, tmp_path: Path) -> None:
     batch = "batch", scenes, "-o", tmp_path / "made", *FAST, "--stac"
     assert cli(*batch).exit_code == 0
-    next((tmp_path / "made").glob(f"{DAYS[0]}*.json")).write_text("{")
-    done = cli(*batch)
-    assert done.exit_code == 0
-    assert "is no STAC item" in done.stderr
-    assert len(linked_items(tmp_path / "made" / "collection.json")) == 2
+    spoiled = next((tmp_path / "made").glob(f"{DAYS[0]}*.json"))
+    whole = spoiled.read_text()
+    spoiled.write_text(whole[:-10].replace(json.loads(whole)["properties"]["cloudfree:identity"], "of another"))
+    assert cli(*batch).exit_code == 0
+    assert statuses(spoiled.parent) == ["made", "skipped", "skipped"], "an item of ours is made anew"
+    assert len(linked_items(spoiled.parent / "collection.json")) == 3
+
+
+@pytest.mark.parametrize("content", ['{"mine": 1}', '{"type": "Feature", "properties": null}'])
+def test_a_file_of_a_users_where_an_item_would_be_is_kept(cli: Cli, scenes: Path, tmp_path: Path, content: str) -> None:
+    batch = "batch", scenes, "-o", tmp_path / "made", *FAST
+    assert cli(*batch).exit_code == 0
+    product = next((tmp_path / "made").glob(f"{DAYS[0]}*.tif"))
+    mine = product.with_suffix(".json")
+    mine.write_text(content)
+    done = cli(*batch, "--stac")
+    assert done.exit_code == 1
+    assert statuses(mine.parent) == ["failed", "made", "made"]
+    assert f"{mine.name} is no product of cloudfree" in done.stderr
+    assert mine.read_text() == content
+    assert len(linked_items(mine.parent / "collection.json")) == 2
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from support import sar_values_db
 
 from cloudfree.inputs import acquisition, safe, sentinel1
 from cloudfree.inputs.acquisition import Acquisition, moments_in
+from cloudfree.inputs.source import Source
 
 MakeSar = Callable[..., Path]
 HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
@@ -130,3 +131,17 @@ def test_planet_metadata_say_when_a_renamed_scene_was_taken() -> None:
     found = acquisition.of_planet_xml("field_metadata.xml", xml)
     assert (str(found), found.stated_by) == ("2022-05-15 10:15 UTC", "field_metadata.xml")
     assert acquisition.of_planet_xml("field_metadata.xml", b"<nothing/>").moment is None
+
+
+@pytest.mark.parametrize("xml", [b"<a>2024-06-15T10:15:30Z</a>", b"<a>2024-06-15</a>"])
+def test_planet_metadata_count_for_more_than_when_a_file_was_written(
+    make_sar: MakeSar, tmp_path: Path, xml: bytes
+) -> None:
+    path, metadata = make_sar(name="field.tif"), tmp_path / "field_metadata.xml"
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(TIFFTAG_DATETIME="2024:09:01 12:00:00")
+    metadata.write_bytes(xml.replace(b"a>", b"acquisitionDateTime>"))
+    with rasterio.open(path) as dataset:
+        assert str(acquisition.of_scene(dataset, None)) == "2024-09-01 12:00 UTC"
+        found = acquisition.of_scene(dataset, Source.of(metadata))
+    assert (found.day, found.stated_by) == ("2024-06-15", "field_metadata.xml")

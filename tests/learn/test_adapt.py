@@ -102,6 +102,17 @@ def test_weights_stay_where_nothing_is_gained(files: dict[str, Path], monkeypatc
     assert adapting.adapt(model, *inputs_of(files), buffer_m=30.0, minutes=1, device="cpu") is model
 
 
+def test_a_run_tells_that_it_did_not_help(
+    cli: Cli, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapting, "_LEARNING_RATE", 0.0)
+    monkeypatch.setattr(adapting, "_PATIENCE", 1)
+    inputs = [word for name, path in files.items() for word in (f"--{name}", path)]
+    done = cli("run", *inputs, "-o", tmp_path / "out.tif", "--adapt", 1, "--json", "--quiet")
+    assert done.exit_code == 0, done.output
+    assert any("adaptation did not help" in warning for warning in json.loads(done.stdout)["warnings"])
+
+
 def test_run_adapts_first(cli: Cli, files: dict[str, Path], tmp_path: Path) -> None:
     inputs = [f"--{name}={files[name]}" for name in ("planet", "sar", "mask", "weights")]
     done = cli("run", *inputs, "-o", tmp_path / "out.tif", "--adapt", 0.05, "--json")

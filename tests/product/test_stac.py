@@ -17,9 +17,10 @@ from affine import Affine
 from click.testing import Result
 from pyproj import Transformer
 from rasterio.crs import CRS
+from rasterio.features import shapes
 from shapely.geometry import shape
 from stac_support import errors_of, read_valid, target
-from support import ORIGIN, UTM33, sar_values_db, scene_dn, write_raster
+from support import ORIGIN, UTM33, pattern, sar_values_db, scene_dn, write_raster
 
 from cloudfree.bands import Qa
 from cloudfree.grid import Grid
@@ -329,6 +330,19 @@ def test_however_scattered_the_data_are_a_footprint_has_few_points_and_covers_th
     assert shapely.get_num_coordinates(geometry) < 400
     assert geometry.is_valid
     assert seen_from({"geometry": found.geometry}, grid, data)[0] == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_ragged_footprint_covers_the_data_and_is_valid(seed: int) -> None:
+    height, width = np.random.default_rng(seed).integers(30, 90, 2)
+    grid = Grid(UTM33, Affine.translation(*ORIGIN) @ Affine.rotation(30) @ Affine.scale(3, -3), width, height)
+    data = pattern(height, width, seed, smooth=2.0) > 0.3
+    found = footprint.of_data(grid, grid, data)
+    assert shape(found.geometry).is_valid
+    exact = shapely.union_all(
+        [shape(each) for each, _ in shapes(data.astype(np.uint8), data, transform=grid.transform)]
+    )
+    assert exact.difference(found.own).area == pytest.approx(0, abs=1e-3)
 
 
 def test_a_scene_in_degrees_of_0_to_360_lies_within_180() -> None:

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import rasterio
 from click.testing import Result
 from page_support import Page, decoded
 from support import scene_dn
@@ -82,6 +83,25 @@ def test_an_index_that_is_not_ours_is_kept(cli: Cli, scenes: Path, tmp_path: Pat
     assert [path.name for path in out.iterdir()] == ["index.html"]
     cli("batch", scenes, "-o", out, *FAST, "--overwrite")
     assert Page(out / "index.html").all("table")
+
+
+def test_a_page_of_a_users_beside_a_product_is_kept_and_one_of_another_product_made_anew(
+    cli: Cli, scenes: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "made"
+    batch = "batch", scenes, "-o", out, *FAST
+    cli(*batch)
+    mine, anothers = (out / f"{Path(name).stem}_cloudfree.html" for name in NAMES[:2])
+    mine.write_text("precious")
+    with rasterio.open(anothers.with_suffix(".tif")) as product:
+        identity = product.tags()["CLOUDFREE_IDENTITY"]
+    anothers.write_text(anothers.read_text().replace(identity, "another"))
+    done = cli(*batch)
+    assert f"{mine.name} is no product of cloudfree" in done.stderr
+    assert mine.read_text() == "precious"
+    assert identity in anothers.read_text()
+    told = json.loads((out / "results.json").read_text())
+    assert [outcome["status"] for outcome in told] == ["failed", "made", "skipped", "failed"]
 
 
 def test_a_scene_whose_page_would_be_the_index_is_refused(cli: Cli, scenes: Path, tmp_path: Path) -> None:
