@@ -44,7 +44,7 @@ def write_scene(path: Path, side: int) -> None:
     rng = np.random.default_rng(0)
     profile = {"driver": "GTiff", "width": side, "height": side, "count": 4, "dtype": "uint16", "nodata": 0}
     place = {"crs": UTM33, "transform": Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])}
-    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "lzw"}
+    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "lzw", "BIGTIFF": "IF_SAFER"}
     x = np.arange(side)
     with rasterio.open(path, "w", **profile, **place, **layout) as dataset:
         for row in range(0, side, STRIP):
