@@ -5,7 +5,7 @@
 Writes small scenes, some of them no rasters, and runs `cloudfree batch` with the identity model on them: undisturbed;
 killed by SIGKILL at random moments and begun anew, until it comes to an end; several at once on one folder; by two
 worker processes. Compares the products with those of the undisturbed run, byte for byte, looks for what is left over,
-and prints seconds, also of single runs of the same scenes.
+and prints seconds, also of a single run.
 """
 
 from __future__ import annotations
@@ -61,6 +61,15 @@ def timed(listed: Path, out: Path, *options: object) -> float:
     return time.monotonic() - began
 
 
+def single(folder: Path) -> float:
+    """Seconds of `cloudfree run` on the first scene."""
+    files = ["--planet", folder / "scene0.tif", "--sar", folder / "s1.tif", "--mask", folder / "mask.tif"]
+    words = [sys.executable, "-m", "cloudfree", "run", *files, *OPTIONS, folder / "qa.tif", "-o", folder / "single.tif"]
+    began = time.monotonic()
+    subprocess.run(list(map(str, words)), check=True, stderr=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
 def killed(listed: Path, out: Path, kills: int, longest_s: float) -> int:
     """Begin a batch, kill it at a random moment, so often; then let it end. How often it had ended before."""
     rng, ended = random.Random(1), 0
@@ -101,6 +110,7 @@ def main() -> None:
         calm = folder / "calm"
         alone_s = timed(listed, calm)
         print(f"undisturbed: {alone_s:.1f} s; {told(calm, calm)}", flush=True)
+        print(f"a single run: {single(folder):.1f} s", flush=True)
         print(f"again, all skipped: {timed(listed, calm):.1f} s", flush=True)
         ended = killed(listed, folder / "killed", chosen.kills, 1.2 * alone_s / 4)
         print(f"killed {chosen.kills - ended} times: {told(calm, folder / 'killed')}", flush=True)
