@@ -53,7 +53,7 @@ def test_what_is_reconstructed_needs_data_and_radar_or_a_word(inputs: Inputs) ->
     with inputs.open() as reader:
         strip = StripReader(reader, Displacement(grid), Feather.on(grid)).read(0, H)
     strip.dn[:, :10] = 0
-    strip.sar_db[0, -10:] = np.nan
+    strip.sar_valid[-10:] = False
     everything = strip.blend_weight(Fill("all"))
     assert (everything[10:-10] == 1).all()
     assert not everything[:10].any()
