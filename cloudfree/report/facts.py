@@ -96,7 +96,7 @@ def notes(told: Mapping[str, Any]) -> Iterator[str]:
     for name, offset in offsets(told):
         if "reason" in offset and not offset["accepted"]:
             yield f"{name} was left where it is, for no offset is sure: {offset['reason']}."
-    if told.get("uncertainty", {}).get("errors") == 0:
+    if told["share"]["cloudy_of_data"] and told.get("uncertainty", {}).get("errors") == 0:
         yield "The scene has too little clear ground to calibrate the uncertainty on; it is that of other places."
 
 
