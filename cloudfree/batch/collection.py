@@ -12,8 +12,9 @@ from typing import Any
 
 from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import RESULTS, Outcome, replaced
-from cloudfree.batch.runner import SIDE_PRODUCTS, Settings
+from cloudfree.batch.runner import Settings, beside_product
 from cloudfree.errors import OutputError
+from cloudfree.product.footprint import turned
 from cloudfree.product.stac import EXTENSIONS, VERSION
 from cloudfree.product.stac_assets import href
 
@@ -56,7 +57,7 @@ def check_collection(folder: Path, jobs: Sequence[Job], settings: Settings) -> N
     if "stac" not in settings.side_products:
         return
     target = folder / FILE_NAME
-    items = {_item_of(job).resolve() for job in jobs}
+    items = {beside_product(job.output, "stac").resolve() for job in jobs}
     for what, path in (("the collection", target), ("the results", folder / RESULTS)):
         if path.resolve() in items:
             raise OutputError(
@@ -95,16 +96,12 @@ def _items(outcomes: Sequence[Outcome]) -> Iterator[Item]:
     for outcome in outcomes:
         if outcome.status not in ("made", "skipped"):
             continue
-        path = _item_of(outcome.job)
+        path = beside_product(outcome.job.output, "stac")
         content = _json(path)
         if content and "cloudfree:identity" in (content.get("properties") or ()):
             yield Item(path, content)
         else:
             log.warning("%s is no STAC item of a product, and is left out of the collection", path)
-
-
-def _item_of(job: Job) -> Path:
-    return job.output.with_name(job.output.stem + SIDE_PRODUCTS["stac"])
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -152,13 +149,8 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
     gaps.append((spans[0][0] + 360 - reached, reached, spans[0][0]))
     widest, end, start = max(gaps)
     south, north = min(box[1] for box in boxes), max(box[3] for box in boxes)
-    west, east = (-180.0, 180.0) if widest <= 0 else (_turned(start, -180.0), _turned(end, 180.0))
+    west, east = (-180.0, 180.0) if widest <= 0 else (turned(start, -180), turned(end, 180))
     return [west, south, east, north]
-
-
-def _turned(lon: float, kept: float) -> float:
-    turned = round((lon + 180) % 360 - 180, 7)
-    return kept if abs(turned) == 180 else turned
 
 
 def _interval(items: Sequence[Item]) -> list[str]:

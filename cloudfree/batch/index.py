@@ -8,13 +8,12 @@ from pathlib import Path
 
 from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import Outcome, replaced
-from cloudfree.batch.runner import SIDE_PRODUCTS, Settings
+from cloudfree.batch.runner import Settings, beside_product
 from cloudfree.errors import OutputError
-from cloudfree.product.finished import PAGE_MARK
+from cloudfree.product.finished import is_product
 from cloudfree.report import facts, index, page
 
 _NAME = "index.html"
-_HEAD_BYTES = 4096
 
 
 def check_index(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
@@ -22,12 +21,12 @@ def check_index(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
     if "report" not in settings.side_products:
         return
     target = folder / _NAME
-    if any(_page_of(job).resolve() == target.resolve() for job in jobs):
+    if any(beside_product(job.output, "report").resolve() == target.resolve() for job in jobs):
         raise OutputError(
             f"{target} would be the index and the page of a scene; each needs a name of its own: give that scene "
             "another output"
         )
-    if target.is_file() and not settings.told["overwrite"] and not _is_ours(target):
+    if target.is_file() and not settings.told["overwrite"] and not is_product(target):
         raise OutputError(f"{target} is no page of cloudfree and is kept; give --overwrite, or another folder")
 
 
@@ -45,20 +44,11 @@ def _row(outcome: Outcome, folder: Path) -> index.Row:
     name, told = job.planet.name, (outcome.status, outcome.seconds, facts.without_paths(outcome.error, names))
     if outcome.status not in ("made", "skipped"):
         return index.Row(name, *told)
-    product, own_page = job.output, _page_of(job)
+    product, own_page = job.output, beside_product(job.output, "report")
     pixels = outcome.details.get("pixels") or page.read_numbers(own_page).get("pixels")
     share = facts.reconstructed_share(pixels) if pixels else None
     return index.Row(name, *told, share, _seen_from(folder, product), _seen_from(folder, own_page))
 
 
-def _page_of(job: Job) -> Path:
-    return job.output.with_name(job.output.stem + SIDE_PRODUCTS["report"])
-
-
 def _seen_from(folder: Path, path: Path) -> Path | None:
     return Path(os.path.relpath(path, folder)) if path.is_file() else None
-
-
-def _is_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        return PAGE_MARK in file.read(_HEAD_BYTES)

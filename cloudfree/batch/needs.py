@@ -12,16 +12,32 @@ from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.raster import opened
 from cloudfree.process import available_memory_gb
+from cloudfree.scene.survey import MOST_PIXELS
 
 _WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
 _OVERVIEWS = 4 / 3
 _BYTES_PER_PIXEL = {"output": 8, "qa": 2, "uncertainty": 8, "write_mask": 2}
 
-# Of a process at its peak, as measured on scenes of 1 to 100 megapixels (benchmarks/README.md): itself and the default
-# network; what it knows of the whole scene, on a grid of bounded size, and of each other date; strips across.
-_BYTES_AT_LEAST, _BYTES_PER_COARSE_PIXEL, _BYTES_PER_COARSE_PIXEL_AND_DATE = 7e8, 120, 40
-_MOST_COARSE_PIXELS = 4_000_000
-_BYTES_PER_COLUMN = 55_000
+# Of a process at its peak, somewhat more than measured (benchmarks/README.md): itself and the default network; what it
+# knows of the whole scene, on a grid of bounded size, and of each other date; strips across.
+_BYTES_AT_LEAST, _BYTES_PER_COARSE_PIXEL, _BYTES_PER_COARSE_PIXEL_AND_DATE = 6.5e8, 120, 40
+_BYTES_PER_COLUMN = 80_000
+
+
+Shapes = Sequence[tuple[Job, tuple[int, int]]]
+"""Scenes that can be opened, with their rows and columns."""
+
+
+def shapes_of(jobs: Sequence[Job]) -> Shapes:
+    """Of scenes that cannot be opened their jobs will say what is wrong."""
+    found = []
+    for job in jobs:
+        try:
+            with opened(job.planet) as dataset:
+                found.append((job, dataset.shape))
+        except CloudfreeError:
+            continue
+    return found
 
 
 def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:
@@ -36,13 +52,13 @@ def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:
             )
 
 
-def check_disk(jobs: Sequence[Job], settings: Settings) -> int:
+def check_disk(shapes: Shapes, settings: Settings) -> int:
     """Bytes that products may take at most. Raises OutputError where a disk has too little free for them.
 
     Uncompressed, with overviews; what stands there already counts as room.
     """
     needed: dict[Path, int] = {}
-    for job, size in _sizes(jobs, settings):
+    for job, size in _sizes(shapes, settings):
         folder = next(parent for parent in job.output.resolve().parents if parent.exists())
         needed[folder] = needed.get(folder, 0) + size
     for folder, size in needed.items():
@@ -55,14 +71,15 @@ def check_disk(jobs: Sequence[Job], settings: Settings) -> int:
     return sum(needed.values())
 
 
-def check_memory(jobs: Sequence[Job], workers: int) -> float:
-    """GB that the largest scene takes at its peak, about, by so many processes each. Raises OutputError.
+def check_memory(shapes: Shapes, workers: int) -> float:
+    """GB that the largest scene takes at its peak, about, times the processes on this machine. Raises OutputError.
 
-    Where the system does not tell what it has, nothing is refused.
+    Of workers elsewhere (0 here) it is that of one, and nothing is refused, nor where the system does not tell what it
+    has.
     """
-    needed = workers * max((_peak_gb(job, *shape) for job, shape in _shapes(jobs)), default=0.0)
+    needed = max(1, workers) * max((_peak_gb(job, *shape) for job, shape in shapes), default=0.0)
     available = available_memory_gb()
-    if available is not None and needed > available:
+    if workers and available is not None and needed > available:
         at_once = f" by {workers} workers at once" if workers > 1 else ""
         raise OutputError(
             f"the largest scene takes about {needed:.1f} GB of memory{at_once} and {available:.1f} GB are available; "
@@ -72,29 +89,18 @@ def check_memory(jobs: Sequence[Job], workers: int) -> float:
 
 
 def _peak_gb(job: Job, height: int, width: int) -> float:
-    coarse = min(height * width, _MOST_COARSE_PIXELS)
+    coarse = min(height * width, MOST_PIXELS)
     each = _BYTES_PER_COARSE_PIXEL + len(job.references) * _BYTES_PER_COARSE_PIXEL_AND_DATE
     return (_BYTES_AT_LEAST + coarse * each + width * _BYTES_PER_COLUMN) / 1e9
 
 
-def _sizes(jobs: Sequence[Job], settings: Settings) -> Iterator[tuple[Job, int]]:
+def _sizes(shapes: Shapes, settings: Settings) -> Iterator[tuple[Job, int]]:
     """Bytes of each job's products, and of the work files of the largest."""
     each = sum(_BYTES_PER_PIXEL.get(name, 0) for name in ("output", *settings.side_products))
     largest = 0
-    for job, (height, width) in _shapes(jobs):
+    for job, (height, width) in shapes:
         there = sum(target.stat().st_size for target in settings.options(job).targets if target.exists())
         yield job, max(0, round(height * width * each * _OVERVIEWS) - there)
         largest = max(largest, height * width)
-    if jobs:
-        yield jobs[0], round(largest * each * _WORK_SHARE)
-
-
-def _shapes(jobs: Sequence[Job]) -> Iterator[tuple[Job, tuple[int, int]]]:
-    """Rows and columns of each scene that can be opened; of others their jobs will say what is wrong."""
-    for job in jobs:
-        try:
-            with opened(job.planet) as dataset:
-                shape = dataset.shape
-        except CloudfreeError:
-            continue
-        yield job, shape
+    if shapes:
+        yield shapes[0][0], round(largest * each * _WORK_SHARE)

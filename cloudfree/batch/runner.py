@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from cloudfree import detect
@@ -36,6 +37,11 @@ SIDE_PRODUCTS = {
 """What may lie beside a product, by the field of `Options`, and how it is called after it."""
 
 
+def beside_product(product: Path, name: str) -> Path:
+    """Where one of `SIDE_PRODUCTS` lies."""
+    return product.with_name(product.stem + SIDE_PRODUCTS[name])
+
+
 @dataclass(frozen=True)
 class Settings:
     """What all scenes of a batch have in common.
@@ -50,8 +56,7 @@ class Settings:
 
     def options(self, job: Job) -> Options:
         """What `cloudfree run` would be told of a job."""
-        stem = job.output.stem
-        beside: dict[str, Any] = {n: job.output.with_name(stem + SIDE_PRODUCTS[n]) for n in self.side_products}
+        beside: dict[str, Any] = {name: beside_product(job.output, name) for name in self.side_products}
         files: dict[str, Any] = {"planet": job.planet, "sar": job.sar, "udm2": job.udm2, "mask": job.mask}
         files["references"] = job.references
         return Options(**files, output=job.output, **beside, **self.told)

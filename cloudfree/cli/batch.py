@@ -75,7 +75,7 @@ def batch(
     from cloudfree.batch.collection import check_collection
     from cloudfree.batch.index import check_index
     from cloudfree.batch.jobs import read_jobs
-    from cloudfree.batch.needs import check_disk, check_memory, check_outputs
+    from cloudfree.batch.needs import check_disk, check_memory, check_outputs, shapes_of
     from cloudfree.batch.pairing import jobs_of_folder
     from cloudfree.batch.results import Record, make_folder
     from cloudfree.batch.runner import SIDE_PRODUCTS, Settings, run_jobs
@@ -86,8 +86,9 @@ def batch(
     check_outputs(jobs, settings)
     check_index(folder, jobs, settings)
     check_collection(folder, jobs, settings)
-    size = check_disk(jobs, settings)
-    memory_gb = check_memory(jobs, 0 if scheduler else workers or 1)
+    shapes = shapes_of(jobs)
+    size = check_disk(shapes, settings)
+    memory_gb = check_memory(shapes, 0 if scheduler else workers or 1)
     log.info("products take %.1f GB at most, their making about %.1f GB of memory", size / 1e9, memory_gb)
     if dry_run:
         needs = {"at_most_gb": round(size / 1e9, 3), "memory_gb": round(memory_gb, 1)}

@@ -54,8 +54,8 @@ def of_data(grid: Grid, coarse: Grid, data: Mask) -> Footprint:
     return Footprint(
         own,
         _geojson(list(_between_antimeridians(unrolled))),
-        [_rounded(each) for each in (_turned(west, -180), south, _turned(east, 180), north)],
-        {"lat": _rounded(centroid.y), "lon": _rounded(_turned(centroid.x, -180))},
+        [_rounded(each) for each in (turned(west, -180), south, turned(east, 180), north)],
+        {"lat": _rounded(centroid.y), "lon": _rounded(turned(centroid.x, -180))},
     )
 
 
@@ -106,13 +106,13 @@ def _centre(grid: Grid) -> tuple[float, float]:
     """Longitude within -180..180, and latitude."""
     x, y = grid.transform @ (grid.width / 2, grid.height / 2)
     lon, lat = Transformer.from_crs(grid.crs, _WGS84, always_xy=True).transform(x, y)
-    return _turned(lon, -180), lat
+    return turned(lon, -180), lat
 
 
-def _turned(lon: float, kept: int) -> float:
+def turned(lon: float, kept: int) -> float:
     """A longitude within -180..180, one of which is `kept` where it is either."""
-    turned = (lon + 180) % 360 - 180
-    return float(kept) if turned == -180 else float(turned)
+    within = round((lon + 180) % 360 - 180, _DECIMALS)
+    return float(kept) if abs(within) == 180 else float(within)
 
 
 def _between_antimeridians(unrolled: BaseGeometry) -> Iterator[shapely.Polygon]:

@@ -16,7 +16,8 @@ from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.sentinel1 import SarReader
 
 _PIXEL_M = 10.0  # Sentinel-1's own; nothing finer can be matched
-_MAX_PIXELS = 4_000_000  # bounds the memory whatever the scene's area
+MOST_PIXELS = 4_000_000
+"""Bounds the memory whatever the scene's area."""
 
 
 @dataclass(frozen=True)
@@ -68,5 +69,5 @@ def with_sar_displaced(survey: Survey, sar: SarReader, displacement: Displacemen
 
 
 def _coarse(grid: Grid) -> Grid:
-    factor = max(1.0, _PIXEL_M / grid.pixel_size_m, math.sqrt(grid.width * grid.height / _MAX_PIXELS))
+    factor = max(1.0, _PIXEL_M / grid.pixel_size_m, math.sqrt(grid.width * grid.height / MOST_PIXELS))
     return grid.resized(max(1, round(grid.height / factor)), max(1, round(grid.width / factor)))
