@@ -20,6 +20,7 @@ from cloudfree.bands import REFLECTANCE_SCALE
 from cloudfree.grid import Grid
 from cloudfree.inputs.part import Part
 from cloudfree.inputs.planet import Scene, has_data
+from cloudfree.product.cog import writing
 from cloudfree.scene.offset import Vector
 from cloudfree.scene.survey import Survey
 
@@ -79,8 +80,8 @@ def alignment(target: Path, before: Survey, after: Survey, vectors: Sequence[Vec
 
 
 def write_png(target: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write (3, H, W) as a PNG, without the side files that GDAL likes to add."""
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
+    """Write (3, H, W) as a PNG, without the side files that GDAL likes to add. Raises OutputError."""
+    with writing(target), rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         count, height, width = rgb.shape
         with rasterio.open(target, "w", driver="PNG", width=width, height=height, count=count, dtype="uint8") as image:

@@ -11,6 +11,9 @@ import rasterio
 from click.testing import Result
 from support import scene_dn
 
+from cloudfree.errors import OutputError
+from cloudfree.product.pictures import write_png
+
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
 
@@ -20,10 +23,14 @@ FAST = "--weights", "identity", "--find-clouds", "never", "--edge-limit", 0, "--
 
 @pytest.fixture(params=[600, 2_600, 3_600, 5_200, 6_000])
 def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A file system in memory of so many kB: too little for the work file, the overviews, the copy, the picture."""
+    """A file system in memory of so many kB: too little for the work file, the overviews, the copy."""
+    yield from mounted(tmp_path, request.param)
+
+
+def mounted(tmp_path: Path, size_kb: int) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={request.param}k", "tmpfs", str(folder)]
+    words = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", str(folder)]
     if os.name == "nt" or subprocess.run(words, capture_output=True, check=False).returncode:
         pytest.skip("no file system can be mounted here")
     yield folder
@@ -45,6 +52,17 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(
     assert error.startswith("Error: ")
     assert "free space" in error
     assert not any(small_disk.iterdir())
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    yield from mounted(tmp_path, 200)
+
+
+def test_so_it_is_with_a_picture(tiny_disk: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (3, 600, 600), dtype=np.uint8)
+    with pytest.raises(OutputError, match="free space"):
+        write_png(tiny_disk / "picture.png", rgb)
 
 
 def test_a_batch_goes_on_when_there_is_room_again(
