@@ -23,7 +23,7 @@ from cloudfree.arrays import Float64Array
 from cloudfree.bands import OPTICAL_BANDS
 from cloudfree.learn.places import Place, read_places
 from cloudfree.scene import model
-from cloudfree.scene.features import RADAR_SCALES_M, Radar
+from cloudfree.scene.features import RADAR_SCALES_M, Radar, features_at
 
 _SNOW = 0.3  # mean blue reflectance above which a place is snow or haze, whose colours are no guide
 _RIDGE = 0.03
@@ -71,8 +71,8 @@ def moments_by_site(places: Sequence[Place]) -> list[Moments]:
 def _moments(place: Place, sar_db: np.ndarray) -> Moments:
     """Over valid pixels."""
     chosen = np.flatnonzero(place.valid)
-    maps = itertools.islice(Radar.of(sar_db, place.valid, 10.0).maps(), 4 * len(RADAR_SCALES_M))
-    features = np.stack([each.ravel()[chosen] for each in maps], axis=1).astype(np.float64)
+    every = features_at(Radar.of(sar_db, place.valid, 10.0), chosen)
+    features = np.stack([*itertools.islice(every, 4 * len(RADAR_SCALES_M))], axis=1, dtype=np.float64)
     colours = place.reflectance.reshape(4, -1)[:, chosen].T.astype(np.float64)
     centred = features - features.mean(0)
     return Moments(

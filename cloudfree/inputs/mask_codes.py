@@ -13,11 +13,11 @@ from cloudfree.errors import InputError
 
 
 class State(IntEnum):
-    """What a mask says of a pixel."""
+    """What a mask says of a pixel; of several bands the largest holds."""
 
     CLEAR = 0
-    CLOUDY = 1  # or in shadow or haze
-    UNKNOWN = 2
+    UNKNOWN = 1
+    CLOUDY = 2  # or in shadow or haze
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Codes:
             each = self._of_values(np.arange(256, dtype=np.uint8))[stored]
         else:
             each = self._of_values(stored)
-        cloudy, unknown = (each == State.CLOUDY).any(axis=0), (each == State.UNKNOWN).any(axis=0)
-        return np.where(cloudy, np.uint8(State.CLOUDY), np.where(unknown, np.uint8(State.UNKNOWN), np.uint8(0)))
+        return np.asarray(each.max(axis=0))
 
     def _of_values(self, stored: NDArray[np.generic]) -> NDArray[np.uint8]:
         """`State` of each number."""

@@ -6,6 +6,7 @@ All are linear in the same features, so that a mixture of them is one more of th
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,10 @@ from scipy import ndimage
 from threadpoolctl import ThreadpoolController
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
+from cloudfree.inputs.cloudmask import squared_distance_px
 from cloudfree.scene import evidence
 from cloudfree.scene.evidence import Fit, Samples
-from cloudfree.scene.features import DateTerm, OtherDate, Radar, Source, land_coefficients, weighted_sum
+from cloudfree.scene.features import DateTerm, OtherDate, Radar, Source, features_at, land_coefficients, summed
 from cloudfree.scene.lattice import Lattice
 from cloudfree.scene.uncertainty import Gap
 
@@ -31,7 +33,7 @@ _MOST_SAMPLES = 12_000  # clear pixels to fit to: bounds the time whatever the a
 # Cloud leaks beyond its mask: nearer than this a clear pixel counts less, at half the distance hardly at all, which is
 # enough where there is nothing else. What of it reaches farther is told from the ground by its decay.
 _LEAK_M, _LEAK_POWER, _LEAST_WEIGHT = 50.0, 8, 1e-3
-_ITERATIONS, _WARM_ITERATIONS = 10, 3
+_ITERATIONS, _WARM_ITERATIONS = 5, 1
 _OUTLIER, _MAD_TO_DEVIATION, _LEAST_ERROR = 3.0, 1.4826, 0.003
 
 
@@ -125,7 +127,7 @@ class View:
         sample = np.random.default_rng(0).permutation(np.flatnonzero(clear))[:_MOST_SAMPLES]
         distance_m = _distance_m(hidden, pixel_size_m).ravel()[sample]
         sources: list[Source] = [radar, *dates]
-        columns = [each for source in sources for each in source.at(sample)]
+        columns = [each for source in sources for each in features_at(source, sample)]
         design = np.stack([*columns, np.exp(-distance_m / _LEAK_M), np.ones(len(sample))], axis=1, dtype=np.float64)
         target = reflectance.reshape(len(reflectance), -1)[:, sample].T.astype(np.float64)
         lattice = Lattice((hidden.shape[0], hidden.shape[1]), pixel_size_m)
@@ -174,7 +176,7 @@ class View:
         """Of mixtures, as `mixed` gives them, the ground (4, h, w) without other dates, and what these add."""
         parts = [np.split(coefficients, self._ends) for coefficients, _ in mixtures]
         of_radar = np.concatenate([radar for radar, *_ in parts], axis=1)
-        grounds = np.split(weighted_sum(self.radar.maps(), of_radar, self.lattice.shape), len(mixtures))
+        grounds = np.split(summed(self.radar.shown, self.radar.features, of_radar, self.lattice.shape), len(mixtures))
         found = []
         for ground, (_, *of_dates, rest), (_, nodes) in zip(grounds, parts, mixtures, strict=True):
             np.add(ground, as_image(rest[-1])[:, None, None], out=ground)
@@ -223,13 +225,13 @@ class Tried:
     truth: Float64Array
 
     @classmethod
-    def of(
-        cls, view: View, candidates: Sequence[Candidate], fits: Sequence[Fit], hidden: Mask, hole: Mask
-    ) -> Tried | None:
+    def of(cls, view: View, candidates: Sequence[Candidate], fits: Sequence[Fit], hole: Mask) -> Tried | None:
         """None where the hole, or what it leaves, is too small to tell. Goes on from `fits` to all that is clear."""
         in_hole = hole.ravel()[view.sample]
         tested = in_hole & (view.distance_m > _LEAK_M)
-        distance_m = _distance_m(hidden | hole, view.lattice.pixel_size_m).ravel()[view.sample]
+        leak_px = math.ceil(_LEAK_M / view.lattice.pixel_size_m)
+        from_hole_px = np.sqrt(squared_distance_px(hole, leak_px).ravel()[view.sample], dtype=np.float64)
+        distance_m = np.minimum(view.distance_m, view.lattice.pixel_size_m * from_hole_px)
         weight = np.where(in_hole, 0, _edge_weight(distance_m))
         if min(tested.sum(), (~in_hole).sum()) < FEWEST_TESTED:
             return None

@@ -32,7 +32,11 @@ def stretched(image: Image, shape: tuple[int, int], rows: slice, cols: slice = s
         for length, full, chosen in zip(image.shape[1:], shape, (rows, cols), strict=True)
     )
     band = image[:, above] + (image[:, below] - image[:, above]) * down[:, None]
-    return band[..., left] + (band[..., right] - band[..., left]) * across
+    near, found = band[..., left], band[..., right]
+    found -= near
+    found *= across
+    found += near
+    return found
 
 
 def neighbours(length: int, full: int, chosen: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Image]:

@@ -7,25 +7,21 @@ can be had at full resolution too.
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.scene.coarse import without_gaps
+from cloudfree.scene.smoothing import Smoothed
+from cloudfree.scene.threads import over_rows
 
 RADAR_SCALES_M = (10.0, 20.0, 40.0, 80.0, 160.0)
 """Standard deviations of the Gaussians that backscatter is smoothed by."""
@@ -33,6 +29,7 @@ RADAR_SCALES_M = (10.0, 20.0, 40.0, 80.0, 160.0)
 # Backscatter is centred and scaled by what is typical of land, so that features mean the same in every scene.
 _DEVIATION_DB = 4.0
 _TEXTURE_SCALES_M = (20.0, 60.0)
+_SCALES_M = tuple(sorted({*RADAR_SCALES_M, *_TEXTURE_SCALES_M}))
 _SEEN_PERCENT = (0.2, 99.8)
 
 # Smooth functions are cosines in random directions (Rahimi and Recht 2007): together they span what a Gaussian kernel
@@ -40,12 +37,12 @@ _SEEN_PERCENT = (0.2, 99.8)
 _COSINES, _KERNEL = 30, 1.4
 
 _ENOUGH_PX = 500_000
-_CACHED_PX = 1 << 15
-"""Of a map, that are added to all bands while the processor's cache holds them."""
+_CACHED_PX = 1 << 14
+"""Whose features are made and added up while the processor's cache holds them."""
 
 
 class Source(Protocol):
-    """Something that is known of every pixel, in groups of features (h, w)."""
+    """Something that is known of every pixel, in groups of features."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -59,11 +56,14 @@ class Source(Protocol):
     def unexplained(self) -> float:
         """Share (0..1) of its variance that the filling cannot know."""
 
-    def maps(self) -> Iterator[Image]:
-        """The features (h, w), one by one, for together they may not fit into memory."""
+    def shown(self, rows: slice) -> Image:
+        """What features are made of (k, rows, w), of some rows."""
 
-    def at(self, sample: NDArray[np.intp]) -> Iterator[Image]:
-        """The features (n,) of pixels at flat indexes (n,)."""
+    def features(self, shown: Image) -> Iterator[Image]:
+        """The features (...) of what is shown (k, ...), one by one: together they are many times as large.
+
+        Each number comes of its own pixel alone, so that parts equal the whole.
+        """
 
 
 @dataclass(frozen=True)
@@ -76,84 +76,78 @@ class Cosines:
     phases: Image
 
     @classmethod
-    def of(cls, values: Image, seen: Mask) -> Cosines:
-        """For values (k, h, w), as they spread where `seen` (h, w), or anywhere if nothing is."""
-        chosen = values[:, seen if seen.any() else np.ones_like(seen)]
+    def of(cls, values: Image) -> Cosines:
+        """For values that spread like these (k, n)."""
         rng = np.random.default_rng(0)
         directions = rng.normal(size=(len(values), _COSINES)) / _KERNEL
         phases = rng.uniform(0, 2 * np.pi, _COSINES)
-        return cls(chosen.mean(1), chosen.std(1) + np.float32(1e-4), as_image(directions), as_image(phases))
+        return cls(values.mean(1), values.std(1) + np.float32(1e-4), as_image(directions), as_image(phases))
 
-    def maps(self, values: Image) -> Iterator[Image]:
+    def of_values(self, values: Image) -> Iterator[Image]:
         """Each cosine (...) of values (k, ...)."""
         every = (slice(None), *[None] * (values.ndim - 1))
         standard = (values - self.centre[every]) / self.scale[every]
+        share = np.empty_like(standard[0])
         for direction, phase in zip(self.directions.T, self.phases, strict=True):
-            yield np.cos(np.tensordot(direction, standard, 1) + phase)
+            angle = np.full_like(share, phase)
+            for factor, each in zip(direction, standard, strict=True):  # BLAS would add up by where a pixel lies
+                angle += np.multiply(factor, each, out=share)
+            yield np.cos(angle, out=angle)
 
 
 @dataclass(frozen=True)
 class Radar:
-    """Backscatter (2, h, w), centred and scaled, its gaps filled from around; `seen`: where its spread is looked at.
+    """Backscatter, centred and scaled, its gaps filled from around: `smoothed` at every scale (2, h, w).
 
-    Maps are made each time that they are asked for, for together they would be much of the memory; what was found of
-    their spread is kept.
+    `known`: where it is valid; `seen`: where its spread is looked at. `limits` (2, k): the least and the most that is
+    shown, VV and VH at each scale; squares and cosines know nothing of what lies beyond.
     """
 
-    centred: Image
+    smoothed: tuple[Smoothed, ...]
+    limits: Image
+    cosines: Cosines
     seen: Mask
     known: Mask
     pixel_size_m: float
     unexplained: float = 1.0
-    _ranges: dict[float, list[Float64Array]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, sar_db: Image, seen: Mask, pixel_size_m: float) -> Radar:
-        """Of VV and VH (2, h, w) in dB, NaN where invalid."""
-        valid = known_of(sar_db)
+        """Of VV and VH (2, h, w) in dB, NaN where invalid, as they spread where `seen`, or anywhere if nothing is."""
+        known = known_of(sar_db)
         typical = np.array(TYPICAL_SAR_DB, np.float32)[:, None, None]
-        centred = without_gaps((sar_db - typical) / np.float32(_DEVIATION_DB), valid)
-        return cls(centred, _some_of(seen & valid), valid, pixel_size_m)
+        centred = without_gaps((sar_db - typical) / np.float32(_DEVIATION_DB), known)
+        smoothed = tuple(Smoothed.of(centred, scale_m / pixel_size_m) for scale_m in _SCALES_M)
+        seen = _some_of(seen & known if (seen & known).any() else np.ones_like(known))
+        values = _at(np.flatnonzero(seen), seen.shape, lambda rows: _stacked(smoothed, rows))
+        limits = as_image(np.percentile(values, _SEEN_PERCENT, axis=1))
+        cosines = Cosines.of(_of_scales(_TEXTURE_SCALES_M, np.clip(values, *limits[..., None])))
+        return cls(smoothed, limits, cosines, seen, known, pixel_size_m)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         return 4 * len(RADAR_SCALES_M), _COSINES
 
-    def maps(self) -> Iterator[Image]:
+    def shown(self, rows: slice) -> Image:
+        """VV and VH at each scale (k, rows, w)."""
+        shown = _stacked(self.smoothed, rows)
+        return np.clip(shown, *self.limits[..., None, None], out=shown)
+
+    def features(self, shown: Image) -> Iterator[Image]:
         """VV and VH and their squares at each scale; then cosines of both at two of them."""
-        for scale_m in RADAR_SCALES_M:
-            for smooth in self._smoothed(scale_m):
-                yield smooth
-                yield smooth * smooth
-        yield from self._cosines.maps(self._texture())
+        for each in _of_scales(RADAR_SCALES_M, shown):
+            yield each
+            yield each * each
+        yield from self.cosines.of_values(_of_scales(_TEXTURE_SCALES_M, shown))
 
-    def at(self, sample: NDArray[np.intp]) -> Iterator[Image]:
-        """The same of pixels at flat indexes (n,)."""
-        for scale_m in RADAR_SCALES_M:
-            for smooth in self._smoothed(scale_m).reshape(2, -1)[:, sample]:
-                yield smooth
-                yield smooth * smooth
-        texture = self._texture()
-        yield from self._cosines.maps(texture.reshape(len(texture), -1)[:, sample])
 
-    def _texture(self) -> Image:
-        return np.concatenate([self._smoothed(scale_m) for scale_m in _TEXTURE_SCALES_M])
+def _stacked(smoothed: Sequence[Smoothed], rows: slice) -> Image:
+    return np.concatenate([each.rows(rows) for each in smoothed])
 
-    @cached_property
-    def _cosines(self) -> Cosines:
-        return Cosines.of(self._texture(), self.seen)
 
-    def _smoothed(self, scale_m: float) -> Image:
-        """Both bands at a scale, within what is seen there: squares and cosines know nothing of what lies beyond."""
-        sigma_px = scale_m / self.pixel_size_m
-        smooth = partial(ndimage.gaussian_filter, sigma=sigma_px, mode="nearest", truncate=3.0)
-        with ThreadPoolExecutor(len(self.centred)) as pool:
-            bands = list(pool.map(smooth, self.centred))
-        if not self.seen.any():
-            return np.stack(bands)
-        if scale_m not in self._ranges:
-            self._ranges[scale_m] = [np.percentile(band[self.seen], _SEEN_PERCENT) for band in bands]
-        return as_image([np.clip(band, *ends) for band, ends in zip(bands, self._ranges[scale_m], strict=True)])
+def _of_scales(scales_m: Sequence[float], values: Image) -> Image:
+    """VV and VH (2 * scales, ...) of values (k, ...) of all scales."""
+    return values[[2 * _SCALES_M.index(scale_m) + band for scale_m in scales_m for band in (0, 1)]]
 
 
 def _some_of(seen: Mask) -> Mask:
@@ -175,23 +169,22 @@ class OtherDate:
 
     @classmethod
     def of(cls, reflectance: Image, seen: Mask, known: Mask, unexplained: float = 1.0) -> OtherDate:
-        """`seen` (h, w): where its spread is looked at."""
-        return cls(reflectance, known, Cosines.of(reflectance, seen), unexplained)
+        """`seen` (h, w): where its spread is looked at, or anywhere if nothing is."""
+        spread = reflectance[:, seen if seen.any() else np.ones_like(seen)]
+        return cls(reflectance, known, Cosines.of(spread), unexplained)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         return 4, _COSINES
 
-    def maps(self) -> Iterator[Image]:
-        return self.maps_of(self.reflectance)
+    def shown(self, rows: slice) -> Image:
+        """Reflectance (4, rows, w)."""
+        return self.reflectance[:, rows]
 
-    def at(self, sample: NDArray[np.intp]) -> Iterator[Image]:
-        return self.maps_of(self.reflectance.reshape(len(self.reflectance), -1)[:, sample])
-
-    def maps_of(self, reflectance: Image) -> Iterator[Image]:
-        """The features (...) of the same image at any resolution (4, ...)."""
-        yield from reflectance
-        yield from self.cosines.maps(reflectance)
+    def features(self, shown: Image) -> Iterator[Image]:
+        """Of what the same image shows at any resolution (4, ...): that, and its cosines."""
+        yield from shown
+        yield from self.cosines.of_values(shown)
 
 
 @dataclass(frozen=True)
@@ -203,7 +196,8 @@ class DateTerm:
 
     def reflectance(self, seen: Image) -> Image:
         """Its part of the ground (4, H, W), where the image shows `seen` (4, H, W) at any resolution."""
-        return weighted_sum(self.image.maps_of(seen), self.coefficients, seen.shape[1:])
+        shown = lambda rows: seen[:, rows]  # noqa: E731
+        return summed(shown, self.image.features, self.coefficients, (seen.shape[1], seen.shape[2]))
 
 
 @cache
@@ -234,22 +228,57 @@ def _land_in_general() -> dict[str, list[float]]:
     return table
 
 
-def weighted_sum(maps: Iterable[Image], coefficients: Float64Array, shape: tuple[int, ...]) -> Image:
-    """The sum (C, H, W) of maps (H, W), each times its coefficients (features, C)."""
-    total = np.zeros((coefficients.shape[1], math.prod(shape)), np.float32)
-    threads = os.cpu_count() or 1
-    ends = np.linspace(0, total.shape[1], threads + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        for each, row in zip(maps, coefficients.astype(np.float32), strict=True):
-            parts = [(each.ravel()[start:end], total[:, start:end]) for start, end in itertools.pairwise(ends)]
-            deque(pool.map(partial(_add, row), *zip(*parts, strict=True)), maxlen=0)
-    return total.reshape(-1, *shape)
+def features_at(source: Source, sample: NDArray[np.intp]) -> Iterator[Image]:
+    """A source's features (n,) of the pixels at flat indexes (n,)."""
+    return source.features(_at(sample, source.known.shape, source.shown))
 
 
-def _add(row: Image, some: Image, total: Image) -> None:
-    """Add values (n,) of a map, each times a coefficient of the row (C,), to the total (C, n)."""
-    product = np.empty(_CACHED_PX, np.float32)
-    for start in range(0, some.size, _CACHED_PX):
-        piece = some[start : start + _CACHED_PX]
+def summed(
+    shown: Callable[[slice], Image],
+    features: Callable[[Image], Iterator[Image]],
+    coefficients: Float64Array,
+    shape: tuple[int, ...],
+) -> Image:
+    """The sum (C, h, w) of the first features of what is shown (k, rows, w), each times its coefficients (some, C).
+
+    `shape` (h, w). Every pixel's sum is its own: parts equal the whole.
+    """
+    height, width = shape
+    total = np.zeros((coefficients.shape[1], height * width), np.float32)
+    table = coefficients.astype(np.float32)
+
+    def add(rows: slice) -> None:
+        part = shown(rows).reshape(-1, (rows.stop - rows.start) * width)
+        into = total[:, rows.start * width : rows.stop * width]
+        for start in range(0, part.shape[1], _CACHED_PX):
+            some = slice(start, start + _CACHED_PX)
+            _add(features(part[:, some]), table, into[:, some])
+
+    over_rows(add, height)
+    return total.reshape(-1, height, width)
+
+
+def _add(features: Iterator[Image], table: Image, total: Image) -> None:
+    """Add features (n,), each times a row (C,) of the table, to the total (C, n)."""
+    product = np.empty_like(total[0])
+    for row, each in zip(table, features, strict=False):
         for band, coefficient in zip(total, row, strict=True):
-            band[start : start + _CACHED_PX] += np.multiply(piece, coefficient, out=product[: piece.size])
+            np.add(band, np.multiply(each, coefficient, out=product), out=band)
+
+
+def _at(sample: NDArray[np.intp], shape: tuple[int, ...], shown: Callable[[slice], Image]) -> Image:
+    """What is shown (k, n) at flat indexes (n,) of an image of `shape` (h, w), of which `shown` gives rows."""
+    height, width = shape
+    row = sample // width
+    found: list[tuple[NDArray[np.intp], Image]] = []
+
+    def take(rows: slice) -> None:
+        inside = np.flatnonzero((row >= rows.start) & (row < rows.stop))
+        part = shown(rows)
+        found.append((inside, part.reshape(len(part), -1)[:, sample[inside] - rows.start * width]))
+
+    over_rows(take, height)
+    values = np.empty((len(found[0][1]), len(sample)), np.float32)
+    for inside, part in found:
+        values[:, inside] = part
+    return values

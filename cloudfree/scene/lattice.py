@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cloudfree.arrays import Float64Array, Image
+from cloudfree.arrays import Float64Array, Image, as_image
 from cloudfree.scene.coarse import neighbours, stretched
+from cloudfree.scene.threads import over_rows
 
-_FINEST_PX, _MOST_NODES = 4, 20_000
-_STRIP_ROWS = 128  # of an image, to which a field is added without a copy of all of it
+_FINEST_PX, _MOST_NODES = 4, 6_000
 _RANGE_M = 2000.0  # over which a field forgets what it is tied to
 
 
@@ -60,15 +60,14 @@ class Lattice:
         return (bent + spring * sparse.eye_array(rows * cols)).tocsc()
 
     def add(self, nodes: Float64Array, image: Image) -> None:
-        """Add the field of nodes (nodes, C) to an image (C, h, w)."""
-        (rows, cols), (height, width) = self.nodes_yx, self.shape
-        lattice, whole = (
-            nodes.T.reshape(-1, rows, cols).astype(np.float32),
-            (rows * self.pitch_px, cols * self.pitch_px),
-        )
-        for start in range(0, height, _STRIP_ROWS):
-            some = slice(start, min(start + _STRIP_ROWS, height))
-            image[:, some] += stretched(lattice, whole, some, slice(0, width))
+        """Add the field of nodes (nodes, C) to an image (C, h, w), without a copy of all of it."""
+        rows, cols = self.nodes_yx
+        field, whole = as_image(nodes.T).reshape(-1, rows, cols), (rows * self.pitch_px, cols * self.pitch_px)
+
+        def add(some: slice) -> None:
+            image[:, some] += stretched(field, whole, some, slice(0, self.shape[1]))
+
+        over_rows(add, self.shape[0])
 
 
 def _line(count: int) -> Any:

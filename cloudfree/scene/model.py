@@ -11,7 +11,6 @@ image of another date brings its own detail back.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,7 +27,7 @@ from cloudfree.scene.features import (
     land_coefficients,
     land_deviation,
     land_error_covariance,
-    weighted_sum,
+    summed,
 )
 from cloudfree.scene.survey import Survey
 from cloudfree.scene.uncertainty import Uncertainty
@@ -133,7 +132,7 @@ def fit(
     candidates = [each for each in candidates_of(view) if by_holes or each.expected_weight]
     fits = fitted_side_by_side(candidates, view.samples())
     holes = stack.holes(hidden, clear) if by_holes else []
-    trials = [trial for hole in holes if (trial := Tried.of(view, candidates, fits, hidden, hole))]
+    trials = [trial for hole in holes if (trial := Tried.of(view, candidates, fits, hole))]
     expected = np.array([each.expected_weight for each in candidates])
     weights = stack.mixture([each.predicted for each in trials], [each.truth for each in trials], expected)
     coefficients, nodes = view.mixed(fits, weights)
@@ -187,8 +186,7 @@ def fit_fine(
 def _land_alone(radar: Radar, shape: tuple[int, int]) -> SceneModel:
     """What the land in general looks like under this radar, for a scene that shows nothing of itself."""
     *slopes, mean = land_coefficients()
-    maps = itertools.islice(radar.maps(), len(slopes))
-    ground = as_image(mean)[:, None, None] + weighted_sum(maps, np.array(slopes), radar.seen.shape)
+    ground = as_image(mean)[:, None, None] + summed(radar.shown, radar.features, np.array(slopes), radar.seen.shape)
     unsure = Uncertainty.constantly(land_deviation(), shape)
     nothing = np.zeros(4, np.float32)
     return SceneModel(shape, ground, (), 0.0, nothing, {"other places": 1.0}, unsure, land_error_covariance())
