@@ -99,7 +99,7 @@ class Grid:
         projected = self.crs.is_projected
         stated = 1 / self.crs.linear_units_factor[1] if projected else 0.0
         step = _STEP_M * stated if projected else _STEP_DEGREES
-        lon, lat = self._to_wgs84([x, x + step, x], [y, y, y + step])
+        lon, lat = self._lon_lat([x, x + step, x], [y, y, y + step])
         metres_x = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2]
         metres_y = _GEOD.inv(lon[0], lat[0], lon[2], lat[2])[2]
         measured = step / metres_x, step / metres_y
@@ -176,10 +176,15 @@ class Grid:
         x, y = self.transform @ (self.width / 2, self.height / 2)
         return float(x), float(y)
 
-    def _to_wgs84(self, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
-        transformer = Transformer.from_crs(self.crs, _WGS84, always_xy=True)
-        lon, lat = transformer.transform(x, y)
+    def _lon_lat(self, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
+        lon, lat = _to_wgs84(self.crs).transform(x, y)
         return list(lon), list(lat)
+
+
+@lru_cache(maxsize=32)
+def _to_wgs84(crs: CRS) -> Transformer:
+    """From x, y to longitude, latitude in degrees."""
+    return Transformer.from_crs(crs, _WGS84, always_xy=True)
 
 
 @lru_cache(maxsize=32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 
 from cloudfree import detect
 from cloudfree.errors import warnings_heard
-from cloudfree.inputs.cloudmask import Feather
+from cloudfree.inputs.feather import Feather
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.raster import gdal_settings
 from cloudfree.inputs.source import AnyPath, Source
@@ -164,12 +165,14 @@ def _write_products(
     cols = tiles.touching(spans(plan.grid.width), part.cols.start, part.cols.stop)
     priming = Priming.of(plan.scene, plan.survey, plan.prior, plan.primed, plan.trust)
     window = SlidingWindow(_predictor(plan), priming, plan.fill)
-    strip_reader = StripReader(reader, plan.displacement, Feather.on(plan.grid, options.buffer_m))
+    feather, across = Feather.on(plan.grid, options.buffer_m), [slice(col.start, col.stop) for col in cols]
+    strip_reader = StripReader(reader, plan.displacement, feather, plan.fill, across)
     quality, deviation = (stage.path(path) if path else None for path in (options.qa, options.uncertainty))
     paths = ProductPaths(stage.path(options.output), quality, deviation)
     of_part = replace(plan.scene, grid=part.of(plan.grid))
     total = Counts.none()
     with ExitStack() as stack:
+        hashed = stack.enter_context(ThreadPoolExecutor(1)).submit(provenance.hash_files, plan.files)
         writer = stack.enter_context(open_writer(of_part, plan.fill, plan.uncertainty, paths, options.compress))
         read = stack.enter_context(prefetch(lambda span: strip_reader.read(span.start, span.stop), rows))
         strips = stopwatch.waiting(read, "read")
@@ -182,6 +185,7 @@ def _write_products(
                 progress(counts.pixels.sum() / 1e6)
         result.pixels, result.deviation = total.by_class(), total.mean_deviation()
         with stopwatch.timing("hash inputs"):
+            hashed.result()
             tags = _tags(plan)
         with stopwatch.timing("cog"):
             writer.finish(tags)

@@ -15,8 +15,8 @@ from cloudfree.bands import DETECTORS, SkyClass
 from cloudfree.errors import CoregistrationError, DeviceError, InputError, warnings_heard
 from cloudfree.grid import Grid
 from cloudfree.inputs import siblings
-from cloudfree.inputs.cloudmask import BUFFER_M
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.feather import BUFFER_M
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.found_clouds import FoundClouds
 from cloudfree.inputs.part import BBox, Part, of_scene
@@ -281,7 +281,8 @@ def _with_found_clouds(options: Options, inputs: Inputs, surveyed: Survey) -> tu
     if options.find_clouds == "never" or (options.find_clouds == "auto" and inputs.mask):
         return inputs, surveyed
     reflectance = np.clip(inputs.scene.reflectance(surveyed.dn), 0, 1)
-    detector, size_m = detect.load(options.find_clouds_with), surveyed.grid.pixel_size_m
+    precision = resolve_precision(options.precision, resolve_device("cpu"))
+    detector, size_m = detect.load(options.find_clouds_with, precision), surveyed.grid.pixel_size_m
     # Neither radar nor other dates, which are not in their places yet: our own does without them as well.
     sky = detect.find_sky(reflectance, None, surveyed.data, size_m, (), detector)
     found = FoundClouds(surveyed.grid, sky.classes, 1 - sky.probability[[SkyClass.CLEAR, SkyClass.SNOW]].sum(axis=0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -10,6 +12,7 @@ from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 _SPINS = "10000"
+_NEW_OBJECTS = 10_000  # after which garbage is looked for; Python's own 700 is soon reached
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -17,6 +20,7 @@ def tune() -> None:
     """To be called before torch is imported. What the environment says of waiting threads stands."""
     _keep_freed_memory()
     _wait_briefly()
+    _collect_seldom()
 
 
 def give_back_memory() -> None:
@@ -68,3 +72,12 @@ def _wait_briefly() -> None:
     """Have torch's idle threads spin for microseconds, not milliseconds: reading and writing want their cores."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+
+
+def _collect_seldom() -> None:
+    """Look seldom for cycles of garbage, and not at the end, when the system takes everything back at once.
+
+    Importing torch makes some 200 000 objects that stay; looking through them again and again takes half a second.
+    """
+    gc.set_threshold(_NEW_OBJECTS)
+    atexit.register(gc.freeze)

@@ -37,7 +37,7 @@ class BrightOrDark:
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloudfree.detect.load", lambda name: BrightOrDark())
+    monkeypatch.setattr("cloudfree.detect.load", lambda name, precision: BrightOrDark())
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from cloudfree.evaluate import metrics, tables
 from cloudfree.evaluate.methods import Method, network
 from cloudfree.evaluate.score import ImageCallback, Protocol, Table, evaluate
 from cloudfree.evaluate.triplets import Observation, Triplet, find
-from cloudfree.inputs.cloudmask import BUFFER_M, Feather
+from cloudfree.inputs.feather import BUFFER_M, Feather
 from cloudfree.learn.adapt import CROP_PX, fine_tune
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.places import Place

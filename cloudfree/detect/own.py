@@ -13,11 +13,12 @@ from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
 from cloudfree.detect.detector import View
 from cloudfree.network.models.cloud_detector import REACH_PX, CloudDetector
+from cloudfree.network.predict import Precision, autocast
 from cloudfree.network.weights import load_detector
 
 WEIGHTS = "cloud-detector"
 
-_CORE_PX = 496  # of a window: with its margins about 120 MB at work; a multiple of all that the network halves by
+_CORE_PX = 752  # of a window, beside its margins; a multiple of all that the network halves by
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class OwnDetector:
     """The network and the pixel size that it was trained for; it was shown some of half and of twice that."""
 
     network: CloudDetector
+    precision: Precision = "fp32"
     name: str = "own"
     pixel_size_m: float = 10.0
 
     @classmethod
-    def load(cls, weights: str = WEIGHTS) -> Self:
+    def load(cls, weights: str = WEIGHTS, precision: Precision = "fp32") -> Self:
         """By a registered name or a file. Raises WeightsError."""
-        return cls(load_detector(weights))
+        return cls(load_detector(weights), precision)
 
     def probability(self, view: View, core_px: int = _CORE_PX) -> Image:
         """See `Detector`. Memory is that of windows of `core_px` and their margins, a multiple of 16.
@@ -52,9 +54,9 @@ class OwnDetector:
             slice(max(0, each.start - REACH_PX), min(each.stop + REACH_PX, side))
             for each, side in zip((rows, cols), view.valid.shape, strict=True)
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(torch.device("cpu"), self.precision):
             logits = self.network(*(_tensor(each[..., outer[0], outer[1]]) for each in _images(view)))
-            found: Image = logits.softmax(1)[0].numpy()
+            found: Image = logits.float().softmax(1)[0].numpy()
         y, x = (inner.start - each.start for inner, each in zip((rows, cols), outer, strict=True))
         return found[:, y : y + rows.stop - rows.start, x : x + cols.stop - cols.start]
 

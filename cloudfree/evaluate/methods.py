@@ -8,7 +8,7 @@ import torch
 
 from cloudfree.arrays import Image
 from cloudfree.evaluate.triplets import Observation
-from cloudfree.inputs.cloudmask import BUFFER_M, FEATHER_M, Feather
+from cloudfree.inputs.feather import BUFFER_M, FEATHER_M, Feather
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.predict import Predictor
 from cloudfree.scene import trust

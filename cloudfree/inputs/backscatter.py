@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -111,6 +112,13 @@ class Sample:
     values: Image
     allowed: tuple[Units, ...]
     stated_by: str
+
+    @cached_property
+    def valid_db(self) -> Mapping[Units, Image]:
+        """By units, the values in dB that can be ground (N,); negative power stands at the floor."""
+        power = np.where(_slightly_negative(self.values), np.float32(10 ** (FLOOR_DB / 10)), self.values)
+        every = {units: to_db((power if units == "power" else self.values)[None], units) for units in get_args(Units)}
+        return {units: db[np.isfinite(db)] for units, db in every.items()}
 
 
 def to_db(values: Image, units: Units) -> Image:
@@ -257,9 +265,8 @@ def _possible_medians(samples: Sequence[Sample], units: Units) -> dict[str, floa
     """Medians in dB by polarisation; empty where more than half of the values that mean anything are impossible."""
     found = {}
     for sample in samples:
-        db = _valid_db(sample.values, units)
-        best = max(_valid_db(sample.values, other).size for other in get_args(Units))
-        if db.size == 0 or db.size < best / 2:
+        db = sample.valid_db[units]
+        if db.size == 0 or db.size < max(other.size for other in sample.valid_db.values()) / 2:
             return {}
         found[sample.name] = float(np.median(db))
     return found
@@ -272,17 +279,7 @@ def says_nothing(samples: Sequence[Sample]) -> bool:
 
 def _says_nothing(sample: Sample) -> bool:
     """Whether the values are nothing in any units: absent, zero, or far too low."""
-    return not any(_valid_db(sample.values, units).size for units in get_args(Units)) and (
-        stored_medians([sample])[sample.name] <= 0
-    )
-
-
-def _valid_db(values: Image, units: Units) -> Image:
-    """The values in dB that can be ground (N,); negative power stands at the floor."""
-    if units == "power":
-        values = np.where(_slightly_negative(values), np.float32(10 ** (FLOOR_DB / 10)), values)
-    db = to_db(values[None], units)
-    return np.asarray(db[np.isfinite(db)])
+    return not any(db.size for db in sample.valid_db.values()) and stored_medians([sample])[sample.name] <= 0
 
 
 def stored_medians(samples: Sequence[Sample]) -> dict[str, float]:
@@ -317,7 +314,7 @@ def median_of(sample: Sample, units: Units) -> float:
     """The median in dB of the valid pixels. InputError where there are none, or where it is of no calibrated values."""
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = sample.values if units == "db" else (10 if units == "power" else 20) * np.log10(sample.values)
-    valid = _valid_db(sample.values, units)
+    valid = sample.valid_db[units]
     finite = raw[np.isfinite(raw) & (sample.values != 0)]
     median = float(np.median(valid if valid.size else finite)) if valid.size or finite.size else np.nan
     low, high = _CALIBRATED_MEDIAN_DB

@@ -1,9 +1,8 @@
-"""Where clouds and shadows are: a UDM2 or any mask, on the scene's grid, and how much of each pixel to reconstruct."""
+"""Where clouds and shadows are: a UDM2 or any mask, on the scene's grid."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -12,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.windows import Window
-from scipy.ndimage import distance_transform_edt
 
-from cloudfree.arrays import Image, Mask
+from cloudfree.arrays import Mask
 from cloudfree.bands import UDM2_BAND_COUNT, UDM2_OBSCURED, Udm2
 from cloudfree.errors import CloudfreeError, GridError, InputError
 from cloudfree.grid import Grid
@@ -27,17 +25,9 @@ from cloudfree.inputs.source import AnyPath, Source
 
 log = logging.getLogger(__name__)
 
-BUFFER_M = 30.0
-"""Ground beyond the mask that is taken for cloudy too: Planet advises to buffer UDM2, which misses thin edges."""
-
-FEATHER_M = 30.0
-"""Ground beyond the buffer over which the reconstruction fades into the observation."""
-
 _STRIP_ROWS, _MOST_CLASSES = 512, 256
 _LOOK_PX = 512  # pixels along a side at which a mask is looked at over its scene
 _NO_WHOLE = -(2**31)  # stands for any number that is not whole
-_FAR_PX = 100
-_CACHED_ROWS, _CACHED_COLUMNS = 32, 256  # of distances, compared while the cache holds them
 _BEYOND = 255  # neither of `State`: where a mask does not reach
 
 
@@ -117,8 +107,16 @@ def nearest(own: Grid, grid: Grid, read: Callable[[Window], NDArray[np.uint8]]) 
     rows, cols = (
         np.clip(np.nan_to_num(at), *ends).astype(np.intp) for at, ends in ((row, (row0, row1)), (col, (col0, col1)))
     )
-    np.copyto(out, values[rows - row0, cols - col0], where=inside)
+    along_axes = rows.shape[1] == cols.shape[0] == 1  # many times as fast as pixel by pixel
+    rows, cols = rows - row0, cols - col0
+    found = values[:, _sliced(cols[0])][_sliced(rows[:, 0])] if along_axes else values[rows, cols]
+    np.copyto(out, found, where=inside)
     return out
+
+
+def _sliced(indexes: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+    """Indexes as a slice where each is the one after the last: that copies nothing."""
+    return slice(int(indexes[0]), int(indexes[-1]) + 1) if (np.diff(indexes) == 1).all() else indexes
 
 
 def identify(scene: Scene, udm2: AnyPath | None, mask: AnyPath | None, told: Told | None = None) -> CloudMask | None:
@@ -184,65 +182,6 @@ def is_named(path: Source, dataset: DatasetReader) -> bool:
     """Whether the name of a file, or of its first band, says that it is a mask."""
     said = optical_bands.texts_of(dataset, 1)
     return bool(said & (CLOUD_WORDS | CLEAR_WORDS) or mask_codes.of_words({*siblings.words(path.stem), *said}))
-
-
-@dataclass(frozen=True)
-class Feather:
-    """How a mask fades out, in pixels: a buffer around it that is reconstructed whole, then a feather."""
-
-    buffer_px: float
-    feather_px: float
-
-    @classmethod
-    def on(cls, grid: Grid, buffer_m: float = BUFFER_M) -> Feather:
-        """The feather for a grid's pixel size; at least one pixel wide."""
-        return cls(buffer_m / grid.pixel_size_m, max(1.0, FEATHER_M / grid.pixel_size_m))
-
-    @property
-    def reach_px(self) -> int:
-        """Pixels beyond a mask that it can touch: the halo that a strip needs."""
-        return math.ceil(self.buffer_px + self.feather_px)
-
-    def weight(self, cloudy: Mask) -> Image:
-        """Blend weight (H, W) of a reconstruction: 1 in the mask and its buffer, falling to 0 at the feather's end."""
-        if not cloudy.any():
-            return np.zeros(cloudy.shape, np.float32)
-        distance_px = np.sqrt(np.arange((self.reach_px + 1) ** 2 + 1))
-        weights = np.clip((self.buffer_px + self.feather_px - distance_px) / self.feather_px, 0, 1).astype(np.float32)
-        return weights[squared_distance_px(cloudy, self.reach_px)]
-
-
-def squared_distance_px(mask: Mask, reach_px: int) -> NDArray[np.unsignedinteger]:
-    """Squared distance (H, W) of each pixel from the mask, exact as far as it reaches, and (reach + 1)^2 beyond.
-
-    Along columns first, then along rows (Saito and Toriwaki 1994). Near by that takes a sixth of the time of a
-    transform of any reach, far away several times as much.
-    """
-    if reach_px > _FAR_PX:
-        beyond = (reach_px + 1) ** 2
-        return np.minimum(np.rint(distance_transform_edt(~mask) ** 2), beyond).astype(np.uint32)
-    columns = range(0, mask.shape[1], _CACHED_COLUMNS)
-    parts = [_distance_along_columns(mask[:, col : col + _CACHED_COLUMNS], reach_px) for col in columns]
-    along = np.concatenate(parts, axis=1)
-    along *= along
-    nearest = along.copy()
-    for row in range(0, len(mask), _CACHED_ROWS):
-        found, seen = nearest[row : row + _CACHED_ROWS], along[row : row + _CACHED_ROWS]
-        for step in range(1, min(reach_px, mask.shape[1] - 1) + 1):
-            beside = seen + seen.dtype.type(step * step)
-            np.minimum(found[:, step:], beside[:, :-step], out=found[:, step:])
-            np.minimum(found[:, :-step], beside[:, step:], out=found[:, :-step])
-    return nearest
-
-
-def _distance_along_columns(mask: Mask, reach_px: int) -> NDArray[np.unsignedinteger]:
-    """Rows (H, W) to the nearest pixel of the mask above or below, reach + 1 at most."""
-    far = len(mask) + reach_px + 1
-    row = np.arange(len(mask), dtype=np.int32)[:, None]
-    above = row - np.maximum.accumulate(np.where(mask, row, -far), axis=0)
-    below = np.minimum.accumulate(np.where(mask, row, len(mask) + far)[::-1], axis=0)[::-1] - row
-    fits = np.uint16 if 2 * (reach_px + 1) ** 2 <= np.iinfo(np.uint16).max else np.uint32
-    return np.minimum(np.minimum(above, below), reach_px + 1).astype(fits)
 
 
 # --- which bands, and what their numbers mean ---
@@ -350,7 +289,7 @@ def _warn_of_unknown(mask: CloudMask, scene: Scene, told: Told) -> None:
     """Say how much of the scene's ground the mask does not tell, and where it classifies nothing at all."""
     grid = scene.grid.resized(min(scene.grid.height, _LOOK_PX), min(scene.grid.width, _LOOK_PX))
     with mask.open() as reader:
-        states = np.concatenate([reader.states(strip) for strip in _strips(grid)])
+        states = np.concatenate([reader.states(strip) for strip in _strips(grid, scene.grid)])
     if (unknown := states == State.UNKNOWN).any():
         with scene.open() as opened:
             data = has_data(opened.averaged(*grid.shape))
@@ -366,8 +305,10 @@ def _warn_of_unknown(mask: CloudMask, scene: Scene, told: Told) -> None:
         log.warning("%s classifies no pixel of the scene, not even as clear: it may be empty", mask.path.name)
 
 
-def _strips(grid: Grid) -> Iterator[Grid]:
-    return (grid.rows(row, min(row + 16, grid.height)) for row in range(0, grid.height, 16))
+def _strips(grid: Grid, whole: Grid) -> Iterator[Grid]:
+    """The rows of a grid, of which each strip is some 512 rows of the `whole` that it is thinned from."""
+    step = max(1, _STRIP_ROWS * grid.height // whole.height)
+    return (grid.rows(row, min(row + step, grid.height)) for row in range(0, grid.height, step))
 
 
 def _classifies_nothing(mask: CloudMask, area: Grid) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -132,9 +134,12 @@ class InputReader:
 
     def averaged(self, grid: Grid) -> Pixels:
         """The whole scene averaged to a coarser grid; cloud by the nearest pixel of the mask."""
-        dn, sar_db = self.scene.averaged(*grid.shape), self.sar.on_grid(grid)
-        strips = (grid.rows(row, min(row + _STRIP_ROWS, grid.height)) for row in range(0, grid.height, _STRIP_ROWS))
-        return Pixels(grid, dn, sar_db, np.concatenate([self.cloudy(strip) for strip in strips]), self.others(grid))
+        strips = [grid.rows(row, min(row + _STRIP_ROWS, grid.height)) for row in range(0, grid.height, _STRIP_ROWS)]
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # each reads files of its own
+            dn, sar_db = pool.submit(self.scene.averaged, *grid.shape), pool.submit(self.sar.on_grid, grid)
+            cloudy = pool.submit(lambda: np.concatenate([*map(self.cloudy, strips)]))
+            others = tuple(pool.map(lambda each: each.on_grid(grid), self.references))
+            return Pixels(grid, dn.result(), sar_db.result(), cloudy.result(), others)
 
     def others(self, grid: Grid) -> tuple[Image, ...]:
         """Reflectance of each reference (4, H, W), NaN where it shows nothing."""
@@ -142,8 +147,11 @@ class InputReader:
 
     def cloudy(self, grid: Grid) -> Mask:
         """What the mask flags, or was found in the scene (H, W)."""
-        flagged = [source.on_grid(grid) for source in (self.mask, self.found) if source]
-        return np.logical_or.reduce([np.zeros(grid.shape, bool), *flagged])
+        cloudy = np.zeros(grid.shape, bool)
+        for source in (self.mask, self.found):
+            if source:
+                cloudy |= source.on_grid(grid)
+        return cloudy
 
 
 @dataclass(frozen=True)

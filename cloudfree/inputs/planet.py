@@ -20,9 +20,12 @@ from cloudfree.inputs import containers, optical_bands, quantity, raster, siblin
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.quantity import Radiometry, Told
 from cloudfree.inputs.source import AnyPath, Source
+from cloudfree.stages import prefetch
 
 _STRIP_ROWS = 512
-_WHOLE_PX, _LATTICE, _WINDOW_PX = 1024, 8, 64  # a sample: the whole of a small scene, or windows in a lattice
+# A sample: all of a small scene, or blocks of the file in a lattice; and so many of their pixels.
+_WHOLE_PX, _LATTICE, _SAMPLE_PX = 1024, 4, 2**18
+_LEAST_BLOCK_PX, _MOST_BLOCK_PX = 64, 512
 
 _DN_MAX = np.iinfo(np.uint16).max
 _PRODUCT_WORDS = {"analyticms", "analytic", "bgrn"}
@@ -132,13 +135,18 @@ class SceneReader:
         part = part or Window(0, 0, self._dataset.width, self._dataset.height)
         down, across = _overlaps(part.height, height), _overlaps(part.width, width)
         total = np.zeros((5, height, width), np.float32)  # of each band, and of the pixels with data
+        strips = [slice(start, min(start + _STRIP_ROWS, part.height)) for start in range(0, part.height, _STRIP_ROWS)]
+
+        def read(strip: slice) -> NDArray[np.uint16]:
+            dn = self.rows(part.row_off + strip.start, part.row_off + strip.stop)
+            return dn[..., part.col_off : part.col_off + part.width]
+
         # GDAL's own average decodes every block once for each band, which takes most of a minute for a whole scene.
-        for start in range(0, part.height, _STRIP_ROWS):
-            stop = min(start + _STRIP_ROWS, part.height)
-            first, last = start * height // part.height, -(-stop * height // part.height)
-            dn = self.rows(part.row_off + start, part.row_off + stop)[..., part.col_off : part.col_off + part.width]
-            for layer, values in zip(total, (*dn, has_data(dn)), strict=True):
-                layer[first:last] += (across @ (down[first:last, start:stop] @ values.astype(np.float32)).T).T
+        with prefetch(read, strips) as found:
+            for strip, dn in zip(strips, found, strict=True):
+                some = slice(strip.start * height // part.height, -(-strip.stop * height // part.height))
+                for layer, values in zip(total, (*dn, has_data(dn)), strict=True):
+                    layer[some] += (across @ (down[some, strip] @ values.astype(np.float32)).T).T
         return np.rint(total[:4] / np.maximum(total[4], np.float32(1e-6))).astype(np.uint16)
 
 
@@ -256,27 +264,39 @@ def _refuse_picture(name: str, dataset: DatasetReader, dtype: str, told: Told | 
 
 
 def _sample(dataset: DatasetReader, indexes: tuple[int, ...]) -> Float64Array:
-    """Stored values (4, N) of data: of a small scene all, of a larger one windows in a lattice, or all if they miss."""
+    """Stored values (4, N) of data, thinned: of all of a small scene, of some blocks of a larger one, or all if these
+    have none.
+    """
     height, width = dataset.height, dataset.width
     whole = [(Window(0, 0, width, height), (min(height, _WHOLE_PX), min(width, _WHOLE_PX)))]
     if max(height, width) <= _WHOLE_PX:
         return _known(dataset, indexes, whole)
-    side = min(_WINDOW_PX, height, width)
-    places = [((np.arange(_LATTICE) + 0.5) * (n - side) / _LATTICE).astype(int) for n in (height, width)]
-    lattice = [(Window(int(col), int(row), side, side), (side, side)) for row in places[0] for col in places[1]]
+    rows, cols = map(_some_blocks, (height, width), dataset.block_shapes[indexes[0] - 1])
+    blocks = [Window.from_slices(row, col) for row in rows for col in cols]
+    lattice = [(block, (block.height, block.width)) for block in blocks]
     found = _known(dataset, indexes, lattice)
     return found if found.size else _known(dataset, indexes, whole)
+
+
+def _some_blocks(length: int, block: int) -> list[slice]:
+    """Pixels of some blocks of a file spread along an axis: none is unpacked twice."""
+    side = min(block * max(1, _LEAST_BLOCK_PX // block), _MOST_BLOCK_PX)
+    count = -(-length // side)
+    chosen = sorted({int((place + 0.5) * count / _LATTICE) for place in range(_LATTICE)})
+    return [slice(number * side, min((number + 1) * side, length)) for number in chosen]
 
 
 def _known(
     dataset: DatasetReader, indexes: tuple[int, ...], parts: list[tuple[Window, tuple[int, int]]]
 ) -> Float64Array:
+    """Values (4, N) of the pixels with data, evenly thinned to about `_SAMPLE_PX` of them."""
     found = []
     for window, shape in parts:
         stored = raster.read(dataset, list(indexes), window, shape)
         known = validity.of_image(dataset, indexes, window, stored)
-        found.append(stored[:, known].astype(np.float64))
-    return np.concatenate(found, axis=1)
+        found.append((stored.reshape(len(stored), -1), np.flatnonzero(known)))
+    step = max(1, sum(known.size for _, known in found) // _SAMPLE_PX)
+    return np.concatenate([stored[:, known[::step]] for stored, known in found], axis=1).astype(np.float64)
 
 
 def _digital(dtype: str, found: Radiometry) -> tuple[tuple[float, ...], Conversion | None]:

@@ -92,7 +92,7 @@ def check(name: str, dtype: str, values: Float64Array, found: Radiometry) -> Non
         return
     with np.errstate(all="ignore"):
         reflectance = values * np.array(found.scale)[:, None] + np.array(found.offset)[:, None]
-        middle, high = float(np.median(reflectance)), float(np.percentile(reflectance, 99))
+        middle, high = map(float, np.percentile(reflectance, (50, 99)))
     if not (high >= _DARKEST and middle <= _BRIGHTEST):  # nor if a scale makes them no numbers
         low, top = float(values.min()), float(values.max())
         raise InputError(

@@ -169,7 +169,7 @@ def read(
         if not isinstance(dataset, DatasetReader):
             own: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=out_shape)
             return own
-        if out_shape is None:
+        if out_shape in (None, (window.height, window.width)):
             values: NDArray[np.generic] = dataset.read(indexes, window=window)
             return values
         return _thinned(dataset, indexes, window, out_shape)

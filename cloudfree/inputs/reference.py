@@ -18,8 +18,9 @@ from cloudfree.bands import OPTICAL_BANDS, PLANET_BANDS
 from cloudfree.errors import InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import acquisition, containers, optical_bands, planet, quantity, raster, validity
-from cloudfree.inputs.cloudmask import BUFFER_M, CloudMask, Feather, MaskReader, identify_udm2
+from cloudfree.inputs.cloudmask import CloudMask, MaskReader, identify_udm2
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.feather import BUFFER_M, Feather
 from cloudfree.inputs.mask_codes import State
 from cloudfree.inputs.resample import PIECE_PX, PixelSource, resample
 from cloudfree.inputs.source import AnyPath, Source

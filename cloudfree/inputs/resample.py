@@ -25,6 +25,7 @@ PIECE_PX = 512
 
 _COARSER = 1.5  # of the image's own pixel: from here on, pixels are averaged
 _LATTICE_PX = 16  # between points that are transformed exactly
+_CACHED_ROWS = 64  # of a piece, on which arithmetic in float64 stays in the cache
 
 Load = Callable[[Window], Image]
 """Pixels (bands, rows, columns) of a window of an image, NaN where they are invalid."""
@@ -65,16 +66,20 @@ class PixelSource:
         taps = bilinear_taps(self.grid, grid, displacement)
         if taps is None:
             return np.full((self.bands, *grid.shape), np.nan, np.float32)
-        values, known = self.load(taps.window), taps.inside
+        values = self.load(taps.window)
         if linear:
             values = self.to_linear(values)
-        valid = known_of(values)
-        found = np.stack([taps.interpolate(np.where(valid, band, 0)) for band in values])
+        valid, known = known_of(values), taps.inside
+        found = np.empty((self.bands, *grid.shape), np.float32)
+        for band, out in zip(values, found, strict=True):
+            taps.interpolate(np.where(valid, band, 0), out)
         if not valid.all():
-            weight = taps.interpolate(valid.astype(np.float32))
+            weight = taps.interpolate(valid.astype(np.float32), np.empty(grid.shape, np.float32))
             known = known & (weight >= 0.5)
             found /= np.maximum(weight, 0.5)
-        return np.where(known, found, np.float32(np.nan))
+        if not known.all():
+            np.copyto(found, np.nan, where=~known)
+        return found
 
 
 class Resampled(Protocol):
@@ -89,19 +94,30 @@ class Resampled(Protocol):
 
 
 def resample(
-    sources: Sequence[Resampled], grid: Grid, displacement: Displacement | None, piece_px: int = PIECE_PX
+    sources: Sequence[Resampled],
+    grid: Grid,
+    displacement: Displacement | None,
+    piece_px: int = PIECE_PX,
+    columns: NDArray[np.bool_] | None = None,
 ) -> Image:
     """All bands of all sources (N, H, W) on `grid`, displaced over the ground if so told; NaN where they say nothing.
 
     Pixels are resampled once, whatever the displacement and the coordinate systems: going finer, bilinearly; going
     coarser, as means over each pixel's area of which at least half is valid. Only what lies under `grid` is loaded, in
-    pieces of `piece_px` a side.
+    pieces of `piece_px` a side, and only pieces that have some of the `columns` (W,), if these are told; the others
+    are NaN.
     """
     found = np.empty((sum(source.bands for source in sources), *grid.shape), np.float32)
     for row, col in product(range(0, grid.height, piece_px), range(0, grid.width, piece_px)):
         part = found[:, row : row + piece_px, col : col + piece_px]
+        if columns is not None and not columns[col : col + piece_px].any():
+            part[:] = np.nan
+            continue
         piece = grid.window(row, col, *part.shape[1:])
-        part[:] = np.concatenate([source.on_grid(piece, displacement) for source in sources])
+        first = 0
+        for source in sources:
+            part[first : first + source.bands] = source.on_grid(piece, displacement)
+            first += source.bands
     return found
 
 
@@ -119,15 +135,20 @@ class BilinearTaps:
     down: Image
     across: Image
 
-    def interpolate(self, values: Image) -> Image:
-        """The window's values, interpolated; beyond its edge as at its edge."""
+    def interpolate(self, values: Image, out: Image) -> Image:
+        """The window's values, interpolated into `out` (H, W), which is returned; beyond its edge as at its edge."""
         padded = np.pad(values, (0, 1), mode="edge")
         upper, lower = (self._between_columns(padded, skipped * padded.shape[1]) for skipped in (0, 1))
-        return upper + self.down * (lower - upper)
+        lower -= upper
+        lower *= self.down
+        return np.add(upper, lower, out=out)
 
     def _between_columns(self, padded: Image, offset: int) -> Image:
         left, right = (padded.ravel()[offset + step :].take(self.first) for step in (0, 1))
-        return left + self.across * (right - left)
+        right -= left
+        right *= self.across
+        right += left
+        return right
 
 
 @lru_cache(maxsize=1)  # sources that are resampled together, VV and VH, are mostly on one grid
@@ -136,27 +157,37 @@ def bilinear_taps(source: Geometry, grid: Grid, displacement: Displacement | Non
     nodes = _nodes(source, grid, displacement)
     if _all_beyond(source, *nodes):
         return None
-    row, col = _at_pixels(source, grid, nodes)
-    inside = (row >= -0.5) & (row <= source.height - 0.5) & (col >= -0.5) & (col <= source.width - 0.5)
-    if not inside.any():
-        return None
-    row0, row1 = _extent(row[inside], source.height)
-    col0, col1 = _extent(col[inside], source.width)
-    # fmin and fmax take the number where the other is NaN.
-    row, col = np.fmin(np.fmax(row - row0, 0), row1 - row0 - 1), np.fmin(np.fmax(col - col0, 0), col1 - col0 - 1)
-    upper, left = row.astype(np.intp), col.astype(np.intp)
-    return BilinearTaps(
-        window=Window(col0, row0, col1 - col0, row1 - row0),
-        inside=inside,
-        first=upper * (col1 - col0 + 1) + left,
-        down=(row - upper).astype(np.float32),
-        across=(col - left).astype(np.float32),
-    )
+    at, lengths = _at_pixels(source, grid, nodes), (source.height, source.width)
+    # Of most pieces every pixel lies between centres of the image's: then all the rest is a matter of a few passes.
+    ends = [(each.min(), each.max()) for each in at]
+    inside: Mask = np.broadcast_to(np.True_, grid.shape)
+    between = all(low >= 0 and high <= length - 1 for (low, high), length in zip(ends, lengths, strict=True))
+    if not between:
+        inside = _inside(*at, *lengths)
+        if not inside.any():
+            return None
+        ends = [(each[inside].min(), each[inside].max()) for each in at]
+    (row0, row1), (col0, col1) = map(_extent, ends, lengths)
+    row, col = at
+    if not between:  # fmin and fmax take the number where the other is NaN
+        row, col = np.fmin(np.fmax(row, row0), row1 - 1), np.fmin(np.fmax(col, col0), col1 - 1)
+    first, (down, across) = np.empty(grid.shape, np.intp), np.empty((2, *grid.shape), np.float32)
+    for top in range(0, grid.height, _CACHED_ROWS):
+        some = np.s_[top : top + _CACHED_ROWS]
+        upper, left = np.floor(row[some]), np.floor(col[some])
+        down[some], across[some] = row[some] - upper, col[some] - left
+        first[some] = (upper - row0) * (col1 - col0 + 1) + (left - col0)
+    return BilinearTaps(Window(col0, row0, col1 - col0, row1 - row0), inside, first, down, across)
 
 
-def _extent(at: Float64Array, length: int) -> tuple[int, int]:
-    """First and last pixel plus one that bilinear interpolation at these positions touches."""
-    return max(0, math.floor(at.min())), min(length, math.floor(at.max()) + 2)
+def _inside(row: Float64Array, col: Float64Array, height: int, width: int) -> Mask:
+    """Which positions are on an image, to the edges of its pixels; NaN is not."""
+    return np.asarray((row >= -0.5) & (row <= height - 0.5) & (col >= -0.5) & (col <= width - 0.5))
+
+
+def _extent(ends: tuple[float, float], length: int) -> tuple[int, int]:
+    """First and last pixel plus one that bilinear interpolation between these positions touches."""
+    return max(0, math.floor(ends[0])), min(length, math.floor(ends[1]) + 2)
 
 
 def positions(source: Geometry, grid: Grid, displacement: Displacement | None) -> tuple[Float64Array, Float64Array]:
@@ -224,11 +255,16 @@ def _transformer(source: CRS, target: CRS) -> Transformer:
 
 def _between(nodes: Float64Array, shape: tuple[int, int]) -> Float64Array:
     """Values (H, W) from those at every `_LATTICE_PX`-th row and column, linear in between."""
-    for axis, length in enumerate(shape):
-        index, fraction = np.divmod(np.arange(length), _LATTICE_PX)
-        share = np.expand_dims(fraction / _LATTICE_PX, 1 - axis)
-        nodes = nodes.take(index, axis) * (1 - share) + nodes.take(index + 1, axis) * share
-    return nodes
+    share = np.arange(_LATTICE_PX) / _LATTICE_PX
+    across = _weighed(nodes[:-1, None], nodes[1:, None], share[:, None]).reshape(-1, nodes.shape[1])[: shape[0]]
+    return _weighed(across[:, :-1, None], across[:, 1:, None], share).reshape(len(across), -1)[:, : shape[1]]
+
+
+def _weighed(first: Float64Array, second: Float64Array, share: Float64Array) -> Float64Array:
+    """Between two values by the share of the second."""
+    found = first * (1 - share)
+    found += second * share
+    return found
 
 
 def block_means(values: Image, parts: int) -> Image:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.windows import Window
 
@@ -81,17 +82,22 @@ class SarReader:
 
     def __init__(self, image: Sentinel1, datasets: Mapping[Source, DatasetReader]) -> None:
         pieces = [piece for frame in image.frames for piece in pieces_of(frame, datasets)]
-        self._mosaic = Mosaic(pieces, 2 if image.vh else 1)
+        bands = 2 if image.vh else 1
+        whole = len(pieces) == 1 and pieces[0].bands == tuple(range(bands))
+        self._image = pieces[0].source if whole else Mosaic(pieces, bands)
 
-    def on_grid(self, grid: Grid, displacement: Displacement | None = None) -> Image:
+    def on_grid(
+        self, grid: Grid, displacement: Displacement | None = None, columns: NDArray[np.bool_] | None = None
+    ) -> Image:
         """VV and VH in dB (2, H, W) on `grid`, displaced over the ground if so told; NaN where the image says nothing.
 
         Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
         under `grid` is read. Going finer, dB are interpolated bilinearly; going coarser, power is averaged. Bands of
         one grid are valid together. Several frames are joined as `mosaic` says. Where an image is VV alone, VH is
-        `TYPICAL_SAR_DB` wherever VV is valid.
+        `TYPICAL_SAR_DB` wherever VV is valid. Of a wide grid some `columns` (W,) may be all that is wanted: then others
+        may be NaN.
         """
-        found = resample([self._mosaic], grid, displacement)
+        found = resample([self._image], grid, displacement, columns=columns)
         if len(found) == len(SAR_BANDS):
             return found
         typical = np.where(np.isfinite(found), np.float32(TYPICAL_SAR_DB[1]), np.float32(np.nan))

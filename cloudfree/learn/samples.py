@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from cloudfree.arrays import Image, Mask
-from cloudfree.inputs.cloudmask import BUFFER_M, FEATHER_M, Feather
+from cloudfree.inputs.feather import BUFFER_M, FEATHER_M, Feather
 from cloudfree.scene.priming import prime
 from cloudfree.scene.references import telling
 

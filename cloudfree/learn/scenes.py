@@ -14,8 +14,8 @@ import numpy as np
 from cloudfree.arrays import Mask
 from cloudfree.errors import InputError
 from cloudfree.grid import side_by_side
-from cloudfree.inputs.cloudmask import BUFFER_M, Feather
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.feather import BUFFER_M, Feather
 from cloudfree.inputs.files import InputOptions, InputReader, Inputs, Pixels, identify
 from cloudfree.inputs.planet import Scene
 from cloudfree.inputs.raster import gdal_settings

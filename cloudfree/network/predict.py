@@ -75,14 +75,9 @@ class Predictor:
         return restored
 
     def _model_forward(self, optical: Tensor, sar_db: Tensor) -> Tensor:
-        with self._autocast():
+        with autocast(self.device, "fp32" if self._converts else self.precision):
             reflectance: Tensor = self._model(optical, sar_db)
         return reflectance.float()
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        # Not autocast with enabled=False: that refuses device types which it has never heard of.
-        exact = self.precision == "fp32" or self._converts
-        return nullcontext() if exact else torch.autocast(self.device.type, _DTYPES[self.precision])
 
     def _measured_batch(self, tile: int) -> int:
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -91,6 +86,12 @@ class Predictor:
         self(torch.zeros(1, 4, tile, tile, device=self.device), torch.zeros(1, 2, tile, tile, device=self.device))
         per_tile = torch.cuda.max_memory_allocated(self.device) - before
         return int(np.clip(_MEMORY_SHARE * free / max(1, per_tile), 1, _MAX_BATCH))
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Convolutions and products in a half type; nothing at all in float32."""
+    # Not torch's with enabled=False: that refuses device types which it has never heard of.
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, _DTYPES[precision])
 
 
 def resolve_device(name: str) -> torch.device:

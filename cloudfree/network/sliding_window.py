@@ -67,16 +67,14 @@ class SlidingWindow:
 
     def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
         """Add the strip's tiles, each times its blend weights, to its rows (4 or 5, H, W)."""
-        wanted = strip.blend_weight(self.fill)
-        chosen = [col for col in cols if wanted[:, col.start : col.stop].any()]
-        if not chosen:
-            return
-        prior = self.priming.prior_of(strip)
+        chosen = [col for col in cols if strip.columns(col.start, col.stop).blend_weight(self.fill).any()]
         row_weights = torch.from_numpy(span.weights).to(blended.device)[:, None]
         for group in _batches(chosen, self.predictor.batch_for(len(span))):
-            tiles = [self.priming.tile(strip, prior, slice(col.start, col.stop)) for col in group]
-            given, radar, kept, through = (_sent(np.stack(each), blended.device) for each in zip(*tiles, strict=True))
-            restored = torch.lerp(self.predictor(given, radar), given, kept)
+            tiles = [self.priming.tile(strip.columns(col.start, col.stop)) for col in group]
+            given, radar, kept, through = (_sent(_stacked(each), blended.device) for each in zip(*tiles, strict=True))
+            restored = self.predictor(given, radar)
+            if any(tile.kept.any() for tile in tiles):
+                restored = torch.lerp(restored, given, kept)
             for col, tile, seen in zip(group, restored, through, strict=True):
                 weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
                 blended[:4, :, col.start : col.stop].addcmul_(tile, weights)
@@ -91,6 +89,11 @@ def one_behind(items: Iterable[T]) -> Iterator[T]:
         if len(waiting) > 1:
             yield waiting.pop(0)
     yield from waiting
+
+
+def _stacked(images: Sequence[Image]) -> Image:
+    """Images along a new first axis, each as large as the largest; one alone is not copied."""
+    return np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(np.broadcast_arrays(*images))
 
 
 def _sent(image: Image, device: torch.device) -> Tensor:

@@ -19,7 +19,6 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
-from rio_cogeo.cogeo import cog_validate
 
 from cloudfree.errors import OutputError
 from cloudfree.grid import Grid
@@ -27,6 +26,9 @@ from cloudfree.grid import Grid
 BLOCK_PX = 512
 WORK_ROWS = 64
 """Rows that are best written at once: blocks of the work file are so high, and one half written would be read back."""
+
+# Files of seven scenes came out 0.98 to 1.03 times as large as at GDAL's own 6, in 0.5 to 0.9 of the processor's time.
+_DEFLATE_LEVEL = "1"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class CogWriter:
             OVERVIEW_COMPRESS=compress,
             **common,
             **({} if compress == "NONE" else {"PREDICTOR": "YES"}),
+            **({"LEVEL": _DEFLATE_LEVEL} if compress == "DEFLATE" else {}),
         )
 
     def _copy_with_colormap(self, options: dict[str, str]) -> None:
@@ -163,6 +166,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _require_valid(path: Path) -> None:
+    from rio_cogeo.cogeo import cog_validate  # noqa: PLC0415 - slow to import, and of no use before a file is there
+
     valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
     if not valid:
         raise OutputError(

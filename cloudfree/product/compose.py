@@ -23,12 +23,19 @@ _SEEN_THROUGH = 0.3  # of what the mask hides, from which a pixel is of that cla
 class Composed:
     """Rows of the products: digital numbers `dn` (4, H, W), and how much of each pixel is made, `weight` (H, W) 0..1.
 
-    `quality` (2, H, W) uint8: class and percent, as `profiles.quality` has them.
+    `classes` (H, W) are those of `Qa`.
     """
 
     dn: NDArray[np.uint16]
     weight: Image
-    quality: NDArray[np.uint8]
+    classes: NDArray[np.uint8]
+
+    @property
+    def quality(self) -> NDArray[np.uint8]:
+        """Class and percent (2, H, W), as `profiles.quality` has them."""
+        # A trace of reconstruction is one percent, never none: the bands must agree on what was observed.
+        percent = np.where(self.weight > 0, np.maximum(np.rint(100 * self.weight), 1), 0)
+        return np.stack([self.classes, percent.astype(np.uint8)])
 
 
 def compose(scene: Scene, restored: RestoredStrip, fill: Fill) -> Composed:
@@ -41,8 +48,7 @@ def compose(scene: Scene, restored: RestoredStrip, fill: Fill) -> Composed:
     parts = [
         _composed(scene, restored.columns(col, col + _CACHED_COLUMNS), fill) for col in range(0, width, _CACHED_COLUMNS)
     ]
-    dn, weight, quality = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
-    return Composed(dn, weight, quality)
+    return Composed(*(np.concatenate(each, axis=-1) for each in zip(*parts, strict=True)))
 
 
 def _composed(scene: Scene, restored: RestoredStrip, fill: Fill) -> tuple[NDArray[np.uint16], Image, NDArray[np.uint8]]:
@@ -50,12 +56,14 @@ def _composed(scene: Scene, restored: RestoredStrip, fill: Fill) -> tuple[NDArra
     strip = restored.strip
     weight, dn = strip.blend_weight(fill), strip.dn
     if weight.any():
-        blended = weight * scene.digital_numbers(restored.reflectance) + (1 - weight) * dn
-        made = np.clip(np.rint(blended), DN_MIN, scene.dn_of_one[:, None, None]).astype(np.uint16)
-        dn = np.where(weight > 0, made, dn)
+        blended = scene.digital_numbers(restored.reflectance)
+        blended *= weight
+        blended += (1 - weight) * dn
+        np.clip(np.rint(blended, out=blended), DN_MIN, scene.dn_of_one[:, None, None], out=blended)
+        dn = np.where(weight > 0, blended.astype(np.uint16), dn)
     if fill.without_sar == "nodata":
         dn = np.where((strip.cloud_weight == 1) & ~strip.sar_valid, np.uint16(0), dn)
-    return dn, weight, _quality(strip, dn, weight, restored.seen_through)
+    return dn, weight, _classes(strip, dn, weight, restored.seen_through)
 
 
 def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncertainty) -> NDArray[np.uint16]:
@@ -73,18 +81,18 @@ def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncer
     return np.where(has_data(composed.dn), told, NO_DEVIATION).astype(np.uint16)
 
 
-def _quality(strip: Strip, dn: NDArray[np.uint16], weight: Image, seen_through: Image) -> NDArray[np.uint8]:
-    made, cloudy = weight > 0, strip.cloud_weight > 0
+def _classes(strip: Strip, dn: NDArray[np.uint16], weight: Image, seen_through: Image) -> NDArray[np.uint8]:
+    made, cloudy, data = weight > 0, strip.cloud_weight > 0, has_data(dn)
+    classes = np.where(data, np.uint8(Qa.OBSERVED), np.uint8(Qa.NODATA))
+    if not cloudy.any() and not made.any():
+        return classes
     cases = {
-        Qa.NODATA: ~has_data(dn),
+        Qa.NODATA: ~data,
         Qa.SEEN_THROUGH: made & strip.sar_valid & cloudy & (seen_through > _SEEN_THROUGH * strip.cloud_weight),
         Qa.RECONSTRUCTED: made & strip.sar_valid,
         Qa.RECONSTRUCTED_WITHOUT_SAR: made,
         Qa.NOT_RECONSTRUCTED: cloudy,
     }
-    classes = np.full(made.shape, Qa.OBSERVED, np.uint8)
     for qa, where in reversed(cases.items()):
         np.putmask(classes, where, qa)
-    # A trace of reconstruction is one percent, never none: the bands must agree on what was observed.
-    percent = np.where(made, np.maximum(np.rint(100 * weight), 1), 0)
-    return np.stack([classes, percent]).astype(np.uint8)
+    return classes

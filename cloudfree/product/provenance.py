@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -64,6 +64,13 @@ def _content(source: Source) -> dict[str, str]:
 
 def _archive(source: Source) -> dict[str, str]:
     return {"archive": source.file.name} if source.file and source.is_archived else {}
+
+
+def hash_files(sources: Iterable[Source]) -> None:
+    """Find the hashes of those on disk, which are remembered: for a thread that does so beside other work."""
+    for source in sources:
+        if source.file is not None:
+            sha256_of(source.file)
 
 
 def sha256_of(path: Path) -> str:

@@ -79,7 +79,7 @@ class ProductWriter:
         self.optical_file.write(composed.dn)
         if self.quality_file:
             self.quality_file.write(composed.quality)
-        pixels = np.bincount(composed.quality[0].ravel(), minlength=len(Qa))
+        pixels = np.array([np.count_nonzero(composed.classes == qa) for qa in Qa])  # several times as fast as bincount
         return Counts(pixels, self._write_deviation(composed, restored))
 
     def _write_deviation(self, composed: Composed, restored: RestoredStrip) -> NDArray[np.float64]:

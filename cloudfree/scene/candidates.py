@@ -6,7 +6,6 @@ All are linear in the same features, so that a mixture of them is one more of th
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +14,10 @@ from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from threadpoolctl import ThreadpoolController
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
-from cloudfree.inputs.cloudmask import squared_distance_px
+from cloudfree.inputs.feather import distance_m
 from cloudfree.scene import evidence
 from cloudfree.scene.evidence import Fit, Samples
 from cloudfree.scene.features import DateTerm, OtherDate, Radar, Source, features_at, land_coefficients, summed
@@ -33,6 +31,7 @@ _MOST_SAMPLES = 12_000  # clear pixels to fit to: bounds the time whatever the a
 # Cloud leaks beyond its mask: nearer than this a clear pixel counts less, at half the distance hardly at all, which is
 # enough where there is nothing else. What of it reaches farther is told from the ground by its decay.
 _LEAK_M, _LEAK_POWER, _LEAST_WEIGHT = 50.0, 8, 1e-3
+_VEIL_ENDS_M = 6 * _LEAK_M
 _ITERATIONS, _WARM_ITERATIONS = 5, 1
 _OUTLIER, _MAD_TO_DEVIATION, _LEAST_ERROR = 3.0, 1.4826, 0.003
 
@@ -102,7 +101,7 @@ class View:
     """Some clear pixels of a scene, and what every source shows there.
 
     sample (n,): their flat indexes; design (n, features + 2), the last but one the veil of cloud beyond the mask, the
-    last ones; target (n, 4); distance_m (n,) from the mask.
+    last ones; target (n, 4); distance_m (n,) from the mask, as far as cloud leaks.
     """
 
     radar: Radar
@@ -125,13 +124,14 @@ class View:
         """Of a scene (4, h, w), `hidden` in part, `clear` (h, w) where it can be learned from; one grid for all."""
         pixel_size_m = radar.pixel_size_m
         sample = np.random.default_rng(0).permutation(np.flatnonzero(clear))[:_MOST_SAMPLES]
-        distance_m = _distance_m(hidden, pixel_size_m).ravel()[sample]
+        away_m = distance_m(hidden, pixel_size_m, _VEIL_ENDS_M).ravel()[sample].astype(np.float64)
+        veil = np.where(away_m > _VEIL_ENDS_M, 0, np.exp(-away_m / _LEAK_M))
         sources: list[Source] = [radar, *dates]
         columns = [each for source in sources for each in features_at(source, sample)]
-        design = np.stack([*columns, np.exp(-distance_m / _LEAK_M), np.ones(len(sample))], axis=1, dtype=np.float64)
+        design = np.stack([*columns, veil, np.ones(len(sample))], axis=1, dtype=np.float64)
         target = reflectance.reshape(len(reflectance), -1)[:, sample].T.astype(np.float64)
         lattice = Lattice((hidden.shape[0], hidden.shape[1]), pixel_size_m)
-        return cls(radar, dates, lattice, sample, design, target, distance_m)
+        return cls(radar, dates, lattice, sample, design, target, away_m)
 
     @property
     def sources(self) -> list[Source]:
@@ -229,10 +229,8 @@ class Tried:
         """None where the hole, or what it leaves, is too small to tell. Goes on from `fits` to all that is clear."""
         in_hole = hole.ravel()[view.sample]
         tested = in_hole & (view.distance_m > _LEAK_M)
-        leak_px = math.ceil(_LEAK_M / view.lattice.pixel_size_m)
-        from_hole_px = np.sqrt(squared_distance_px(hole, leak_px).ravel()[view.sample], dtype=np.float64)
-        distance_m = np.minimum(view.distance_m, view.lattice.pixel_size_m * from_hole_px)
-        weight = np.where(in_hole, 0, _edge_weight(distance_m))
+        from_hole_m = distance_m(hole, view.lattice.pixel_size_m, _LEAK_M).ravel()[view.sample]
+        weight = np.where(in_hole, 0, _edge_weight(np.minimum(view.distance_m, from_hole_m)))
         if min(tested.sum(), (~in_hole).sum()) < FEWEST_TESTED:
             return None
         samples = view.samples(weight)
@@ -247,10 +245,3 @@ class Tried:
 def _edge_weight(distance_m: Float64Array) -> Float64Array:
     """How far pixels (n,) at a distance from the mask count."""
     return np.clip((distance_m / _LEAK_M) ** _LEAK_POWER, _LEAST_WEIGHT, 1)
-
-
-def _distance_m(hidden: Mask, pixel_size_m: float) -> Float64Array:
-    """From the mask (h, w); where there is none, far."""
-    if not hidden.any():
-        return np.full(hidden.shape, 1e6)
-    return np.asarray(pixel_size_m * ndimage.distance_transform_edt(~hidden))

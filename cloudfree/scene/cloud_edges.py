@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
+from cloudfree.inputs.feather import distance_m
 from cloudfree.inputs.found_clouds import FoundClouds
 from cloudfree.inputs.planet import Scene
 from cloudfree.scene.model import of_survey
@@ -39,13 +40,13 @@ def follow(surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M) -> NDArray[
     nothing = np.full(surveyed.cloudy.shape, SkyClass.CLEAR, np.uint8)
     if not surveyed.cloudy.any() or not surveyed.clear.any():
         return nothing
-    distance_m = _distance_m(surveyed)
+    away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, max(limit_m, _FAR_M))
     haze, shadow = _in_the_way(surveyed, scene)
-    far = surveyed.clear & (distance_m > _FAR_M)
+    far = surveyed.clear & (away_m > _FAR_M)
     far = far if far.sum() >= _FEWEST_FAR_PX else surveyed.clear
     hazy = haze > _by_chance(haze, far, _LEAST_HAZE)
     shaded = (shadow > _by_chance(shadow, far, _LEAST_SHADOW)) & (haze < _LEAST_HAZE)
-    beyond = _connected((hazy | shaded) & surveyed.data & (distance_m <= limit_m), surveyed.cloudy, distance_m)
+    beyond = _connected((hazy | shaded) & surveyed.data & (away_m <= limit_m), surveyed.cloudy, away_m)
     return np.where(beyond, np.where(hazy, SkyClass.HAZE, SkyClass.SHADOW), nothing).astype(np.uint8)
 
 
@@ -57,7 +58,8 @@ def with_edges(surveyed: Survey, found: FoundClouds | None, classes: NDArray[np.
     beyond = classes != SkyClass.CLEAR
     clear = np.full(beyond.shape, SkyClass.CLEAR, np.uint8)
     found = found or FoundClouds(surveyed.grid, clear, np.zeros(beyond.shape, np.float32))
-    left_out = surveyed.cloudy | (beyond & (_distance_m(surveyed) > _LEAK_M))
+    away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, _LEAK_M)
+    left_out = surveyed.cloudy | (beyond & (away_m > _LEAK_M))
     probability = np.where(beyond, np.float32(1), found.probability)
     found = replace(found, classes=np.where(beyond, classes, found.classes), probability=probability)
     return replace(surveyed, cloudy=left_out), found
@@ -85,14 +87,8 @@ def _by_chance(amount: Image, far: Mask, least: float) -> float:
     return max(float(_SPREADS * _MAD_TO_DEVIATION * np.median(np.abs(amount[far] - middle))), least)
 
 
-def _connected(flagged: Mask, cloudy: Mask, distance_m: Image) -> Mask:
+def _connected(flagged: Mask, cloudy: Mask, away_m: Image) -> Mask:
     """What of the flagged pixels hangs together with the mask, single ones not counted."""
     together = ndimage.binary_opening(flagged | cloudy) | cloudy
-    reached = ndimage.binary_propagation((distance_m <= _NEAR_M) & together, mask=together)
+    reached = ndimage.binary_propagation((away_m <= _NEAR_M) & together, mask=together)
     return np.asarray(reached & ~cloudy)
-
-
-def _distance_m(surveyed: Survey) -> Image:
-    """Ground from the mask (h, w)."""
-    distance_px = ndimage.distance_transform_edt(~surveyed.cloudy)
-    return np.asarray(surveyed.grid.pixel_size_m * distance_px, np.float32)

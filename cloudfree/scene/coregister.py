@@ -192,8 +192,13 @@ def _surfaces(
     top, left = (max(0, min(s.start for s in spans) - reach - _HALO_PX) for spans in _spans(windows))
     bottom, right = (max(s.stop for s in spans) + reach + _HALO_PX for spans in _spans(windows))
     part = np.s_[..., top:bottom, left:right]
-    fixed, fixed_weight = _structure(_optical_layers(optical[part], optical_valid[part]), optical_valid[part])
-    moving, moving_weight = _structure(layers_of(moving_image[part], moving_valid[part]), moving_valid[part])
+
+    def structure(layers_of: _Layers, image: Image, valid: Mask) -> tuple[Image, Image]:
+        return _structure(layers_of(image[part], valid[part]), valid[part])
+
+    with ThreadPoolExecutor(2) as pool:  # for a scene of a few kilometres is a single block
+        both = (_optical_layers, layers_of), (optical, moving_image), (optical_valid, moving_valid)
+        (fixed, fixed_weight), (moving, moving_weight) = pool.map(structure, *both)
     surfaces = []
     for window in windows:
         r0, r1 = window.rows.start - top, window.rows.stop - top

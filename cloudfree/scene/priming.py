@@ -89,19 +89,22 @@ class Priming:
 
     def prior_of(self, strip: Strip) -> Image | None:
         """The prior's reflectance (4, H, W) of a strip, where it is needed."""
-        if self.prior is None or (not self.primed and strip.sar_valid.all()):
+        if self.prior is None or (not self.primed and not strip.cloud_weight[~strip.sar_valid].any()):
             return None
-        return self.prior.rows(strip.start, strip.stop, strip.others)
+        cols = range(strip.left, strip.left + strip.dn.shape[2])
+        return self.prior.window(range(strip.start, strip.stop), cols, strip.others)
 
-    def tile(self, strip: Strip, prior: Image | None, cols: slice) -> NetworkInput:
-        """Some columns of a strip, whose prior is given."""
-        dn, sar_db = strip.dn[..., cols], strip.sar_db[..., cols].copy()
+    def tile(self, strip: Strip) -> NetworkInput:
+        """Some columns of a strip, as a network is shown them."""
+        dn, sar_db, sar_valid, prior = strip.dn, strip.sar_db, strip.sar_valid, self.prior_of(strip)
         kept = seen_through = np.zeros((1, 1, 1), np.float32)
         reflectance = self.scene.reflectance(dn)
-        np.copyto(reflectance, self.fill_reflectance[:, None, None], where=~has_data(dn))
-        np.copyto(sar_db, self.fill_sar_db[:, None, None], where=~np.isfinite(sar_db))
+        if not (data := has_data(dn)).all():
+            np.copyto(reflectance, self.fill_reflectance[:, None, None], where=~data)
+        if not sar_valid.all():
+            sar_db = np.where(np.isfinite(sar_db), sar_db, self.fill_sar_db[:, None, None])
         if prior is not None:
-            prior, sar_valid, cloud_weight = prior[..., cols], strip.sar_valid[:, cols], strip.cloud_weight[:, cols]
+            cloud_weight = strip.cloud_weight
             assert self.prior
             ground = see_through(reflectance, prior, self.prior.error_covariance)
             if self.primed:

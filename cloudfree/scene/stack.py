@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import nnls
 
 from cloudfree.arrays import Float64Array, Mask
 
@@ -45,6 +44,8 @@ def mixture(predicted: list[Float64Array], truth: list[Float64Array], expected: 
     predicted: what each of k candidates says in each hole (k, n, C); truth (n, C): what is there. Every hole counts as
     much. Weights are drawn to the `expected` ones (k,), which they are without a hole.
     """
+    from scipy.optimize import nnls  # noqa: PLC0415 - slow to import, and no part of a run without clouds
+
     off = [(p - t).reshape(len(p), -1) / np.sqrt(t.size) for p, t in zip(predicted, truth, strict=True)]
     if not off:
         return expected

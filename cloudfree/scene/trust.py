@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.grid import side_by_side
-from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.feather import Feather
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.planet import Scene
 from cloudfree.scene.model import SceneModel

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
 from cloudfree.scene import coarse
@@ -116,6 +115,8 @@ def _fitted(predicted: Float64Array, error: Float64Array) -> Float64Array:
     Normal errors make their squares gamma distributed, whose likelihood is maximized by weighted least squares, the
     weights from the last step (a generalized linear model with identity link).
     """
+    from scipy.optimize import nnls  # noqa: PLC0415 - slow to import, and a clear scene needs none
+
     squared = np.square(error)
     squared = np.minimum(squared, _OUTLIER**2 * np.median(squared) / 0.455)  # the median of a chi-square of one
     design = np.stack([np.ones_like(predicted), np.square(predicted)], axis=1)

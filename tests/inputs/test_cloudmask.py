@@ -11,7 +11,8 @@ from cloudfree.bands import Udm2
 from cloudfree.errors import GridError, InputError
 from cloudfree.grid import Grid
 from cloudfree.inputs import planet
-from cloudfree.inputs.cloudmask import Feather, identify, identify_mask, identify_udm2, squared_distance_px
+from cloudfree.inputs.cloudmask import identify, identify_mask, identify_udm2
+from cloudfree.inputs.feather import Feather, squared_distance_px
 from cloudfree.inputs.mask_codes import State, Told
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 96)
@@ -190,7 +191,7 @@ def test_a_udm2_beside_the_scene_that_is_of_no_use_is_left_out(
 
 
 @pytest.mark.parametrize("reach_px", [1, 4, 20, 200])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (70, 90)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (70, 90), (70, 1100)])
 def test_distances_near_a_mask_are_those_of_the_distance_transform(shape: tuple[int, int], reach_px: int) -> None:
     rng = np.random.default_rng(0)
     for share in (0.002, 0.05, 0.5, 1.0):

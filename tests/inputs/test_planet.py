@@ -190,3 +190,27 @@ def test_the_coarse_scene_is_an_average_by_area_without_nodata(make_scene: MakeS
     expected = np.nansum(parts, axis=(2, 4)) / np.maximum(np.isfinite(parts).sum(axis=(2, 4)), 1)
     np.testing.assert_array_equal(found.any(axis=0), known.all(axis=0))
     np.testing.assert_allclose(found, expected, atol=0.51)
+
+
+def test_a_large_scene_is_told_by_some_of_its_blocks_each_unpacked_once(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_scene(dn=scene_dn(1300, 1500), tiled=True, blockxsize=256, blockysize=256)
+    windows = []
+    read = raster.read
+    monkeypatch.setattr(raster, "read", lambda *args: windows.append(args[2]) or read(*args))
+    assert planet.identify(path).scale == (1e-4,) * 4
+    blocks = [(window.row_off // 256, window.col_off // 256) for window in windows]
+    assert len(blocks) == len(set(blocks)) <= 16
+    for window in windows:
+        assert (window.row_off % 256, window.col_off % 256) == (0, 0)
+        assert max(window.height, window.width) <= 256
+
+
+@pytest.mark.parametrize("tiled", [True, False])
+@pytest.mark.parametrize("row", [0, 333, 1210])
+def test_data_that_a_sample_misses_decide_all_the_same(make_scene: MakeScene, row: int, tiled: bool) -> None:
+    dn = np.zeros((4, 1250, 1100), np.float32)
+    dn[:, row : row + 40, 1060:] = 800.0
+    blocks = {"tiled": True, "blockxsize": 64, "blockysize": 64} if tiled else {}
+    assert "floats, 99 % under 800" in str(planet.identify(make_scene(dn=dn, **blocks)).reasons)

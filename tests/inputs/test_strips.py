@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from cloudfree.inputs.cloudmask import Feather
 from cloudfree.inputs.displacement import Displacement
+from cloudfree.inputs.feather import Feather
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.source import Source
 from cloudfree.inputs.strips import Fill, StripReader
@@ -34,6 +35,27 @@ def test_strips_equal_the_whole(inputs: Inputs) -> None:
             assert (part.start, part.stop) == (expected.start, expected.stop)
             for name in ("dn", "sar_db", "cloud_weight"):
                 np.testing.assert_array_equal(getattr(part, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("extent", ["clouds", "all"])
+def test_radar_is_read_where_tiles_may_ask_for_it(
+    extent: Literal["clouds", "all"],
+    make_scene: Callable[..., Path],
+    make_sar: Callable[..., Path],
+    make_mask: Callable[..., Path],
+) -> None:
+    mask = np.zeros((40, 1200))
+    mask[10:20, 30:60] = 1
+    files = InputOptions(planet=make_scene(40, 1200), sar=(make_sar(500),), mask=make_mask(mask))
+    inputs, fill = identify(files), Fill(extent)
+    grid, tiles = inputs.scene.grid, [slice(0, 450), slice(350, 800), slice(750, 1200)]
+    with inputs.open() as reader:
+        whole = StripReader(reader, Displacement(grid), Feather.on(grid)).read(0, 40)
+        some = StripReader(reader, Displacement(grid), Feather.on(grid), fill, tiles).read(0, 40)
+    assert whole.sar_valid.all()
+    np.testing.assert_array_equal(some.sar_db[..., tiles[0]], whole.sar_db[..., tiles[0]])
+    np.testing.assert_array_equal(some.blend_weight(fill), whole.blend_weight(fill))
+    assert some.sar_valid[:, -100:].all() == (extent == "all")
 
 
 def test_a_window_shows_what_strips_show(inputs: Inputs) -> None:

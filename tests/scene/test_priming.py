@@ -40,7 +40,7 @@ def prior_of(path_radiance: float) -> SceneModel:
 
 def test_without_a_prior_a_network_sees_the_scene_and_no_gaps(strip: Strip) -> None:
     priming = Priming(SCENE, FILL, FILL_DB)
-    shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
+    shown = priming.tile(strip)
     np.testing.assert_allclose(shown.reflectance[:, :10, :10], np.broadcast_to(FILL[:, None, None], (4, 10, 10)))
     np.testing.assert_array_equal(shown.reflectance[:, 10:], SCENE.reflectance(strip.dn)[:, 10:])
     np.testing.assert_array_equal(shown.sar_db[:, -10:, -10:], np.broadcast_to(FILL_DB[:, None, None], (2, 10, 10)))
@@ -51,7 +51,7 @@ def test_without_a_prior_a_network_sees_the_scene_and_no_gaps(strip: Strip) -> N
 
 def test_under_cloud_it_sees_the_prior_less_path_radiance_and_is_believed_by_trust(strip: Strip) -> None:
     priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), primed=True, trust=0.25)
-    shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
+    shown = priming.tile(strip)
     np.testing.assert_allclose(shown.reflectance[:, 22:38, 22:48], 0.15 - 0.03, atol=1e-3)
     np.testing.assert_allclose(shown.kept[0, 22:38, 22:48], 0.75, atol=0.01)
     clear = strip.cloud_weight == 0
@@ -66,7 +66,7 @@ def test_without_radar_the_prior_is_all_whatever_the_network(strip: Strip) -> No
     strip = Strip.of(0, strip.dn, sar_db, strip.cloud_weight)
     for primed, elsewhere in ((True, 0.15), (False, 0.9)):
         priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed, trust=1.0)
-        shown = priming.tile(strip, priming.prior_of(strip), slice(0, W))
+        shown = priming.tile(strip)
         np.testing.assert_allclose(shown.reflectance[:, 25:35, 25:45], 0.15, atol=1e-3)
         assert (shown.kept[0, 25:35, 25:45] > 0.99).all()
         np.testing.assert_allclose(shown.reflectance[:, 38, 30], elsewhere, atol=1e-3)
@@ -84,18 +84,18 @@ def test_what_shows_through_thin_cloud_is_told(strip: Strip) -> None:
     """The cloud is opaque but for its west, where the ground shows; without a prior nobody can tell."""
     strip.dn[:, :, :34] = 1600
     priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed=True)
-    through = priming.tile(strip, priming.prior_of(strip), slice(0, W)).seen_through[0]
+    through = priming.tile(strip).seen_through[0]
     assert (through[22:38, 20:25] > 0.95).all()
     assert (through[24:36, 38:46] < 0.01).all()
     assert not through[strip.cloud_weight == 0].any()
     plain = Priming(SCENE, FILL, FILL_DB)
-    assert not plain.tile(strip, plain.prior_of(strip), slice(0, W)).seen_through.any()
+    assert not plain.tile(strip).seen_through.any()
 
 
 def test_some_columns_are_those_of_the_whole(strip: Strip) -> None:
     priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed=True, trust=0.5)
-    whole = priming.tile(strip, priming.prior_of(strip), slice(0, W))
-    part = priming.tile(strip, priming.prior_of(strip), slice(0, 70))
+    whole = priming.tile(strip)
+    part = priming.tile(strip.columns(0, 70))
     for found, expected in zip(part, whole, strict=True):
         np.testing.assert_array_equal(found[..., :50], expected[..., :50])  # filters reach 15 pixels
 
