@@ -96,7 +96,13 @@ def gdal_warp(scene: Path, sar: Path, out: Path) -> None:
 
 def gdal_cog(scene: Path, out: Path) -> None:
     """The scene through GDAL's COG driver, packed as ours and with the same overviews, all threads."""
-    packing = {"COMPRESS": "DEFLATE", "OVERVIEW_COMPRESS": "DEFLATE", "PREDICTOR": "YES", "BLOCKSIZE": "512"}
+    packing = {
+        "COMPRESS": "DEFLATE",
+        "OVERVIEW_COMPRESS": "DEFLATE",
+        "LEVEL": "1",
+        "PREDICTOR": "YES",
+        "BLOCKSIZE": "512",
+    }
     options = {"OVERVIEW_RESAMPLING": "AVERAGE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
     rasterio.shutil.copy(scene, out, driver="COG", **packing, **options)
 
