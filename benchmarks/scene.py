@@ -1,11 +1,12 @@
 """A whole scene, files to validated COG, beside what GDAL alone takes for its part: time, processor time and memory.
 
-    python benchmarks/scene.py [--side 10000] [--mask] [--repeat 1] [--network-side 0] [--output FOLDER]
+    python benchmarks/scene.py [--side 10000] [--mask] [--find-clouds auto] [--repeat 1] [--network-side 0] [--output F]
 
-Makes a scene and its Sentinel-1, and with `--mask` clouds over a third of it; without, clouds are found in it. In turn,
-as often as told: GDAL warps the SAR onto the scene's grid and writes the scene with its COG driver, with all threads
-and our options; then `cloudfree run` with the identity model, in a process of its own. With `--network-side`, the
-default weights run on a scene of that size too. Files go to a temporary folder, or to the one given.
+Makes a scene and its Sentinel-1, and with `--mask` clouds over a third of it; without, clouds are found in it, unless
+`--find-clouds never`. In turn, as often as told: Python imports torch, which no run does without; GDAL warps the SAR
+onto the scene's grid and writes the scene with its COG driver, with all threads and our options; then `cloudfree run`
+with the identity model, in a process of its own. With `--network-side`, the default weights run on a scene of that size
+too. Files go to a temporary folder, or to the one given.
 """
 
 from __future__ import annotations
@@ -121,11 +122,11 @@ def elsewhere(work: Callable[..., T], *arguments: Any) -> T:
         return pool.submit(work, *arguments).result()
 
 
-def cloudfree_run(scene: Path, sar: Path, out: Path, weights: str) -> tuple[float, float, float, dict[str, float]]:
+def cloudfree_run(folder: Path, *options: str) -> tuple[float, float, float, dict[str, float]]:
     """Seconds by the clock and of the processor, peak resident MB, and what each stage was waited for."""
-    mask = scene.with_name("mask.tif")
+    scene, sar, out, mask = (folder / name for name in ("scene.tif", "s1.tif", "out.tif", "mask.tif"))
     files = ["--planet", scene, "--sar", sar, "-o", out, "--overwrite", *(["--mask", mask] if mask.exists() else [])]
-    command = [sys.executable, "-m", "cloudfree", "run", *files, "--weights", weights, "--json"]
+    command = [sys.executable, "-m", "cloudfree", "run", *files, *options, "--json"]
     started = time.perf_counter()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -138,25 +139,34 @@ def cloudfree_run(scene: Path, sar: Path, out: Path, weights: str) -> tuple[floa
     return wall, usage.ru_utime + usage.ru_stime, peak_mb, report["seconds"]
 
 
-def against_gdal(folder: Path, side: int) -> float:
-    """One row of the table for each step; the ratio of the times."""
+def importing_torch() -> float:
+    """Seconds that a process takes which does nothing else."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return time.perf_counter() - started
+
+
+def against_others(folder: Path, side: int, *options: str) -> tuple[float, float]:
+    """One row of the table for each step; our time against GDAL's, and against that of importing torch."""
     scene, sar, out = folder / "scene.tif", folder / "s1.tif", folder / "out.tif"
+    torch = importing_torch()
+    print(f"| import torch | {torch:.2f} | | | |")
     gdal = [elsewhere(timed, gdal_warp, scene, sar, out), elsewhere(timed, gdal_cog, scene, out)]
-    wall, busy, peak_mb, seconds = cloudfree_run(scene, sar, out, "identity")
+    wall, busy, peak_mb, seconds = cloudfree_run(folder, "--weights", "identity", *options)
     alone = sum(wall for wall, _ in gdal)
     for name, (clock, processor) in zip(("GDAL alone: warp", "GDAL alone: COG"), gdal, strict=True):
         print(f"| {name} | {clock:.1f} | {processor:.1f} | | |")
     seconds = {"start and plan": wall - sum(seconds.values()), **seconds}
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if value >= 0.05)
-    print(f"| cloudfree, {side * side / 1e6:.0f} Mpx | {wall:.1f} | {busy:.1f} | {peak_mb:.0f} | {stages}", end="")
+    print(f"| cloudfree, {side * side / 1e6:.0f} Mpx | {wall:.2f} | {busy:.1f} | {peak_mb:.0f} | {stages}", end="")
     print(f"; {wall / alone:.2f} x GDAL alone |", flush=True)
-    return wall / alone
+    return wall / alone, wall / torch
 
 
 def with_network(folder: Path, side: int) -> None:
     elsewhere(write_scene, folder / "scene.tif", side)
     elsewhere(write_sar, folder / "s1.tif", side)
-    wall, busy, peak_mb, seconds = cloudfree_run(folder / "scene.tif", folder / "s1.tif", folder / "out.tif", "auto")
+    wall, busy, peak_mb, seconds = cloudfree_run(folder)
     print(f"| default weights, {side * side / 1e6:.1f} Mpx | {wall:.1f} | {busy:.1f} | {peak_mb:.0f} | ", end="")
     print(f"{side * side / 1e3 / wall:.1f} kpx/s, network alone {side * side / 1e3 / seconds['infer']:.1f} |")
 
@@ -165,6 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=10_000, help="pixels")
     parser.add_argument("--mask", action="store_true")
+    parser.add_argument("--find-clouds", default="auto", help="as the command has it")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--network-side", type=int, default=0, help="pixels; 0 leaves the network out")
     parser.add_argument("--output", type=Path, help="an existing folder, in which the files stay")
@@ -177,10 +188,13 @@ def main() -> None:
             elsewhere(write_clouds, folder / "mask.tif", arguments.side, 0)
         print("| step | seconds | processor seconds | peak MB | waited for |")
         print("| --- | --- | --- | --- | --- |", flush=True)
-        ratios = [against_gdal(folder, arguments.side) for _ in range(arguments.repeat)]
+        options = ("--find-clouds", arguments.find_clouds)
+        ratios = [against_others(folder, arguments.side, *options) for _ in range(arguments.repeat)]
         if arguments.network_side:
             with_network(folder, arguments.network_side)
-    print(f"\n{statistics.median(ratios):.2f} times GDAL alone, median of {len(ratios)}, on {os.cpu_count()} cores")
+    gdal, torch = (statistics.median(of) for of in zip(*ratios, strict=True))
+    print(f"\n{gdal:.2f} times GDAL alone, {torch:.2f} times import torch: medians of {len(ratios)}", end="")
+    print(f", on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":

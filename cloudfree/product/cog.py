@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -105,7 +107,9 @@ class CogWriter:
         with writing(self._path):
             self._dataset.update_tags(**tags)
             self._dataset.close()
-            self._copy()
+            with ThreadPoolExecutor(1) as beside:
+                beside.submit(import_module, "rio_cogeo.cogeo")  # takes a tenth of a second, in which GDAL works
+                self._copy()
             self._work.unlink()
             _require_valid(self._path)
 
