@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -14,11 +16,12 @@ from cloudfree.bands import SkyClass
 from cloudfree.detect.detector import View
 from cloudfree.network.models.cloud_detector import REACH_PX, CloudDetector
 from cloudfree.network.predict import Precision, autocast
+from cloudfree.network.tiles import spans
 from cloudfree.network.weights import load_detector
 
 WEIGHTS = "cloud-detector"
 
-_CORE_PX = 752  # of a window, beside its margins; a multiple of all that the network halves by
+_WINDOW_PX = 1136
 
 
 @dataclass(frozen=True)
@@ -35,30 +38,37 @@ class OwnDetector:
         """By a registered name or a file. Raises WeightsError."""
         return cls(load_detector(weights), precision)
 
-    def probability(self, view: View, core_px: int = _CORE_PX) -> Image:
-        """See `Detector`. Memory is that of windows of `core_px` and their margins, a multiple of 16.
+    def probability(self, view: View, window_px: int = _WINDOW_PX) -> Image:
+        """See `Detector`. Memory is that of a window of at most `window_px`, a multiple of 16.
 
-        Windows overlap by all that the network can see, so that they give what the whole would give.
+        Windows overlap by all that the network can see, so that they give what the whole would give. They are of one
+        size: what one has freed, the next takes.
         """
         height, width = view.valid.shape
         probability = np.empty((len(SkyClass), height, width), np.float32)
-        for row in range(0, height, core_px):
-            for col in range(0, width, core_px):
-                rows, cols = slice(row, min(row + core_px, height)), slice(col, min(col + core_px, width))
-                probability[:, rows, cols] = self._window(view, rows, cols)
+        for rows, its_rows in _windows(height, window_px):
+            for cols, its_cols in _windows(width, window_px):
+                seen = self._window(view, rows, cols)
+                top, left = its_rows.start - rows.start, its_cols.start - cols.start
+                own = seen[:, top : top + len(its_rows), left : left + len(its_cols)]
+                probability[:, its_rows.start : its_rows.stop, its_cols.start : its_cols.stop] = own
         return probability
 
-    def _window(self, view: View, rows: slice, cols: slice) -> Image:
-        """Probability (5, rows, columns) of a window, which the network sees with its margins."""
-        outer = tuple(
-            slice(max(0, each.start - REACH_PX), min(each.stop + REACH_PX, side))
-            for each, side in zip((rows, cols), view.valid.shape, strict=True)
-        )
+    def _window(self, view: View, rows: range, cols: range) -> Image:
+        """Probability (5, rows, columns), as the network has it."""
+        part = (..., slice(rows.start, rows.stop), slice(cols.start, cols.stop))
         with torch.inference_mode(), autocast(torch.device("cpu"), self.precision):
-            logits = self.network(*(_tensor(each[..., outer[0], outer[1]]) for each in _images(view)))
+            logits = self.network(*(_tensor(each[part]) for each in _images(view)))
             found: Image = logits.float().softmax(1)[0].numpy()
-        y, x = (inner.start - each.start for inner, each in zip((rows, cols), outer, strict=True))
-        return found[:, y : y + rows.stop - rows.start, x : x + cols.stop - cols.start]
+        return found
+
+
+def _windows(side: int, window_px: int) -> Iterator[tuple[range, range]]:
+    """The windows along one side, each with the pixels that are taken from it: up to the middle of what two share."""
+    windows = spans(side, window_px, 2 * REACH_PX)
+    cuts = [0, *((one.stop + other.start) // 2 for one, other in pairwise(windows)), side]
+    for window, (start, stop) in zip(windows, pairwise(cuts), strict=True):
+        yield range(window.start, window.stop), range(start, stop)
 
 
 def _images(view: View) -> tuple[Image | Mask, ...]:

@@ -46,7 +46,7 @@ def test_pixels_without_data_change_nothing_whatever_they_hold(own):
 
 
 def test_windows_give_what_the_whole_gives(own):
-    """Of an image of more than one core and both margins, with radar that ends and another date that ends."""
+    """Of an image of more than one window, with radar that ends and another date that ends."""
     rng = np.random.default_rng(1)
     shape = 75, 2 * REACH_PX + 200
     seen = rng.uniform(0, 0.6, (4, *shape)).astype(np.float32)
@@ -55,7 +55,7 @@ def test_windows_give_what_the_whole_gives(own):
     from cloudfree.detect import View
 
     view = View(seen, np.ones(shape, bool), sar_db, other, 10.0)
-    whole, windows = own.probability(view), own.probability(view, core_px=112)
+    whole, windows = own.probability(view), own.probability(view, window_px=2 * REACH_PX + 112)
     np.testing.assert_allclose(windows, whole, atol=2e-5)
 
 

@@ -46,7 +46,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         hidden: Tensor = self.second(F.relu(self.first(features), inplace=True))
-        return F.relu(features + hidden, inplace=True)
+        hidden += features
+        return F.relu(hidden, inplace=True)
 
 
 class CloudDetector(nn.Module):
@@ -91,9 +92,10 @@ class CloudDetector(nn.Module):
             levels.append(block(features))
             features = F.relu(down(levels[-1]), inplace=True)
         features = self.deepest(features)
-        for level, up, block in zip(levels[::-1], self.up[::-1], self.decoder[::-1], strict=True):
-            risen = F.interpolate(up(features), scale_factor=2.0, mode="bilinear", align_corners=False)
-            features = block(F.relu(risen + level, inplace=True))
+        for up, block in zip(self.up[::-1], self.decoder[::-1], strict=True):
+            features = F.interpolate(up(features), scale_factor=2.0, mode="bilinear", align_corners=False)
+            features += levels.pop()
+            features = block(F.relu(features, inplace=True))
         logits: Tensor = self.head(features)
         return logits[..., :height, :width]
 
