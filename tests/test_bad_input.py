@@ -360,7 +360,9 @@ def test_interrupted_runs_leave_no_half_file(case: Case, make_scene: MakeScene, 
     make_scene(400, 400)
     (case.folder / "out.tif").write_text("precious")
     before = listing(case.folder)
-    process = start(case, SLOW_IDENTITY, "--overwrite", "--tile", "32", "--overlap", "0")
+    # What a shell runs in the background ignores SIGINT, and so do its children, unless told otherwise.
+    listening = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = start(case, SLOW_IDENTITY, "--overwrite", "--tile", "32", "--overlap", "0", **listening)
     wait_for_work(case, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)

@@ -21,7 +21,7 @@ from cloudfree.network.weights import load_detector
 
 WEIGHTS = "cloud-detector"
 
-_WINDOW_PX = 1136
+_WINDOW_PX = 1136  # at most; a third of it is margin, and memory goes with its square
 
 
 @dataclass(frozen=True)

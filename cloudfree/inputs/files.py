@@ -138,12 +138,12 @@ class InputReader:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # each reads files of its own
             dn, sar_db = pool.submit(self.scene.averaged, *grid.shape), pool.submit(self.sar.on_grid, grid)
             cloudy = pool.submit(lambda: np.concatenate([*map(self.cloudy, strips)]))
-            others = tuple(pool.map(lambda each: each.on_grid(grid), self.references))
+            others = self.others(grid, all_cores=True)
             return Pixels(grid, dn.result(), sar_db.result(), cloudy.result(), others)
 
-    def others(self, grid: Grid) -> tuple[Image, ...]:
-        """Reflectance of each reference (4, H, W), NaN where it shows nothing."""
-        return tuple(each.on_grid(grid) for each in self.references)
+    def others(self, grid: Grid, all_cores: bool = False) -> tuple[Image, ...]:
+        """Reflectance of each reference (4, H, W), NaN where it shows nothing; read on `all_cores` if so told."""
+        return tuple(each.on_grid(grid, all_cores) for each in self.references)
 
     def cloudy(self, grid: Grid) -> Mask:
         """What the mask flags, or was found in the scene (H, W)."""

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -33,7 +35,8 @@ _MEND = "fetch or export it again"
 _EXAMPLE = "as zip://ARCHIVE!FILE"
 
 _GDAL_SETTINGS: dict[str, object] = {
-    "GDAL_CACHEMAX": 64,  # MB; GDAL's own default, a share of all memory, would defeat the bound by the scene's width
+    # Bytes: rasterio takes no megabytes here. GDAL's own, a share of all memory, would defeat the bound by the width.
+    "GDAL_CACHEMAX": 32 << 20,
     "GDAL_NUM_THREADS": "ALL_CPUS",
     "COG_TMP_COMPRESSION": "NONE",  # of overviews on their way into a COG; packing them takes a third of its time
     "GDAL_PAM_ENABLED": "NO",  # nothing is written beside a product; inputs are opened with it, see `opened`
@@ -61,11 +64,20 @@ def _env(settings: dict[str, object]) -> rasterio.Env:
 
 
 class Raster(DatasetReader):  # type: ignore[misc]
-    """An open raster that knows its source, and is called as that may be shown."""
+    """An open raster that knows its source, and is called as that may be shown. Threads that share it take turns."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source.address)
         self.source = source
+        self._turn = RLock()
+
+    def read(self, *arguments: Any, **options: Any) -> NDArray[np.generic]:
+        with self._turn:
+            return super().read(*arguments, **options)
+
+    def read_masks(self, *arguments: Any, **options: Any) -> NDArray[np.generic]:
+        with self._turn:
+            return super().read_masks(*arguments, **options)
 
     @property
     def name(self) -> str:

@@ -78,16 +78,16 @@ class ReferenceReader:
         self._feather = Feather.on(reference.grid, CLOUD_BUFFER_M)
         self._source = PixelSource(reference.grid, len(OPTICAL_BANDS), self._clear_reflectance)
 
-    def on_grid(self, grid: Grid) -> Image:
+    def on_grid(self, grid: Grid, all_cores: bool = False) -> Image:
         """Blue, green, red and NIR reflectance (4, H, W) on `grid`, displaced over the ground by its displacement.
 
         NaN where the image says nothing: without data, beyond it, and up to `CLOUD_BUFFER_M` around its own clouds,
         which move with it. Going finer, it is interpolated bilinearly; going coarser, averaged by area; either once,
-        from what lies under `grid` alone, which is read in pieces.
+        from what lies under `grid` alone, which is read in pieces, on `all_cores` if so told.
         """
         # An average looks at more of the image; pieces of fewer pixels keep the memory of one the same.
-        displacement = self._reference.displacement
-        return resample([self._source], grid, displacement, max(1, PIECE_PX // self._source.parts_of(grid)))
+        piece_px = max(1, PIECE_PX // self._source.parts_of(grid))
+        return resample([self._source], grid, self._reference.displacement, piece_px, all_cores=all_cores)
 
     def _clear_reflectance(self, window: Window) -> Image:
         """Reflectance of a window (4, rows, columns) in the image's own pixels, NaN where the ground is not seen."""

@@ -87,17 +87,21 @@ class SarReader:
         self._image = pieces[0].source if whole else Mosaic(pieces, bands)
 
     def on_grid(
-        self, grid: Grid, displacement: Displacement | None = None, columns: NDArray[np.bool_] | None = None
+        self,
+        grid: Grid,
+        displacement: Displacement | None = None,
+        columns: NDArray[np.bool_] | None = None,
+        all_cores: bool = False,
     ) -> Image:
         """VV and VH in dB (2, H, W) on `grid`, displaced over the ground if so told; NaN where the image says nothing.
 
         Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
-        under `grid` is read. Going finer, dB are interpolated bilinearly; going coarser, power is averaged. Bands of
-        one grid are valid together. Several frames are joined as `mosaic` says. Where an image is VV alone, VH is
-        `TYPICAL_SAR_DB` wherever VV is valid. Of a wide grid some `columns` (W,) may be all that is wanted: then others
-        may be NaN.
+        under `grid` is read, on `all_cores` if so told. Going finer, dB are interpolated bilinearly; going coarser,
+        power is averaged. Bands of one grid are valid together. Several frames are joined as `mosaic` says. Where an
+        image is VV alone, VH is `TYPICAL_SAR_DB` wherever VV is valid. Of a wide grid some `columns` (W,) may be all
+        that is wanted: then others may be NaN.
         """
-        found = resample([self._image], grid, displacement, columns=columns)
+        found = resample([self._image], grid, displacement, columns=columns, all_cores=all_cores)
         if len(found) == len(SAR_BANDS):
             return found
         typical = np.where(np.isfinite(found), np.float32(TYPICAL_SAR_DB[1]), np.float32(np.nan))

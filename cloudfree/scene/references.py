@@ -31,7 +31,7 @@ def align(inputs: Inputs, surveyed: Survey, max_shift_m: float | None) -> tuple[
     inputs = inputs.displaced([each.on(surveyed.grid) for each in offsets])
     if any(each.accepted for each in offsets):
         with inputs.open() as reader:
-            surveyed = replace(surveyed, others=reader.others(surveyed.grid))
+            surveyed = replace(surveyed, others=reader.others(surveyed.grid, all_cores=True))
     return inputs, surveyed, offsets
 
 

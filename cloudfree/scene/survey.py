@@ -65,7 +65,7 @@ def take(scene: Scene, reader: InputReader) -> Survey:
 
 def with_sar_displaced(survey: Survey, sar: SarReader, displacement: Displacement) -> Survey:
     """The same survey with Sentinel-1 displaced over the ground."""
-    return replace(survey, sar_db=sar.on_grid(survey.grid, displacement))
+    return replace(survey, sar_db=sar.on_grid(survey.grid, displacement, all_cores=True))
 
 
 def _coarse(grid: Grid) -> Grid:

@@ -11,6 +11,7 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
+from rasterio.env import get_gdal_config
 from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
@@ -118,9 +119,11 @@ def test_pieces_and_strips_equal_the_whole(make_scene: MakeScene, monkeypatch: p
             strips = [reader.on_grid(grid.rows(row, min(row + 17, grid.height))) for row in range(0, grid.height, 17)]
             monkeypatch.setattr(reference, "PIECE_PX", 50)
             pieces = reader.on_grid(grid)
+            by_threads = reader.on_grid(grid, all_cores=True)
         monkeypatch.undo()
         np.testing.assert_allclose(np.concatenate(strips, axis=1), whole, atol=1e-5)
         np.testing.assert_allclose(pieces, whole, atol=1e-5)
+        np.testing.assert_array_equal(by_threads, pieces)
 
 
 # --- where it says nothing ---
@@ -376,6 +379,13 @@ def test_a_thinned_read_takes_the_pixels_that_gdal_takes(make_scene: MakeScene, 
     with rasterio.open(path) as dataset:
         found = raster.read(dataset, [3, 1], window, out_shape=shape)
         np.testing.assert_array_equal(found, dataset.read([3, 1], window=window, out_shape=(2, *shape)))
+
+
+def test_gdal_keeps_the_blocks_that_pieces_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rasterio is told bytes: with 64 of them, as once, each piece would unpack its blocks anew."""
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    with raster.gdal_settings():
+        assert get_gdal_config("GDAL_CACHEMAX") >= 9 * 512 * 512 * 4 * np.dtype(np.uint16).itemsize
 
 
 def first(paths: list[Path]) -> Path:
