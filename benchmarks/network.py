@@ -26,9 +26,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cloudfree import process
 from cloudfree.network import kernels
+from cloudfree.network.device import resolve_device
 from cloudfree.network.models import AlignCR, CloudRemovalModel
-from cloudfree.network.predict import Predictor, resolve_device
 from cloudfree.network.weights import load_model
+from cloudfree.reconstruct.predictor import Predictor
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _REPEATS = 5

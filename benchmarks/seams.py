@@ -16,16 +16,16 @@ import torch
 from affine import Affine
 from rasterio.crs import CRS
 
-from cloudfree.grid import Grid
-from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.strips import Fill, Strip
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.optical.scene import Scene
 from cloudfree.network.models import CloudRemovalModel
-from cloudfree.network.predict import Predictor
-from cloudfree.network.sliding_window import SlidingWindow
-from cloudfree.network.tiles import spans
 from cloudfree.network.weights import default_weights, load_model
 from cloudfree.product.pictures import write_png
-from cloudfree.scene.priming import Priming
+from cloudfree.reconstruct.predictor import Predictor
+from cloudfree.reconstruct.sliding_window import SlidingWindow
+from cloudfree.reconstruct.strips import Fill, Strip
+from cloudfree.reconstruct.tile import Priming
+from cloudfree.reconstruct.tiles import spans
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
 from cloudfree.simulate.landscape import landscape
 

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudfree.inputs.displacement import Displacement
+from cloudfree.geometry.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
-from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.raster import gdal_settings
-from cloudfree.inputs.sentinel1 import SarReader
-from cloudfree.inputs.source import AnyPath
+from cloudfree.inputs.location.source import AnyPath
+from cloudfree.inputs.optical.scene import Scene
+from cloudfree.inputs.radar.image import SarReader
+from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.product import pictures, profiles, provenance
 from cloudfree.product.cog import BLOCK_PX, CogWriter
 from cloudfree.product.targets import check_targets, staging

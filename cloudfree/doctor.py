@@ -17,7 +17,7 @@ import rasterio
 import torch
 
 from cloudfree.errors import CloudfreeError
-from cloudfree.network.predict import bfloat16_instructions, resolve_device, resolve_precision
+from cloudfree.network.device import bfloat16_instructions, resolve_device, resolve_precision
 from cloudfree.network.weights import registry, verify
 from cloudfree.process import available_memory_gb
 

@@ -14,14 +14,10 @@ from typing import Any
 
 from cloudfree import detect
 from cloudfree.errors import warnings_heard
-from cloudfree.inputs.feather import Feather
 from cloudfree.inputs.files import InputReader
-from cloudfree.inputs.raster import gdal_settings
-from cloudfree.inputs.source import AnyPath, Source
-from cloudfree.inputs.strips import StripReader
-from cloudfree.network import tiles
-from cloudfree.network.predict import Predictor, TileTooLargeError, resolve_device
-from cloudfree.network.sliding_window import SlidingWindow
+from cloudfree.inputs.location.source import AnyPath, Source
+from cloudfree.inputs.raster.access import gdal_settings
+from cloudfree.network.device import resolve_device
 from cloudfree.plan import Options, Plan, make_plan, with_smaller_tile
 from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
@@ -30,10 +26,14 @@ from cloudfree.product.mask_file import write_mask
 from cloudfree.product.stac_assets import File
 from cloudfree.product.targets import Staging, staging
 from cloudfree.product.writer import Counts, ProductPaths, open_writer
+from cloudfree.reconstruct import tiles, trust
+from cloudfree.reconstruct.feather import Feather
+from cloudfree.reconstruct.predictor import Predictor, TileTooLargeError
+from cloudfree.reconstruct.sliding_window import SlidingWindow
+from cloudfree.reconstruct.strips import StripReader
+from cloudfree.reconstruct.tile import Priming
 from cloudfree.report import page
 from cloudfree.report.views import Views
-from cloudfree.scene import trust
-from cloudfree.scene.priming import Priming
 from cloudfree.stages import Stopwatch, prefetch
 
 log = logging.getLogger(__name__)

@@ -13,22 +13,22 @@ import numpy as np
 from cloudfree import detect
 from cloudfree.bands import DETECTORS, SkyClass
 from cloudfree.errors import CoregistrationError, DeviceError, InputError, warnings_heard
-from cloudfree.grid import Grid
-from cloudfree.inputs import siblings
-from cloudfree.inputs.displacement import Displacement
-from cloudfree.inputs.feather import BUFFER_M
+from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.area import BBox, Part, of_scene
 from cloudfree.inputs.files import InputOptions, Inputs, identify
-from cloudfree.inputs.found_clouds import FoundClouds
-from cloudfree.inputs.part import BBox, Part, of_scene
-from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.raster import gdal_settings
-from cloudfree.inputs.source import AnyPath, Source
-from cloudfree.inputs.strips import Fill, WithoutSar
-from cloudfree.network import tiles
+from cloudfree.inputs.location.source import AnyPath, Source
+from cloudfree.inputs.masks.found import FoundClouds
+from cloudfree.inputs.masks.mask import BUFFER_M
+from cloudfree.inputs.optical import planet_product
+from cloudfree.inputs.optical.scene import Scene
+from cloudfree.inputs.raster.access import gdal_settings
+from cloudfree.network.device import Precision, resolve_device, resolve_precision
 from cloudfree.network.models import CloudRemovalModel
-from cloudfree.network.predict import Precision, resolve_device, resolve_precision
 from cloudfree.network.weights import default_weights, load_model
 from cloudfree.product.targets import check_targets
+from cloudfree.reconstruct import tiles
+from cloudfree.reconstruct.strips import Fill, WithoutSar
 from cloudfree.scene import cloud_edges, coregister, references, survey
 from cloudfree.scene.model import SceneModel, of_survey
 from cloudfree.scene.offset import Offset
@@ -200,7 +200,7 @@ def files_of(options: Options, inputs: Inputs) -> tuple[Source, ...]:
     """Every file that decides what a run makes, identified as `inputs`: references that are left out too."""
     told = [each for each in options.references if not each.is_folder]  # of a container, what was taken of it
     images = [inputs.scene.path, *told, *(each.path for each in inputs.references)]
-    metadata = [xml for each in images if (xml := siblings.find(each, siblings.METADATA_XML))]
+    metadata = [xml for each in images if (xml := planet_product.find(each, planet_product.METADATA_XML))]
     area = [Source.of(options.aoi)] if options.aoi else []
     return tuple(dict.fromkeys([*inputs.paths, *told, *metadata, *area]))
 

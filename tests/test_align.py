@@ -17,9 +17,9 @@ from support import ORIGIN, UTM33, pattern, write_raster
 
 from cloudfree.align import align
 from cloudfree.errors import InputError, OutputError
-from cloudfree.grid import Grid
-from cloudfree.inputs import sentinel1
-from cloudfree.inputs.displacement import Displacement, basis
+from cloudfree.geometry.displacement import Displacement, basis
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.radar.image import identify_sar
 
 Cli = Callable[..., Result]
 EAST, NORTH = 23.0, -14.0
@@ -122,7 +122,7 @@ FIELD = Displacement(AROUND, (12.0, 7.5, -3.0, 4.0, 1.0, -2.0), (-9.0, 2.0, 5.0,
 
 
 def warped(path: Path, grid: Grid, moved: Displacement | None) -> np.ndarray:
-    with sentinel1.identify([path], SCENE).open() as reader:
+    with identify_sar([path], SCENE).open() as reader:
         return reader.on_grid(grid, moved)
 
 

@@ -237,7 +237,7 @@ def test_udm2_and_reference_by_their_container(cli: Cli, order: Path, s1: Path, 
 
 
 def test_radiance_in_an_archive_with_its_coefficients(order: Path, tmp_path: Path) -> None:
-    from cloudfree.inputs import planet
+    from cloudfree.inputs.optical.scene import identify_scene
 
     scene = next(order.rglob("*_SR_clip.tif"))
     scene.rename(scene.with_name(f"{ID}_3B_AnalyticMS_clip.tif"))
@@ -248,7 +248,7 @@ def test_radiance_in_an_archive_with_its_coefficients(order: Path, tmp_path: Pat
     )
     xml = f'<b:EarthObservation xmlns:b="http://schemas.planet.com/ps/v1">{bands}</b:EarthObservation>'
     (scene.parent / f"{ID}_3B_AnalyticMS_metadata_clip.xml").write_text(xml)
-    found = planet.identify(packed(order))
+    found = identify_scene(packed(order))
     assert found.quantity == "top-of-atmosphere radiance"
     assert found.scale == (1e-5, 2e-5, 3e-5, 4e-5)
 
@@ -304,7 +304,7 @@ def test_a_target_that_holds_an_input_is_refused(cli: Cli, order: Path, tmp_path
 def test_a_driver_that_is_lacking_is_said(
     cli: Cli, make_scene: MakeScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloudfree.inputs.containers._has", lambda driver: False)
+    monkeypatch.setattr("cloudfree.inputs.location.containers._has", lambda driver: False)
     cube = RADAR[".nc"](tmp_path)[0]
     refused(cli("align", "--planet", make_scene(), "--sar", cube, "-o", tmp_path / "o.tif"), "GDAL's driver for netCDF")
 

@@ -19,8 +19,8 @@ from support import ORIGIN, UTM33, write_raster
 
 from cloudfree.cli import main
 from cloudfree.errors import CloudfreeError
-from cloudfree.grid import Grid
-from cloudfree.inputs.part import Part, of_scene
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.area import Part, of_scene
 from cloudfree.simulate.landscape import landscape
 
 SIDE = 176

@@ -13,10 +13,11 @@ from support import write_raster
 
 from cloudfree.bands import Qa
 from cloudfree.errors import InputError
-from cloudfree.grid import Grid
-from cloudfree.inputs import planet, sentinel1
-from cloudfree.inputs.cloudmask import identify_udm2
+from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.inspection import inspect
+from cloudfree.inputs.masks.mask import identify_udm2
+from cloudfree.inputs.optical.scene import identify_scene
+from cloudfree.inputs.radar.image import identify_sar
 
 Cli = Callable[..., Result]
 
@@ -49,7 +50,7 @@ def test_the_m3r_cr_quartet(shared_data: Path, cli: Cli, tmp_path: Path) -> None
 def test_the_coastline_scene(shared_data: Path, cli: Cli, tmp_path: Path) -> None:
     folder = shared_data / "planet" / "coastline"
     scene, udm = next(folder.glob("*_SR_clip.tif")), next(folder.glob("*udm_clip.tif"))
-    assert "atmospheric correction tag" in str(planet.identify(scene).reasons[1])
+    assert "atmospheric correction tag" in str(identify_scene(scene).reasons[1])
     out, sar = tmp_path / "out.tif", sar_to_fit(shared_data, scene, tmp_path / "s1.tif")
     options = ("--weights", "identity", "--mask", udm, "--tile", 256)
     result = cli("run", "--planet", scene, "--sar", sar, "-o", out, *options)
@@ -62,10 +63,10 @@ def test_the_coastline_scene(shared_data: Path, cli: Cli, tmp_path: Path) -> Non
 
 def test_radiance_is_scaled_by_its_xml(shared_data: Path) -> None:
     folder = shared_data / "planet" / "tmask"
-    scene = planet.identify(next(folder.glob("*_AnalyticMS.tif")))
+    scene = identify_scene(next(folder.glob("*_AnalyticMS.tif")))
     assert scene.quantity == "top-of-atmosphere radiance"
     assert scene.scale[0] == pytest.approx(1.97703553546e-05)
-    assert planet.identify(folder / "633841_1932520_2017-07-19_1004_subarea.tif").grid.pixel_size_m == pytest.approx(
+    assert identify_scene(folder / "633841_1932520_2017-07-19_1004_subarea.tif").grid.pixel_size_m == pytest.approx(
         3.2, abs=0.2
     )
 
@@ -85,7 +86,7 @@ def test_every_sentinel1_image_is_understood(shared_data: Path) -> None:
     for path in sorted((shared_data / "pairs").glob("*_sar.tif")):
         with rasterio.open(path) as dataset:
             grid = Grid.of(dataset)
-        image = sentinel1.identify([path], grid)
+        image = identify_sar([path], grid)
         assert image.vv.units == "db"
         assert image.vv.median_db > image.vh.median_db
 
@@ -95,4 +96,4 @@ def test_an_optical_image_is_no_sentinel1(shared_data: Path) -> None:
     with rasterio.open(path) as dataset:
         grid = Grid.of(dataset)
     with pytest.raises(InputError):
-        sentinel1.identify([path], grid)
+        identify_sar([path], grid)

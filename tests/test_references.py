@@ -14,7 +14,7 @@ from support import ORIGIN, pattern, scene_dn, write_raster
 
 from cloudfree.cli.run import run as command
 from cloudfree.inputs.files import InputOptions
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
 
 SIDE = 240
 HOLE = np.s_[80:150, 90:170]

@@ -23,11 +23,13 @@ LEVELS = (
     {"evaluate"},
     {"detect"},
     {"report"},
-    {"product", "network"},
+    {"product"},
+    {"reconstruct"},
     {"scene"},
-    {"inputs"},
+    {"inputs", "network"},
     {"simulate"},
-    {"grid", "process", "stages"},
+    {"geometry"},
+    {"process", "stages"},
     {"arrays", "bands", "errors"},
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

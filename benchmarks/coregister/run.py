@@ -28,7 +28,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates, shift
 from skimage.registration import phase_cross_correlation
 
 from cloudfree import align
-from cloudfree.inputs.backscatter import to_db
+from cloudfree.inputs.radar.backscatter import to_db
 from cloudfree.scene.coregister import estimate
 from cloudfree.scene.offset import Offset
 from cloudfree.simulate.clouds import add_clouds, cloud_layer

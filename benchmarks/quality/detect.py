@@ -28,7 +28,7 @@ from cloudfree.detect import Detector, find_sky, load
 from cloudfree.detect.own import WEIGHTS, OwnDetector
 from cloudfree.errors import CloudfreeError
 from cloudfree.evaluate import triplets
-from cloudfree.inputs import raster
+from cloudfree.inputs.raster import access
 from cloudfree.learn.cloud_layers import RealClouds, read_real_clouds
 from cloudfree.learn.labelled_grounds import UNLABELLED, clear_labels, read_cloudy_images
 from cloudfree.learn.places import Place, hold_out, read_places
@@ -161,7 +161,7 @@ def cloudy_months(folder: Path) -> list[Case]:
 
 
 def _read(path: Path) -> Image:
-    with raster.opened(path) as dataset:
+    with access.opened(path) as dataset:
         return as_image(dataset.read())
 
 

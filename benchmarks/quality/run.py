@@ -33,7 +33,7 @@ from cloudfree.evaluate import metrics, tables
 from cloudfree.evaluate.methods import Method, network
 from cloudfree.evaluate.score import ImageCallback, Protocol, Table, evaluate
 from cloudfree.evaluate.triplets import Observation, Triplet, find
-from cloudfree.inputs.feather import BUFFER_M, Feather
+from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.learn.adapt import CROP_PX, fine_tune
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.places import Place
@@ -41,6 +41,7 @@ from cloudfree.learn.scenes import ClearGround
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.product.pictures import write_png
+from cloudfree.reconstruct.feather import Feather
 
 HERE = Path(__file__).resolve().parent
 _GAP_PX, _MIN_PANEL_PX = 6, 384

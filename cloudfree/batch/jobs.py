@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.errors import InputError
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
 
 _NEEDED, _POSSIBLE = ("planet", "sar"), ("udm2", "mask", "reference", "output")
 _BETWEEN_FILES = ";"

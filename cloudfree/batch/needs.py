@@ -10,7 +10,7 @@ from pathlib import Path
 from cloudfree.batch.jobs import Job
 from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
-from cloudfree.inputs.raster import opened
+from cloudfree.inputs.raster.access import opened
 from cloudfree.process import available_memory_gb
 from cloudfree.scene.survey import MOST_PIXELS
 

@@ -19,11 +19,14 @@ from rasterio.windows import Window
 from cloudfree.bands import Udm2
 from cloudfree.batch.jobs import Job, product_of
 from cloudfree.errors import CloudfreeError, InputError
-from cloudfree.grid import Grid
-from cloudfree.inputs import acquisition, raster, safe, siblings
+from cloudfree.geometry.geolocation_grid import Geometry
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition
-from cloudfree.inputs.geolocation_grid import Geometry
-from cloudfree.inputs.source import ARCHIVE_ENDING, Source
+from cloudfree.inputs.location.source import ARCHIVE_ENDING, Source
+from cloudfree.inputs.optical import planet_product
+from cloudfree.inputs.radar.safe.product import geometry_of, opened_radar
+from cloudfree.inputs.raster import access
 
 log = logging.getLogger(__name__)
 
@@ -124,13 +127,13 @@ def _shared(scene: Image, others: Sequence[Image]) -> float:
 
 def _clear_share(scene: Source) -> float:
     """Share (0..1) that the UDM2 beside a scene calls clear; a half where there is none."""
-    beside = siblings.find(scene, siblings.UDM2)
+    beside = planet_product.find(scene, planet_product.UDM2)
     if beside is None:
         return _UNKNOWN_CLEAR
     try:
-        with raster.opened(beside) as dataset:
+        with access.opened(beside) as dataset:
             shape = min(dataset.height, _LOOK_PX), min(dataset.width, _LOOK_PX)
-            clear = raster.read(dataset, [Udm2.CLEAR], Window(0, 0, dataset.width, dataset.height), shape)
+            clear = access.read(dataset, [Udm2.CLEAR], Window(0, 0, dataset.width, dataset.height), shape)
     except CloudfreeError:
         return _UNKNOWN_CLEAR
     return float((clear == 1).mean())
@@ -142,14 +145,14 @@ def _found(source: Path, wanted: Callable[[Path], bool]) -> Iterator[Image]:
         if hidden or any(parent.suffix.upper() == ".SAFE" for parent in path.parents) or not wanted(path):
             continue
         try:
-            with raster.gdal_settings(), safe.opened(path) as dataset:
-                yield Image(Source.of(path), safe.geometry_of(dataset), acquisition.of(dataset))
+            with access.gdal_settings(), opened_radar(path) as dataset:
+                yield Image(Source.of(path), geometry_of(dataset), acquisition.of(dataset))
         except CloudfreeError as error:
             log.warning("left out: %s", error.message)
 
 
 def _is_scene(path: Path) -> bool:
-    said = set(siblings.words(path.stem))
+    said = set(planet_product.words(path.stem))
     return path.suffix.lower() in _ENDINGS and bool(said & _SCENE_WORDS) and not said & _NEITHER_WORDS
 
 
@@ -158,7 +161,7 @@ def _is_radar(path: Path) -> bool:
         return path.is_dir()
     if path.suffix.lower() == ARCHIVE_ENDING:
         return bool(_ZIPPED_SAFE.match(path.name)) and not _is_unpacked(path)
-    said = set(siblings.words(path.stem))
+    said = set(planet_product.words(path.stem))
     rasters = path.suffix.lower() in _ENDINGS and path.is_file()
     return rasters and bool(said & _RADAR_WORDS) and not said & (_NEITHER_WORDS | _SCENE_WORDS)
 

@@ -15,7 +15,7 @@ from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import Outcome
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.files import identify
-from cloudfree.inputs.raster import gdal_settings
+from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.pipeline import execute

@@ -9,7 +9,7 @@ import click
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
 
 
 @click.command()

@@ -35,7 +35,7 @@ def evaluate(source: Path, root: Path | None, weights: tuple[str, ...], layout: 
     log_to_stderr(quiet=False, verbose=False)
     from cloudfree.evaluate import score, tables
     from cloudfree.evaluate.methods import network
-    from cloudfree.network.predict import resolve_device
+    from cloudfree.network.device import resolve_device
     from cloudfree.network.weights import default_weights, load_model
 
     names = weights or (default_weights().name,)

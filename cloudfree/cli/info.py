@@ -7,7 +7,7 @@ import click
 from cloudfree.cli import options
 from cloudfree.cli.options import SOURCE
 from cloudfree.cli.terminal import echo_json
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
 
 
 @click.command()

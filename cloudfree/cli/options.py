@@ -10,7 +10,7 @@ import click
 
 from cloudfree.bands import DETECTORS
 from cloudfree.cli.terminal import remember_json, remember_log
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
 
 FILE = click.Path(path_type=Path)
 

@@ -10,7 +10,7 @@ from cloudfree.cli import options
 from cloudfree.cli.config import told_elsewhere
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
 
 
 @click.command()

@@ -14,10 +14,10 @@ from torch import Tensor
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
 from cloudfree.detect.detector import View
+from cloudfree.network.device import Precision, autocast
 from cloudfree.network.models.cloud_detector import REACH_PX, CloudDetector
-from cloudfree.network.predict import Precision, autocast
-from cloudfree.network.tiles import spans
 from cloudfree.network.weights import load_detector
+from cloudfree.reconstruct.tiles import spans
 
 WEIGHTS = "cloud-detector"
 

@@ -8,12 +8,13 @@ import torch
 
 from cloudfree.arrays import Image
 from cloudfree.evaluate.triplets import Observation
-from cloudfree.inputs.feather import BUFFER_M, FEATHER_M, Feather
+from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.network.models import CloudRemovalModel
-from cloudfree.network.predict import Predictor
-from cloudfree.scene import trust
+from cloudfree.reconstruct import trust
+from cloudfree.reconstruct.feather import FEATHER_M, Feather
+from cloudfree.reconstruct.predictor import Predictor
+from cloudfree.reconstruct.tile import blend, kept_share
 from cloudfree.scene.model import SceneModel, fit_fine
-from cloudfree.scene.priming import blend, kept_share
 from cloudfree.scene.see_through import SeenThrough, see_through
 
 Method = Callable[[Observation], Image]

@@ -17,9 +17,10 @@ from scipy import ndimage
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
-from cloudfree.grid import Grid
-from cloudfree.inputs import raster, sentinel1
+from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.files import usable_references
+from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.raster import access
 from cloudfree.scene import references
 
 _CLEAR_SUFFIX = "_clear.tif"
@@ -221,7 +222,7 @@ def _of_line(root: Path, line: list[str]) -> TripletFiles:
 
 
 def _optical(path: Path) -> tuple[Image, Grid]:
-    with raster.opened(path) as dataset:
+    with access.opened(path) as dataset:
         if dataset.count != 4 or dataset.dtypes[0] != "uint16":
             raise InputError(
                 f"{path.name} has {dataset.count} bands of {dataset.dtypes[0]}; four of uint16 are needed, "
@@ -237,10 +238,10 @@ def _other_dates(paths: tuple[Path, ...], grid: Grid) -> Iterator[Image]:
 
 
 def _radar(path: Path, grid: Grid) -> Image:
-    with raster.opened(path) as dataset:
+    with access.opened(path) as dataset:
         if dataset.count == 2 and Grid.of(dataset) == grid:
             return _without_noise(dataset.read().astype(np.float32))
-    with sentinel1.identify([path], grid, "db").open() as reader:
+    with identify_sar([path], grid, "db").open() as reader:
         return reader.on_grid(grid)
 
 
@@ -261,7 +262,7 @@ def _mask(path: Path, grid: Grid) -> Mask:
 
 
 def _pixels(path: Path) -> NDArray[np.generic]:
-    with raster.opened(path) as dataset:
+    with access.opened(path) as dataset:
         pixels: NDArray[np.generic] = dataset.read()
         return pixels
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.inputs.decision import Decision
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
 
 _TIME_TAGS = (
     *("ZERO_DOPPLER_START_TIME", "FIRST_LINE_TIME", "ACQUISITION_START_TIME", "ACQUISITION_DATETIME"),

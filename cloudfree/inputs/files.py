@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.errors import GridError, InputError
-from cloudfree.grid import Grid
-from cloudfree.inputs import acquisition, cloudmask, mask_codes, planet, raster, reference, sentinel1, siblings
+from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import UNKNOWN, Acquisition
-from cloudfree.inputs.backscatter import Units
-from cloudfree.inputs.cloudmask import CloudMask, MaskReader
-from cloudfree.inputs.displacement import Displacement
-from cloudfree.inputs.found_clouds import FoundClouds
-from cloudfree.inputs.planet import Scene, SceneReader, has_data
-from cloudfree.inputs.quantity import Told
-from cloudfree.inputs.reference import Reference, ReferenceReader
-from cloudfree.inputs.sentinel1 import SarReader, Sentinel1
-from cloudfree.inputs.source import AnyPath, Source
+from cloudfree.inputs.location.source import AnyPath, Source
+from cloudfree.inputs.masks.codes import MaskOptions
+from cloudfree.inputs.masks.found import FoundClouds
+from cloudfree.inputs.masks.mask import CloudMask, MaskReader, identify_mask_of
+from cloudfree.inputs.optical import planet_product
+from cloudfree.inputs.optical.quantity import QuantityOptions
+from cloudfree.inputs.optical.reference import Reference, ReferenceReader, identify_reference
+from cloudfree.inputs.optical.scene import Scene, SceneReader, has_data, identify_scene
+from cloudfree.inputs.radar.backscatter import Units
+from cloudfree.inputs.radar.image import SarReader, Sentinel1, identify_sar
+from cloudfree.inputs.raster import access
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +45,9 @@ class InputOptions:
     `sar` is one file or several of VV and VH, or one of them, as many as cover the scene. `udm2` or `mask` says where
     clouds are; without either it is the UDM2 beside the scene, if there is one. `references` are images of the place on
     other dates. Bands are one-based numbers of blue, green, red and NIR, and of VV and VH. `planet_quantity` and
-    `planet_scale` say what the scene's numbers are (`quantity.Told`); `mask_values`, `mask_bits` and `mask_unknown`,
-    what the mask's mean (`mask_codes.Told`). `sar_units`, `sar_scale`, `sar_offset` and `allow_hh_hv` say what radar's
-    mean (`sentinel1.identify`). `max_shift_m` is the largest offset of Sentinel-1 to believe, in metres.
+    `planet_scale` say what the scene's numbers are (`QuantityOptions`); `mask_values`, `mask_bits` and `mask_unknown`,
+    what the mask's mean (`MaskOptions`). `sar_units`, `sar_scale`, `sar_offset` and `allow_hh_hv` say what radar's
+    mean (`identify_sar`). `max_shift_m` is the largest offset of Sentinel-1 to believe, in metres.
     """
 
     planet: Source
@@ -182,7 +185,7 @@ class Inputs:
         masks = [self.mask.path] if self.mask else []
         others = [path for each in self.references for path in (each.path, *([each.mask.path] if each.mask else []))]
         radar = dict.fromkeys(path for band in self.sar.bands for path in band.files)
-        return [part for path in (self.scene.path, *radar, *masks, *others) for part in raster.parts_of(path)]
+        return [part for path in (self.scene.path, *radar, *masks, *others) for part in access.parts_of(path)]
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -210,14 +213,14 @@ def identify(told: InputOptions) -> Inputs:
 
     Raises InputError or GridError where they do not fit; a reference that is of no use is warned of and left out.
     """
-    scene = planet.identify(told.planet, told.planet_bands, Told(told.planet_quantity, told.planet_scale))
+    scene = identify_scene(told.planet, told.planet_bands, QuantityOptions(told.planet_quantity, told.planet_scale))
     numbers = told.sar_scale, told.sar_offset
-    sar = sentinel1.identify(told.sar, scene.grid, told.sar_units, told.sar_bands, *numbers, told.allow_hh_hv)
-    with raster.opened(scene.path) as dataset:
-        acquired = acquisition.of_scene(dataset, siblings.find(scene.path, siblings.METADATA_XML))
+    sar = identify_sar(told.sar, scene.grid, told.sar_units, told.sar_bands, *numbers, told.allow_hh_hv)
+    with access.opened(scene.path) as dataset:
+        acquired = acquisition.of_scene(dataset, planet_product.find(scene.path, planet_product.METADATA_XML))
     sar = _dated(sar, acquired)
-    coded = mask_codes.Told(told.mask_values, told.mask_bits, told.mask_unknown)
-    mask = cloudmask.identify(scene, told.udm2, told.mask, coded)
+    coded = MaskOptions(told.mask_values, told.mask_bits, told.mask_unknown)
+    mask = identify_mask_of(scene, told.udm2, told.mask, coded)
     return Inputs(scene, sar, mask, tuple(usable_references(told.references, scene.grid)), acquired=acquired)
 
 
@@ -236,6 +239,6 @@ def usable_references(paths: Sequence[AnyPath], area: Grid) -> Iterator[Referenc
         if not path.exists:
             raise InputError(f"{path} does not exist; a reference must be a raster file: check the path")
         try:
-            yield reference.identify(path, area)
+            yield identify_reference(path, area)
         except (InputError, GridError) as error:
             log.warning("reference left out: %s", error.message)

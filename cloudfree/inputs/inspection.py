@@ -12,13 +12,16 @@ from rasterio.windows import Window
 from cloudfree.arrays import as_image, known_of
 from cloudfree.bands import SAR_BANDS, UDM2_BAND_COUNT
 from cloudfree.errors import CloudfreeError
-from cloudfree.grid import Grid
-from cloudfree.inputs import cloudmask, containers, planet, raster, safe, sentinel1, validity
-from cloudfree.inputs.geolocation_grid import Geometry
-from cloudfree.inputs.optical_bands import texts_of
-from cloudfree.inputs.raster import gdal_settings
-from cloudfree.inputs.safe import SafeDataset
-from cloudfree.inputs.source import AnyPath, Source
+from cloudfree.geometry.geolocation_grid import Geometry
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.location import containers
+from cloudfree.inputs.location.source import AnyPath, Source
+from cloudfree.inputs.masks.mask import identify_mask, identify_udm2, is_named
+from cloudfree.inputs.optical.bands import band_texts
+from cloudfree.inputs.optical.scene import identify_scene, sensor
+from cloudfree.inputs.radar.image import identify_sar, one_polarisation
+from cloudfree.inputs.radar.safe.product import SafeDataset, find_safe, geometry_of, opened_radar
+from cloudfree.inputs.raster import access, validity
 
 _SAMPLE_PX = 512
 
@@ -62,17 +65,17 @@ def inspect(paths: Sequence[AnyPath]) -> list[Inspection]:
     """
     found: list[Inspection] = []
     reference: Geometry | None = None
-    with gdal_settings():
+    with access.gdal_settings():
         for path in (each for told in map(Source.of, paths) for each in _usable(told)):
-            with safe.opened(path) as dataset:
-                grid = safe.geometry_of(dataset)
+            with opened_radar(path) as dataset:
+                grid = geometry_of(dataset)
                 found.append(_inspect(path, dataset, grid, reference))
             reference = reference or grid
     return found
 
 
 def _usable(told: Source) -> list[Source]:
-    return [told] if safe.find(told) else containers.usable(told)
+    return [told] if find_safe(told) else containers.usable(told)
 
 
 def _inspect(path: Source, dataset: DatasetReader, grid: Geometry, reference: Geometry | None) -> Inspection:
@@ -98,13 +101,13 @@ def _kind(path: Source, dataset: DatasetReader, grid: Geometry) -> tuple[str, tu
         if not isinstance(grid, Grid):
             return _sentinel1(dataset, grid)
         if dtype == "uint8" and count >= UDM2_BAND_COUNT:
-            mask = cloudmask.identify_udm2(path, grid)
+            mask = identify_udm2(path, grid)
             return "PlanetScope usable data mask (UDM2)", tuple(map(str, mask.reasons))
-        if count == 1 and (dtype == "uint8" or cloudmask.is_named(path, dataset)):
-            return "mask", tuple(map(str, cloudmask.identify_mask(path, grid).reasons))
+        if count == 1 and (dtype == "uint8" or is_named(path, dataset)):
+            return "mask", tuple(map(str, identify_mask(path, grid).reasons))
         if count >= 4 and not dtype.startswith("complex") and not _says_radar(dataset):
-            scene = planet.identify(path)
-            return f"{planet.sensor(path, count)}, {scene.quantity}", tuple(map(str, scene.reasons))
+            scene = identify_scene(path)
+            return f"{sensor(path, count)}, {scene.quantity}", tuple(map(str, scene.reasons))
         return _sentinel1(dataset, grid)
     except CloudfreeError as error:
         return "nothing that cloudfree can use as it is", (error.message,)
@@ -112,14 +115,14 @@ def _kind(path: Source, dataset: DatasetReader, grid: Geometry) -> tuple[str, tu
 
 def _says_radar(dataset: DatasetReader) -> bool:
     """Whether a band is named like a polarisation."""
-    return any({*SAR_BANDS} & {word.upper() for word in texts_of(dataset, index)} for index in dataset.indexes)
+    return any({*SAR_BANDS} & {word.upper() for word in band_texts(dataset, index)} for index in dataset.indexes)
 
 
 def _sentinel1(dataset: DatasetReader, grid: Geometry) -> tuple[str, tuple[str, ...]]:
     if dataset.count == 1:
-        band, reasons = sentinel1.one_polarisation(dataset, grid)
+        band, reasons = one_polarisation(dataset, grid)
         return f"Sentinel-1, one polarisation, {band.units}", tuple(map(str, reasons))
-    image = sentinel1.identify([dataset.source], grid)
+    image = identify_sar([dataset.source], grid)
     which = " and ".join(SAR_BANDS) if image.vh else "VV alone"
     return f"Sentinel-1, {which}, {image.vv.units}", tuple(map(str, image.reasons))
 
@@ -127,7 +130,7 @@ def _sentinel1(dataset: DatasetReader, grid: Geometry) -> tuple[str, tuple[str, 
 def _valid_share(dataset: DatasetReader) -> float:
     """Share of pixels with data in every band of a thinned sample: no nodata, NaN, or (in all bands) zero."""
     shape = (min(dataset.height, _SAMPLE_PX), min(dataset.width, _SAMPLE_PX))
-    values = raster.read(dataset, list(dataset.indexes), Window(0, 0, dataset.width, dataset.height), shape)
+    values = access.read(dataset, list(dataset.indexes), Window(0, 0, dataset.width, dataset.height), shape)
     window = Window(0, 0, dataset.width, dataset.height)
     if isinstance(dataset, SafeDataset):
         return round(float(known_of(as_image(values)).mean()), 4)

@@ -19,9 +19,9 @@ from scipy.ndimage import gaussian_filter
 
 from cloudfree.arrays import Mask
 from cloudfree.errors import InputError
-from cloudfree.inputs.displacement import Displacement
+from cloudfree.geometry.displacement import Displacement
 from cloudfree.inputs.files import Inputs
-from cloudfree.inputs.raster import gdal_settings
+from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.learn.cloud_layers import DrawCloudLayer, simulated_layer
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.learner import CloudRemoval, Learner, collate, fixed_samples, validate

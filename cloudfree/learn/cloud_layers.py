@@ -12,7 +12,7 @@ from scipy import ndimage
 from cloudfree.arrays import Image, as_image
 from cloudfree.bands import REFLECTANCE_SCALE
 from cloudfree.errors import InputError
-from cloudfree.inputs import raster
+from cloudfree.inputs.raster import access
 from cloudfree.simulate.clouds import CloudLayer, Sky, cloud_layer, layer_with_shadow
 
 PLANETSCOPE_PIXEL_M = 3.0
@@ -90,7 +90,7 @@ def real_or_simulated_layers(clouds: Sequence[RealClouds], share: float = 0.6) -
 
 
 def _read_clouds(path: Path) -> RealClouds | None:
-    with raster.opened(path) as dataset:
+    with access.opened(path) as dataset:
         if dataset.count != 4:
             raise InputError(f"{path} has {dataset.count} bands; blue, green, red and NIR are needed: export it so")
         image = dataset.read().astype(np.float32) * np.float32(REFLECTANCE_SCALE)

@@ -17,7 +17,7 @@ from scipy import ndimage
 from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import REFLECTANCE_SCALE, SKY_NODATA, SkyClass
 from cloudfree.errors import InputError
-from cloudfree.inputs import raster
+from cloudfree.inputs.raster import access
 from cloudfree.learn.cloud_layers import opacity_of
 from cloudfree.learn.places import Place, hold_out, read_places
 from cloudfree.simulate.landscape import landscape
@@ -182,7 +182,7 @@ def _procedural(seed: int, number: int) -> LabelledGround:
 
 
 def _read(path: Path) -> Image:
-    with raster.opened(path) as dataset:
+    with access.opened(path) as dataset:
         if dataset.count != 4:
             raise InputError(f"{path} has {dataset.count} bands; blue, green, red and NIR are needed: export it so")
         return as_image(dataset.read())

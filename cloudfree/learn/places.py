@@ -13,7 +13,7 @@ import numpy as np
 from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB, TYPICAL_SAR_DB
 from cloudfree.errors import InputError
-from cloudfree.inputs import raster
+from cloudfree.inputs.raster import access
 from cloudfree.learn.cloud_layers import PLANETSCOPE_PIXEL_M
 from cloudfree.scene.model import PIXEL_M
 from cloudfree.simulate.landscape import landscape
@@ -102,7 +102,7 @@ def _is_clear(path: Path) -> bool:
 
 
 def _read(path: Path, bands: int) -> Image:
-    with raster.opened(path) as dataset:
+    with access.opened(path) as dataset:
         if dataset.count != bands:
             raise InputError(f"{path} has {dataset.count} bands; {bands} are needed: see `cloudfree train --help`")
         pixels: Image = dataset.read().astype(np.float32)

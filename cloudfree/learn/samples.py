@@ -9,8 +9,9 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from cloudfree.arrays import Image, Mask
-from cloudfree.inputs.feather import BUFFER_M, FEATHER_M, Feather
-from cloudfree.scene.priming import prime
+from cloudfree.inputs.masks.mask import BUFFER_M
+from cloudfree.reconstruct.feather import FEATHER_M, Feather
+from cloudfree.reconstruct.tile import prime
 from cloudfree.scene.references import telling
 
 LEAST_KNOWN = 0.3

@@ -13,14 +13,15 @@ import numpy as np
 
 from cloudfree.arrays import Mask
 from cloudfree.errors import InputError
-from cloudfree.grid import side_by_side
-from cloudfree.inputs.displacement import Displacement
-from cloudfree.inputs.feather import BUFFER_M, Feather
+from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry.grid import side_by_side
 from cloudfree.inputs.files import InputOptions, InputReader, Inputs, Pixels, identify
-from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.raster import gdal_settings
+from cloudfree.inputs.masks.mask import BUFFER_M
+from cloudfree.inputs.optical.scene import Scene
+from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.places import Place
+from cloudfree.reconstruct.feather import Feather
 from cloudfree.scene import coregister, references, survey
 
 log = logging.getLogger(__name__)

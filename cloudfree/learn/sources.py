@@ -9,12 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 from cloudfree.errors import InputError
 from cloudfree.evaluate import triplets
 from cloudfree.evaluate.triplets import TripletFiles
-from cloudfree.learn.cloud_layers import (
-    DrawCloudLayer,
-    read_real_clouds,
-    real_or_simulated_layers,
-    simulated_layer,
-)
+from cloudfree.learn.cloud_layers import DrawCloudLayer, read_real_clouds, real_or_simulated_layers, simulated_layer
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.pairs import Pairs
 from cloudfree.learn.places import Place, hold_out, procedural_places, read_places

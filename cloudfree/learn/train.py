@@ -26,8 +26,8 @@ from cloudfree.learn.learner import CloudRemoval, Goal, Learner, collate
 from cloudfree.learn.samples import Source
 from cloudfree.learn.sources import Sources, open_sources
 from cloudfree.learn.train_options import PUBLISHED_EPOCHS, TrainOptions
+from cloudfree.network.device import resolve_device
 from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalModel
-from cloudfree.network.predict import resolve_device
 from cloudfree.network.weights import load_detector, load_model, replaced_atomically, save_model
 
 log = logging.getLogger(__name__)

@@ -23,13 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from cloudfree.errors import WeightsError
-from cloudfree.network.models import (
-    ARCHITECTURES,
-    CloudDetector,
-    CloudRemovalModel,
-    Normalization,
-    WeightsInfo,
-)
+from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalModel, Normalization, WeightsInfo
 
 METADATA_KEY = "cloudfree"
 FORMAT_VERSION = 1

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from cloudfree.arrays import Image
 from cloudfree.bands import DN_MIN, REFLECTANCE_SCALE, Qa
-from cloudfree.inputs.planet import Scene, has_data
-from cloudfree.inputs.strips import Fill, Strip
+from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.product.profiles import NO_DEVIATION
-from cloudfree.scene.priming import RestoredStrip
+from cloudfree.reconstruct.strips import Fill, Strip
+from cloudfree.reconstruct.tile import RestoredStrip
 from cloudfree.scene.uncertainty import Uncertainty
 
 _CACHED_COLUMNS = 512  # of a few rows, worked on while the processor's cache holds them

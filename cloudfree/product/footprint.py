@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from cloudfree.arrays import Float64Array, Mask
-from cloudfree.grid import Grid
+from cloudfree.geometry.grid import Grid
 
 _WGS84 = CRS.from_epsg(4326)
 _MOST_PX = 1024  # along a side of the mask that outlines are drawn around

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.bands import SKY_HIDDEN, SKY_NODATA, SkyClass
-from cloudfree.grid import Grid
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import InputReader
-from cloudfree.inputs.part import Part
-from cloudfree.inputs.planet import has_data
+from cloudfree.inputs.optical.scene import has_data
 from cloudfree.product import profiles
 from cloudfree.product.cog import CogWriter
 

@@ -17,9 +17,9 @@ from rasterio.windows import Window
 
 from cloudfree.arrays import Image
 from cloudfree.bands import REFLECTANCE_SCALE
-from cloudfree.grid import Grid
-from cloudfree.inputs.part import Part
-from cloudfree.inputs.planet import Scene, has_data
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.area import Part
+from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.product.cog import writing
 from cloudfree.scene.offset import Vector
 from cloudfree.scene.survey import Survey

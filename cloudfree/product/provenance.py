@@ -12,8 +12,8 @@ from typing import Any
 
 import rasterio
 
-from cloudfree.inputs import remote
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location import remote
+from cloudfree.inputs.location.source import Source
 
 _TARGETS = ("output", "qa", "uncertainty", "write_mask", "quicklook", "report", "stac")
 

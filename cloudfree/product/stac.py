@@ -31,10 +31,10 @@ import rasterio
 from rasterio.crs import CRS
 
 from cloudfree.bands import RECONSTRUCTED, Qa
-from cloudfree.grid import Grid
+from cloudfree.geometry.grid import Grid
 from cloudfree.inputs import acquisition
+from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
-from cloudfree.inputs.part import Part
 from cloudfree.product import footprint, pictures
 from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.footprint import Footprint

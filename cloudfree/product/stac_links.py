@@ -12,8 +12,8 @@ from urllib.parse import quote
 from cloudfree.bands import SAR_BANDS
 from cloudfree.inputs.acquisition import Acquisition
 from cloudfree.inputs.files import Inputs
-from cloudfree.inputs.sentinel1 import Sentinel1
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.radar.image import Sentinel1
 from cloudfree.product import provenance
 from cloudfree.product.stac_assets import href, multihash
 

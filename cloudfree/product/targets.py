@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cloudfree.errors import OutputError
-from cloudfree.inputs.source import AnyPath, Source
+from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.product.locks import claimed
 
 _OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.bands import OPTICAL_BANDS, RECONSTRUCTED, REFLECTANCE_SCALE, Qa
-from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.strips import Fill
+from cloudfree.inputs.optical.scene import Scene
 from cloudfree.product import profiles
 from cloudfree.product.cog import WORK_ROWS, CogProfile, CogWriter
 from cloudfree.product.compose import Composed, compose, deviation_dn
-from cloudfree.scene.priming import RestoredStrip
+from cloudfree.reconstruct.strips import Fill
+from cloudfree.reconstruct.tile import RestoredStrip
 from cloudfree.scene.uncertainty import Uncertainty
 
 

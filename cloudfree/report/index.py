@@ -11,8 +11,8 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from cloudfree.inputs.planet import has_data
-from cloudfree.inputs.raster import gdal_settings
+from cloudfree.inputs.optical.scene import has_data
+from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.product import pictures
 from cloudfree.report import facts
 from cloudfree.report.embedding import Picture, display_shape, embedded, with_alpha

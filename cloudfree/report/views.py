@@ -14,9 +14,9 @@ from rasterio.windows import Window
 
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.bands import Qa
-from cloudfree.inputs.part import Part
-from cloudfree.inputs.planet import Scene, has_data
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.area import Part
+from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.product import pictures
 from cloudfree.product.profiles import QA_COLOURS
 from cloudfree.report.embedding import Picture, display_shape, embedded, with_alpha

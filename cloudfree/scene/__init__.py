@@ -5,6 +5,5 @@ under cloud probably looks like: by the `features` that are known of every pixel
 and a field on a `lattice`, with settings found by `evidence`, several `candidates` mixed by a `stack` as holes decide;
 `coarse` leads to its grid and back, rows go on all `threads`, `references` says which other dates help. `see_through`
 sets it against what shows through thin cloud and in shadow, and `cloud_edges` follows a mask's clouds to where they
-end. `priming` shows the ground so found to a network in place of cloud; `trust` finds how far the network is then
-believed, and the `uncertainty` of what comes out.
+end. `uncertainty` is how far off all of that may be.
 """

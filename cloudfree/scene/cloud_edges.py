@@ -14,9 +14,9 @@ from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
-from cloudfree.inputs.feather import distance_m
-from cloudfree.inputs.found_clouds import FoundClouds
-from cloudfree.inputs.planet import Scene
+from cloudfree.geometry.distance import distance_m
+from cloudfree.inputs.masks.found import FoundClouds
+from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene.model import of_survey
 from cloudfree.scene.see_through import Obstruction, obstruction
 from cloudfree.scene.survey import Survey

@@ -22,8 +22,8 @@ from scipy.ndimage import binary_erosion, gaussian_filter, gaussian_filter1d
 from scipy.special import bdtrc, fdtrc
 
 from cloudfree.arrays import Float64Array, Image, Mask, known_of
-from cloudfree.inputs.displacement import basis
-from cloudfree.inputs.planet import Scene
+from cloudfree.geometry.displacement import basis
+from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene.offset import Offset, Vector
 from cloudfree.scene.survey import Survey
 

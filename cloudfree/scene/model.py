@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
-from cloudfree.inputs.planet import Scene
+from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene import coarse, stack
 from cloudfree.scene.candidates import FEWEST_TESTED, Tried, View, candidates_of, fitted_side_by_side
 from cloudfree.scene.features import (

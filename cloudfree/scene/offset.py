@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cloudfree.grid import Grid
-from cloudfree.inputs.displacement import Displacement, means
+from cloudfree.geometry.displacement import Displacement, means
+from cloudfree.geometry.grid import Grid
 
 
 @dataclass(frozen=True)

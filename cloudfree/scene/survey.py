@@ -9,11 +9,11 @@ import numpy as np
 
 from cloudfree.arrays import Image
 from cloudfree.errors import InputError
-from cloudfree.grid import Grid
-from cloudfree.inputs.displacement import Displacement
+from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.files import InputReader, Pixels
-from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.sentinel1 import SarReader
+from cloudfree.inputs.optical.scene import Scene
+from cloudfree.inputs.radar.image import SarReader
 
 _PIXEL_M = 10.0  # Sentinel-1's own; nothing finer can be matched
 MOST_PIXELS = 4_000_000

@@ -17,7 +17,7 @@ from support import scene_dn
 
 from cloudfree.batch.cluster import _outcome
 from cloudfree.batch.jobs import Job
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]

@@ -11,9 +11,11 @@ from click.testing import Result
 from safe_support import SafeRecipe
 from support import sar_values_db
 
-from cloudfree.inputs import acquisition, safe, sentinel1
+from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition, moments_in
-from cloudfree.inputs.source import Source
+from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.radar.safe.product import geometry_of, opened_radar
 
 MakeSar = Callable[..., Path]
 HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
@@ -66,7 +68,7 @@ def test_a_safe_product_says_it_in_its_annotation(tmp_path: Path) -> None:
     path = SafeRecipe(name="renamed.SAFE", stem="measured-{pol}-{number}").write(tmp_path)
     for xml in path.glob("annotation/*.xml"):
         xml.write_text(xml.read_text().replace(*next(iter(stated.items()))))
-    with safe.opened(path) as dataset:
+    with opened_radar(path) as dataset:
         found = acquisition.of(dataset)
     assert found.moment == datetime(2024, 6, 12, 16, 58, 10)
     assert (found.direction, found.relative_orbit) == ("ascending", (54295 - 73) % 175 + 1)
@@ -90,11 +92,11 @@ def pair(make_sar: MakeSar, *days: str) -> list[Path]:
 
 def test_dates_are_reported_and_mixed_ones_warned_of(make_sar: MakeSar, caplog: pytest.LogCaptureFixture) -> None:
     with rasterio.open(make_sar(name="area.tif")) as dataset:
-        area = safe.geometry_of(dataset)
-    image = sentinel1.identify(pair(make_sar, "20240612", "20240612"), area)
+        area = geometry_of(dataset)
+    image = identify_sar(pair(make_sar, "20240612", "20240612"), area)
     assert "acquired 2024-06-12 16:58 UTC: the file's name" in " ".join(map(str, image.reasons))
     assert "different" not in caplog.text
-    image = sentinel1.identify(pair(make_sar, "20240612", "20170101"), area)
+    image = identify_sar(pair(make_sar, "20240612", "20170101"), area)
     told = [record.message for record in caplog.records if "different dates or orbits" in record.message]
     assert len(told) == 1
     for part in ("2024-06-12", "2017-01-01", HYP3.format("20240612", "VV"), HYP3.format("20170101", "VH")):

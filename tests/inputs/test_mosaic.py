@@ -12,9 +12,9 @@ from safe_support import SafeRecipe, sigma0_db
 from support import ORIGIN, UTM33, write_raster
 
 from cloudfree.errors import GridError, InputError
-from cloudfree.grid import Grid
-from cloudfree.inputs import sentinel1
-from cloudfree.inputs.mosaic import FEATHER_M, blend_weights
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.radar.mosaic import FEATHER_M, blend_weights
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 80)
 WIDE = Grid(UTM33, Affine(10, 0, ORIGIN[0] - 1000, 0, -10, ORIGIN[1] + 600), 200, 120)
@@ -42,7 +42,7 @@ def frame(path: Path, first: int, last: int, to: Callable = power) -> Path:
 
 
 def on_grid(paths: list[Path], grid: Grid = SCENE, **options: object) -> np.ndarray:
-    with sentinel1.identify(paths, grid, **options).open() as reader:
+    with identify_sar(paths, grid, **options).open() as reader:
         return reader.on_grid(grid)
 
 
@@ -153,7 +153,7 @@ def test_the_seam_lies_in_the_middle_of_the_overlap_and_fades_in_power(tmp_path:
 
 
 def test_strips_of_a_mosaic_equal_the_whole(tmp_path: Path) -> None:
-    with sentinel1.identify(stepped(tmp_path), WIDE).open() as reader:
+    with identify_sar(stepped(tmp_path), WIDE).open() as reader:
         whole = reader.on_grid(WIDE)
         strips = [reader.on_grid(WIDE.rows(start, start + 24)) for start in range(0, 120, 24)]
     np.testing.assert_allclose(np.concatenate(strips, axis=1), whole, atol=1e-3)

@@ -10,8 +10,9 @@ import rasterio
 from support import scene_dn
 
 from cloudfree.errors import InputError
-from cloudfree.inputs import planet, quantity
-from cloudfree.inputs.quantity import RADIANCE, SURFACE, TOA, Told
+from cloudfree.inputs.optical import quantity
+from cloudfree.inputs.optical.quantity import RADIANCE, SURFACE, TOA, QuantityOptions
+from cloudfree.inputs.optical.scene import identify_scene
 
 MakeScene = Callable[..., Path]
 ID = "20220515_101530_84_2481_3B"
@@ -45,7 +46,7 @@ def test_whole_words_of_the_name_state_it(make_scene: MakeScene, tmp_path: Path,
     path = make_scene(name=name)
     for stem in (f"{ID}_AnalyticMS_metadata_clip", "3456789_1056413_2022-05-15_1032_BGRN_Analytic_metadata"):
         write_xml(tmp_path / f"{stem}.xml")
-    scene = planet.identify(path)
+    scene = identify_scene(path)
     assert scene.quantity == expected
     assert scene.scale == (COEFFICIENTS if expected == RADIANCE else (1e-4,) * 4)
 
@@ -54,8 +55,8 @@ def test_counts_have_no_coefficients(make_scene: MakeScene, tmp_path: Path) -> N
     path = make_scene(name=f"{ID}_AnalyticMS_DN.tif")
     write_xml(tmp_path / f"{ID}_AnalyticMS_metadata.xml")
     with pytest.raises(InputError, match=r"unscaled counts.*--planet-quantity"):
-        planet.identify(path)
-    assert planet.identify(path, told=Told("radiance")).scale == COEFFICIENTS
+        identify_scene(path)
+    assert identify_scene(path, told=QuantityOptions("radiance")).scale == COEFFICIENTS
 
 
 def test_the_header_has_coefficients(make_scene: MakeScene) -> None:
@@ -63,7 +64,7 @@ def test_the_header_has_coefficients(make_scene: MakeScene) -> None:
     with rasterio.open(path, "r+") as dataset:
         inner = {"radiometric_scale_factor": 0.01, "reflectance_coefficients": list(COEFFICIENTS)}
         dataset.update_tags(TIFFTAG_IMAGEDESCRIPTION=json.dumps({"properties": inner}))
-    scene = planet.identify(path)
+    scene = identify_scene(path)
     assert (scene.quantity, scene.scale) == (RADIANCE, COEFFICIENTS)
     assert "header" in str(scene.reasons[2])
 
@@ -72,7 +73,7 @@ def test_the_header_wins_over_the_name(make_scene: MakeScene) -> None:
     path = make_scene(name=f"{ID}_AnalyticMS.tif")
     with rasterio.open(path, "r+") as dataset:
         dataset.update_tags(TIFFTAG_IMAGEDESCRIPTION=json.dumps({"atmospheric_correction": {"aot_used": 0.1}}))
-    assert planet.identify(path).quantity == SURFACE
+    assert identify_scene(path).quantity == SURFACE
 
 
 def test_our_own_product_of_radiance_reads_back_as_radiance(make_scene: MakeScene) -> None:
@@ -80,7 +81,7 @@ def test_our_own_product_of_radiance_reads_back_as_radiance(make_scene: MakeScen
     with rasterio.open(path, "r+") as dataset:
         dataset.scales = COEFFICIENTS
         dataset.update_tags(CLOUDFREE_QUANTITY=json.dumps(RADIANCE))
-    scene = planet.identify(path)
+    scene = identify_scene(path)
     assert (scene.quantity, scene.scale) == (RADIANCE, COEFFICIENTS)
 
 
@@ -89,7 +90,7 @@ def test_an_offset_is_taken_in(make_scene: MakeScene) -> None:
     path = make_scene(dn=(dn + 1000).astype(np.uint16))
     with rasterio.open(path, "r+") as dataset:
         dataset.scales, dataset.offsets = (1e-4,) * 4, (-0.1,) * 4
-    scene = planet.identify(path)
+    scene = identify_scene(path)
     with scene.open() as reader:
         np.testing.assert_array_equal(reader.rows(0, 40), dn)
     assert scene.scale == (1e-4,) * 4
@@ -105,7 +106,7 @@ def test_other_types_become_ten_thousandths_without_loss(
     dn = scene_dn(60, 50)
     stored = (dn * (stored_of_one / 1e4)).astype(dtype)
     stored[:, :, :20] = nodata if dtype == "int16" else np.nan
-    with planet.identify(make_scene(dn=stored, nodata=nodata)).open() as reader:
+    with identify_scene(make_scene(dn=stored, nodata=nodata)).open() as reader:
         found = reader.rows(0, 60)
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, np.where(np.arange(50) < 20, 0, dn))
@@ -114,7 +115,7 @@ def test_other_types_become_ten_thousandths_without_loss(
 def test_a_negative_reflectance_is_data(make_scene: MakeScene) -> None:
     stored = scene_dn(40, 40).astype(np.int16)
     stored[:, 3, 3] = -20
-    with planet.identify(make_scene(dn=stored, nodata=-999)).open() as reader:
+    with identify_scene(make_scene(dn=stored, nodata=-999)).open() as reader:
         assert reader.window(3, 3, 1, 1).ravel().tolist() == [1] * 4
 
 
@@ -124,13 +125,13 @@ def test_a_negative_reflectance_is_data(make_scene: MakeScene) -> None:
 def test_values_that_cannot_be_it_are_refused(make_scene: MakeScene, dtype: str, factor: float) -> None:
     path = make_scene(dn=(scene_dn(40, 40) * factor).astype(dtype))
     with pytest.raises(InputError, match=r"--planet-scale") as caught:
-        planet.identify(path)
+        identify_scene(path)
     assert "\n" not in caught.value.message
 
 
 def test_a_scale_that_is_told_decides(make_scene: MakeScene) -> None:
     path = make_scene(dn=(scene_dn(40, 40) // 40).astype(np.uint8))
-    scene = planet.identify(path, told=Told(scale=(1 / 255,)))
+    scene = identify_scene(path, told=QuantityOptions(scale=(1 / 255,)))
     assert scene.scale == (1 / 255,) * 4
     assert scene.dn_of_one.tolist() == [255] * 4
     assert "--planet-scale" in str(scene.reasons[2])
@@ -141,14 +142,14 @@ def test_a_stated_scale_that_its_values_cannot_have_is_refused(make_scene: MakeS
     with rasterio.open(path, "r+") as dataset:
         dataset.scales = (0.01,) * 4  # watts, not reflectance
     with pytest.raises(InputError, match="a median of"):
-        planet.identify(path)
+        identify_scene(path)
 
 
 def test_a_large_scene_is_sampled_where_it_has_data(make_scene: MakeScene) -> None:
     dn = np.zeros((4, 1100, 1100), np.uint16)
     dn[:, :, 3:5] = 20_000  # between the windows of the lattice
     with pytest.raises(InputError, match="a median of 2"):
-        planet.identify(make_scene(dn=dn))
+        identify_scene(make_scene(dn=dn))
     assert set(quantity.QUANTITIES.values()) == {SURFACE, TOA, RADIANCE}
 
 
@@ -158,7 +159,7 @@ def test_a_scale_tag_that_makes_no_reflectance_is_refused(make_scene: MakeScene,
     with rasterio.open(path, "r+") as dataset:
         dataset.scales = (scale,) * 4
     with pytest.raises(InputError, match="reflectance lies between"):
-        planet.identify(path)
+        identify_scene(path)
 
 
 @pytest.mark.parametrize("content", [b'<?xml version="1.0" encoding="UTF-9"?><r/>', b"<r", b"", b"\xff\xfe\x00<"])
@@ -166,4 +167,4 @@ def test_damaged_metadata_is_one_line(make_scene: MakeScene, content: bytes) -> 
     path = make_scene(name=f"{ID}_AnalyticMS.tif")
     path.with_name(f"{ID}_AnalyticMS_metadata.xml").write_bytes(content)
     with pytest.raises(InputError, match="metadata"):
-        planet.identify(path)
+        identify_scene(path)

@@ -19,10 +19,10 @@ from support import ORIGIN, UTM33, scene_dn, write_raster
 
 from cloudfree.bands import Udm2
 from cloudfree.errors import CloudfreeError, GridError, InputError
-from cloudfree.grid import Grid
-from cloudfree.inputs import raster, reference
-from cloudfree.inputs.displacement import Displacement
-from cloudfree.inputs.reference import Reference
+from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.optical.reference import Reference, identify_reference
+from cloudfree.inputs.raster import access
 
 NORTH_UP_3M = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
 SCENE = Grid(UTM33, NORTH_UP_3M, 96, 80)
@@ -31,7 +31,7 @@ MakeScene = Callable[..., Path]
 
 
 def on_grid(path: Path, grid: Grid = SCENE, displacement: Displacement | None = None) -> np.ndarray:
-    with replace(reference.identify(path, grid), displacement=displacement).open() as reader:
+    with replace(identify_reference(path, grid), displacement=displacement).open() as reader:
         return reader.on_grid(grid)
 
 
@@ -114,10 +114,10 @@ def test_pieces_and_strips_equal_the_whole(make_scene: MakeScene, monkeypatch: p
     path = make_scene(dn=scene_dn(301, 290), name=PRODUCT)
     write_udm2(path, np.s_[140:150, 100:170], (301, 290))
     for grid in (Grid(UTM33, NORTH_UP_3M, 290, 301), Grid(UTM33, NORTH_UP_3M @ Affine.scale(3.5), 82, 86)):
-        with reference.identify(path, grid).open() as reader:
+        with identify_reference(path, grid).open() as reader:
             whole = reader.on_grid(grid)
             strips = [reader.on_grid(grid.rows(row, min(row + 17, grid.height))) for row in range(0, grid.height, 17)]
-            monkeypatch.setattr(reference, "PIECE_PX", 50)
+            monkeypatch.setattr("cloudfree.inputs.optical.reference.PIECE_PX", 50)
             pieces = reader.on_grid(grid)
             by_threads = reader.on_grid(grid, all_cores=True)
         monkeypatch.undo()
@@ -168,7 +168,7 @@ def test_its_own_clouds_and_30_m_around_are_nan_and_move_with_it(
 ) -> None:
     path = make_scene(dn=scene_dn(*SCENE.shape), name=PRODUCT)
     udm2 = write_udm2(path, np.s_[30:36, 40:44])
-    found = reference.identify(path, SCENE)
+    found = identify_reference(path, SCENE)
     assert found.mask is not None
     assert found.mask.path.file == udm2
     cloudy = np.zeros(SCENE.shape, bool)
@@ -204,7 +204,7 @@ def test_bands_by_name_before_position(
 ) -> None:
     dn = scene_dn(80, 96, bands=len(names))
     path = make_scene(dn=dn, descriptions=names)
-    found = reference.identify(path, SCENE)
+    found = identify_reference(path, SCENE)
     assert found.band_indexes == expected
     why = "by position" if names[-1] in (None, "Band 4") and names[0] != "red" else "band descriptions"
     assert why in found.reasons[0]
@@ -216,25 +216,25 @@ def test_bands_by_common_name(make_scene: MakeScene) -> None:
     with rasterio.open(path, "r+") as dataset:
         for index, name in enumerate(("red", "rededge", "nir", "blue", "green"), 1):
             dataset.update_tags(index, common_name=name)
-    assert reference.identify(path, SCENE).band_indexes == (4, 5, 1, 3)
+    assert identify_reference(path, SCENE).band_indexes == (4, 5, 1, 3)
 
 
 def test_bands_by_colour(make_scene: MakeScene) -> None:
     """Three of them and a nameless fourth, as TIFF has them, or all four."""
     path = make_scene(dn=scene_dn(80, 96), photometric="RGB")
-    found = reference.identify(path, SCENE)
+    found = identify_reference(path, SCENE)
     assert found.band_indexes == (3, 2, 1, 4)
     assert "color interpretation" in found.reasons[0]
     with rasterio.open(path, "r+") as dataset:
         dataset.colorinterp = [ColorInterp.nir, ColorInterp.blue, ColorInterp.red, ColorInterp.green]
-    assert reference.identify(path, SCENE).band_indexes == (2, 4, 3, 1)
+    assert identify_reference(path, SCENE).band_indexes == (2, 4, 3, 1)
 
 
 def test_a_planetscope_name_says_more_than_colours(make_scene: MakeScene) -> None:
     path = make_scene(dn=scene_dn(80, 96), name=PRODUCT, photometric="RGB")
-    assert reference.identify(path, SCENE).band_indexes == (1, 2, 3, 4)
+    assert identify_reference(path, SCENE).band_indexes == (1, 2, 3, 4)
     superdove = make_scene(dn=scene_dn(80, 96, bands=8), name=PRODUCT.replace("SR", "SR_8b"))
-    found = reference.identify(superdove, SCENE)
+    found = identify_reference(superdove, SCENE)
     assert found.band_indexes == (2, 4, 6, 8)
     assert "PlanetScope's 8-band product" in found.reasons[0]
     assert found.acquired == date(2023, 4, 15)
@@ -244,7 +244,7 @@ def test_a_planetscope_name_says_more_than_colours(make_scene: MakeScene) -> Non
 def test_floats_are_reflectance_or_ten_thousand_times_it(tmp_path: Path, stored: float, said: str) -> None:
     values = (scene_dn(80, 96) * 1e-4 * stored).astype(np.float32)
     path = write_raster(tmp_path / "float.tif", values, NORTH_UP_3M)
-    assert said in reference.identify(path, SCENE).reasons[1]
+    assert said in identify_reference(path, SCENE).reasons[1]
     np.testing.assert_allclose(on_grid(path), values / stored, rtol=1e-5)
 
 
@@ -253,7 +253,7 @@ def test_a_stated_scale_and_offset_win(make_scene: MakeScene) -> None:
     path = make_scene(dn=dn)
     with rasterio.open(path, "r+") as dataset:
         dataset.scales, dataset.offsets = (2.75e-5,) * 4, (-0.2,) * 4
-    found = reference.identify(path, SCENE)
+    found = identify_reference(path, SCENE)
     assert found.scale == (2.75e-5,) * 4
     assert found.offset == (-0.2,) * 4
     np.testing.assert_allclose(on_grid(path), dn * 2.75e-5 - 0.2, atol=1e-6)
@@ -262,14 +262,14 @@ def test_a_stated_scale_and_offset_win(make_scene: MakeScene) -> None:
 def test_radiance_of_planetscope_has_its_coefficients(make_scene: MakeScene) -> None:
     path = make_scene(dn=scene_dn(80, 96), name=PRODUCT.replace("_SR", ""))
     with pytest.raises(InputError, match="radiance"):
-        reference.identify(path, SCENE)
+        identify_reference(path, SCENE)
     bands = "".join(
         f"<b:bandSpecificMetadata><b:bandNumber>{i}</b:bandNumber>"
         f"<b:reflectanceCoefficient>{i}e-5</b:reflectanceCoefficient></b:bandSpecificMetadata>"
         for i in range(1, 5)
     )
     path.with_name(f"{path.stem}_metadata.xml").write_text(f'<r xmlns:b="http://schemas.planet.com/ps/v1">{bands}</r>')
-    assert reference.identify(path, SCENE).scale == (1e-5, 2e-5, 3e-5, 4e-5)
+    assert identify_reference(path, SCENE).scale == (1e-5, 2e-5, 3e-5, 4e-5)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_radiance_of_planetscope_has_its_coefficients(make_scene: MakeScene) -> 
     ],
 )
 def test_the_date_in_a_name(make_scene: MakeScene, name: str, expected: date | None) -> None:
-    assert reference.identify(make_scene(dn=scene_dn(80, 96), name=name), SCENE).acquired == expected
+    assert identify_reference(make_scene(dn=scene_dn(80, 96), name=name), SCENE).acquired == expected
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_the_date_in_tags_where_the_name_has_none(
     path = make_scene(dn=scene_dn(80, 96))
     with rasterio.open(path, "r+") as dataset:
         dataset.update_tags(**tags)
-    assert reference.identify(path, SCENE).acquired == expected
+    assert identify_reference(path, SCENE).acquired == expected
 
 
 # --- what is refused ---
@@ -313,7 +313,7 @@ def test_the_date_in_tags_where_the_name_has_none(
 
 def refusal(path: Path) -> CloudfreeError:
     with pytest.raises(CloudfreeError) as caught:
-        reference.identify(path, SCENE)
+        identify_reference(path, SCENE)
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -377,14 +377,14 @@ def test_a_thinned_read_takes_the_pixels_that_gdal_takes(make_scene: MakeScene, 
     path = make_scene(dn=scene_dn(1201, 850), tiled=True, blockxsize=256, blockysize=256, compress="lzw")
     window = Window(31, 17, 800, 1100)
     with rasterio.open(path) as dataset:
-        found = raster.read(dataset, [3, 1], window, out_shape=shape)
+        found = access.read(dataset, [3, 1], window, out_shape=shape)
         np.testing.assert_array_equal(found, dataset.read([3, 1], window=window, out_shape=(2, *shape)))
 
 
 def test_gdal_keeps_the_blocks_that_pieces_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rasterio is told bytes: with 64 of them, as once, each piece would unpack its blocks anew."""
     monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
-    with raster.gdal_settings():
+    with access.gdal_settings():
         assert get_gdal_config("GDAL_CACHEMAX") >= 9 * 512 * 512 * 4 * np.dtype(np.uint16).itemsize
 
 
@@ -396,7 +396,7 @@ def test_the_coastline_scene(shared_data: Path) -> None:
     path = first(sorted((shared_data / "planet" / "coastline").glob("*_SR_clip.tif")))
     with rasterio.open(path) as dataset:
         grid, dn = Grid.of(dataset), dataset.read()
-    found = reference.identify(path, grid)
+    found = identify_reference(path, grid)
     assert (found.band_indexes, found.acquired) == ((1, 2, 3, 4), date(2016, 9, 9))
     with found.open() as reader:
         values = reader.on_grid(grid)
@@ -409,7 +409,7 @@ def test_sentinel_2_in_degrees(shared_data: Path) -> None:
     with rasterio.open(path) as dataset:
         own, dn = Grid.of(dataset), dataset.read()
     assert own.crs.is_geographic
-    found: Reference = reference.identify(path, own)
+    found: Reference = identify_reference(path, own)
     x, y = own.transform @ (own.width / 2, own.height / 2)
     zone = CRS.from_epsg(32601 + int((x + 180) // 6) + (100 if y < 0 else 0))
     (east,), (north,) = transform_points(own.crs, zone, [x], [y])

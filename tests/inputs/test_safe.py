@@ -17,14 +17,15 @@ from support import ORIGIN, UTM33
 
 from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
-from cloudfree.grid import Grid
-from cloudfree.inputs import safe, sentinel1
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.radar.safe.product import find_safe
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 80)
 
 
 def on_scene(*paths: Path, grid: Grid = SCENE, **options: object) -> np.ndarray:
-    image = sentinel1.identify(list(paths), grid, **options)
+    image = identify_sar(list(paths), grid, **options)
     with image.open() as reader:
         return reader.on_grid(grid)
 
@@ -90,7 +91,7 @@ def test_a_cog_without_control_points_and_with_overviews(tmp_path: Path) -> None
 
 
 def test_coarser_grids_and_strips(tmp_path: Path) -> None:
-    image = sentinel1.identify([SafeRecipe().write(tmp_path)], SCENE)
+    image = identify_sar([SafeRecipe().write(tmp_path)], SCENE)
     coarse = Grid(UTM33, Affine(24, 0, ORIGIN[0], 0, -24, ORIGIN[1]), 12, 10)
     with image.open() as reader:
         whole = reader.on_grid(SCENE)
@@ -168,7 +169,7 @@ def test_relief_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     found = on_scene(SafeRecipe(height_m=20).write(tmp_path / "low"))
     assert np.abs(found - truth()).max() < 0.05
     assert "relief" not in caplog.text
-    image = sentinel1.identify([SafeRecipe(height_m=100).write(tmp_path / "high")], SCENE)
+    image = identify_sar([SafeRecipe(height_m=100).write(tmp_path / "high")], SCENE)
     assert "relief may move ground by up to 128 m" in caplog.text
     assert "heights of 0 to 100 m" in " ".join(map(str, image.reasons))
 
@@ -273,7 +274,7 @@ def test_other_folders_and_archives_are_none(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "hyp3.zip", "w") as archive:
         archive.writestr("S1A_RTC_VV.tif", b"")
     for name in ("", "hyp3.zip", "measurement/vv.tif", "absent.SAFE"):
-        assert safe.find(tmp_path / name) is None
+        assert find_safe(tmp_path / name) is None
 
 
 # --- the commands ---

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cloudfree.errors import InputError
-from cloudfree.inputs import raster
 from cloudfree.inputs.files import InputOptions
-from cloudfree.inputs.source import Source, without_secrets
+from cloudfree.inputs.location.source import Source, without_secrets
+from cloudfree.inputs.raster import access
 
 SIGNED = "https://user:word@host.org/a/iw-vv.rtc.tiff?sig=SECRET&sr=c"
 
@@ -64,7 +64,7 @@ def test_secrets_are_shown_nowhere() -> None:
 
 
 def test_what_gdal_logs_of_servers_has_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    assert raster.Raster
+    assert access.Raster
     logging.getLogger("rasterio._env").warning("HTTP error code: 503 - %s. Retrying", SIGNED)
     assert "503" in caplog.text
     assert "SECRET" not in caplog.text
@@ -115,5 +115,5 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         (tmp_path / "o.zip", "is an archive"),
         (f"netcdf:{tmp_path}/none.nc:VV", "does not exist"),
     ):
-        with pytest.raises(InputError, match=words), raster.opened(told):
+        with pytest.raises(InputError, match=words), access.opened(told):
             pass

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from cloudfree.errors import DeviceError
+from cloudfree.network.device import bfloat16_instructions, resolve_device, resolve_precision
 from cloudfree.network.models import Identity
-from cloudfree.network.predict import Predictor, bfloat16_instructions, resolve_device, resolve_precision
+from cloudfree.reconstruct.predictor import Predictor
 
 MPS = torch.device("mps")
 

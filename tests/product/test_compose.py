@@ -8,12 +8,12 @@ from affine import Affine
 from support import UTM33
 
 from cloudfree.bands import Qa
-from cloudfree.grid import Grid
-from cloudfree.inputs.planet import Scene
-from cloudfree.inputs.strips import Fill, Strip
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.optical.scene import Scene
 from cloudfree.product.compose import Composed, compose, deviation_dn
 from cloudfree.product.profiles import NO_DEVIATION
-from cloudfree.scene.priming import RestoredStrip
+from cloudfree.reconstruct.strips import Fill, Strip
+from cloudfree.reconstruct.tile import RestoredStrip
 from cloudfree.scene.uncertainty import Uncertainty
 
 SCENE = Scene(

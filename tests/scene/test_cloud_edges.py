@@ -10,8 +10,8 @@ from support import ORIGIN, UTM33
 
 from cloudfree.arrays import as_image
 from cloudfree.bands import CLOUD_COLOUR, SKY_HIDDEN, SkyClass
-from cloudfree.grid import Grid
-from cloudfree.inputs.planet import Scene
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene.cloud_edges import follow, with_edges
 from cloudfree.scene.survey import Survey
 from cloudfree.simulate.clouds import CloudLayer, add_clouds

@@ -8,8 +8,8 @@ from scipy.ndimage import map_coordinates
 from scipy.ndimage import shift as move
 from support import UTM33, pattern
 
-from cloudfree.grid import Grid
-from cloudfree.inputs.displacement import basis
+from cloudfree.geometry.displacement import basis
+from cloudfree.geometry.grid import Grid
 from cloudfree.scene.coregister import estimate
 from cloudfree.scene.offset import Offset
 

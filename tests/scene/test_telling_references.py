@@ -5,10 +5,10 @@ import pytest
 from support import pattern, sar_values_db
 
 from cloudfree.arrays import as_image
+from cloudfree.reconstruct.tile import prime
+from cloudfree.reconstruct.trust import of_image
 from cloudfree.scene.model import fit_fine
-from cloudfree.scene.priming import prime
 from cloudfree.scene.references import telling
-from cloudfree.scene.trust import of_image
 
 SIDE, PIXEL_M = 150, 3.0
 

@@ -9,8 +9,8 @@ import pytest
 import rasterio
 
 from cloudfree.bands import REFLECTANCE_SCALE
-from cloudfree.grid import Grid
-from cloudfree.inputs import reference
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.optical.reference import Reference, identify_reference
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
 SCENE = SAMPLE / "20240615_101530_84_2481_3B_AnalyticMS_SR_clip.tif"
@@ -24,8 +24,8 @@ def read(path: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def earlier() -> reference.Reference:
-    return reference.identify(EARLIER, scene_grid())
+def earlier() -> Reference:
+    return identify_reference(EARLIER, scene_grid())
 
 
 @pytest.fixture(scope="module")

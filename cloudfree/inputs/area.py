@@ -1,0 +1,212 @@
+"""A part of a scene: a box in degrees, or the box of the polygons in a file, snapped outwards to the scene's pixels."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+import shapely.errors
+import shapely.geometry
+from pyproj import Transformer
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from shapely.geometry.base import BaseGeometry
+
+from cloudfree.errors import GridError, InputError
+from cloudfree.geometry.grid import Grid, at_turns
+
+BBox = tuple[float, float, float, float]
+"""West, south, east, north in degrees of WGS84; west > east crosses the antimeridian."""
+
+_WGS84 = CRS.from_epsg(4326)
+_NOISE_PX = 1e-6  # of coordinates that were transformed: an edge on a pixel's edge does not need the next pixel
+_ORDER = "--bbox is WEST,SOUTH,EAST,NORTH in degrees"
+_BOX_HINT = "compare it with the scene's corners (cloudfree info, rio bounds)"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pixels of a scene: from a row and a column on."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    @classmethod
+    def whole(cls, grid: Grid) -> Part:
+        return cls(0, 0, grid.height, grid.width)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.height, self.width
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.row, self.row + self.height)
+
+    @property
+    def cols(self) -> slice:
+        return slice(self.col, self.col + self.width)
+
+    def of(self, grid: Grid) -> Grid:
+        """The part of the scene's grid."""
+        return grid.window(self.row, self.col, self.height, self.width)
+
+
+def of_scene(grid: Grid, bbox: BBox | None, aoi: Path | None) -> Part:
+    """The part of a scene that is asked for, the whole without either. Raises InputError or GridError."""
+    if bbox is not None and aoi is not None:
+        raise InputError("--bbox and --aoi are both given; one says which part is wanted: leave the other out")
+    if bbox is not None:
+        west, south, east, north = _checked(bbox)
+        return _around(grid, shapely.box(west, south, east, north), _WGS84, f"--bbox {','.join(map(str, bbox))}")
+    if aoi is not None:
+        return _around(grid, *read_polygons(aoi), f"--aoi {aoi.name}")
+    return Part.whole(grid)
+
+
+def _checked(bbox: Sequence[float]) -> BBox:
+    """The box, its east beyond 180 degrees where it crosses them. Raises InputError."""
+    told = ",".join(f"{value:g}" for value in bbox)
+    if len(bbox) != 4 or not all(map(math.isfinite, bbox)):
+        raise InputError(f"--bbox is {told}; four finite numbers are needed, WEST,SOUTH,EAST,NORTH: give these")
+    west, south, east, north = map(float, bbox)
+    if not (-90 <= south <= 90 and -90 <= north <= 90 and -360 <= west <= 360 and -360 <= east <= 360):
+        raise InputError(
+            f"--bbox is {told}, which are no degrees; latitudes of -90..90 and longitudes of -180..180 (or 0..360) are "
+            f"needed: {_ORDER}"
+        )
+    if south >= north:
+        raise InputError(f"--bbox is {told}, whose south is not under its north; {_ORDER}: put them in this order")
+    east_of_west = east + 360 if west > east else east
+    if east_of_west - west > 180 or west == east:
+        raise InputError(
+            f"--bbox is {told}, which is {(east_of_west - west) % 360:g} degrees wide from west to east; up to 180 are "
+            f"allowed, and west > east crosses the antimeridian: {_ORDER}, so put them in this order"
+        )
+    return west, south, east_of_west, north
+
+
+def _around(grid: Grid, area: BaseGeometry, crs: CRS, told: str) -> Part:
+    """The pixels around what of an area lies in a scene. Raises GridError where nothing does."""
+    outline = grid.footprint(crs)
+    common = shapely.union_all([outline.intersection(each) for each in at_turns(area, outline, crs)])
+    if common.is_empty or common.area == 0:
+        left, lower, right, upper = grid.footprint(_WGS84).bounds
+        raise GridError(
+            f"{told} does not overlap the scene, which lies at {left:.4f},{lower:.4f},{right:.4f},{upper:.4f}; a part "
+            f"of it is needed: {_BOX_HINT}"
+        )
+    xy = shapely.get_coordinates(shapely.segmentize(common, max(common.length / 400, 1e-9)))
+    x, y = Transformer.from_crs(crs, grid.crs, always_xy=True).transform(xy[:, 0], xy[:, 1])
+    col, row = ~grid.transform @ (np.asarray(x), np.asarray(y))
+    row, col = grid.in_turn(row, col)
+    (row0, row1), (col0, col1) = _snapped(row, grid.height), _snapped(col, grid.width)
+    return Part(row0, col0, row1 - row0, col1 - col0)
+
+
+def _snapped(at: Any, length: int) -> tuple[int, int]:
+    """First pixel and last plus one, one at least."""
+    first = min(max(math.floor(at.min() + _NOISE_PX), 0), length - 1)
+    return first, max(min(math.ceil(at.max() - _NOISE_PX), length), first + 1)
+
+
+# --- polygons in files ---
+
+
+def read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
+    """The polygons of a vector file as one geometry, and their CRS: GeoJSON, or what pyogrio or fiona can read.
+
+    Raises InputError.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; --aoi is a file of polygons, GeoJSON for one: check the path")
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        if path.suffix.lower() in (".json", ".geojson"):
+            raise InputError(f"{path.name} is no GeoJSON ({error}); export it again") from error
+        geometries, crs = _by_library(path)
+    else:
+        geometries, crs = _by_json(path, document)
+    polygons = [each for each in geometries if each.area > 0]
+    if not polygons:
+        kinds = ", ".join(sorted({each.geom_type for each in geometries})) or "nothing"
+        raise InputError(f"{path.name} holds {kinds}; --aoi needs polygons: draw one around the area")
+    return shapely.union_all([shapely.make_valid(each) for each in polygons]), crs
+
+
+def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
+    """GeoJSON, in longitude and latitude (RFC 7946) or in the CRS that older files name."""
+    try:
+        geometries = [shapely.geometry.shape(each) for each in _members(document)]
+        named = document.get("crs")
+        crs = CRS.from_user_input(named["properties"]["name"]) if named else _WGS84
+    except (AttributeError, KeyError, TypeError, ValueError, CRSError, shapely.errors.ShapelyError) as error:
+        raise InputError(
+            f"{path.name} is no GeoJSON that can be read ({' '.join(str(error).split())[:120]}); a Feature, a "
+            "FeatureCollection or a geometry is needed: export it again"
+        ) from error
+    bounds = np.array([each.bounds for each in geometries if not each.is_empty]).reshape(-1, 4)
+    if crs.is_geographic and (np.abs(bounds) > [360, 90, 360, 90]).any():
+        raise InputError(
+            f"{path.name} has coordinates like {np.abs(bounds).max():.6g} and names no CRS; GeoJSON is in degrees of "
+            "longitude and latitude: export it in EPSG:4326"
+        )
+    return geometries, crs
+
+
+def _members(document: Any) -> Iterator[Any]:
+    """The geometries of a GeoJSON object."""
+    kind = document["type"]
+    if kind == "FeatureCollection":
+        for feature in document["features"]:
+            yield from _members(feature)
+    elif kind == "Feature":
+        if document["geometry"] is not None:
+            yield from _members(document["geometry"])
+    elif kind == "GeometryCollection":
+        for geometry in document["geometries"]:
+            yield from _members(geometry)
+    else:
+        yield document
+
+
+def _by_library(path: Path) -> tuple[list[BaseGeometry], CRS]:
+    """Other vector files, by a library that may be there."""
+    for read in (_by_pyogrio, _by_fiona):
+        try:
+            geometries, crs = read(path)
+        except ImportError:
+            continue
+        except (RuntimeError, ValueError, OSError) as error:  # of which those of both libraries are
+            raise InputError(
+                f"{path.name} cannot be read as vectors ({' '.join(str(error).split())[:120]}); a file of polygons is "
+                "needed: give GeoJSON"
+            ) from error
+        if not crs:
+            raise InputError(f"{path.name} names no coordinate reference system; one is needed: give GeoJSON")
+        return geometries, CRS.from_user_input(crs)
+    raise InputError(
+        f"{path.name} is no GeoJSON, and neither pyogrio nor fiona is installed, which read other vector files; give "
+        "GeoJSON (ogr2ogr -f GeoJSON -t_srs EPSG:4326 aoi.geojson FILE), or install one: pip install pyogrio"
+    )
+
+
+def _by_pyogrio(path: Path) -> tuple[list[BaseGeometry], str | None]:
+    meta, _, geometry, _ = importlib.import_module("pyogrio.raw").read(path, columns=[])
+    return [shapely.from_wkb(each) for each in (geometry if geometry is not None else ()) if each], meta["crs"]
+
+
+def _by_fiona(path: Path) -> tuple[list[BaseGeometry], str | None]:
+    with importlib.import_module("fiona").open(path) as layer:
+        return [shapely.geometry.shape(each.geometry) for each in layer if each.geometry], layer.crs_wkt

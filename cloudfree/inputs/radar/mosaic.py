@@ -1,0 +1,162 @@
+"""Several images of one ground as one: where they overlap, the seam runs midway between their edges.
+
+On either side of the seam the image whose edge is farther away is shown alone, so that speckle and date stay one
+image's own; along it, over `FEATHER_M`, both are blended in linear power, so that a step of a few tenths of a dB does
+not become a line that a network takes for the edge of a field. Edges are where an image ends and another goes on: of
+images that cover the same, the first is shown. What one image lacks, another fills. Where the edges are is decided
+once, for a scene; then pixel by pixel, so that strips equal the whole; nothing is written between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from rasterio.windows import Window
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, map_coordinates
+
+from cloudfree.arrays import Float64Array, Image, Mask
+from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry.geolocation_grid import Geometry
+from cloudfree.geometry.grid import Grid
+from cloudfree.geometry.resample import PixelSource, block_means, positions
+
+FEATHER_M = 300.0
+"""Difference of the distances to the edges over which two images are blended: 300 m across, 30 pixels of radar."""
+
+_LATTICE_PX = 512  # a side, on which edges are looked for
+_NO_EDGE_M = 1e7  # the distance to its edge of an image that has none
+_RANK_M = 1e5  # by which the first of several such is ahead of the next
+_NOWHERE = -1e9
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Where an image has data: known (h, w) of a thinned window of it; `bands` are those of the mosaic that it has."""
+
+    grid: Geometry
+    window: Window
+    known: Mask
+    bands: frozenset[int]
+
+    def on(self, lattice: Grid) -> Mask:
+        """Where the image has data on another grid (H, W), by the nearest pixel; holes in it are filled.
+
+        Holes are no edges: other images fill them, and a seam need not keep away from them.
+        """
+        row, col = positions(self.grid, lattice, None)
+        height, width = self.known.shape
+        down = np.floor((row - self.window.row_off + 0.5) * height / self.window.height)
+        across = np.floor((col - self.window.col_off + 0.5) * width / self.window.width)
+        inside = (down >= 0) & (down < height) & (across >= 0) & (across < width)
+        found = np.zeros(lattice.shape, bool)
+        found[inside] = self.known[down[inside].astype(np.intp), across[inside].astype(np.intp)]
+        return np.asarray(binary_fill_holes(found))
+
+
+@dataclass(frozen=True)
+class EdgeDistance:
+    """How far in metres (h, w) the pixels of a coarse grid are from where an image ends and another goes on."""
+
+    grid: Grid
+    metres: Image
+
+    def at(self, row: Float64Array, col: Float64Array) -> Float64Array:
+        """The distance at rows and columns of the coarse grid, bilinear."""
+        where = [np.nan_to_num(row), np.nan_to_num(col)]
+        return np.asarray(map_coordinates(self.metres, where, np.float64, order=1, mode="nearest"))
+
+
+def edge_distances(area: Grid, coverages: Sequence[Coverage]) -> list[EdgeDistance]:
+    """For each image of a mosaic, how far inside it the ground of `area` is."""
+    lattice = area.resized(min(area.height, _LATTICE_PX), min(area.width, _LATTICE_PX))
+    known = [coverage.on(lattice) for coverage in coverages]
+    found = []
+    for rank, (coverage, own) in enumerate(zip(coverages, known, strict=True)):
+        rivals = [other for each, other in zip(coverages, known, strict=True) if each.bands & coverage.bands]
+        beyond = np.any(rivals, axis=0) & ~own
+        metres = np.full(lattice.shape, _NO_EDGE_M - rank * _RANK_M, np.float32)
+        if beyond.any():  # a pixel off, for the edge may run anywhere through one
+            metres = (np.maximum(distance_transform_edt(~beyond) - 1, 0) * lattice.pixel_size_m).astype(np.float32)
+        found.append(EdgeDistance(lattice, metres))
+    return found
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An image of a mosaic: its bands are those of the mosaic with these (zero-based) numbers."""
+
+    source: PixelSource
+    bands: tuple[int, ...]
+    edge: EdgeDistance | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Images as one image of `bands` bands; of one image alone, that image."""
+
+    pieces: Sequence[Piece]
+    bands: int
+
+    def on_grid(self, grid: Grid, displacement: Displacement | None) -> Image:
+        """The bands (bands, H, W) on `grid`, NaN where no image says anything; averaged where `grid` is coarser."""
+        parts = max(piece.source.parts_of(grid) for piece in self.pieces)
+        if parts == 1:
+            return self._joined(grid, displacement, linear=False)
+        fine = grid.resized(grid.height * parts, grid.width * parts)
+        # Joined before they are averaged: at a corner of four tiles each has but a quarter of a coarse pixel.
+        mean = block_means(self._joined(fine, displacement, linear=True), parts)
+        return self.pieces[0].source.from_linear(mean)
+
+    def _joined(self, grid: Grid, displacement: Displacement | None, linear: bool) -> Image:
+        found = [(piece, piece.source.interpolated(grid, displacement, linear)) for piece in self.pieces]
+        telling = [(piece, values) for piece, values in found if np.isfinite(values).any()]
+        away = _distances([piece for piece, _ in telling], grid, displacement)
+        out = np.full((self.bands, *grid.shape), np.nan, np.float32)
+        for bands, having in self._by_images([piece for piece, _ in telling]):
+            layers = [
+                values[[piece.bands.index(band) for band in bands]] for piece, values in (telling[n] for n in having)
+            ]
+            away_m = [away[n] for n in having]
+            out[bands] = layers[0] if len(layers) == 1 else self._blended(np.stack(layers), np.stack(away_m), linear)
+        return out
+
+    def _by_images(self, pieces: Sequence[Piece]) -> list[tuple[list[int], tuple[int, ...]]]:
+        """Bands that the same images show, and which these are: pixels of an image are valid in all of its bands."""
+        found: dict[tuple[int, ...], list[int]] = {}
+        for band in range(self.bands):
+            having = tuple(n for n, piece in enumerate(pieces) if band in piece.bands)
+            found.setdefault(having, []).append(band)
+        return [(bands, having) for having, bands in found.items() if having]
+
+    def _blended(self, values: Image, distance_m: Float64Array, linear: bool) -> Image:
+        """Bands (B, H, W) of the images (N, B, H, W) that have them; in dB, or linear already."""
+        source = self.pieces[0].source
+        weights = blend_weights(np.isfinite(values[:, 0]), distance_m).astype(np.float32)
+        shown = np.take_along_axis(values, weights.argmax(axis=0)[None, None], axis=0)[0]
+        mixed = (weights > 0).sum(axis=0) > 1
+        if mixed.any():
+            power = np.nan_to_num(values if linear else source.to_linear(values))
+            mean = np.einsum("nhw,nbhw->bhw", weights, power)
+            shown = np.where(mixed, mean if linear else source.from_linear(mean), shown)
+        return np.asarray(shown)
+
+
+def _distances(pieces: Sequence[Piece], grid: Grid, displacement: Displacement | None) -> list[Float64Array]:
+    """The distance of each pixel of `grid` (H, W) from the edge of each image, of one alone none."""
+    edges = [piece.edge for piece in pieces if piece.edge]
+    if len(pieces) < 2 or len(edges) < len(pieces):
+        return [np.full(grid.shape, _NO_EDGE_M - rank * _RANK_M) for rank in range(len(pieces))]
+    at = positions(edges[0].grid, grid, displacement)  # all are on one
+    return [edge.at(*at) for edge in edges]
+
+
+def blend_weights(valid: Mask, distance_m: Float64Array) -> Float64Array:
+    """The share (N, H, W) of each of N images, by how far inside it a pixel is; they sum to one where any is valid."""
+    inside = np.where(valid, np.maximum(distance_m, 0), _NOWHERE)
+    farthest = inside.max(axis=0)
+    # A feather wider than an overlap would end in a step at its rim.
+    feather = np.clip(farthest, 1e-3, FEATHER_M)
+    weights = np.where(valid, np.clip(1 - (farthest - inside) / feather, 0, 1), 0)
+    return np.asarray(weights / np.maximum(weights.sum(axis=0), 1e-9))

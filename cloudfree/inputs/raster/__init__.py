@@ -1,0 +1,1 @@
+"""Any raster: `access` opens and reads it, `validity` tells where it has data."""

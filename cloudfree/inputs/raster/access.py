@@ -1,0 +1,250 @@
+"""Opening rasters: failures of GDAL become one clear line, and GDAL's settings stay the caller's."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio import DatasetReader
+from rasterio.env import getenv, hasenv
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window
+
+from cloudfree.errors import GridError, InputError
+from cloudfree.geometry.geolocation_grid import Geometry
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.location.source import AnyPath, Source, without_secrets
+
+_SAMPLE_PX = 512
+_STRIP_ROWS = 512
+
+_DOCUMENTS = (".xml", ".geojson", ".json")
+_OVERVIEWS, _SIDE_FILE = ".ovr", ".aux.xml"
+
+_MEND = "fetch or export it again"
+_EXAMPLE = "as zip://ARCHIVE!FILE"
+
+_GDAL_SETTINGS: dict[str, object] = {
+    # Bytes: rasterio takes no megabytes here. GDAL's own, a share of all memory, would defeat the bound by the width.
+    "GDAL_CACHEMAX": 32 << 20,
+    "GDAL_NUM_THREADS": "ALL_CPUS",
+    "COG_TMP_COMPRESSION": "NONE",  # of overviews on their way into a COG; packing them takes a third of its time
+    "GDAL_PAM_ENABLED": "NO",  # nothing is written beside a product; inputs are opened with it, see `opened`
+}
+
+
+_REMOTE_SETTINGS: dict[str, object] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # no listing of what lies beside; .aux.xml and .msk are asked for by name
+    "GDAL_HTTP_CONNECTTIMEOUT": 10,  # seconds
+    "GDAL_HTTP_LOW_SPEED_TIME": 20,  # seconds of silence after which a server counts as dead
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
+    "GDAL_HTTP_MAX_RETRY": 3,  # where a server is busy (429, 502, 503, 504)
+    "GDAL_HTTP_RETRY_DELAY": 1,
+}
+
+
+def gdal_settings() -> rasterio.Env:
+    """An Env with cloudfree's settings, except those that the caller or the environment has made."""
+    return _env(_GDAL_SETTINGS)
+
+
+def _env(settings: dict[str, object]) -> rasterio.Env:
+    taken = set(os.environ) | (set(getenv()) if hasenv() else set())
+    return rasterio.Env(**{key: value for key, value in settings.items() if key not in taken})
+
+
+class Raster(DatasetReader):  # type: ignore[misc]
+    """An open raster that knows its source, and is called as that may be shown. Threads that share it take turns."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.address)
+        self.source = source
+        self._turn = RLock()
+
+    def read(self, *arguments: Any, **options: Any) -> NDArray[np.generic]:
+        with self._turn:
+            return super().read(*arguments, **options)
+
+    def read_masks(self, *arguments: Any, **options: Any) -> NDArray[np.generic]:
+        with self._turn:
+            return super().read_masks(*arguments, **options)
+
+    @property
+    def name(self) -> str:
+        return str(self.source)
+
+
+class _WithoutSecrets(logging.Filter):
+    """What GDAL says of servers has their addresses in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = without_secrets(record.getMessage()), ()
+        return True
+
+
+for _name in ("rasterio", "rasterio._env", "rasterio._io", "rasterio._base"):
+    logging.getLogger(_name).addFilter(_WithoutSecrets())
+
+
+@contextmanager
+def opened(path: AnyPath) -> Iterator[DatasetReader]:
+    """Open a raster to read; InputError where that, or a later read within the block, fails."""
+    source = Source.of(path)
+    if source.is_archive and source.exists:
+        raise InputError(f"{source} is an archive; a raster file is needed: give the scene inside, {_EXAMPLE}")
+    if not source.exists:
+        what = "is not in its archive" if source.is_archived else "does not exist"
+        raise InputError(f"{source} {what}; a raster file is needed: check the path")
+    with opened_by_gdal(source) as dataset:
+        yield dataset
+
+
+@contextmanager
+def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
+    """Open whatever GDAL knows by a source's address, as `opened` does."""
+    mend = "check the address and what it needs of you, or download the file" if source.is_remote else _MEND
+    try:
+        with _env(_REMOTE_SETTINGS if source.is_remote else {}), _with_sidecars():
+            dataset = Raster(source)
+        with dataset:
+            yield dataset
+    except RasterioIOError as error:
+        raise InputError(f"{source} cannot be read as a raster ({_first_line(error)}); {mend}") from error
+    except RasterioError as error:
+        raise InputError(f"{source} cannot be used: {_first_line(error)}; check the file with rio info") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{source} has band names or tags that are no UTF-8 ({error.object[:40]!r}); write it anew without them "
+            "(gdal_translate -nomd)"
+        ) from error
+
+
+def _with_sidecars() -> rasterio.Env:
+    """What `FILE.aux.xml` says of an input counts (nodata, names, CRS), unless the environment switches that off."""
+    return rasterio.Env(**({} if "GDAL_PAM_ENABLED" in os.environ else {"GDAL_PAM_ENABLED": "YES"}))
+
+
+def parts_of(source: Source) -> list[Source]:
+    """A raster, and what else GDAL reads to know its pixels: headers, side files, the parts of a virtual one (VRT).
+
+    Of what is no raster, as the documents of a product, itself alone.
+    """
+    if not source.plain or source.suffix in _DOCUMENTS:
+        return [source]
+    with opened(source) as dataset:
+        parts = [part for part in map(Source.of, dataset.files) if not _is_derived(part)]
+        return list(dict.fromkeys([source, *parts]))
+
+
+def _is_derived(part: Source) -> bool:
+    """Whether it holds nothing that pixels do not: overviews, and side files of statistics, as viewers write them."""
+    side_file = part.plain if part.name.lower().endswith(_SIDE_FILE) else None
+    return part.suffix == _OVERVIEWS or (side_file is not None and _holds_statistics_alone(side_file))
+
+
+def _holds_statistics_alone(side_file: Path) -> bool:
+    try:
+        root = ElementTree.fromstring(side_file.read_bytes())
+    except (ElementTree.ParseError, ValueError, LookupError):  # the latter two of a wrong encoding
+        return False
+    said = [each for within in root for each in (within if within.tag == "PAMRasterBand" else [within])]
+    return all(map(_is_statistics, said))
+
+
+def _is_statistics(element: Element) -> bool:
+    keys = [each.get("key", "") for each in element]
+    metadata = element.tag == "Metadata" and not element.attrib and all(key.startswith("STATISTICS_") for key in keys)
+    return metadata or element.tag == "Histograms"
+
+
+def read(
+    dataset: DatasetReader,
+    indexes: list[int],
+    window: Window,
+    out_shape: tuple[int, int] | None = None,
+) -> NDArray[np.generic]:
+    """Bands (N, rows, columns) of one window, thinned to `out_shape`; InputError where the file is damaged.
+
+    What reads like a dataset and is none of GDAL's thins by itself.
+    """
+    try:
+        if not isinstance(dataset, DatasetReader):
+            own: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=out_shape)
+            return own
+        if out_shape in (None, (window.height, window.width)):
+            values: NDArray[np.generic] = dataset.read(indexes, window=window)
+            return values
+        return _thinned(dataset, indexes, window, out_shape)
+    except RasterioError as error:
+        raise InputError(
+            f"{dataset.name} is damaged or cut short ({_first_line(error)}); a whole file is needed: fetch it again"
+        ) from error
+
+
+def _thinned(
+    dataset: DatasetReader, indexes: list[int], window: Window, out_shape: tuple[int, int]
+) -> NDArray[np.generic]:
+    """The nearest pixels of a window, or an overview's where there is one."""
+    if dataset.overviews(indexes[0]):
+        overview: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=(len(indexes), *out_shape))
+        return overview
+    rows, cols = nearest(window.height, out_shape[0]), nearest(window.width, out_shape[1])
+    parts = []
+    # GDAL, told to thin, unpacks a block once for each row that it takes from it, which takes minutes for a scene.
+    for start in range(0, window.height, _STRIP_ROWS):
+        stop = min(start + _STRIP_ROWS, window.height)
+        strip = Window(window.col_off, window.row_off + start, window.width, stop - start)
+        chosen = rows[(rows >= start) & (rows < stop)] - start
+        parts.append(dataset.read(indexes, window=strip)[:, chosen[:, None], cols])
+    return np.concatenate(parts, axis=1)
+
+
+def nearest(length: int, count: int) -> NDArray[np.intp]:
+    """Which of a row's pixels lie in the middle of `count` equal parts, as GDAL takes them."""
+    return ((np.arange(count) + 0.5) * (length / count) + 1e-10).astype(np.intp)
+
+
+def sample_over(
+    dataset: DatasetReader, indexes: list[int], area: Grid, needed: str
+) -> tuple[NDArray[np.generic], Grid]:
+    """Bands (N, rows, columns) over `area`, thinned to some hundred pixels a side, and where these lie.
+
+    GridError where the raster lies elsewhere; `needed` says in its message what should be given instead.
+    """
+    grid = Grid.of(dataset)
+    window = window_over(dataset, grid, area, needed)
+    shape = sampled(window)
+    values = read(dataset, indexes, window, out_shape=shape)
+    return values, grid.window(window.row_off, window.col_off, window.height, window.width).resized(*shape)
+
+
+def window_over(dataset: DatasetReader, geometry: Geometry, area: Geometry, needed: str) -> Window:
+    """The part of a raster that lies under `area`. Raises GridError as `sample_over` does."""
+    row0, row1, col0, col1 = geometry.pixel_bounds_of(area)
+    if row0 >= row1 or col0 >= col1 or geometry.overlap_share(area) == 0:
+        raise GridError(
+            f"{dataset.source.name} does not overlap the scene; {needed} over the same ground is needed: "
+            "compare the footprints with cloudfree info"
+        )
+    return Window(col0, row0, col1 - col0, row1 - row0)
+
+
+def sampled(window: Window) -> tuple[int, int]:
+    """The shape to which a window is thinned to look at its values."""
+    return min(window.height, _SAMPLE_PX), min(window.width, _SAMPLE_PX)
+
+
+def _first_line(error: BaseException) -> str:
+    """The root cause in one line: rasterio's own text only points to GDAL's."""
+    cause = error.__cause__ or error
+    return without_secrets(" ".join(str(cause).split()))[:200]
