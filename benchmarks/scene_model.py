@@ -76,7 +76,7 @@ def plan(folder: Path) -> None:
     whole = time.perf_counter() - began
     print(f"{found.grid.width * found.grid.height / 1e6:.0f} megapixels, {len(references)} reference(s)")
     print(f"model and holes {seconds[0]:.1f} s of {whole:.1f} s to plan; peak memory {peak_memory_mb():.0f} MB")
-    print(found.prior.weights if found.prior else "no model")
+    print(found.scene_model.weights if found.scene_model else "no model")
 
 
 def _write_reference(folder: Path, side: int, number: int) -> None:

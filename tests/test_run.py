@@ -151,7 +151,7 @@ def half_seen(
 UNDER_CLOUD_WITHOUT_SAR, UNDER_CLOUD_WITH_SAR = (slice(100, 250), slice(160, 240)), (slice(100, 160), slice(60, 140))
 
 
-@pytest.mark.parametrize("weights", [(), IDENTITY], ids=["primed", "not primed"])
+@pytest.mark.parametrize("weights", [(), IDENTITY], ids=["prefilled", "plain"])
 def test_no_cloud_stands_where_radar_is_missing(half_seen: Callable[..., tuple], weights: tuple[str, ...]) -> None:
     """It is filled from the scene's surroundings, and said to be, whatever the weights."""
     found, (classes, percent), result = half_seen(*weights)

@@ -41,9 +41,11 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2]")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.001]")
 @click.option(
+    "--prefill",
     "--primed",
+    "prefill",
     type=click.FloatRange(0, 1),
-    help="Share of samples with the scene's prior in place of the clouds.  [default: 0]",
+    help="Share of samples with the scene's model in place of the clouds.  [default: 0]",
 )
 @click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
 @options.device

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Float64Array, Image, Mask, as_image
+from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
 from cloudfree.geometry.grid import Grid
@@ -89,6 +89,18 @@ class Observation:
         if not self.hidden.any():
             return np.full(self.hidden.shape, math.inf)
         return np.asarray(self.pixel_size_m * ndimage.distance_transform_edt(~self.hidden))
+
+    @property
+    def typical_reflectance(self) -> Image:
+        """The median (4,) of clear pixels, or of all where none is clear."""
+        clear = self.valid & ~self.hidden
+        return as_image(np.median(self.reflectance[:, clear if clear.any() else self.valid], axis=1))
+
+    @property
+    def typical_sar_db(self) -> Image:
+        """The median (2,) of pixels with both polarisations in dB; 0 if there are none."""
+        known = known_of(self.sar_db)
+        return as_image(np.median(self.sar_db[:, known], axis=1) if known.any() else np.zeros(2))
 
     def sar_without_gaps(self) -> Image:
         """Backscatter (2, H, W) with the median of each polarisation where it is invalid; 0 dB if all of it is."""

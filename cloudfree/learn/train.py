@@ -146,7 +146,7 @@ def _new_model(options: TrainOptions) -> CloudRemovalModel | CloudDetector:
         architecture = ARCHITECTURES[options.architecture]
         model = architecture(architecture.small if options.size == "small" else architecture.config_type())
         model.start_as_identity()
-    model.expects_primed = options.primed > 0
+    model.expects_prefill = options.prefill > 0
     return model
 
 

@@ -33,7 +33,7 @@ PUBLISHED: Mapping[str, Any] = {
 # What the recorded command names, in this order, and where an option is called otherwise than its field.
 _RECORDED = (
     *("data", "clouds", "procedural", "architecture", "size", "loss", "schedule", "minutes", "steps", "epochs"),
-    *("seed", "crop", "batch", "learning_rate", "primed", "start"),
+    *("seed", "crop", "batch", "learning_rate", "prefill", "start"),
 )
 _OPTION_NAMES = {"start": "weights"}
 
@@ -45,9 +45,9 @@ _FREE = ("output", "minutes", "steps", "epochs", "threads", "device")
 class TrainOptions(SourceOptions):
     """What to train on, how long, and from which seed. Ends when `minutes`, `steps` or `epochs` are up, by the first.
 
-    Weights trained on `primed` samples will expect priming wherever a run has a mask. start: weights to go on from
-    instead of fresh ones of `size`. A "cloud_detector" has one size and one loss, its own. batch: samples a step, of
-    all processes together. schedule: half a cosine, or as published halved every five of 30 epochs from the tenth.
+    Weights trained with `prefill` will be shown the scene's model wherever a run has a mask. start: weights to go on
+    from instead of fresh ones of `size`. A "cloud_detector" has one size and one loss, its own. batch: samples a step,
+    of all processes together. schedule: half a cosine, or as published halved every five of 30 epochs from the tenth.
     keep: the last weights, or those that validated best.
     Raises InputError where nothing says when to end.
     """

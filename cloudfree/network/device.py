@@ -50,11 +50,16 @@ def resolve_precision(name: Precision | Literal["auto"], device: torch.device) -
         raise DeviceError(f"--precision is {name} and mps computes in float32 only; use --precision fp32 or auto")
     if name != "auto":
         return name
-    if device.type == "cpu":
-        return "bf16" if bfloat16_instructions() else "fp32"
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if bfloat16_pays(device):
+        return "bf16"
+    return "fp16" if device.type == "cuda" else "fp32"
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether a network computes faster in bfloat16 than in float32: on hardware that is made for it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bfloat16_instructions() is not None
 
 
 def bfloat16_instructions() -> str | None:

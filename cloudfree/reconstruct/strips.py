@@ -1,16 +1,17 @@
-"""A scene strip by strip: full-width rows, and how much of each pixel is to be reconstructed."""
+"""A scene strip by strip: full-width rows, how much of each pixel is to be reconstructed, and what comes out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.geometry.displacement import Displacement
+from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.optical.scene import has_data
 from cloudfree.reconstruct.feather import Feather
@@ -103,6 +104,33 @@ class Strip:
         without_sar = self.cloud_weight if fill.without_sar == "fill" else nothing
         weight = with_sar if with_sar is without_sar else np.where(self.sar_valid, with_sar, without_sar)
         return np.where(has_data(self.dn), weight, nothing)
+
+
+class RestoredStrip(NamedTuple):
+    """Rows of a scene after the network.
+
+    reflectance (4, H, W); seen_share (H, W), 0..1: how much of what the mask hides was observed through the cloud.
+    """
+
+    strip: Strip
+    reflectance: Image
+    seen_share: Image
+
+    def rows(self, first: int, last: int) -> RestoredStrip:
+        """Its rows from `first` up to `last`, counted from its own start."""
+        rows = slice(first, last)
+        return RestoredStrip(self.strip.rows(first, last), self.reflectance[:, rows], self.seen_share[rows])
+
+    def columns(self, first: int, last: int) -> RestoredStrip:
+        """Its columns from `first` up to `last`, counted from its own left."""
+        cols = slice(first, last)
+        return RestoredStrip(self.strip.columns(first, last), self.reflectance[..., cols], self.seen_share[..., cols])
+
+    def within(self, part: Part) -> RestoredStrip:
+        """What of it lies in a part of the scene; it may have no rows."""
+        top, height = self.strip.start, self.strip.dn.shape[1]
+        first, last = (min(max(at - top, 0), height) for at in (part.rows.start, part.rows.stop))
+        return self.rows(first, last).columns(part.cols.start, part.cols.stop)
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,11 @@ class SceneModel:
             found += term.reflectance(smooth if seen is None else np.where(np.isfinite(seen), seen, smooth))
         return np.clip(found, 0, 1)
 
+    @property
+    def coarse_shape(self) -> tuple[int, int]:
+        """(h, w) of the coarse grid."""
+        return self.ground.shape[1], self.ground.shape[2]
+
     def rows(self, start: int, stop: int, others: Sequence[Image] = ()) -> Image:
         """Full-width rows (4, stop - start, W), 0 <= start <= stop <= H."""
         return self.window(range(start, stop), range(self.shape[1]), others)

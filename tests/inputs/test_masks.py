@@ -50,7 +50,7 @@ def test_the_share_is_one_in_the_buffer_and_falls_over_the_feather() -> None:
 
 def test_strips_with_a_halo_equal_the_whole() -> None:
     cloudy = np.random.default_rng(0).random((200, 100)) > 0.999
-    feather = Feather.on(SCENE)
+    feather = Feather.of_pixel_size(SCENE.pixel_size_m)
     whole = feather.weight(cloudy)
     for start in range(0, 200, 40):
         first, last = max(0, start - feather.reach_px), min(200, start + 40 + feather.reach_px)

@@ -111,7 +111,7 @@ def test_published_preset_is_the_published_recipe(cli, tmp_path, monkeypatch):
     options = told[0]
     recipe = (options.size, options.loss, options.learning_rate, options.crop, options.epochs, options.batch)
     assert recipe == ("published", "charbonnier", 1e-4, 160, 30, 8)
-    assert (options.keep, options.average_decay, options.stretched_sar, options.primed) == ("best", 0, True, 0)
+    assert (options.keep, options.average_decay, options.stretched_sar, options.prefill) == ("best", 0, True, 0)
     assert options.command().startswith("cloudfree train -o net.safetensors --preset published ")
 
 
@@ -129,11 +129,11 @@ def test_an_epoch_is_as_many_samples_as_images(options):
 
 
 @pytest.mark.parametrize("architecture", ["glf_cr", "dsen2_cr"])
-def test_other_networks_train_on_primed_samples(options, architecture):
-    path = train(dataclasses.replace(options, architecture=architecture, steps=2, loss="carl", primed=1.0))
+def test_other_networks_train_on_prefilled_samples(options, architecture):
+    path = train(dataclasses.replace(options, architecture=architecture, steps=2, loss="carl", prefill=1.0))
     model = load_model(path)
     assert model.architecture == architecture
-    assert model.expects_primed
+    assert model.expects_prefill
 
 
 def test_learning_rate_rises_then_falls():
