@@ -65,4 +65,4 @@ def _restored(predictor: Predictor, seen: Observation, *, prefill: bool) -> Imag
         sar_seen = coarse.touched(sar_valid, model.coarse_shape)
         method = replace(method, trust=trust.measure(predictor, model, method, read, sar_seen, TILE_PX).trust)
     restored: Image = tile.restore([whole], method, predictor).reflectance[0].cpu().numpy()
-    return method.path_radiance[:, None, None] + restored
+    return restored

@@ -57,7 +57,6 @@ class SlidingWindow:
         width, device = self.scene.grid.width, self.predictor.device
         channels = 5 if self.method.prefill else 4  # reflectance, and the share that was observed through cloud
         blended = torch.zeros(channels, max(map(len, rows)), width, device=device)
-        path_radiance = torch.from_numpy(np.pad(self.method.path_radiance, (0, channels - 4))).to(device)[:, None, None]
         across = {col: torch.from_numpy(col.weights).to(device) for col in cols}
         # By hand, for zip and enumerate keep what they gave last while they wait for the next.
         strips, starts = iter(strips), [*(span.start for span in rows[1:]), rows[-1].stop]
@@ -65,7 +64,7 @@ class SlidingWindow:
             strip = next(strips)
             self._add_tiles(blended[:, : len(span)], strip, span, across)
             done = next_start - span.start
-            yield strip.rows(0, done).without_sources(), _fetched(blended[:, :done] + path_radiance)
+            yield strip.rows(0, done).without_sources(), _fetched(blended[:, :done].clone())
             del strip  # the next is about to be waited for
             begun = len(span) - done
             blended[:, :begun] = blended[:, done : len(span)].clone()
@@ -88,7 +87,8 @@ class SlidingWindow:
         if self.model and (self.method.prefill or strip.cloud_weight[~strip.sar_valid].any()):
             cols = range(strip.left, strip.left + strip.dn.shape[2])
             ground = self.model.window(range(strip.start, strip.stop), cols, strip.others)
-        return Tile(self.scene.reflectance(strip.dn), has_data(strip.dn), strip.sar_db, strip.cloud_weight, ground)
+        observed = self.scene.reflectance(strip.dn), has_data(strip.dn), strip.sar_db, strip.cloud_weight
+        return Tile(*observed, ground, wanted=strip.blend_weight(self.fill))
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:

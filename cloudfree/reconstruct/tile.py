@@ -39,6 +39,7 @@ class Tile:
     sar_db: (2, H, W), VV and VH in dB, NaN where invalid.
     cloud_weight: (H, W), 0..1, how much of each pixel the mask hides, its buffer and feather included.
     ground: (4, H, W), 0..1, the reflectance that the scene's model expects; None where nothing is to be replaced.
+    wanted: (H, W), 0..1, how much of each pixel comes from what is restored; None is all of every pixel.
     """
 
     reflectance: Image
@@ -46,6 +47,11 @@ class Tile:
     sar_db: Image
     cloud_weight: Image
     ground: Image | None = None
+    wanted: Image | None = None
+
+    def needs_network(self, kept: Image) -> bool:
+        """Whether it changes any pixel that is wanted, given how far (1, H, W), 0..1, its input is kept."""
+        return self.wanted is None or bool((self.wanted > kept[0]).any())
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Method:
     prefill: whether the network is shown `ground` in place of all that the mask hides; otherwise it is shown the plain
         image, and `ground` stands only where radar has no valid pixel.
     trust: 0..1, how far the network is believed where `ground` stands and radar is valid.
-    path_radiance: (4,) reflectance, subtracted before the network, to be added again after it.
+    path_radiance: (4,) reflectance, subtracted before the network and added again after it.
     error_covariance: (4, 4), of the errors of `ground`; None leaves out what shows through the cloud.
     """
 
@@ -93,23 +99,28 @@ class NetworkInput(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """Reflectance less path radiance (N, 4, H, W) and `seen_share` (N, 1, H, W) of tiles, on the network's device."""
+    """Reflectance (N, 4, H, W) and `seen_share` (N, 1, H, W) of tiles, on the network's device."""
 
     reflectance: Tensor
     seen_share: Tensor
 
 
 def restore(tiles: Sequence[Tile], method: Method, network: Network) -> Restored:
-    """Restore tiles, of one size if they are several, in one batch."""
+    """Restore tiles, of one size if they are several, in one batch; those that need no network without it."""
     inputs = [network_input(tile, method) for tile in tiles]
+    needed = [tile.needs_network(given.kept) for tile, given in zip(tiles, inputs, strict=True)]
     shown, sar_db, kept, seen_share = (_sent(_stacked(images), network.device) for images in zip(*inputs, strict=True))
     path_radiance = _sent(method.path_radiance[:, None, None], network.device)
-    if method.path_radiance.any():
-        shown = shown - path_radiance
-    reflectance = network(shown, sar_db)
-    if any(one.kept.any() for one in inputs):
-        reflectance = torch.lerp(reflectance, shown, kept)
-    return Restored(reflectance, seen_share)
+    has_path_radiance = method.path_radiance.any()
+    shown = shown - path_radiance if has_path_radiance else shown
+    reflectance = shown
+    if all(needed):
+        reflectance = torch.lerp(network(shown, sar_db), shown, kept)
+    elif any(needed):
+        chosen = torch.tensor(needed, device=shown.device)
+        reflectance = shown.clone()
+        reflectance[chosen] = torch.lerp(network(shown[chosen], sar_db[chosen]), shown[chosen], kept[chosen])
+    return Restored(reflectance + path_radiance if has_path_radiance else reflectance, seen_share)
 
 
 def network_input(tile: Tile, method: Method) -> NetworkInput:

@@ -99,7 +99,6 @@ def measure(
         weight = (cloudy | hidden).astype(np.float32)
         shown = Tile(truth, np.ones_like(cloudy), tile.sar_db, weight, guess)
         restored: Image = restore([shown], opaque, network).reflectance[0].cpu().numpy()
-        restored = method.path_radiance[:, None, None] + restored
         given = blend(truth, guess, weight)
         tested = tile.data & ~cloudy & known_of(tile.sar_db) & hidden
         evidence.added.append((restored - given)[:, tested])

@@ -1,5 +1,7 @@
 """What a network is shown: the scene's model for cloud, typical values for nodata; and how its answer is taken."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ def tile() -> Tile:
 
 
 def with_ground(tile: Tile) -> Tile:
-    return Tile(tile.reflectance, tile.data, tile.sar_db, tile.cloud_weight, np.full((4, H, W), GROUND, np.float32))
+    return replace(tile, ground=np.full((4, H, W), GROUND, np.float32))
 
 
 def method(*, path_radiance: float = 0.0, prefill: bool = True, trust: float = 1.0) -> Method:
@@ -69,10 +71,10 @@ def test_under_cloud_it_is_shown_the_model_less_path_radiance_and_believed_by_tr
     (shown,) = network.shown
     np.testing.assert_allclose(shown[0, :, 22:38, 22:48], GROUND - 0.03, atol=1e-3)
     np.testing.assert_allclose(shown[0, :, 10:, 52:], tile.reflectance[:, 10:, 52:] - np.float32(0.03), atol=1e-6)
-    expected = 0.25 * 2 * (GROUND - 0.03) + 0.75 * (GROUND - 0.03)
+    expected = 0.25 * 2 * (GROUND - 0.03) + 0.75 * (GROUND - 0.03) + 0.03
     np.testing.assert_allclose(restored[:, 22:38, 22:48], expected, atol=0.01)
     clear = tile.reflectance[:, 45:, :50]
-    np.testing.assert_allclose(restored[:, 45:, :50], 2 * (clear - np.float32(0.03)), atol=1e-6)
+    np.testing.assert_allclose(restored[:, 45:, :50], 2 * (clear - np.float32(0.03)) + np.float32(0.03), atol=1e-6)
 
 
 @pytest.mark.parametrize(("prefill", "elsewhere"), [(True, GROUND), (False, 0.9)])
@@ -116,6 +118,33 @@ def test_tiles_of_a_batch_are_each_as_by_itself(tile: Tile) -> None:
         alone = restore([one], method(trust=0.5), Doubling())
         np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
         np.testing.assert_array_equal(together.seen_share[number], alone.seen_share[0].expand(1, H, W))
+
+
+def wanting(tile: Tile, wanted: np.ndarray) -> Tile:
+    return replace(with_ground(tile), wanted=wanted)
+
+
+def test_a_network_that_is_not_believed_is_not_run(tile: Tile) -> None:
+    """What is wanted of it stays with what it would have been shown."""
+    network = Doubling()
+    cloud = wanting(tile, tile.cloud_weight)
+    (restored,), _ = restore([cloud], method(trust=0.0, path_radiance=0.03), network)
+    assert not network.shown
+    np.testing.assert_allclose(restored[:, 22:38, 22:48], GROUND, atol=1e-3)
+    restore([cloud], method(trust=0.01), network)
+    restore([wanting(tile, np.ones((H, W), np.float32))], method(trust=0.0), network)
+    assert len(network.shown) == 2, "where it is believed a little, and where clear ground is wanted of it"
+
+
+def test_a_tile_without_radar_needs_no_network_and_its_neighbour_does(tile: Tile) -> None:
+    tile = replace(tile, sar_db=sar_values_db(H, W))
+    blind = replace(tile, sar_db=np.full((2, H, W), np.nan, np.float32))
+    tiles, network = [wanting(one, tile.cloud_weight) for one in (blind, tile)], Doubling()
+    together = restore(tiles, method(), network)
+    assert [len(shown) for shown in network.shown] == [1]
+    for number, one in enumerate(tiles):
+        alone = restore([one], method(), Doubling())
+        np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
 
 
 def test_a_network_is_believed_where_the_model_stands_and_not_where_the_ground_is_seen() -> None:
