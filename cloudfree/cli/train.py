@@ -50,6 +50,9 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
 @options.device
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
+@click.option(
+    "--workers", type=click.IntRange(min=0), help="Processes that draw samples.  [default: half of the cores]"
+)
 @options.overwrite
 @options.verbosity
 def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **told: Any) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Image, as_image
+from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.errors import InputError
 from cloudfree.learn import augment
 from cloudfree.learn.cloud_layers import PLANETSCOPE_PIXEL_M, DrawCloudLayer, simulated_layer
 from cloudfree.learn.places import Place
-from cloudfree.learn.samples import LEAST_KNOWN, Sample, prefilled
+from cloudfree.learn.samples import LEAST_KNOWN, MOST_DRAWS, Sample, has_clear_ground, prefilled
 from cloudfree.simulate.clouds import add_clouds, imperfect_mask
 
 # This share of samples of a place with fine radar keeps its pixels as what they are; in others they stand for
@@ -60,6 +60,17 @@ class CloudedPlaces:
         return len(self._squares)
 
     def draw(self, rng: np.random.Generator) -> Sample:
+        """A sample; one to be prefilled that has no clear ground is drawn again."""
+        for _ in range(MOST_DRAWS):
+            sample, mask, pixel_size_m, others = self._clouded(rng)
+            if mask is None or has_clear_ground(sample, mask):
+                break
+        if mask is not None:
+            sample = prefilled(sample, mask, pixel_size_m, others)
+        return sample.crop(rng, self._crop)
+
+    def _clouded(self, rng: np.random.Generator) -> tuple[Sample, Mask | None, float, list[Image]]:
+        """A square of a place under clouds; the mask to prefill it by, if it is to be, its pixel size, other dates."""
         squares = self._squares[rng.integers(len(self._squares))]
         place, pixel_size_m = squares.place, squares.place.pixel_size_m
         clear, sar_db, hidden, *others = augment.random_d4(rng, *squares.cut(rng))
@@ -72,9 +83,8 @@ class CloudedPlaces:
             sar_db = augment.without_vh(sar_db) if rng.random() < _VV_ALONE_SHARE else sar_db
         layer = self._draw_layer(rng, squares.side)
         sample = Sample(add_clouds(clear, layer), sar_db, clear, layer.mask, ~hidden[0].astype(bool))
-        if rng.random() < self._prefill:
-            sample = prefilled(sample, imperfect_mask(rng, layer.mask), pixel_size_m, others)
-        return sample.crop(rng, self._crop)
+        mask = imperfect_mask(rng, layer.mask) if rng.random() < self._prefill else None
+        return sample, mask, pixel_size_m, others
 
 
 class _Squares(NamedTuple):

@@ -18,6 +18,9 @@ from cloudfree.scene.references import telling
 LEAST_KNOWN = 0.3
 """Share of a sample whose truth must be known."""
 
+MOST_DRAWS = 8
+"""How often a sample without clear ground is drawn again."""
+
 _CROP_ATTEMPTS = 8
 
 
@@ -71,6 +74,11 @@ class Mixture(Generic[S_co]):
 
     def draw(self, rng: np.random.Generator) -> S_co:
         return self.sources[int(rng.integers(len(self.sources)))].draw(rng)
+
+
+def has_clear_ground(sample: Sample, mask: Mask) -> bool:
+    """Whether a mask (H, W) leaves anything of a sample for the scene's model to learn from."""
+    return bool((sample.known & ~mask).any())
 
 
 def prefilled(sample: Sample, mask: Mask, pixel_size_m: float, others: Sequence[Image] = ()) -> Sample:

@@ -38,7 +38,7 @@ _RECORDED = (
 _OPTION_NAMES = {"start": "weights"}
 
 # What may differ where an unfinished run goes on.
-_FREE = ("output", "minutes", "steps", "epochs", "threads", "device")
+_FREE = ("output", "minutes", "steps", "epochs", "threads", "workers", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,9 @@ class TrainOptions(SourceOptions):
     Weights trained with `prefill` will be shown the scene's model wherever a run has a mask. start: weights to go on
     from instead of fresh ones of `size`. A "cloud_detector" has one size and one loss, its own. batch: samples a step,
     of all processes together. schedule: half a cosine, or as published halved every five of 30 epochs from the tenth.
-    keep: the last weights, or those that validated best.
+    keep: the last weights, or those that validated best. workers: processes that draw samples beside the training, None
+    is half as many as cores; samples are the same whatever their number.
+
     Raises InputError where nothing says when to end.
     """
 
@@ -67,6 +69,7 @@ class TrainOptions(SourceOptions):
     keep: Literal["last", "best"] = "last"
     start: str | None = None
     threads: int | None = None
+    workers: int | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:

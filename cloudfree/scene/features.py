@@ -153,8 +153,8 @@ def _of_scales(scales_m: Sequence[float], values: Image) -> Image:
 def _some_of(seen: Mask) -> Mask:
     """Enough of the pixels (h, w) to tell how values spread, evenly."""
     step = max(1, int(seen.sum()) // _ENOUGH_PX)
-    thinned = np.zeros_like(seen)
-    thinned.ravel()[np.flatnonzero(seen)[::step]] = True
+    thinned = np.zeros(seen.shape, bool)
+    thinned.flat[np.flatnonzero(seen)[::step]] = True
     return thinned
 
 
