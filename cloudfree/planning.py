@@ -106,8 +106,7 @@ def _with_found_clouds(options: Options, inputs: Inputs, surveyed: Survey) -> tu
     reflectance = np.clip(inputs.scene.reflectance(surveyed.dn), 0, 1)
     precision = resolve_precision(options.precision, resolve_device("cpu"))
     detector, size_m = detect.load(options.find_clouds_with, precision), surveyed.grid.pixel_size_m
-    # Neither radar nor other dates, which are not in their places yet: our own does without them as well.
-    sky = detect.find_sky(reflectance, None, surveyed.data, size_m, (), detector)
+    sky = detect.find_sky(reflectance, surveyed.data, size_m, detector)
     clouds = FoundClouds(surveyed.grid, sky.classes, 1 - sky.probability[[SkyClass.CLEAR, SkyClass.SNOW]].sum(axis=0))
     return replace(inputs, found=clouds), replace(surveyed, cloudy=surveyed.cloudy | clouds.hidden)
 

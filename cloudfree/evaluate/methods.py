@@ -10,13 +10,13 @@ import torch
 
 from cloudfree.arrays import Image, known_of
 from cloudfree.evaluate.triplets import Observation
+from cloudfree.geometry import coarse
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.reconstruct import tile, trust
 from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.predictor import Predictor
 from cloudfree.reconstruct.tile import Tile
 from cloudfree.reconstruct.tiles import TILE_PX
-from cloudfree.scene import coarse
 from cloudfree.scene.model import SceneModel, fit_fine
 from cloudfree.scene.see_through import SeenThrough, see_through
 

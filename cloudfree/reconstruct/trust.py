@@ -1,8 +1,8 @@
 """How far a network is believed where cloud leaves it nothing to see: as far as the scene's clear ground bears it out.
 
-Of the scene's model there is one that had to do without some clear ground (`model.Trial`). The network is shown that
-model there; if what it adds brings the guess nearer to the ground that was hidden, it is believed; if not, the model
-stays as it is. The error that is left, at full resolution, calibrates the uncertainty.
+The scene's model comes with one that was fitted without some of the clear ground (`model.HeldOutModel`). The network
+is shown that model there. If what it adds brings the guess nearer to the ground that was hidden, it is believed; if
+not, the model stays as it is. The error that is left, at full resolution, calibrates the uncertainty.
 """
 
 from __future__ import annotations
@@ -83,18 +83,18 @@ def measure(
 ) -> Evidence:
     """What a few windows of a scene, `largest_px` a side at most, tell of a network.
 
-    The scene's own clouds are replaced by the model's trial as well, so that the network never sees them. `sar_valid`
+    The scene's own clouds are replaced by the held-out model as well, so that the network never sees them. `sar_valid`
     (h, w) is where radar is valid on the model's coarse grid.
     """
     evidence = Evidence()
-    if model.trial is None:
+    if model.held_out is None:
         return evidence
     opaque = replace(method, prefill=True, trust=1.0, error_covariance=None)
-    hole = model.trial.hole
+    hole = model.held_out.hole
     for rows, cols in _windows(hole & sar_valid, model.shape, min(_WINDOW_PX, largest_px)):
         tile, others = read(rows, cols)
         cloudy, hidden = tile.cloud_weight > 0, _on_fine(hole, rows, cols, model.shape)
-        guess = model.trial.model.window(rows, cols, others)
+        guess = model.held_out.model.window(rows, cols, others)
         truth = np.where(tile.data, np.clip(tile.reflectance, 0, 1), guess)
         weight = (cloudy | hidden).astype(np.float32)
         shown = Tile(truth, np.ones_like(cloudy), tile.sar_db, weight, guess)

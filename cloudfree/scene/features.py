@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.bands import TYPICAL_SAR_DB
-from cloudfree.scene.coarse import without_gaps
+from cloudfree.geometry.coarse import without_gaps
 from cloudfree.scene.smoothing import Smoothed
 from cloudfree.scene.threads import over_rows
 
@@ -41,7 +41,7 @@ _CACHED_PX = 1 << 14
 """Whose features are made and added up while the processor's cache holds them."""
 
 
-class Source(Protocol):
+class FeatureSource(Protocol):
     """Something that is known of every pixel, in groups of features."""
 
     @property
@@ -228,7 +228,7 @@ def _land_in_general() -> dict[str, list[float]]:
     return table
 
 
-def features_at(source: Source, sample: NDArray[np.intp]) -> Iterator[Image]:
+def features_at(source: FeatureSource, sample: NDArray[np.intp]) -> Iterator[Image]:
     """A source's features (n,) of the pixels at flat indexes (n,)."""
     return source.features(_at(sample, source.known.shape, source.shown))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from cloudfree.arrays import Float64Array, Image, as_image
-from cloudfree.scene.coarse import neighbours, stretched
+from cloudfree.geometry.coarse import neighbours, upsampled
 from cloudfree.scene.threads import over_rows
 
 _FINEST_PX, _MOST_NODES = 4, 6_000
@@ -65,7 +65,7 @@ class Lattice:
         field, whole = as_image(nodes.T).reshape(-1, rows, cols), (rows * self.pitch_px, cols * self.pitch_px)
 
         def add(some: slice) -> None:
-            image[:, some] += stretched(field, whole, some, slice(0, self.shape[1]))
+            image[:, some] += upsampled(field, whole, some, slice(0, self.shape[1]))
 
         over_rows(add, self.shape[0])
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
-from cloudfree.scene import coarse
+from cloudfree.geometry import coarse
 
 _WITHIN_ONE, _WITHIN_TWO = 0.683, 0.954  # of a normal distribution
 _STEPS = 10
@@ -75,7 +75,7 @@ class Uncertainty:
         variance = self._variance(reflectance)
         for gap in self.gaps:
             where = slice(rows.start, rows.stop), slice(cols.start, cols.stop)
-            variance += gap.variance[:, None, None] * coarse.stretched(as_image(gap.missing[None]), self.shape, *where)
+            variance += gap.variance[:, None, None] * coarse.upsampled(as_image(gap.missing[None]), self.shape, *where)
         return np.sqrt(variance)
 
     def describe(self) -> dict[str, Any]:
