@@ -132,7 +132,7 @@ def _extent(options: Options, inputs: Inputs) -> Literal["clouds", "all"]:
 
 
 def _check_uncertainty(inputs: Inputs, network: CloudRemovalModel) -> None:
-    """Raise InputError where nothing would calibrate it: it is told by holes in clear ground, which a mask shapes."""
+    """Raise InputError where nothing would calibrate it: it needs a mask, and weights that start from the model."""
     if not inputs.masked:
         raise InputError(
             "--uncertainty is calibrated on clear ground hidden like the clouds of a mask, and there is none; "

@@ -35,5 +35,5 @@ class CSMask:
         """See `Detector`; it is sure of one class everywhere, and knows neither haze nor snow."""
         image = np.ascontiguousarray(np.moveaxis(np.where(scene.valid, scene.reflectance, np.float32(0)), 0, -1))
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # of images under 256 pixels
-            found = self.segment(as_image(image), band_order=list(OPTICAL_BANDS), product_level=self.product_level)
-        return one_hot(found.csm[..., 0], _CLASSES)
+            answer = self.segment(as_image(image), band_order=list(OPTICAL_BANDS), product_level=self.product_level)
+        return one_hot(answer.csm[..., 0], _CLASSES)

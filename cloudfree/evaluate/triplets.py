@@ -138,13 +138,13 @@ def find(source: Path, root: Path | None = None) -> list[TripletFiles]:
     `NAME_landcover.tif`, and images of other dates: all that `NAME_reference*.tif` matches, in the order of their
     names, but for those with `udm2` in them.
     """
-    found = _in_folder(source) if source.is_dir() else _in_list(source, root)
-    if not found:
+    files = _in_folder(source) if source.is_dir() else _in_list(source, root)
+    if not files:
         raise InputError(
             f"{source} names no images; NAME_cloudy.tif, NAME_clear.tif and NAME_sar.tif are needed, or a list of "
             "such files in the layout of M3R-CR: check the path"
         )
-    return found
+    return files
 
 
 def read(files: TripletFiles, georeferenced: bool = True) -> Triplet:
@@ -191,15 +191,15 @@ def paste_clouds(triplet: Triplet) -> Triplet:
 
 
 def _in_folder(folder: Path) -> list[TripletFiles]:
-    found = []
+    files = []
     for clear in sorted(folder.glob(f"*{_CLEAR_SUFFIX}")):
         name = clear.name.removesuffix(_CLEAR_SUFFIX)
         cloudy, sar = folder / f"{name}_cloudy.tif", folder / f"{name}_sar.tif"
         if cloudy.exists() and sar.exists():
             optional = (folder / f"{name}_{kind}.tif" for kind in ("mask", "landcover"))
             mask, land_cover = (path if path.exists() else None for path in optional)
-            found.append(TripletFiles(name, clear, cloudy, sar, mask, land_cover, _references(folder, name)))
-    return found
+            files.append(TripletFiles(name, clear, cloudy, sar, mask, land_cover, _references(folder, name)))
+    return files
 
 
 def _references(folder: Path, name: str) -> tuple[Path, ...]:

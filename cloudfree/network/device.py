@@ -36,8 +36,8 @@ def resolve_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if device.type == "cuda" else int(torch.backends.mps.is_available())
     if (device.index or 0) >= count:
         kind = device.type.upper()
-        found = f"{count} {kind} device(s) are" if count else f"no {kind} device is"
-        raise DeviceError(f"--device is {name} and {found} available here; use --device cpu or auto")
+        available = f"{count} {kind} device(s) are" if count else f"no {kind} device is"
+        raise DeviceError(f"--device is {name} and {available} available here; use --device cpu or auto")
     return device
 
 
@@ -67,10 +67,10 @@ def bfloat16_instructions() -> str | None:
 
     Intel's without AMX does not: its AVX-512 BF16 convolves at 0.6 of the rate of float32.
     """
-    told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
-    if told.get("amx_bf16"):
+    if capabilities.get("amx_bf16"):
         return "AMX"
-    is_intel = str(told.get("cpu_name")).startswith("Intel")
-    return "AVX-512 BF16" if told.get("avx512_bf16") and not is_intel else None
+    is_intel = str(capabilities.get("cpu_name")).startswith("Intel")
+    return "AVX-512 BF16" if capabilities.get("avx512_bf16") and not is_intel else None

@@ -126,9 +126,9 @@ def verify_output(name: str) -> float | None:
     golden, network = load_file(entry.golden_path), load_network(name)
     expected = golden.pop(GOLDEN_OUTPUT)
     with torch.inference_mode():
-        found = network(**golden)
-    found = found.softmax(1) if isinstance(network, CloudDetector) else found
-    difference = float((found - expected).abs().max())
+        output = network(**golden)
+    output = output.softmax(1) if isinstance(network, CloudDetector) else output
+    difference = float((output - expected).abs().max())
     if not difference < GOLDEN_TOLERANCE:
         raise WeightsError(
             f"{name} differs from its golden output by {difference:.1g}, {GOLDEN_TOLERANCE:g} is allowed: "
@@ -151,7 +151,7 @@ def load_model(path_or_name: str | Path, device: str | torch.device = "cpu") -> 
 
 
 def load_detector(path_or_name: str | Path, device: str | torch.device = "cpu") -> CloudDetector:
-    """A detector of clouds ready for inference; what is said of `load_model` holds for it too."""
+    """A detector of clouds ready for inference; as `load_model` otherwise."""
     network = load_network(path_or_name, device)
     if not isinstance(network, CloudDetector):
         raise WeightsError(f"{network.info.name} removes clouds and finds none; to find them, {_choices([_DETECTOR])}")

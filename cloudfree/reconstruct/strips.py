@@ -67,28 +67,28 @@ class Strip:
 
     def rows(self, first: int, last: int) -> Strip:
         """Its rows from `first` up to `last`, counted from its own start."""
-        some = slice(first, last)
+        kept = slice(first, last)
         return replace(
             self,
             start=self.start + first,
-            dn=self.dn[:, some],
-            sar_db=self.sar_db[:, some],
-            sar_valid=self.sar_valid[some],
-            cloud_weight=self.cloud_weight[some],
-            others=tuple(image[:, some] for image in self.others),
+            dn=self.dn[:, kept],
+            sar_db=self.sar_db[:, kept],
+            sar_valid=self.sar_valid[kept],
+            cloud_weight=self.cloud_weight[kept],
+            others=tuple(image[:, kept] for image in self.others),
         )
 
     def columns(self, first: int, last: int) -> Strip:
         """Its columns from `first` up to `last`, counted from its own left."""
-        some = slice(first, last)
+        kept = slice(first, last)
         return replace(
             self,
             left=self.left + first,
-            dn=self.dn[..., some],
-            sar_db=self.sar_db[..., some],
-            sar_valid=self.sar_valid[:, some],
-            cloud_weight=self.cloud_weight[:, some],
-            others=tuple(image[..., some] for image in self.others),
+            dn=self.dn[..., kept],
+            sar_db=self.sar_db[..., kept],
+            sar_valid=self.sar_valid[:, kept],
+            cloud_weight=self.cloud_weight[:, kept],
+            others=tuple(image[..., kept] for image in self.others),
         )
 
     def without_sources(self) -> Strip:
@@ -156,14 +156,14 @@ class StripReader:
         return Strip.of(start, dn, sar_db, cloud_weight, others)
 
     def _with_tiles(self, dn: NDArray[np.uint16], cloud_weight: Image) -> NDArray[np.bool_] | None:
-        """Columns (W,) of tiles in which something may be reconstructed; None, all of them, where no tiles are told."""
+        """Columns (W,) of tiles in which something may be reconstructed; None, all of them, without `tiles`."""
         if not self.tiles:
             return None
         asked = np.any(has_data(dn) if self.fill.extent == "all" else cloud_weight, axis=0)
-        found = np.zeros(asked.shape, bool)
+        chosen = np.zeros(asked.shape, bool)
         for tile in self.tiles:
-            found[tile] |= asked[tile].any()
-        return found
+            chosen[tile] |= asked[tile].any()
+        return chosen
 
     def _cloud_weight(self, start: int, stop: int) -> Image:
         """By more rows of the mask than the strip has, as far as a feather reaches: strips equal the whole."""

@@ -89,7 +89,7 @@ def candidates_of(pixels: ClearPixels) -> list[Candidate]:
         Candidate("radar, surroundings, leaking cloud", with_leak, land, True),
     ]
     if not pixels.dates:
-        return [*simple, *(replace(each, expected_weight=0.5) for each in of_radar)]
+        return [*simple, *(replace(candidate, expected_weight=0.5) for candidate in of_radar)]
     alone = [
         Candidate(f"image {number} alone", [2 * number], nothing, False, 0.5 / len(pixels.dates))
         for number in range(1, len(pixels.dates) + 1)
@@ -128,7 +128,7 @@ class ClearPixels:
         away_m = distance_m(hidden, pixel_size_m, _LEAK_ENDS_M).ravel()[sample].astype(np.float64)
         leak = np.where(away_m > _LEAK_ENDS_M, 0, np.exp(-away_m / _LEAK_M))
         sources: list[FeatureSource] = [radar, *dates]
-        columns = [each for source in sources for each in features_at(source, sample)]
+        columns = [feature for source in sources for feature in features_at(source, sample)]
         design = np.stack([*columns, leak, np.ones(len(sample))], axis=1, dtype=np.float64)
         target = reflectance.reshape(len(reflectance), -1)[:, sample].T.astype(np.float64)
         lattice = Lattice((hidden.shape[0], hidden.shape[1]), pixel_size_m)
@@ -170,20 +170,20 @@ class ClearPixels:
 
     def mixed(self, fits: Sequence[Fit], weights: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Coefficients (features, 4) and nodes of the field (nodes, 4) of a mixture of fits."""
-        coefficients = np.einsum("k,kfb->fb", weights, [each.coefficients for each in fits])
-        return coefficients, np.einsum("k,knb->nb", weights, [each.field for each in fits])
+        coefficients = np.einsum("k,kfb->fb", weights, [fit.coefficients for fit in fits])
+        return coefficients, np.einsum("k,knb->nb", weights, [fit.field for fit in fits])
 
     def terms(self, *mixtures: tuple[Float64Array, Float64Array]) -> list[tuple[Image, tuple[DateTerm, ...]]]:
         """Of mixtures, as `mixed` gives them, the ground (4, h, w) without other dates, and what these add."""
         parts = [np.split(coefficients, self._ends) for coefficients, _ in mixtures]
         of_radar = np.concatenate([radar for radar, *_ in parts], axis=1)
         grounds = np.split(summed(self.radar.shown, self.radar.features, of_radar, self.lattice.shape), len(mixtures))
-        found = []
+        grounds_and_terms = []
         for ground, (_, *of_dates, rest), (_, nodes) in zip(grounds, parts, mixtures, strict=True):
             np.add(ground, as_image(rest[-1])[:, None, None], out=ground)
             self.lattice.add(nodes, ground)
-            found.append((ground, tuple(map(DateTerm, self.dates, of_dates))))
-        return found
+            grounds_and_terms.append((ground, tuple(map(DateTerm, self.dates, of_dates))))
+        return grounds_and_terms
 
     def error_covariance(self, coefficients: Float64Array, nodes: Float64Array) -> Float64Array:
         """Of what a model leaves over (4, 4) on clear pixels: on those that no cloud leaks to, if they are enough."""
@@ -248,7 +248,7 @@ class HoleTest:
         fits = fitted_side_by_side(candidates, samples, starts)
         at_nodes, design = pixels.lattice.at(pixels.sample[tested]), pixels.design[tested].copy()
         design[:, -2] = 0  # what is predicted is the ground without the leak
-        predicted = np.stack([design @ each.coefficients + at_nodes @ each.field for each in fits])
+        predicted = np.stack([design @ fit.coefficients + at_nodes @ fit.field for fit in fits])
         return cls(hole, fits, pixels.sample[tested], predicted, pixels.target[tested])
 
 

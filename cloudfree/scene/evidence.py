@@ -126,27 +126,27 @@ class _Step:
         field = _FieldStep.of(self, weight, last.field_variance) if self.with_field else None
         if field:
             gram, moment = gram - field.coupling.T @ field.of_design, moment - field.coupling.T @ field.of_target
-        found = np.empty((len(self.used), bands))
+        solved = np.empty((len(self.used), bands))
         variance, freedom, uncertain = last.variance.copy(), np.zeros(bands), np.zeros_like(gram)
         for band in range(bands):
             pull = self._pull(last.variance[:, band])
             covariance = np.linalg.inv(gram + np.diag(pull))
-            found[:, band] = covariance @ moment[:, band]
+            solved[:, band] = covariance @ moment[:, band]
             freedom[band] = (1 - np.diag(covariance) * pull).sum()
             uncertain += covariance / bands
-            size = (found[:, band] ** 2 / last.noise[band] + np.diag(covariance)) * self.spread
+            size = (solved[:, band] ** 2 / last.noise[band] + np.diag(covariance)) * self.spread
             self._update(variance[:, band], size)
-        left_over = self.target - self.design @ found
+        left_over = self.target - self.design @ solved
         nodes, field_variance = last.field, last.field_variance
         if field:
-            nodes = field.of_target - field.of_design @ found
+            nodes = field.of_target - field.of_design @ solved
             left_over -= s.at_nodes @ nodes
             freedom += field.freedom(last.field_variance)
             field_variance = field.variance(nodes, last.noise, uncertain)
         count = weight.sum()
         noise = (weight @ left_over**2) / np.maximum(count - freedom, 0.2 * count + _LEAST) + _LEAST
         coefficients = self.expected.copy()
-        coefficients[self.used] += found
+        coefficients[self.used] += solved
         return Fit(coefficients, nodes, variance, field_variance, noise, _tail(left_over / np.sqrt(noise), weight))
 
     def _pull(self, variance: Float64Array) -> Float64Array:

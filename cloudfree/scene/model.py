@@ -70,12 +70,12 @@ class SceneModel:
         without them the coarse grid has to do.
         """
         where = self.shape, slice(rows.start, rows.stop), slice(cols.start, cols.stop)
-        found = coarse.upsampled(self.ground, *where)
+        reflectance = coarse.upsampled(self.ground, *where)
         shown: Sequence[Image | None] = others or [None] * len(self.dates)
         for term, seen in zip(self.dates, shown, strict=True) if self.dates else ():  # without clear ground it has none
             smooth = coarse.upsampled(term.image.reflectance, *where)
-            found += term.reflectance(smooth if seen is None else np.where(np.isfinite(seen), seen, smooth))
-        return np.clip(found, 0, 1)
+            reflectance += term.reflectance(smooth if seen is None else np.where(np.isfinite(seen), seen, smooth))
+        return np.clip(reflectance, 0, 1)
 
     @property
     def coarse_shape(self) -> tuple[int, int]:
@@ -88,8 +88,8 @@ class SceneModel:
 
     def coarse(self) -> Image:
         """Reflectance (4, h, w) on the coarse grid."""
-        found = self.ground + sum(term.reflectance(term.image.reflectance) for term in self.dates)
-        return np.clip(as_image(found), 0, 1)
+        reflectance = self.ground + sum(term.reflectance(term.image.reflectance) for term in self.dates)
+        return np.clip(as_image(reflectance), 0, 1)
 
     def whole(self, others: Sequence[Image] = ()) -> Image:
         """Reflectance (4, H, W) of the scene."""
