@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cloudfree.evaluate import metrics
 from cloudfree.learn.distributed import SINGLE_PROCESS, ProcessGroup
 from cloudfree.learn.losses import LOSSES, Batch
-from cloudfree.learn.samples import Sample, Source
+from cloudfree.learn.samples import Sample, SampleSource
 from cloudfree.network.device import autocast, bfloat16_pays
 from cloudfree.network.models import CloudDetector, CloudRemovalModel
 
@@ -36,7 +36,7 @@ class Goal(Protocol):
     def decides(self) -> str:
         """The score, higher is better, by which the best weights are told."""
 
-    def choose(self, source: Source[Any], count: int) -> list[Any]:
+    def choose(self, source: SampleSource[Any], count: int) -> list[Any]:
         """Samples to validate on, the same at each call."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor: ...
@@ -51,7 +51,7 @@ class CloudRemoval:
     loss_name: str
     decides: str = "psnr"
 
-    def choose(self, source: Source[Sample], count: int) -> list[Sample]:
+    def choose(self, source: SampleSource[Sample], count: int) -> list[Sample]:
         return fixed_samples(source, count)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -123,7 +123,7 @@ def collate(samples: Sequence[Any], device: torch.device) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.stack([getattr(s, name) for s in samples])).to(device) for name in names}
 
 
-def fixed_samples(source: Source[Sample], count: int) -> list[Sample]:
+def fixed_samples(source: SampleSource[Sample], count: int) -> list[Sample]:
     """The same samples at each call, some of their pixels hidden and some not."""
     rng = np.random.default_rng(0)
     drawn = (source.draw(rng) for _ in range(100 * count))

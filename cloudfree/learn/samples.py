@@ -54,7 +54,7 @@ class Sample:
 S_co = TypeVar("S_co", covariant=True)
 
 
-class Source(Protocol[S_co]):
+class SampleSource(Protocol[S_co]):
     """Where samples come from; equal generators give equal samples."""
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class Source(Protocol[S_co]):
 class Mixture(Generic[S_co]):
     """Several sources, each drawn from equally often, whatever its size."""
 
-    sources: Sequence[Source[S_co]]
+    sources: Sequence[SampleSource[S_co]]
 
     def __len__(self) -> int:
         return sum(map(len, self.sources))

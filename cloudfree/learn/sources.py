@@ -13,7 +13,7 @@ from cloudfree.learn.cloud_layers import DrawCloudLayer, read_real_clouds, real_
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.pairs import Pairs
 from cloudfree.learn.places import Place, hold_out, procedural_places, read_places
-from cloudfree.learn.samples import Mixture, Sample, Source
+from cloudfree.learn.samples import Mixture, Sample, SampleSource
 from cloudfree.learn.scenes import is_manifest, read_manifest
 
 _MANIFEST_WINDOWS = 400  # of 256 pixels a side: 630 MB, and 420 more for every reference
@@ -44,8 +44,8 @@ S = TypeVar("S")
 class Sources(NamedTuple, Generic[S]):
     """To train on, and to validate on: other sites under other clouds; None where nothing could be held out."""
 
-    training: Source[S]
-    validation: Source[S] | None
+    training: SampleSource[S]
+    validation: SampleSource[S] | None
 
 
 def open_sources(options: SourceOptions) -> Sources[Sample]:
@@ -56,7 +56,7 @@ def open_sources(options: SourceOptions) -> Sources[Sample]:
     fifth site is held out, and every fifth of the clouds. Raises InputError.
     """
     draw_layer, draw_unseen_layer = _cloud_layers(options.clouds)
-    crop, training = options.crop, list[Source[Sample]]()
+    crop, training = options.crop, list[SampleSource[Sample]]()
     unseen_places, unseen_pairs = list[Place](), list[TripletFiles]()
     for path in options.data:
         if _names_pairs(path):
@@ -69,7 +69,7 @@ def open_sources(options: SourceOptions) -> Sources[Sample]:
         unseen_places += held_places
     if not training:
         raise InputError("there is nothing to train on; give --data, or --procedural 1 or more")
-    validation, prefill = list[Source[Sample]](), float(options.prefill > 0)  # as in a run
+    validation, prefill = list[SampleSource[Sample]](), float(options.prefill > 0)  # as in a run
     if unseen_places:
         validation.append(CloudedPlaces(unseen_places, crop, prefill, draw_unseen_layer))
     if unseen_pairs:

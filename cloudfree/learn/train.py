@@ -27,7 +27,7 @@ from cloudfree.errors import InputError, WeightsError
 from cloudfree.learn.detection import Detection, open_sky_sources
 from cloudfree.learn.distributed import ProcessGroup, init_process_group, local_device
 from cloudfree.learn.learner import CloudRemoval, Goal, Learner, collate
-from cloudfree.learn.samples import Source
+from cloudfree.learn.samples import SampleSource
 from cloudfree.learn.sources import Sources, open_sources
 from cloudfree.learn.train_options import PUBLISHED_EPOCHS, TrainOptions
 from cloudfree.network.device import resolve_device
@@ -109,7 +109,7 @@ class _Draws(Dataset[Any]):
     So a resumed run, or one of more processes, sees what it would have seen.
     """
 
-    source: Source[Any]
+    source: SampleSource[Any]
     seed: int
 
     def __getitem__(self, step_and_index: tuple[int, int]) -> Any:
@@ -117,7 +117,7 @@ class _Draws(Dataset[Any]):
 
 
 def _batches(
-    source: Source[Any], options: TrainOptions, first_step: int, processes: ProcessGroup
+    source: SampleSource[Any], options: TrainOptions, first_step: int, processes: ProcessGroup
 ) -> Iterator[list[Any]]:
     """This process's share of the samples of each step, from a step on, drawn by `options.workers` beside it."""
     if options.batch % processes.world_size:

@@ -1,4 +1,4 @@
-"""What a training is told, the published recipe, and the command that repeats a training."""
+"""Options of a training, the published recipe, and the command that repeats a training."""
 
 from __future__ import annotations
 
