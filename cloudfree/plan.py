@@ -26,6 +26,7 @@ from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import Precision, resolve_device, resolve_precision
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import default_weights, load_model
+from cloudfree.product.kinds import KINDS, Kind
 from cloudfree.product.targets import check_targets
 from cloudfree.reconstruct import tiles
 from cloudfree.reconstruct.strips import Fill, WithoutSar
@@ -89,10 +90,14 @@ class Options(InputOptions):
     wait_s: float = 0.0
 
     @property
+    def files(self) -> dict[Kind, Path]:
+        """The files to be made, by kind, the product first."""
+        return {kind: path for kind in KINDS if (path := getattr(self, kind.field))}
+
+    @property
     def targets(self) -> list[Path]:
-        """The files to be made."""
-        rasters = self.output, self.qa, self.uncertainty, self.write_mask
-        return [path for path in (*rasters, self.quicklook, self.report, self.stac) if path is not None]
+        """The paths of these files."""
+        return list(self.files.values())
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from typing import Any
 
 from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import RESULTS, Outcome, replaced
-from cloudfree.batch.runner import Settings, beside_product
+from cloudfree.batch.runner import Settings
 from cloudfree.errors import OutputError
 from cloudfree.product.footprint import turned
+from cloudfree.product.kinds import STAC
 from cloudfree.product.stac import EXTENSIONS, VERSION
 from cloudfree.product.stac_assets import href
+from cloudfree.product.targets import write_json
 
 log = logging.getLogger(__name__)
-
-FILE_NAME = "collection.json"
 
 _DESCRIPTION = "PlanetScope scenes whose clouded pixels cloudfree has reconstructed with Sentinel-1."
 
@@ -54,10 +54,10 @@ def check_collection(folder: Path, jobs: Sequence[Job], settings: Settings) -> N
     """Raise OutputError where a scene's item would be the collection or the results, or the collection replace a file
     that is not ours.
     """
-    if "stac" not in settings.side_products:
+    if STAC not in settings.beside:
         return
-    target = folder / FILE_NAME
-    items = {beside_product(job.output, "stac").resolve() for job in jobs}
+    target = folder / STAC.listed_in
+    items = {STAC.beside(job.output).resolve() for job in jobs}
     for what, path in (("the collection", target), ("the results", folder / RESULTS)):
         if path.resolve() in items:
             raise OutputError(
@@ -65,7 +65,7 @@ def check_collection(folder: Path, jobs: Sequence[Job], settings: Settings) -> N
                 "another output"
             )
     ours = (_json(target) or {}).get("description") == _DESCRIPTION
-    if target.exists() and not settings.told["overwrite"] and not ours:
+    if target.exists() and not settings.overwrite and not ours:
         raise OutputError(f"{target} is no collection of cloudfree and is kept; give --overwrite, or another folder")
 
 
@@ -76,7 +76,7 @@ def write_collection(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """
     items = list(_items(outcomes))
     if not items:
-        log.warning("no scene has a STAC item, so that %s is not written", folder / FILE_NAME)
+        log.warning("no scene has a STAC item, so that %s is not written", folder / STAC.listed_in)
         return
     for name, count in Counter(item.content["id"] for item in items).items():
         if count > 1:
@@ -84,7 +84,7 @@ def write_collection(folder: Path, outcomes: Sequence[Outcome]) -> None:
                 "%d STAC items are called %s; catalogues need a name for each: give a column output", count, name
             )
     collection = _collection(folder, items)
-    _write(folder / FILE_NAME, collection)
+    _write(folder / STAC.listed_in, collection)
     for item in items:
         linked = _linked(item, folder, collection["id"])
         if linked != item.content:
@@ -96,7 +96,7 @@ def _items(outcomes: Sequence[Outcome]) -> Iterator[Item]:
     for outcome in outcomes:
         if outcome.status not in ("made", "skipped"):
             continue
-        path = beside_product(outcome.job.output, "stac")
+        path = STAC.beside(outcome.job.output)
         content = _json(path)
         if content and "cloudfree:identity" in (content.get("properties") or ()):
             yield Item(path, content)
@@ -189,11 +189,11 @@ def _item_assets(items: Sequence[Item]) -> dict[str, Any]:
 
 def _to_item(item: Item, folder: Path) -> dict[str, Any]:
     href_of_it = href(item.path, folder)
-    return {"rel": "item", "href": href_of_it, "type": "application/geo+json", "title": item.content["id"]}
+    return {"rel": "item", "href": href_of_it, "type": STAC.media_type, "title": item.content["id"]}
 
 
 def _to_collection(rel: str, folder: Path, seen_from: Path) -> dict[str, Any]:
-    return {"rel": rel, "href": href(folder / FILE_NAME, seen_from), "type": "application/json"}
+    return {"rel": rel, "href": href(folder / STAC.listed_in, seen_from), "type": "application/json"}
 
 
 def _linked(item: Item, folder: Path, collection: str) -> dict[str, Any]:
@@ -205,5 +205,4 @@ def _linked(item: Item, folder: Path, collection: str) -> dict[str, Any]:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     with replaced(path) as file:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        file.write_text(text + "\n", encoding="utf-8")
+        write_json(file, content)

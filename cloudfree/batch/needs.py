@@ -12,11 +12,11 @@ from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.raster.access import opened
 from cloudfree.process import available_memory_gb
+from cloudfree.product.kinds import OUTPUT
 from cloudfree.scene.survey import MOST_PIXELS
 
 _WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
 _OVERVIEWS = 4 / 3
-_BYTES_PER_PIXEL = {"output": 8, "qa": 2, "uncertainty": 8, "write_mask": 2}
 
 # Of a process at its peak, somewhat more than measured (benchmarks/README.md): itself and the default network; what it
 # knows of the whole scene, on a grid of bounded size, and of each other date; strips across.
@@ -96,11 +96,11 @@ def _peak_gb(job: Job, height: int, width: int) -> float:
 
 def _sizes(shapes: Shapes, settings: Settings) -> Iterator[tuple[Job, int]]:
     """Bytes of each job's products, and of the work files of the largest."""
-    each = sum(_BYTES_PER_PIXEL.get(name, 0) for name in ("output", *settings.side_products))
+    per_pixel = sum(kind.bytes_per_pixel for kind in (OUTPUT, *settings.beside))
     largest = 0
     for job, (height, width) in shapes:
         there = sum(target.stat().st_size for target in settings.options(job).targets if target.exists())
-        yield job, max(0, round(height * width * each * _OVERVIEWS) - there)
+        yield job, max(0, round(height * width * per_pixel * _OVERVIEWS) - there)
         largest = max(largest, height * width)
     if shapes:
-        yield shapes[0][0], round(largest * each * _WORK_SHARE)
+        yield shapes[0][0], round(largest * per_pixel * _WORK_SHARE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Literal, Self
 
 from cloudfree.batch.jobs import Job
 from cloudfree.errors import OutputError
+from cloudfree.product.targets import write_json
 
 Status = Literal["made", "skipped", "failed", "not begun"]
 
@@ -95,8 +95,7 @@ def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
         writer.writeheader()
         writer.writerows(outcome.as_row() for outcome in outcomes)
     with replaced(folder / RESULTS) as file:
-        text = json.dumps([outcome.as_json() for outcome in outcomes], indent=2, ensure_ascii=False)
-        file.write_text(text + "\n", encoding="utf-8")
+        write_json(file, [outcome.as_json() for outcome in outcomes])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cloudfree.cli import options
 from cloudfree.cli.config import told_elsewhere
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
+from cloudfree.product.kinds import BESIDE, REPORT, STAC, Kind
 
 if TYPE_CHECKING:
     from cloudfree.batch.results import Outcome
@@ -38,12 +39,7 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="The workers of a Dask scheduler instead.")
 @options.meaning
 @options.making
-@click.option("--quicklook", is_flag=True, help="A picture beside each product: NAME.png.")
-@click.option("--qa", is_flag=True, help="What was observed and what reconstructed: NAME_qa.tif.")
-@click.option("--uncertainty", is_flag=True, help="One standard deviation of reflectance: NAME_uncertainty.tif.")
-@click.option("--write-mask", is_flag=True, help="The mask that was used: NAME_mask.tif.")
-@click.option("--report", is_flag=True, help="A page of each scene, NAME.html, and index.html of all.")
-@click.option("--stac", is_flag=True, help="A STAC item of each product, NAME.json, and collection.json of all.")
+@options.beside_product(in_batch=True)
 @options.overwrite
 @options.wait
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
@@ -78,10 +74,10 @@ def batch(
     from cloudfree.batch.needs import check_disk, check_memory, check_outputs, shapes_of
     from cloudfree.batch.pairing import jobs_of_folder
     from cloudfree.batch.results import Record, make_folder
-    from cloudfree.batch.runner import SIDE_PRODUCTS, Settings, run_jobs
+    from cloudfree.batch.runner import Settings, run_jobs
 
     jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
-    beside = tuple(name for name in SIDE_PRODUCTS if told.pop(name))
+    beside = tuple(kind for kind in BESIDE if told.pop(kind.field))
     settings = Settings(told, beside, max_failures)
     check_outputs(jobs, settings)
     check_index(folder, jobs, settings)
@@ -120,13 +116,13 @@ def batch(
         raise click.ClickException(f"{failed} of {len(jobs)} scenes have no product; see {folder / 'results.csv'}")
 
 
-def _list_all(folder: Path, beside: tuple[str, ...], outcomes: Sequence[Outcome]) -> None:
+def _list_all(folder: Path, beside: tuple[Kind, ...], outcomes: Sequence[Outcome]) -> None:
     """What lists all products of a batch, by what was wanted beside each."""
-    if "report" in beside:
+    if REPORT in beside:
         from cloudfree.batch.index import write_index
 
         write_index(folder, outcomes)
-    if "stac" in beside:
+    if STAC in beside:
         from cloudfree.batch.collection import write_collection
 
         write_collection(folder, outcomes)

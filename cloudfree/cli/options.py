@@ -11,6 +11,7 @@ import click
 from cloudfree.bands import DETECTORS
 from cloudfree.cli.terminal import remember_json, remember_log
 from cloudfree.inputs.location.source import Source
+from cloudfree.product.kinds import BESIDE, Kind
 
 FILE = click.Path(path_type=Path)
 
@@ -270,6 +271,25 @@ making = together(
     compress,
 )
 """How a run makes its products, whatever the scene."""
+
+
+def beside_product(in_batch: bool) -> Callable[..., Any]:
+    """What is made beside a product: a path each for one run, a flag each for a batch."""
+    return together(*map(_flag if in_batch else _file, BESIDE))
+
+
+def _file(kind: Kind) -> Callable[..., Any]:
+    metavar = kind.suffix.rpartition(".")[2].upper()
+    return click.option(_option(kind), type=FILE, metavar=metavar, help=f"{kind.title}.")
+
+
+def _flag(kind: Kind) -> Callable[..., Any]:
+    listed = f", and {kind.listed_in} of all" if kind.listed_in else ""
+    return click.option(_option(kind), is_flag=True, help=f"{kind.title}: NAME{kind.suffix}{listed}.")
+
+
+def _option(kind: Kind) -> str:
+    return f"--{kind.field.replace('_', '-')}"
 
 
 def as_json_with(help_text: str) -> Callable[..., Any]:

@@ -19,12 +19,7 @@ from cloudfree.inputs.location.source import Source
 @options.part
 @click.option("-o", "--output", type=FILE, required=True, help="The cloud-free COG to write.")
 @options.making
-@click.option("--quicklook", type=FILE, metavar="PNG", help="Picture of before, SAR, after.")
-@click.option("--qa", type=FILE, help="COG of what was observed and what reconstructed.")
-@click.option("--uncertainty", type=FILE, help="COG of one standard deviation of each band's reflectance.")
-@click.option("--write-mask", type=FILE, help="COG of the mask that was used: cloud, haze, shadow, snow.")
-@click.option("--report", type=FILE, metavar="HTML", help="Page of before and after, quality, numbers, provenance.")
-@click.option("--stac", type=FILE, metavar="JSON", help="STAC item of all that is written.")
+@options.beside_product(in_batch=False)
 @options.overwrite
 @options.wait
 @click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")

@@ -35,11 +35,13 @@ from cloudfree.geometry.grid import Grid
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
-from cloudfree.product import footprint, pictures
+from cloudfree.product import footprint, kinds, pictures
 from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.footprint import Footprint
-from cloudfree.product.stac_assets import File, assets
+from cloudfree.product.kinds import Kind
+from cloudfree.product.stac_assets import StagedFile, assets
 from cloudfree.product.stac_links import derived_from, when
+from cloudfree.product.targets import write_json
 from cloudfree.scene.survey import Survey
 
 VERSION = "1.1.0"
@@ -62,8 +64,8 @@ _FIRST_PLANETSCOPE = "2013-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a product was made of, which part of its scene it shows, and its pixels by the name of their class."""
+class Contents:
+    """What a product was made of, the part of the scene that it shows, and pixels by the name of their class."""
 
     inputs: Inputs
     survey: Survey
@@ -71,18 +73,18 @@ class Made:
     pixels: Mapping[str, int]
 
 
-def write_item(item: File, files: Mapping[str, File], made: Made) -> None:
-    """Write the item of files, which are named by the field of `Options` that names them; "output" is the product."""
-    text = json.dumps(_item(item.target, files, made), indent=2, ensure_ascii=False, allow_nan=False)
-    item.staged.write_text(text + "\n", encoding="utf-8")
+def write_item(files: Mapping[Kind, StagedFile], contents: Contents) -> None:
+    """Write the STAC item of all files of a run, itself one of them."""
+    item = files[kinds.STAC]
+    write_json(item.staged, _item(item.target.parent, files, contents))
 
 
-def _item(target: Path, files: Mapping[str, File], made: Made) -> dict[str, Any]:
-    folder, product, grid = target.parent, files["output"], made.part.of(made.inputs.scene.grid)
-    outline = _footprint(grid, made)
+def _item(folder: Path, files: Mapping[Kind, StagedFile], contents: Contents) -> dict[str, Any]:
+    product, grid = files[kinds.OUTPUT], contents.part.of(contents.inputs.scene.grid)
+    outline = _footprint(grid, contents)
     with rasterio.open(product.staged) as dataset:
         tags = dataset.tags()
-    classified = "qa" in files or "write_mask" in files
+    classified = not files.keys().isdisjoint((kinds.QA, kinds.WRITE_MASK))
     return {
         "type": "Feature",
         "stac_version": VERSION,
@@ -91,22 +93,22 @@ def _item(target: Path, files: Mapping[str, File], made: Made) -> dict[str, Any]
         "geometry": outline.geometry,
         "bbox": outline.bbox,
         "properties": {
-            **_times(made.inputs),
-            **_instrument(made.inputs, grid),
+            **_times(contents.inputs),
+            **_instrument(contents.inputs, grid),
             **_projection(grid, outline),
-            **_processing(made.inputs, tags),
-            **_cover(made),
+            **_processing(contents.inputs, tags),
+            **_cover(contents),
             **_ours(tags),
         },
-        "links": derived_from(folder, made.inputs, bool(json.loads(tags["CLOUDFREE_OPTIONS"])["allow_hh_hv"])),
-        "assets": assets(folder, files, made.inputs.scene.scale),
+        "links": derived_from(folder, contents.inputs, bool(json.loads(tags["CLOUDFREE_OPTIONS"])["allow_hh_hv"])),
+        "assets": assets(folder, files, contents.inputs.scene.scale),
     }
 
 
-def _footprint(grid: Grid, made: Made) -> Footprint:
-    coarse = made.survey.grid
-    rows, cols = pictures.on_survey(made.part, made.inputs.scene.grid, coarse)
-    data = made.survey.data[rows, cols]
+def _footprint(grid: Grid, contents: Contents) -> Footprint:
+    coarse = contents.survey.grid
+    rows, cols = pictures.on_survey(contents.part, contents.inputs.scene.grid, coarse)
+    data = contents.survey.data[rows, cols]
     return footprint.of_data(grid, coarse.window(rows.start, cols.start, *data.shape), data)
 
 
@@ -115,8 +117,8 @@ def _times(inputs: Inputs) -> dict[str, Any]:
     known = when(inputs.acquired)
     if not known:
         known = {"datetime": None, "start_datetime": _FIRST_PLANETSCOPE, "end_datetime": now}
-    told = {"cloudfree:acquired_by": inputs.acquired.stated_by} if inputs.acquired.moment else {}
-    return {**known, "created": now, **told}
+    origin = {"cloudfree:acquired_by": inputs.acquired.stated_by} if inputs.acquired.moment else {}
+    return {**known, "created": now, **origin}
 
 
 def _instrument(inputs: Inputs, grid: Grid) -> dict[str, Any]:
@@ -169,17 +171,17 @@ def _lineage(inputs: Inputs, tags: Mapping[str, str]) -> str:
     )
 
 
-def _cover(made: Made) -> dict[str, Any]:
+def _cover(contents: Contents) -> dict[str, Any]:
     """Percent of the data; nothing of clouds where nothing tells where they are."""
-    data = sum(made.pixels.values()) - made.pixels[Qa.NODATA.name.lower()]
+    data = sum(contents.pixels.values()) - contents.pixels[Qa.NODATA.name.lower()]
     if not data:
         return {}
-    remade = sum(made.pixels[qa.name.lower()] for qa in RECONSTRUCTED)
-    told = {"cloudfree:reconstructed": _percent(remade / data)}
-    if made.inputs.masked:
-        told["eo:cloud_cover"] = _percent(made.pixels[Qa.NOT_RECONSTRUCTED.name.lower()] / data)
-        told["cloudfree:cloudy"] = _percent(made.survey.cloudy_share)
-    return told
+    reconstructed = sum(contents.pixels[qa.name.lower()] for qa in RECONSTRUCTED)
+    cover = {"cloudfree:reconstructed": _percent(reconstructed / data)}
+    if contents.inputs.masked:
+        cover["eo:cloud_cover"] = _percent(contents.pixels[Qa.NOT_RECONSTRUCTED.name.lower()] / data)
+        cover["cloudfree:cloudy"] = _percent(contents.survey.cloudy_share)
+    return cover
 
 
 def _ours(tags: Mapping[str, str]) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cloudfree.errors import OutputError
 from cloudfree.inputs.location.source import AnyPath, Source
@@ -85,6 +87,11 @@ def refuse_existing(targets: Iterable[Path]) -> None:
     for target in targets:
         if target.exists():
             raise OutputError(f"{target} exists and is kept; give --overwrite to replace it, or another name")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data as JSON in UTF-8. Raises ValueError for NaN and infinity, which JSON lacks."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -6,22 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudfree.bands import RECONSTRUCTED, Qa
+from cloudfree.bands import QA_MEANINGS, RECONSTRUCTED, Qa
 from cloudfree.product.profiles import QA_COLOURS
 
-_CLASSES = {
-    Qa.OBSERVED: ("Observed", "as the scene has it, bit for bit"),
-    Qa.RECONSTRUCTED: ("Reconstructed", "with radar, surroundings and what images of other dates tell"),
-    Qa.SEEN_THROUGH: ("Seen through", "reconstructed from what shows through thin cloud or shadow"),
-    Qa.RECONSTRUCTED_WITHOUT_SAR: ("Reconstructed without radar", "from surroundings and other dates alone"),
-    Qa.NOT_RECONSTRUCTED: ("Not reconstructed", "clouded, without radar, and left as observed"),
-    Qa.NODATA: ("No data", "outside the scene, or left out"),
+_TITLES = {
+    Qa.OBSERVED: "Observed",
+    Qa.RECONSTRUCTED: "Reconstructed",
+    Qa.SEEN_THROUGH: "Seen through",
+    Qa.RECONSTRUCTED_WITHOUT_SAR: "Reconstructed without radar",
+    Qa.NOT_RECONSTRUCTED: "Not reconstructed",
+    Qa.NODATA: "No data",
 }
-_KINDS = {
-    Qa.RECONSTRUCTED: "with radar",
-    Qa.SEEN_THROUGH: "from what shows through thin cloud or shadow",
-    Qa.RECONSTRUCTED_WITHOUT_SAR: "without radar",
-}
+"""In the order of tables."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +36,13 @@ class PixelClass:
 
 
 def classes(pixels: Mapping[str, int]) -> list[PixelClass]:
-    """All classes that have pixels, by counts under the names of `Qa` in lower case."""
-    data = sum(pixels.values()) - pixels["nodata"]
-    found = []
-    for qa, (name, meaning) in _CLASSES.items():
-        count = pixels[qa.name.lower()]
-        share = None if qa == Qa.NODATA else count / max(data, 1)
-        if count:
-            found.append(PixelClass(name, meaning, count, share, colour_of(qa)))
-    return found
+    """Return all classes that have pixels, from counts by the names of `Qa` in lower case."""
+    data = max(sum(pixels.values()) - pixels["nodata"], 1)
+    return [
+        PixelClass(title, QA_MEANINGS[qa], count, None if qa == Qa.NODATA else count / data, colour_of(qa))
+        for qa, title in _TITLES.items()
+        if (count := pixels[qa.name.lower()])
+    ]
 
 
 def legend(pixels: Mapping[str, int] | None) -> list[tuple[str, str]]:
@@ -75,7 +69,7 @@ def summary(told: Mapping[str, Any]) -> str:
     pixels, cloudy = told["pixels"], told["share"]["cloudy_of_data"]
     data = max(sum(pixels.values()) - pixels["nodata"], 1)
     kept, left = (pixels[qa.name.lower()] / data for qa in (Qa.OBSERVED, Qa.NOT_RECONSTRUCTED))
-    kinds = {words: pixels[qa.name.lower()] / data for qa, words in _KINDS.items() if pixels[qa.name.lower()]}
+    kinds = {_how(qa): pixels[qa.name.lower()] / data for qa in RECONSTRUCTED if pixels[qa.name.lower()]}
     share = percent(sum(kinds.values())) if kinds else "Nothing"
     made = f"{share} of {'the part' if 'part' in told else 'the data'} is reconstructed"
     if len(kinds) > 1:
@@ -131,6 +125,11 @@ def percent(share: float) -> str:
     if 99.9 < value < 100:
         return "> 99.9 %"
     return f"{value:.1f} %" if 0 < value < 9.95 or 99 < value < 100 else f"{value:.0f} %"
+
+
+def _how(qa: Qa) -> str:
+    """How pixels of a reconstructed class were made: the first part of their meaning, after "reconstructed"."""
+    return QA_MEANINGS[qa].removeprefix("reconstructed ").partition(",")[0]
 
 
 def _listed(words: Iterable[str]) -> str:
