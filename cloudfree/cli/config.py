@@ -64,7 +64,7 @@ def _key(parameter: click.Parameter) -> str:
     return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
 
 
-def told_elsewhere(ctx: click.Context) -> dict[str, dict[str, str]]:
+def option_sources(ctx: click.Context) -> dict[str, dict[str, str]]:
     """Options that were not typed but come from the environment or a file, each with its value and where it is from."""
     found = {}
     for parameter in ctx.command.params:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.config import told_elsewhere
+from cloudfree.cli.config import option_sources
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
 from cloudfree.inputs.location.source import Source
@@ -36,7 +36,7 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Sou
 
     plan = make_plan(Options(sar=sar, **told))
     if dry_run:
-        echo_json({**plan.describe(), "told_elsewhere": told_elsewhere(click.get_current_context())})
+        echo_json({**plan.describe(), "option_sources": option_sources(click.get_current_context())})
         return
     megapixels = plan.part.width * plan.part.height / 1e6
     with progress_bar(plan.device, quiet, megapixels, MEGAPIXELS) as progress:
