@@ -1,4 +1,4 @@
-"""What became of each job, as values, as a table and as JSON: written anew every few seconds, whole."""
+"""The outcome of each job, and results.csv and results.json, which are rewritten every few seconds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from cloudfree.bands import RECONSTRUCTED
 from cloudfree.batch.jobs import Job
 from cloudfree.errors import OutputError
 from cloudfree.product.targets import write_json
@@ -26,7 +27,11 @@ _COLUMNS = "planet", "sar", "output", "status", "seconds", "reconstructed_pixels
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: made; skipped, for its product was there; failed, with its one line; or not begun."""
+    """The outcome of a job.
+
+    `status`: made; skipped, because the product was there; failed; or not begun, after too many had failed. `error`:
+    one line. `details`: numbers of the run.
+    """
 
     job: Job
     status: Status
@@ -35,37 +40,36 @@ class Outcome:
     details: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        told = {"status": self.status, "seconds": round(self.seconds, 2), "error": self.error or None}
-        return {**self.job.describe(), **told, **self.details}
+        """Return plain data for --json and results.json."""
+        result = {"status": self.status, "seconds": round(self.seconds, 2), "error": self.error or None}
+        return {**self.job.describe(), **result, **self.details}
 
     def as_row(self) -> dict[str, Any]:
-        """A line of the table."""
-        pixels = self.details.get("pixels", {})
-        made = sum(pixels.get(name, 0) for name in ("reconstructed", "reconstructed_without_sar", "seen_through"))
+        """Return a row of results.csv."""
+        pixels = self.details.get("pixels")
         return {
             "planet": self.job.planet,
             "sar": ";".join(map(str, self.job.sar)),
             "output": self.job.output,
             "status": self.status,
             "seconds": round(self.seconds, 2),
-            "reconstructed_pixels": made if pixels else "",
+            "reconstructed_pixels": sum(pixels[qa.name.lower()] for qa in RECONSTRUCTED) if pixels else "",
             "error": self.error,
         }
 
 
 @dataclass
 class Record:
-    """Outcomes as they come, in a folder's results: these are written every few seconds, and when the block ends."""
+    """Outcomes as they come; the results in `folder` are rewritten every few seconds, and when the block ends."""
 
     folder: Path
     outcomes: list[Outcome] = field(default_factory=list)
     _written_s: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
-        """One more. Raises OutputError."""
+        """Add an outcome. Raises OutputError."""
         self.outcomes.append(outcome)
-        if time.monotonic() - self._written_s >= _EVERY_S:  # of ten thousand scenes, results are long themselves
+        if time.monotonic() - self._written_s >= _EVERY_S:  # results of ten thousand scenes take long to write
             self._write()
 
     def _write(self) -> None:
@@ -83,13 +87,13 @@ class Record:
 
 
 def make_folder(folder: Path) -> None:
-    """The folder of the results, where it is not there yet. Raises OutputError."""
-    with _told(folder):
+    """Make the folder of the results if it does not exist. Raises OutputError."""
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """`results.csv` and `results.json` of a folder, each replaced in one step. Raises OutputError."""
+    """Write results.csv and results.json in a folder, each replaced in one step. Raises OutputError."""
     with replaced(folder / "results.csv") as file, file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, _COLUMNS)
         writer.writeheader()
@@ -100,9 +104,9 @@ def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A file beside another, which it replaces at the end of the block. Raises OutputError."""
+    """Yield a path beside another; the file there replaces it at the end of the block. Raises OutputError."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
-    with _told(path.parent):
+    with _writing(path.parent):
         try:
             yield new
             new.replace(path)
@@ -111,7 +115,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

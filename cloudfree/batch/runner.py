@@ -1,4 +1,4 @@
-"""Jobs, one after the other, each by itself: what fails is recorded, and the rest goes on."""
+"""Jobs one after the other: one that fails is recorded, and the others go on."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Settings:
 
 @lru_cache(maxsize=1)
 def held_model(name: str) -> CloudRemovalModel:
-    """A network, loaded once for all scenes."""
+    """Return a network by the name or file of its weights, loaded once for all scenes."""
     return load_model(name)
 
 
 def run_jobs(jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None] | None = None) -> list[Outcome]:
-    """Do all jobs; `done` is told of each. A job that fails is recorded, and the rest goes on."""
+    """Do all jobs and return their outcomes; `done` is called with each outcome as it comes."""
     outcomes: list[Outcome] = []
     for job in jobs:
         failures = sum(outcome.status == "failed" for outcome in outcomes)
@@ -73,15 +73,15 @@ def run_jobs(jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], 
 
 
 def run_job(job: Job, settings: Settings) -> Outcome:
-    """Do one job, unless its product is there, whole, and of the same inputs, options and weights."""
+    """Do a job, unless its product is there, whole, and of the same inputs, options and weights."""
     started, options = time.monotonic(), settings.options(job)
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         with claimed(options.targets, options.wait_s):
             if _is_made(options):
                 return Outcome(job, "skipped", time.monotonic() - started)
-            _refuse_anothers(options)
-            # What stands there is of other inputs or options, or is damaged, or half of what is wanted.
+            _refuse_others(options)
+            # Files of ours that are there have other inputs or options, are damaged, or are not all that is wanted.
             plan = make_plan(replace(options, overwrite=True), held_model)
             result = execute(plan)
     except CloudfreeError as error:
@@ -90,17 +90,17 @@ def run_job(job: Job, settings: Settings) -> Outcome:
         return Outcome(
             job, "failed", time.monotonic() - started, f"{job.output.name}: {error}; see to it and run again"
         )
-    except Exception as error:  # the one place: a bug in one scene must not cost the others
+    except Exception as error:  # a bug in one scene must not stop the others
         log.exception("%s failed by a bug", job.planet)
         return Outcome(job, "failed", time.monotonic() - started, f"bug: {type(error).__name__}: {error}")
     details = {"pixels": result.pixels, "trust": result.plan.trust, "peak_memory_mb": result.peak_memory_mb}
     return Outcome(job, "made", time.monotonic() - started, details=details)
 
 
-def _refuse_anothers(options: Options) -> None:
-    """Raise OutputError where a target is a file that cloudfree has not made, unless it may be replaced.
+def _refuse_others(options: Options) -> None:
+    """Raise OutputError where a file that cloudfree has not made would be replaced, unless options allow it.
 
-    A picture is what its product is.
+    A picture, which states nothing, is taken for ours where its product is.
     """
     if options.overwrite:
         return

@@ -1,4 +1,4 @@
-"""What several commands can be told, said once; and types of options that Click lacks."""
+"""Options that several commands have, and types of options that Click lacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SourceType(click.ParamType[Any]):
     name = "FILE|FOLDER|ADDRESS"
 
     def split_envvar_value(self, rv: str) -> list[str]:
-        """Several in the environment, as in a cell of a list: paths may have spaces."""
+        """Split several values in the environment at semicolons, because paths may have spaces."""
         return [part.strip() for part in rv.split(";") if part.strip()]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Source:
@@ -52,15 +52,10 @@ class Scales(click.ParamType[Any]):
     name = "SCALE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            found = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            found = ()
-        if len(found) not in (1, 4) or not all(0 < each < float("inf") for each in found):
+        scales = _numbers(value)
+        if len(scales) not in (1, 4) or not all(0 < scale < float("inf") for scale in scales):
             self.fail(f"{value!r} is not one positive number, or four like 1.9e-5,2e-5,2.3e-5,3.5e-5", param, ctx)
-        return found
+        return scales
 
 
 class BBox(click.ParamType[Any]):
@@ -69,17 +64,22 @@ class BBox(click.ParamType[Any]):
     name = "WEST,SOUTH,EAST,NORTH"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            found = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            found = ()
-        if len(found) != 4:
+        edges = _numbers(value)
+        if len(edges) != 4:
             self.fail(
                 f"{value!r} is not four numbers in degrees, WEST,SOUTH,EAST,NORTH, like 12.1,48.2,12.3,48.4", param, ctx
             )
-        return found
+        return edges
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """Return comma-separated numbers; none where a part is no number."""
+    if isinstance(value, tuple):
+        return value
+    try:
+        return tuple(float(part) for part in str(value).split(","))
+    except ValueError:
+        return ()
 
 
 class Batch(click.ParamType[Any]):
@@ -94,7 +94,7 @@ class Batch(click.ParamType[Any]):
 
 
 def together(*options: Callable[..., Any]) -> Callable[..., Any]:
-    """Several options as one decorator, in the order of the help."""
+    """Return one decorator that adds several options, in this order in the help."""
 
     def apply(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -154,10 +154,10 @@ meaning = together(
     ),
     click.option("--planet-scale", type=Scales(), metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
 )
-"""What the numbers in a scene's files mean, where these do not say."""
+"""What the numbers in the files of a scene mean, where the files do not state it."""
 
 scene_inputs = together(scene_files, meaning)
-"""The fields of `InputOptions`, all of a scene's files."""
+"""The fields of `InputOptions` but references."""
 
 references = click.option(
     "--reference",
@@ -270,11 +270,11 @@ making = together(
     ),
     compress,
 )
-"""How a run makes its products, whatever the scene."""
+"""How products are made."""
 
 
 def beside_product(in_batch: bool) -> Callable[..., Any]:
-    """What is made beside a product: a path each for one run, a flag each for a batch."""
+    """Return options for the files beside a product: with a path for one run, a flag for a batch."""
     return together(*map(_flag if in_batch else _file, BESIDE))
 
 
@@ -293,7 +293,7 @@ def _option(kind: Kind) -> str:
 
 
 def as_json_with(help_text: str) -> Callable[..., Any]:
-    """`--json`: with it a command that fails says so in an object, too."""
+    """Return the option `--json`, with which failures are reported as an object too."""
     return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=remember_json, help=help_text)
 
 
@@ -308,6 +308,6 @@ verbosity = together(
         help="Lines for people, or an object a line.",
     ),
     click.option("--log-file", type=FILE, expose_value=False, callback=remember_log, help="Append the log here too."),
-    click.option("-v", "--verbose", is_flag=True, help="Say what was taken for what, and why."),
+    click.option("-v", "--verbose", is_flag=True, help="Say what each file was taken for, and why."),
     click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar."),
 )

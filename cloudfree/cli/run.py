@@ -25,7 +25,7 @@ from cloudfree.inputs.location.source import Source
 @click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
 @options.as_json_with("Facts and figures of the run on stdout.")
 @options.verbosity
-def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Source, ...], **told: Any) -> None:
+def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Source, ...], **values: Any) -> None:
     """Reconstruct the clouded pixels of a scene.
 
     Observed pixels are kept as they are; --qa says which is which.
@@ -34,7 +34,7 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Sou
     from cloudfree.pipeline import execute
     from cloudfree.plan import Options, make_plan
 
-    plan = make_plan(Options(sar=sar, **told))
+    plan = make_plan(Options(sar=sar, **values))
     if dry_run:
         echo_json({**plan.describe(), "option_sources": option_sources(click.get_current_context())})
         return

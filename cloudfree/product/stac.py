@@ -1,20 +1,19 @@
 """A STAC 1.1 item of a product, for catalogues.
 
-It says where there are data and when the scene was taken, what the files hold, and what they were made of (`rel`
-`derived_from`; links to Sentinel-1 have the `sar` fields, which the product itself, being optical, has not). Files are
-named as they are found from the item's folder, remote inputs by their addresses without secrets. It has no `self` link:
-that would have to say where a user keeps files.
+It has the outline of the data, the time of the scene, the bands of the files, and links to the inputs (`rel`
+`derived_from`; links to Sentinel-1 have the `sar` fields, which an optical product has not). Paths are relative to the
+folder of the item, remote inputs have their addresses without secrets. It has no `self` link, which would show where a
+user keeps files.
 
-`datetime` is when the scene was taken. Where only its day is known, that is its start and end; where nothing is, it was
-between the first of Planet's satellites and now, which is warned of. `eo:cloud_cover` is of the product: the share of
-its data that clouds hid and nothing was found for. The level of processing is L4: where there were clouds, it is a
-model's output and no observation.
+`datetime` is that of the scene. Where only the day is known, the item has its start and end; where nothing is known, it
+says between the first of Planet's satellites and now, with a warning in the log. `eo:cloud_cover` is of the product:
+the share of its data that is cloudy and was not reconstructed. `processing:level` is L4: where there were clouds, the
+pixels are a model's output and no observation.
 
-Properties of our own: `cloudfree:weights` (name and sha256), `cloudfree:trust` (0..1, under cloud: network 1, the
-scene's own model 0), `cloudfree:reconstructed` (percent of the data that are no observation, wholly or in part),
-`cloudfree:cloudy` (percent of the whole scene's data under the mask), `cloudfree:radar_shift_m` (how far radar was
-moved, metres east and north), `cloudfree:identity` (equal where nothing that decides the pixels differs) and
-`cloudfree:acquired_by` (what tells the time).
+Properties of our own: `cloudfree:weights` (name and sha256), `cloudfree:trust` (under cloud: 1 the network, 0 the
+scene's model), `cloudfree:reconstructed` (percent of the data, wholly or in part), `cloudfree:cloudy` (percent of the
+data of the whole scene under the mask), `cloudfree:radar_shift_m` (shift applied to radar, metres east and north),
+`cloudfree:identity` (equal for equal inputs, options and weights) and `cloudfree:acquired_by` (origin of the time).
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ def _times(inputs: Inputs) -> dict[str, Any]:
 
 
 def _instrument(inputs: Inputs, grid: Grid) -> dict[str, Any]:
-    """The constellation and the satellite only where the scene has Planet's name."""
+    """Return constellation, satellite (both only of a scene with Planet's name) and pixel size in metres."""
     satellite = acquisition.satellite_of(inputs.scene.path.name)
     planet = {"constellation": "planetscope", "platform": satellite} if satellite else {}
     return {**planet, "gsd": round(grid.pixel_size_m, 2)}
@@ -141,7 +140,7 @@ def _projection(grid: Grid, outline: Footprint) -> dict[str, Any]:
 
 
 def _code(crs: CRS) -> dict[str, Any]:
-    """The code of a CRS; of one that has none, its definition."""
+    """Return the code of a CRS, or its definition where it has none."""
     authority = crs.to_authority()
     if authority:
         return {"proj:code": ":".join(authority)}
@@ -159,7 +158,7 @@ def _processing(inputs: Inputs, tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _lineage(inputs: Inputs, tags: Mapping[str, str]) -> str:
-    """How it was made, and the notice that Copernicus asks for."""
+    """Return how it was made, in words, with the notice that Copernicus requires."""
     weights, fill = json.loads(tags["CLOUDFREE_WEIGHTS"])["name"], json.loads(tags["CLOUDFREE_PROCESSING"])["fill"]
     dates = f" and {len(inputs.references)} other dates" if inputs.references else ""
     years = sorted({f" {band.acquired.moment:%Y}" for band in inputs.sar.bands if band.acquired.moment})
@@ -172,7 +171,7 @@ def _lineage(inputs: Inputs, tags: Mapping[str, str]) -> str:
 
 
 def _cover(contents: Contents) -> dict[str, Any]:
-    """Percent of the data; nothing of clouds where nothing tells where they are."""
+    """Return percentages of the data, those of clouds only where there is a mask."""
     data = sum(contents.pixels.values()) - contents.pixels[Qa.NODATA.name.lower()]
     if not data:
         return {}
@@ -185,7 +184,7 @@ def _cover(contents: Contents) -> dict[str, Any]:
 
 
 def _ours(tags: Mapping[str, str]) -> dict[str, Any]:
-    """What the product says of itself."""
+    """Return the properties of our own that are in the tags of the product."""
     weights, moved = (json.loads(tags[f"CLOUDFREE_{name}"]) for name in ("WEIGHTS", "COREGISTRATION"))
     return {
         "cloudfree:weights": {"name": weights["name"], "sha256": weights["sha256"]},
