@@ -152,7 +152,7 @@ def _panels(views: Views, run: Mapping[str, Any], drawing: vectors.Drawing | Non
 
 
 def _quality_panel(views: Views) -> Panel:
-    how = "" if views.quality else " Drawn from where the product differs from the scene; --qa distinguishes the classes."
+    how = "" if views.quality else " Drawn from pixels that differ from the scene; --qa distinguishes the classes."
     alt = "Which pixels were observed and which reconstructed"
     return Panel("quality", "Quality", f"What became of each pixel.{how}", views.quality_picture, alt)
 
