@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudfree.batch import collection, index
 from cloudfree.batch.cluster import local_cluster, run_jobs_on
+from cloudfree.batch.collection import write_collection
+from cloudfree.batch.index import write_index
 from cloudfree.batch.jobs import Job, read_jobs
-from cloudfree.batch.needs import check_disk, check_memory, check_outputs, shapes_of
+from cloudfree.batch.needs import check_disk, check_lists, check_memory, check_outputs, shapes_of
 from cloudfree.batch.pairing import jobs_of_folder
 from cloudfree.batch.results import Outcome, Record, make_folder
 from cloudfree.batch.runner import Settings, run_jobs
@@ -82,8 +83,7 @@ def make_plan(
     source, folder, settings = Path(source), Path(folder), settings or Settings()
     jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
     check_outputs(jobs, settings)
-    index.check_index(folder, jobs, settings)
-    collection.check_collection(folder, jobs, settings)
+    check_lists(folder, jobs, settings)
     shapes = shapes_of(jobs)
     size = check_disk(shapes, settings)
     memory_gb = check_memory(shapes, 0 if isinstance(workers, str) else workers or 1)
@@ -103,9 +103,9 @@ def execute(plan: BatchPlan, done: Callable[[Outcome], None] | None = None) -> l
 
         outcomes = _outcomes(plan, add)
     if REPORT in plan.settings.beside:
-        index.write_index(plan.folder, outcomes)
+        write_index(plan.folder, outcomes)
     if STAC in plan.settings.beside:
-        collection.write_collection(plan.folder, outcomes)
+        write_collection(plan.folder, outcomes)
     return outcomes
 
 

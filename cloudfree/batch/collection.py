@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudfree.batch.jobs import Job
-from cloudfree.batch.results import RESULTS, Outcome, replaced
-from cloudfree.batch.runner import Settings
-from cloudfree.errors import OutputError
+from cloudfree.batch.results import Outcome, replaced
 from cloudfree.product.footprint import turned
 from cloudfree.product.kinds import STAC
 from cloudfree.product.stac import EXTENSIONS, VERSION
@@ -50,23 +47,9 @@ class Item:
         return properties
 
 
-def check_collection(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
-    """Raise OutputError where an item would have the name of the collection or the results, or where the collection
-    would replace a file that is not one.
-    """
-    if STAC not in settings.beside:
-        return
-    target = folder / STAC.listed_in
-    items = {STAC.beside(job.output).resolve() for job in jobs}
-    for what, path in (("the collection", target), ("the results", folder / RESULTS)):
-        if path.resolve() in items:
-            raise OutputError(
-                f"{path} would be {what} and the item of a scene; each needs a name of its own: give that scene "
-                "another output"
-            )
-    ours = (_json(target) or {}).get("description") == _DESCRIPTION
-    if target.exists() and not settings.overwrite and not ours:
-        raise OutputError(f"{target} is no collection of cloudfree and is kept; give --overwrite, or another folder")
+def is_collection(path: Path) -> bool:
+    """Return whether a file is a collection of ours."""
+    return (_json(path) or {}).get("description") == _DESCRIPTION
 
 
 def write_collection(folder: Path, outcomes: Sequence[Outcome]) -> None:

@@ -7,27 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import Outcome, replaced
-from cloudfree.batch.runner import Settings
-from cloudfree.errors import OutputError
-from cloudfree.product.finished import is_ours
 from cloudfree.product.kinds import REPORT
 from cloudfree.report import facts, index, page
-
-
-def check_index(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
-    """Raise OutputError where the index would have the name of a scene's page, or replace a file that is not ours."""
-    if REPORT not in settings.beside:
-        return
-    target = folder / REPORT.listed_in
-    if any(REPORT.beside(job.output).resolve() == target.resolve() for job in jobs):
-        raise OutputError(
-            f"{target} would be the index and the page of a scene; each needs a name of its own: give that scene "
-            "another output"
-        )
-    if target.is_file() and not settings.overwrite and not is_ours(REPORT, target):
-        raise OutputError(f"{target} is no page of cloudfree and is kept; give --overwrite, or another folder")
 
 
 def write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cloudfree.batch.collection import is_collection
 from cloudfree.batch.jobs import Job
+from cloudfree.batch.results import RESULTS
 from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.raster.access import opened
 from cloudfree.process import available_memory_gb
-from cloudfree.product.kinds import OUTPUT
+from cloudfree.product.finished import is_ours
+from cloudfree.product.kinds import OUTPUT, STAC
 from cloudfree.scene.survey import MOST_PIXELS
 
 _WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
@@ -48,6 +51,25 @@ def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:
             raise OutputError(
                 f"{target.name} would be {what}; each needs a name of its own: give a list with a column output"
             )
+
+
+def check_lists(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
+    """Check the files that list a whole batch: its results, index and collection.
+
+    Raises OutputError where a file of a scene has the same name, or where one that is not ours would be replaced.
+    """
+    lists = {kind: folder / kind.listed_in for kind in settings.beside if kind.listed_in}
+    of_scenes = {target.resolve() for job in jobs for target in settings.options(job).targets}
+    for path in (*lists.values(), *(folder / name for name in RESULTS)):
+        if path.resolve() in of_scenes:
+            raise OutputError(
+                f"{path} would be a file of one scene and of the whole batch; each needs a name of its own: give that "
+                "scene another output"
+            )
+    for kind, path in {} if settings.overwrite else lists.items():
+        is_list = is_collection(path) if kind == STAC else path.is_file() and is_ours(kind, path)
+        if path.exists() and not is_list:
+            raise OutputError(f"{path} was not made by cloudfree and is kept; give --overwrite, or another folder")
 
 
 def check_disk(shapes: Shapes, settings: Settings) -> int:

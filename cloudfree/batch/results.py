@@ -19,7 +19,7 @@ from cloudfree.product.targets import write_json
 
 Status = Literal["made", "skipped", "failed", "not begun"]
 
-RESULTS = "results.json"
+RESULTS = "results.csv", "results.json"
 
 _EVERY_S = 5.0
 _COLUMNS = "planet", "sar", "output", "status", "seconds", "reconstructed_pixels", "error"
@@ -94,11 +94,11 @@ def make_folder(folder: Path) -> None:
 
 def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """Write results.csv and results.json in a folder, each replaced in one step. Raises OutputError."""
-    with replaced(folder / "results.csv") as file, file.open("w", newline="", encoding="utf-8") as table:
+    with replaced(folder / RESULTS[0]) as file, file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, _COLUMNS)
         writer.writeheader()
         writer.writerows(outcome.as_row() for outcome in outcomes)
-    with replaced(folder / RESULTS) as file:
+    with replaced(folder / RESULTS[1]) as file:
         write_json(file, [outcome.as_json() for outcome in outcomes])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,54 +33,40 @@ class SourceType(click.ParamType[Any]):
 SOURCE = SourceType()
 
 
-class BandNumbers(click.ParamType[Any]):
-    """One-based band numbers, comma-separated."""
+class Numbers(click.ParamType[Any]):
+    """Comma-separated numbers, as many as `counts` allows, or any number of them. `description` is for messages."""
 
-    name = "N,N,..."
+    def __init__(self, name: str, kind: Callable[[str], float], description: str, counts: tuple[int, ...] = ()) -> None:
+        self.name, self._kind, self._description, self._counts = name, kind, description, counts
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in str(value).split(","))
+            numbers = tuple(map(self._kind, str(value).split(",")))
         except ValueError:
-            self.fail(f"{value!r} is not a list of band numbers like 1,2", param, ctx)
+            numbers = ()
+        if not numbers or (self._counts and len(numbers) not in self._counts):
+            self.fail(f"{value!r} is not {self._description}", param, ctx)
+        return numbers
 
 
-class Scales(click.ParamType[Any]):
-    """One positive number, or four, comma-separated."""
-
-    name = "SCALE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        scales = _numbers(value)
-        if len(scales) not in (1, 4) or not all(0 < scale < float("inf") for scale in scales):
-            self.fail(f"{value!r} is not one positive number, or four like 1.9e-5,2e-5,2.3e-5,3.5e-5", param, ctx)
-        return scales
+def positive(text: str) -> float:
+    """Return a finite number over 0. Raises ValueError."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(text)
+    return number
 
 
-class BBox(click.ParamType[Any]):
-    """Four numbers, comma-separated."""
-
-    name = "WEST,SOUTH,EAST,NORTH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        edges = _numbers(value)
-        if len(edges) != 4:
-            self.fail(
-                f"{value!r} is not four numbers in degrees, WEST,SOUTH,EAST,NORTH, like 12.1,48.2,12.3,48.4", param, ctx
-            )
-        return edges
-
-
-def _numbers(value: Any) -> tuple[float, ...]:
-    """Return comma-separated numbers; none where a part is no number."""
-    if isinstance(value, tuple):
-        return value
-    try:
-        return tuple(float(part) for part in str(value).split(","))
-    except ValueError:
-        return ()
+BAND_NUMBERS = Numbers("N,N,...", int, "a list of band numbers like 1,2")
+SCALES = Numbers("SCALE", positive, "one positive number, or four like 1.9e-5,2e-5,2.3e-5,3.5e-5", (1, 4))
+BBOX = Numbers(
+    "WEST,SOUTH,EAST,NORTH",
+    float,
+    "four numbers in degrees, WEST,SOUTH,EAST,NORTH, like 12.1,48.2,12.3,48.4",
+    (4,),
+)
 
 
 class Batch(click.ParamType[Any]):
@@ -104,6 +91,15 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
+_number = partial(click.option, show_default=True)
+_metres = partial(_number, type=click.FloatRange(min=0), metavar="METRES")
+
+
+def _choice(name: str, *values: str, help: str | None = None) -> Callable[..., Any]:  # noqa: A002 - as Click calls it
+    """Return an option with one of some values, by default the first."""
+    return click.option(name, type=click.Choice(values), default=values[0], show_default=True, help=help)
+
+
 scene_files = together(
     click.option("--planet", type=SOURCE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
     click.option(
@@ -121,38 +117,22 @@ scene_files = together(
 meaning = together(
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
     click.option("--mask-bits", metavar="N,N|NAME", help="Bits of --mask that are cloud or shadow, or a preset: udm1."),
-    click.option(
-        "--mask-unknown",
-        type=click.Choice(["cloud", "clear"]),
-        default="cloud",
-        show_default=True,
-        help="What ground counts as of which the mask says nothing.",
-    ),
-    click.option(
-        "--max-shift",
-        "max_shift_m",
-        type=click.FloatRange(min=0),
-        metavar="METRES",
-        default=60.0,
-        show_default=True,
-        help="Largest offset to believe.",
-    ),
-    click.option(
-        "--sar-units", type=click.Choice(["auto", "db", "power", "amplitude"]), default="auto", show_default=True
-    ),
+    _choice("--mask-unknown", "cloud", "clear", help="What ground counts as of which the mask says nothing."),
+    _metres("--max-shift", "max_shift_m", default=60.0, help="Largest offset to believe."),
+    _choice("--sar-units", "auto", "db", "power", "amplitude"),
     click.option("--sar-scale", type=float, metavar="NUMBER", help="Stored values times this are in their units."),
     click.option("--sar-offset", type=float, metavar="NUMBER", help="What is added after that."),
     click.option(
-        "--sar-bands", type=BandNumbers(), metavar="VV,VH", help="Band numbers in each file; or of two files one each."
+        "--sar-bands", type=BAND_NUMBERS, metavar="VV,VH", help="Band numbers in each file; or of two files one each."
     ),
     click.option("--allow-hh-hv", is_flag=True, help="Take HH for VV and HV for VH, which networks have not learned."),
-    click.option("--planet-bands", type=BandNumbers(), metavar="B,G,R,NIR", help="Band numbers of the scene."),
+    click.option("--planet-bands", type=BAND_NUMBERS, metavar="B,G,R,NIR", help="Band numbers of the scene."),
     click.option(
         "--planet-quantity",
         type=click.Choice(["surface-reflectance", "toa-reflectance", "radiance"]),
         help="What the scene's numbers are.  [default: what the file states]",
     ),
-    click.option("--planet-scale", type=Scales(), metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
+    click.option("--planet-scale", type=SCALES, metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
 )
 """What the numbers in the files of a scene mean, where the files do not state it."""
 
@@ -169,14 +149,12 @@ references = click.option(
 part = together(
     click.option(
         "--bbox",
-        type=BBox(),
+        type=BBOX,
         help="Part of the scene to write, in degrees; west > east crosses 180. Statistics stay of the whole.",
     ),
     click.option("--aoi", type=FILE, help="The same by a file of polygons (GeoJSON): all in the box around them."),
 )
-compress = click.option(
-    "--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True
-)
+compress = _choice("--compress", "deflate", "lzw", "zstd", "none")
 device = click.option("--device", metavar="auto|cpu|cuda|cuda:N|mps", default="auto", show_default=True)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 wait = click.option(
@@ -193,53 +171,28 @@ weights = click.option(
 )
 
 making = together(
-    click.option(
-        "--fill",
-        type=click.Choice(["auto", "clouds", "all"]),
-        default="auto",
-        show_default=True,
+    _choice(
+        *("--fill", "auto", "clouds", "all"),
         help="What to reconstruct: clouds, or everything. auto: clouds, where anything says where they are.",
     ),
-    click.option(
-        "--without-sar",
-        type=click.Choice(["fill", "keep", "nodata"]),
-        default="fill",
-        show_default=True,
+    _choice(
+        *("--without-sar", "fill", "keep", "nodata"),
         help="Clouds where Sentinel-1 has no valid pixel: fill them from the scene alone, keep them, or nodata.",
     ),
-    click.option(
-        "--find-clouds",
-        type=click.Choice(["auto", "always", "never"]),
-        default="auto",
-        show_default=True,
+    _choice(
+        *("--find-clouds", "auto", "always", "never"),
         help="Find clouds and shadows in the scene itself: without a mask, beside a mask too, or never.",
     ),
-    click.option(
-        "--find-clouds-with",
-        metavar="|".join(DETECTORS),
-        type=click.Choice(DETECTORS),
-        default=DETECTORS[0],
-        show_default=True,
+    _choice(
+        *("--find-clouds-with", *DETECTORS),
         help="The detector; others than our own are installed by cloudfree[NAME].",
     ),
-    click.option(
-        "--edge-limit",
-        "edge_limit_m",
-        type=click.FloatRange(min=0),
-        metavar="METRES",
+    _metres(
+        *("--edge-limit", "edge_limit_m"),
         default=300.0,
-        show_default=True,
         help="How far beyond the mask clouds are followed to where they end; 0: not at all.",
     ),
-    click.option(
-        "--buffer",
-        "buffer_m",
-        type=click.FloatRange(min=0),
-        metavar="METRES",
-        default=30.0,
-        show_default=True,
-        help="Ground around the mask to take for cloudy too.",
-    ),
+    _metres("--buffer", "buffer_m", default=30.0, help="Ground around the mask to take for cloudy too."),
     weights,
     click.option(
         "--adapt",
@@ -250,22 +203,12 @@ making = together(
         help="Fine-tune the weights on the scene's clear pixels first, for so long at most.",
     ),
     device,
-    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True),
-    click.option(
-        "--tile",
-        type=int,
-        metavar="PX",
-        default=512,
-        show_default=True,
-        help="Window of the network, a multiple of 16.",
-    ),
-    click.option("--overlap", type=int, metavar="PX", default=64, show_default=True, help="Pixels that windows share."),
+    _choice("--precision", "auto", "fp32", "bf16", "fp16"),
+    _number("--tile", type=int, metavar="PX", default=512, help="Window of the network, a multiple of 16."),
+    _number("--overlap", type=int, metavar="PX", default=64, help="Pixels that windows share."),
     click.option("--batch", type=Batch(), default="auto", show_default=True, help="Windows at once; auto: what fits."),
-    click.option(
-        "--coregister",
-        type=click.Choice(["auto", "off", "require"]),
-        default="auto",
-        show_default=True,
+    _choice(
+        *("--coregister", "auto", "off", "require"),
         help="Correct the offset of Sentinel-1: if it can be had reliably, never, or else fail.",
     ),
     compress,

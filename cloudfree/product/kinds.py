@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-PAGE_MARK = b'<meta name="generator" content="cloudfree">'
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Kind:
     field: str
     suffix: str
     title: str
-    media_type: str = COG
+    media_type: str
     asset: str | None = None
     roles: tuple[str, ...] = ()
     bytes_per_pixel: int = 0
@@ -47,50 +46,19 @@ class Kind:
         return product.with_name(product.stem + self.suffix)
 
 
-OUTPUT = Kind("output", ".tif", "Cloud-free scene", asset="product", roles=("data", "reflectance"), bytes_per_pixel=8)
-QA = Kind(
-    "qa",
-    "_qa.tif",
-    "What was observed and what reconstructed",
-    asset="qa",
-    roles=("metadata", "data-mask"),
-    bytes_per_pixel=2,
-)
-UNCERTAINTY = Kind(
-    "uncertainty",
-    "_uncertainty.tif",
-    "One standard deviation of each band's reflectance",
-    asset="uncertainty",
-    roles=("metadata", "uncertainty"),
-    bytes_per_pixel=8,
-)
-WRITE_MASK = Kind(
-    "write_mask",
-    "_mask.tif",
-    "Mask that was used: cloud, haze, shadow, snow",
-    asset="mask",
-    roles=("metadata", "cloud", "cloud-shadow", "snow-ice"),
-    bytes_per_pixel=2,
-)
+# fmt: off
+OUTPUT = Kind("output", ".tif", "Cloud-free scene", COG, "product", ("data", "reflectance"), 8)
+QA = Kind("qa", "_qa.tif", "What was observed and what reconstructed", COG, "qa", ("metadata", "data-mask"), 2)
+UNCERTAINTY = Kind("uncertainty", "_uncertainty.tif", "One standard deviation of each band's reflectance", COG,
+                   "uncertainty", ("metadata", "uncertainty"), 8)
+WRITE_MASK = Kind("write_mask", "_mask.tif", "Mask that was used: cloud, haze, shadow, snow", COG,
+                  "mask", ("metadata", "cloud", "cloud-shadow", "snow-ice"), 2)
 QUICKLOOK = Kind("quicklook", ".png", "Picture of before, radar, after", "image/png", "picture", ("overview",))
-REPORT = Kind(
-    "report",
-    ".html",
-    "Page of before and after, quality, numbers, provenance",
-    "text/html",
-    "report",
-    ("metadata",),
-    mark=PAGE_MARK,
-    listed_in="index.html",
-)
-STAC = Kind(
-    "stac",
-    ".json",
-    "STAC item of all that is written",
-    "application/geo+json",
-    mark=b'"cloudfree:identity"',
-    listed_in="collection.json",
-)
+REPORT = Kind("report", ".html", "Page of before and after, quality, numbers, provenance", "text/html", "report",
+              ("metadata",), mark=b'<meta name="generator" content="cloudfree">', listed_in="index.html")
+STAC = Kind("stac", ".json", "STAC item of all that is written", "application/geo+json",
+            mark=b'"cloudfree:identity"', listed_in="collection.json")
+# fmt: on
 
 BESIDE = (QA, UNCERTAINTY, WRITE_MASK, QUICKLOOK, REPORT, STAC)
 """What may stand beside a product."""
