@@ -14,7 +14,7 @@ from cloudfree.batch.index import write_index
 from cloudfree.batch.jobs import Job, read_jobs
 from cloudfree.batch.needs import check_disk, check_lists, check_memory, check_outputs, shapes_of
 from cloudfree.batch.pairing import jobs_of_folder
-from cloudfree.batch.results import Outcome, Record, make_folder
+from cloudfree.batch.results import Outcome, make_folder, recording
 from cloudfree.batch.runner import Settings, run_jobs
 from cloudfree.product.kinds import REPORT, STAC
 
@@ -94,10 +94,10 @@ def make_plan(
 def execute(plan: BatchPlan, done: Callable[[Outcome], None] | None = None) -> list[Outcome]:
     """Do all jobs of a plan, keep their results, and write what lists the products. See `run`."""
     make_folder(plan.folder)
-    with Record(plan.folder) as record:
+    with recording(plan.folder) as keep:
 
         def add(outcome: Outcome) -> None:
-            record.add(outcome)
+            keep(outcome)
             if done:
                 done(outcome)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from cloudfree.bands import RECONSTRUCTED
 from cloudfree.batch.jobs import Job
@@ -58,32 +57,29 @@ class Outcome:
         }
 
 
-@dataclass
-class Record:
-    """Outcomes as they come; the results in `folder` are rewritten every few seconds, and when the block ends."""
+@contextmanager
+def recording(folder: Path) -> Iterator[Callable[[Outcome], None]]:
+    """Yield a function that keeps an outcome; the results in `folder` are written every few seconds, and at the end.
 
-    folder: Path
-    outcomes: list[Outcome] = field(default_factory=list)
-    _written_s: float = 0.0
+    Raises OutputError.
+    """
+    outcomes, written_s = list[Outcome](), 0.0
 
-    def add(self, outcome: Outcome) -> None:
-        """Add an outcome. Raises OutputError."""
-        self.outcomes.append(outcome)
-        if time.monotonic() - self._written_s >= _EVERY_S:  # results of ten thousand scenes take long to write
-            self._write()
+    def keep(outcome: Outcome) -> None:
+        nonlocal written_s
+        outcomes.append(outcome)
+        if time.monotonic() - written_s >= _EVERY_S:  # results of ten thousand scenes take long to write
+            write_results(folder, outcomes)
+            written_s = time.monotonic()
 
-    def _write(self) -> None:
-        write_results(self.folder, self.outcomes)
-        self._written_s = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.outcomes and not isinstance(error, OutputError):
-            self._write()
+    try:
+        yield keep
+    except OutputError:
+        outcomes.clear()  # they cannot be written
+        raise
+    finally:
+        if outcomes:
+            write_results(folder, outcomes)
 
 
 def make_folder(folder: Path) -> None:

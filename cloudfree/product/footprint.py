@@ -52,7 +52,7 @@ def of_data(grid: Grid, coarse: Grid, data: Mask) -> Footprint:
     own = _outlined(coarse, data).intersection(outline) if data.any() else outline
     step = max(grid.width, grid.height) * np.sqrt(abs(grid.transform.determinant)) / _PIECES
     lon, lat = _centre(grid)
-    unrolled = shapely.transform(shapely.segmentize(own, step), _ToWgs84(grid.crs, lon))
+    unrolled = shapely.transform(shapely.segmentize(own, step), lambda xy: _unrolled(xy, grid.crs, lon))
     unrolled = shapely.make_valid(shapely.simplify(unrolled, _STRAIGHT_DEGREES))
     west, south, east, north = unrolled.bounds
     centroid = unrolled.centroid if unrolled.area else shapely.Point(lon, lat)
@@ -96,15 +96,10 @@ def _pooled(data: Mask, factor: int) -> Mask:
     return np.asarray(padded.reshape(height, factor, width, factor).any(axis=(1, 3)))
 
 
-class _ToWgs84:
-    """Transforms points (N, 2) of a CRS to longitude and latitude; longitudes are within 180 degrees of `lon`."""
-
-    def __init__(self, crs: CRS, lon: float) -> None:
-        self._transformer, self._lon = Transformer.from_crs(crs, _WGS84, always_xy=True), lon
-
-    def __call__(self, xy: Float64Array) -> Float64Array:
-        lon, lat = self._transformer.transform(xy[:, 0], xy[:, 1])
-        return np.column_stack([self._lon + (lon - self._lon + 180) % 360 - 180, lat])
+def _unrolled(xy: Float64Array, crs: CRS, centre: float) -> Float64Array:
+    """Return longitude and latitude of points (N, 2) of a CRS, longitudes within 180 degrees of the centre's."""
+    lon, lat = Transformer.from_crs(crs, _WGS84, always_xy=True).transform(xy[:, 0], xy[:, 1])
+    return np.column_stack([centre + (lon - centre + 180) % 360 - 180, lat])
 
 
 def _centre(grid: Grid) -> tuple[float, float]:
