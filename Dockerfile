@@ -8,7 +8,6 @@ COPY pyproject.toml README.md LICENSE ./
 COPY cloudfree cloudfree
 COPY weights weights
 COPY sample_data sample_data
-COPY docs/man docs/man
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:${PYTHON}-slim

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint man wheel clean
+.PHONY: demo test lint wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/cloudfree demo -o demo_output
@@ -15,10 +15,6 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-# What commands say of themselves, as manual pages; a test holds that they are of this day.
-man: $(VENV)/installed
-	$(BIN)/click-man --target docs/man --man-version 0.1.0 --man-date 2026-11-25 cloudfree
 
 wheel: $(VENV)/installed
 	$(BIN)/python -m build --wheel

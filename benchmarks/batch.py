@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--together", type=int, default=8)
     parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -119,8 +120,8 @@ def main() -> None:
             process.communicate()
         seconds = time.monotonic() - began
         print(f"{chosen.together} at once: {seconds:.1f} s; {told(calm, folder / 'together')}", flush=True)
-        seconds = timed(listed, folder / "workers", "--workers", 2)
-        print(f"2 workers: {seconds:.1f} s; {told(calm, folder / 'workers')}", flush=True)
+        seconds = timed(listed, folder / "workers", "--workers", chosen.workers)
+        print(f"{chosen.workers} workers: {seconds:.1f} s; {told(calm, folder / 'workers')}", flush=True)
 
 
 if __name__ == "__main__":

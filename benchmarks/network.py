@@ -32,7 +32,6 @@ from cloudfree.network.weights import load_model
 from cloudfree.reconstruct.predictor import Predictor
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_REPEATS = 5
 # The stages, by the modules whose calls they are. Attention lies within a dense block, and is taken off that.
 _STAGES = {
     "shallow": r"SFE_\w+",
@@ -44,7 +43,7 @@ _STAGES = {
 }
 
 
-def best_seconds(run: Callable[[], object], device: torch.device, repeats: int = _REPEATS) -> float:
+def best_seconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
     """The shortest of several runs, after one that does not count."""
     return min(_seconds(run, device) for _ in range(repeats + 1))
 
@@ -62,20 +61,20 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
     """FLOP a second of a large square product."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return 2 * side**3 / best_seconds(lambda: a @ b, device)
+    return 2 * side**3 / best_seconds(lambda: a @ b, device, repeats)
 
 
-def convolution_rate(device: torch.device, dtype: torch.dtype, tile: int, channels: int = 96) -> float:
+def convolution_rate(device: torch.device, dtype: torch.dtype, tile: int, repeats: int) -> float:
     """FLOP a second of a 3x3 convolution, channels-last, on the map that a tile has within the network."""
-    side, batch = tile // 2, 16 if device.type == "cuda" else 1
+    channels, side, batch = 96, tile // 2, 16 if device.type == "cuda" else 1
     x = torch.randn(batch, channels, side, side, device=device).to(dtype, memory_format=torch.channels_last)
     weight = torch.randn(channels, channels, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
     flop = 2 * batch * side * side * channels * channels * 9
-    return flop / best_seconds(lambda: F.conv2d(x, weight, padding=1), device, repeats=20)
+    return flop / best_seconds(lambda: F.conv2d(x, weight, padding=1), device, 4 * repeats)
 
 
 def flop_by_stage(model: CloudRemovalModel, inputs: tuple[torch.Tensor, ...]) -> dict[str, float]:
@@ -130,21 +129,21 @@ def stage_clock(model: CloudRemovalModel, device: torch.device) -> Iterator[dict
             hook.remove()
 
 
-def measure(model: CloudRemovalModel, device: torch.device, precision: str, tile: int) -> list[str]:
+def measure(model: CloudRemovalModel, device: torch.device, precision: str, tile: int, repeats: int) -> list[str]:
     """Rows of the table for one precision and tile."""
     batch = 8 if device.type == "cuda" else 1
     inputs = torch.rand(batch, 4, tile, tile, device=device), -15 * torch.rand(batch, 2, tile, tile, device=device)
     predictor = Predictor(model, device, precision, batch)  # type: ignore[arg-type]
-    floors = [convolution_rate(device, _DTYPES[precision], tile)]
-    product = matmul_rate(device, _DTYPES[precision])
+    floors = [convolution_rate(device, _DTYPES[precision], tile, repeats)]
+    product = matmul_rate(device, _DTYPES[precision], repeats)
     flop = flop_by_stage(predictor._model, inputs)
-    whole = best_seconds(lambda: predictor(*inputs), device)
-    floors.append(convolution_rate(device, _DTYPES[precision], tile))
+    whole = best_seconds(lambda: predictor(*inputs), device, repeats)
+    floors.append(convolution_rate(device, _DTYPES[precision], tile, repeats))
     floor = max(floors)  # before and after: a machine shared with others has slower moments
     with stage_clock(predictor._model, device) as seconds:
-        for _ in range(_REPEATS):
+        for _ in range(repeats):
             predictor(*inputs)
-    seconds = {stage: total / _REPEATS for stage, total in seconds.items()}
+    seconds = {stage: total / repeats for stage, total in seconds.items()}
     seconds["dense"] -= seconds["attention"]
     rows = [
         f"| {precision}, tile {tile} | whole | {flop['whole'] / 1e9:.1f} | {1e3 * whole:.0f} | 100 % | "
@@ -167,16 +166,16 @@ def measure(model: CloudRemovalModel, device: torch.device, precision: str, tile
     return rows
 
 
-def in_turn(model: CloudRemovalModel, device: torch.device, precisions: list[str], tile: int) -> str:
+def alternating(model: CloudRemovalModel, device: torch.device, precisions: list[str], tile: int, repeats: int) -> str:
     """The best time of each precision, one after the other and again: for a machine that others use, too."""
     inputs = torch.rand(1, 4, tile, tile, device=device), -15 * torch.rand(1, 2, tile, tile, device=device)
     runs = {each: partial(Predictor(model, device, each, 1), *inputs) for each in precisions}  # type: ignore[arg-type]
     times = {each: float("inf") for each in precisions}
-    for _ in range(2 * _REPEATS):
+    for _ in range(2 * repeats):
         for each, run in runs.items():
             times[each] = min(times[each], best_seconds(run, device, repeats=0))
     told = (f"{each} {1e3 * best:.0f} ms ({times[precisions[0]] / best:.2f} times)" for each, best in times.items())
-    return f"in turn, tile {tile}: {', '.join(told)}"
+    return f"alternating, tile {tile}: {', '.join(told)}"
 
 
 def main() -> None:
@@ -186,6 +185,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int, nargs="+", default=[256])
     parser.add_argument("--precision", choices=_DTYPES, nargs="+", default=["fp32"])
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     process.tune()
     device = resolve_device(arguments.device)
@@ -199,11 +199,11 @@ def main() -> None:
         row
         for precision in arguments.precision
         for tile in arguments.tile
-        for row in measure(model, device, precision, tile)
+        for row in measure(model, device, precision, tile, arguments.repeats)
     ]
     if len(arguments.precision) > 1:
         for tile in arguments.tile:
-            print(in_turn(model, device, arguments.precision, tile))
+            print(alternating(model, device, arguments.precision, tile, arguments.repeats))
     print("\n".join(["", header, "| --- " * 2 + "| ---: " * 6 + "|", *rows]))
 
 

@@ -1,6 +1,6 @@
 """Do two checkouts make the same products? For changes that must not change what is computed.
 
-    python benchmarks/same_products.py BEFORE AFTER [--data ../shared/data]
+    python benchmarks/same_products.py BEFORE AFTER [--data ../shared/data] [--only NAME]...
 
 Runs the same commands with the code of either checkout, in processes of their own, and compares every raster band by
 band, and what is printed. The sample scene: default, without mask, another tiling twice, identity, aligned; if there is
@@ -31,11 +31,13 @@ def main() -> int:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument("--only", action="append", help="a row of the output")
     told = parser.parse_args()
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
         inputs, *outputs = (Path(folder) / name for name in ("inputs", "before", "after"))
         commands = sample_commands(inputs, told.before.resolve()) | quartet_commands(inputs, told.data.resolve())
+        commands = {name: words for name, words in commands.items() if not told.only or name in told.only}
         for name, words in commands.items():
             printed = [
                 run(checkout.resolve(), output / name, words)

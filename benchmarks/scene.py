@@ -130,7 +130,8 @@ def cloudfree_run(folder: Path, *options: str) -> tuple[float, float, float, dic
     started = time.perf_counter()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    report = json.load(process.stdout)
+    with process.stdout:
+        report = json.load(process.stdout)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

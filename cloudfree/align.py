@@ -32,7 +32,7 @@ _LIBRARIES = ("numpy", "scipy", "pyproj", "rasterio", "rio-cogeo")
 
 @dataclass(frozen=True, kw_only=True)
 class AlignOptions(InputOptions):
-    """Everything that `align` can be told; what concerns its inputs is in `InputOptions`."""
+    """Options of `align`. `output`: COG of VV and VH in dB; `quicklook`: PNG of the offsets of windows."""
 
     output: Path
     compress: str = "deflate"
@@ -46,7 +46,7 @@ class AlignOptions(InputOptions):
 
 @dataclass(frozen=True)
 class Alignment:
-    """What was found. `survey` shows Sentinel-1 as delivered."""
+    """The offset of Sentinel-1 from its scene. `survey` shows Sentinel-1 as delivered."""
 
     options: AlignOptions
     inputs: Inputs
@@ -59,11 +59,11 @@ class Alignment:
 
     @property
     def displacement(self) -> Displacement:
-        """What is applied to the Sentinel-1 image: nothing where the offset was refused."""
+        """The displacement to apply to the Sentinel-1 image: none where the offset was refused."""
         return self.offset.on(self.survey.grid)
 
     def describe(self) -> dict[str, Any]:
-        """Plain data for --json."""
+        """Return plain data for --json."""
         return {
             "output": str(self.options.output),
             **({"quicklook": str(self.options.quicklook)} if self.options.quicklook else {}),
@@ -72,7 +72,7 @@ class Alignment:
         }
 
     def tags(self) -> dict[str, str]:
-        """TIFF tags of the product. Reads each input once more, whole, for its hash."""
+        """Return the TIFF tags of the product. Reads each input once more, whole, for its hash."""
         offset = self.offset.describe(self.survey.grid)
         radar = list(map(str, self.inputs.sar.reasons))
         return provenance.tags(asdict(self.options), self.inputs.paths, _LIBRARIES, coregistration=offset, radar=radar)
@@ -84,13 +84,13 @@ def align(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **
     `sar` is one file or several. `options` are the other fields of `AlignOptions`. Raises CloudfreeError for what a
     user can mend, and leaves no file behind then.
     """
-    found = find(AlignOptions.of(planet, sar, output=output, **options))
-    write(found)
-    return found
+    alignment = find(AlignOptions.of(planet, sar, output=output, **options))
+    write(alignment)
+    return alignment
 
 
 def find(options: AlignOptions) -> Alignment:
-    """Look at the inputs and estimate the offset, without writing a file."""
+    """Read the inputs and estimate the offset, without writing a file. Raises CloudfreeError."""
     with gdal_settings():
         inputs = identify(options)
         check_targets(options.targets, inputs.paths, options.overwrite)
@@ -103,22 +103,22 @@ def find(options: AlignOptions) -> Alignment:
     return Alignment(options, inputs, surveyed, offset)
 
 
-def write(found: Alignment, progress: Progress | None = None) -> None:
-    """Write what was planned. Every output appears whole, at the end, or not at all."""
-    options = found.options
-    with gdal_settings(), staging(options.targets, options.overwrite) as stage, found.inputs.sar.open() as radar:
-        _write_product(found, radar, stage.path(options.output), progress)
+def write(alignment: Alignment, progress: Progress | None = None) -> None:
+    """Write the outputs. Each appears whole, at the end, or not at all."""
+    options = alignment.options
+    with gdal_settings(), staging(options.targets, options.overwrite) as stage, alignment.inputs.sar.open() as radar:
+        _write_product(alignment, radar, stage.path(options.output), progress)
         if options.quicklook:
-            after = survey.with_sar_displaced(found.survey, radar, found.displacement)
-            pictures.alignment(stage.path(options.quicklook), found.survey, after, found.offset.vectors)
+            after = survey.with_sar_displaced(alignment.survey, radar, alignment.displacement)
+            pictures.alignment(stage.path(options.quicklook), alignment.survey, after, alignment.offset.vectors)
 
 
-def _write_product(found: Alignment, radar: SarReader, path: Path, progress: Progress | None) -> None:
-    grid = found.scene.grid
-    with CogWriter(path, grid, profiles.backscatter(found.options.compress)) as writer:
+def _write_product(alignment: Alignment, radar: SarReader, path: Path, progress: Progress | None) -> None:
+    grid = alignment.scene.grid
+    with CogWriter(path, grid, profiles.backscatter(alignment.options.compress)) as writer:
         for start in range(0, grid.height, _STRIP_ROWS):
             strip = grid.rows(start, min(start + _STRIP_ROWS, grid.height))
-            writer.write(radar.on_grid(strip, found.displacement))
+            writer.write(radar.on_grid(strip, alignment.displacement))
             if progress:
                 progress(strip.width * strip.height / 1e6)
-        writer.finish(found.tags())
+        writer.finish(alignment.tags())

@@ -89,5 +89,15 @@ class Qa(IntEnum):
     SEEN_THROUGH = 5  # reconstructed from what shows through thin cloud or shadow
 
 
+QA_MEANINGS = {
+    Qa.NODATA: "outside the scene, or left out",
+    Qa.OBSERVED: "as the scene has it, bit for bit",
+    Qa.RECONSTRUCTED: "reconstructed with radar, surroundings and images of other dates",
+    Qa.NOT_RECONSTRUCTED: "clouded, without radar, and left as observed",
+    Qa.RECONSTRUCTED_WITHOUT_SAR: "reconstructed without radar, from surroundings and images of other dates",
+    Qa.SEEN_THROUGH: "reconstructed from what shows through thin cloud or shadow",
+}
+"""What the classes mean, for people and catalogues."""
+
 RECONSTRUCTED = (Qa.RECONSTRUCTED, Qa.RECONSTRUCTED_WITHOUT_SAR, Qa.SEEN_THROUGH)
 """The classes that are no observation, wholly or in part."""

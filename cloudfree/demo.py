@@ -1,4 +1,4 @@
-"""The main job on the sample scene, scored against the truth that only a made-up scene has."""
+"""The main job on the sample scene, whose ground under the clouds is known because it is invented."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRUTH = "truth.tif"
 
 
 @dataclass(frozen=True)
-class Score:
+class SampleScore:
     """PSNR in dB against the truth, before and after: over all data, and over the reconstructed pixels."""
 
     before_db: float
@@ -33,7 +33,7 @@ class Score:
 
 
 def sample_folder() -> Path:
-    """Inside the package where it was installed from a wheel, else at the top of the checkout."""
+    """Return the folder of the sample: in an installed package, else in the checkout. Raises InputError."""
     package = Path(__file__).resolve().parent
     installed = package / "_sample_data"
     folder = installed if installed.is_dir() else package.parent / "sample_data"
@@ -42,8 +42,8 @@ def sample_folder() -> Path:
     return folder
 
 
-def demo(output: Path, **options: Unpack[RunArguments]) -> tuple[Result, Score]:
-    """Run on the sample scene, with the earlier one, into a folder: cloudfree.tif, qa.tif and quicklook.png."""
+def demo(output: Path, **options: Unpack[RunArguments]) -> tuple[Result, SampleScore]:
+    """Run on the sample scene with the earlier one; write cloudfree.tif, qa.tif and quicklook.png into a folder."""
     folder = sample_folder()
     output.mkdir(parents=True, exist_ok=True)
     product = output / "cloudfree.tif"
@@ -58,15 +58,15 @@ def demo(output: Path, **options: Unpack[RunArguments]) -> tuple[Result, Score]:
     return result, _score(folder, product, output / "qa.tif")
 
 
-def _score(folder: Path, product: Path, qa: Path) -> Score:
+def _score(folder: Path, product: Path, qa: Path) -> SampleScore:
     truth, before, after = (_reflectance(path) for path in (folder / TRUTH, folder / SCENE, product))
     with rasterio.open(qa) as dataset:
         classes = dataset.read(1)
-    data, made = classes != Qa.NODATA, np.isin(classes, RECONSTRUCTED)
-    return Score(*(metrics.psnr(image, truth, where) for where in (data, made) for image in (before, after)))
+    regions = classes != Qa.NODATA, np.isin(classes, RECONSTRUCTED)
+    return SampleScore(*(metrics.psnr(image, truth, region) for region in regions for image in (before, after)))
 
 
 def _reflectance(path: Path) -> Image:
-    """Reflectance (4, H, W), saturated clouds cut at one."""
+    """Return reflectance (4, H, W), at most 1."""
     with rasterio.open(path) as dataset:
         return np.minimum(dataset.read() * np.float32(REFLECTANCE_SCALE), 1)

@@ -1,4 +1,4 @@
-"""Whether the main job would run here, and what it would find: one line a matter, and what to do."""
+"""Whether the main job would run on this machine: one line for each thing examined, with advice."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ _RELEASED = 1_735_689_600  # 2025-01-01: a clock before that is wrong, and so ar
 
 @dataclass(frozen=True)
 class Finding:
-    """A matter, what was found of it, and whether the main job can run with it; if not, `advice` says what to do."""
+    """The state of a `matter` and whether the main job can run with it; if not, `advice` says what to do."""
 
     matter: str
-    found: str
+    state: str
     sound: bool = True
     advice: str = ""
 
     def __str__(self) -> str:
-        return f"{'ok' if self.sound else 'NO':3} {self.matter:10} {self.found}" + (
+        return f"{'ok' if self.sound else 'NO':3} {self.matter:10} {self.state}" + (
             f"; {self.advice}" * (not self.sound)
         )
 
 
 def examine(folder: Path) -> Iterator[Finding]:
-    """Look at everything; `folder` is where products would go."""
+    """Yield all findings; `folder` is where products would go."""
     yield Finding("cloudfree", f"{version('cloudfree')} on Python {platform.python_version()}, {platform.platform()}")
     yield _packages()
     yield _device()
     yield _memory()
     yield _gdal()
-    for each in registry():
-        yield _weights(each.name)
+    for entry in registry():
+        yield _weights(entry.name)
     yield _disk("disk", folder)
     yield _disk("temporary", Path(tempfile.gettempdir()))
     yield _clock()
@@ -87,10 +87,9 @@ def _memory() -> Finding:
 def _gdal() -> Finding:
     with rasterio.Env() as env:
         missing = [name for name in _DRIVERS if name not in env.drivers()]
-    found = f"{rasterio.__gdal_version__}, " + (
-        f"without {', '.join(missing)}" if missing else f"with {', '.join(_DRIVERS)}"
-    )
-    return Finding("GDAL", found, not missing, "install rasterio's own wheel: pip install --force-reinstall rasterio")
+    drivers = f"without {', '.join(missing)}" if missing else f"with {', '.join(_DRIVERS)}"
+    state = f"{rasterio.__gdal_version__}, {drivers}"
+    return Finding("GDAL", state, not missing, "install rasterio's own wheel: pip install --force-reinstall rasterio")
 
 
 def _weights(name: str) -> Finding:
@@ -113,8 +112,8 @@ def _disk(matter: str, folder: Path) -> Finding:
 
 def _clock() -> Finding:
     now = time.time()
-    told = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
-    return Finding("clock", told, now > _RELEASED, "set it: products and logs carry dates")
+    text = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
+    return Finding("clock", text, now > _RELEASED, "set it: products and logs carry dates")
 
 
 def _extras() -> Finding:

@@ -24,8 +24,9 @@ from cloudfree.planning import make_plan
 from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
 from cloudfree.product.finished import IDENTITY_TAG
+from cloudfree.product.kinds import UNCERTAINTY
 from cloudfree.product.mask_file import write_mask
-from cloudfree.product.stac_assets import File
+from cloudfree.product.stac_assets import StagedFile
 from cloudfree.product.targets import Staging, staging
 from cloudfree.product.writer import Counts, ProductPaths, open_writer
 from cloudfree.reconstruct import tiles, trust
@@ -82,10 +83,9 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for --json."""
-        extra = {name: getattr(self.plan.options, name) for name in ("qa", "quicklook", "report", "stac")}
         return {
             **self.describe(),
-            **{name: str(path) for name, path in extra.items() if path},
+            **{kind.field: str(path) for kind, path in self.plan.options.files.items() if kind != UNCERTAINTY},
             "pixels": self.pixels,
             **self._uncertainty(),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
@@ -262,13 +262,9 @@ def _write_report(result: Result, stage: Staging) -> None:
 
 def _write_stac(result: Result, stage: Staging) -> None:
     """The item for catalogues of what was made."""
-    plan, options = result.plan, result.plan.options
-    assert options.stac
-    names = "output", "qa", "uncertainty", "write_mask", "quicklook", "report"
-    targets = {name: path for name in names if (path := getattr(options, name))}
-    files = {name: File(path, stage.path(path)) for name, path in targets.items()}
-    made = stac.Made(plan.inputs, plan.survey, plan.part, result.pixels)
-    stac.write_item(File(options.stac, stage.path(options.stac)), files, made)
+    plan = result.plan
+    files = {kind: StagedFile(path, stage.path(path)) for kind, path in plan.options.files.items()}
+    stac.write_item(files, stac.Contents(plan.inputs, plan.survey, plan.part, result.pixels))
 
 
 def _tags(result: Result) -> dict[str, str]:

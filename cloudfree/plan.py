@@ -18,6 +18,7 @@ from cloudfree.inputs.optical.scene import Scene
 from cloudfree.inputs.radar.backscatter import Units
 from cloudfree.network.device import Precision
 from cloudfree.network.models import CloudRemovalModel
+from cloudfree.product.kinds import KINDS, Kind
 from cloudfree.reconstruct.strips import Fill, WithoutSar
 from cloudfree.reconstruct.tiles import OVERLAP_PX, TILE_PX
 from cloudfree.scene import cloud_edges
@@ -109,10 +110,14 @@ class Options(InputOptions):
     """How long to wait for another run that is making the same files, in seconds."""
 
     @property
+    def files(self) -> dict[Kind, Path]:
+        """The files to be made, by kind, the product first."""
+        return {kind: path for kind in KINDS if (path := getattr(self, kind.field))}
+
+    @property
     def targets(self) -> list[Path]:
-        """The files to be made."""
-        rasters = self.output, self.qa, self.uncertainty, self.write_mask
-        return [path for path in (*rasters, self.quicklook, self.report, self.stac) if path is not None]
+        """The paths of these files."""
+        return list(self.files.values())
 
 
 class RunArguments(TypedDict, total=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ R = TypeVar("R")
 
 
 @contextmanager
-def prefetch(function: Callable[[T], R], items: Iterable[T], depth: int = 1) -> Iterator[Iterator[R]]:
-    """`map(function, items)`, of which one thread makes up to `depth` results that nobody has asked for yet.
+def prefetch(function: Callable[[T], R], items: Iterable[T]) -> Iterator[Iterator[R]]:
+    """`map(function, items)` by a thread that works on one item ahead of what the consumer has asked for.
 
     The thread runs `function` alone, in order; `items` are drawn by the consumer. So a slow source of items (the
     network) is consumer and producer at once: what reads for it, and what writes after it, each run beside it.
@@ -26,20 +25,20 @@ def prefetch(function: Callable[[T], R], items: Iterable[T], depth: int = 1) -> 
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
-        yield _results(pool, function, items, depth)
+        yield _results(pool, function, items)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _results(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
-    pending: deque[Future[R]] = deque()
+def _results(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    pending: list[Future[R]] = []
     for item in items:
         pending.append(pool.submit(function, item))
         del item  # it may be large, and is the thread's now
-        if len(pending) > depth:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+        if len(pending) > 1:
+            yield pending.pop(0).result()
+    if pending:
+        yield pending.pop().result()
 
 
 class Stopwatch:

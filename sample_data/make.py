@@ -27,9 +27,9 @@ from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, UDM2_BAND_COUNT, Udm2
 from cloudfree.simulate.canvas import Canvas
 from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer, imperfect_mask
-from cloudfree.simulate.landscape import Landscape, ground_layout, landscape
+from cloudfree.simulate.landscape import ground_layout
 from cloudfree.simulate.noise import fast_shape, fractal_noise
-from cloudfree.simulate.surface import Material, speckle
+from cloudfree.simulate.surface import Ground, Material, speckle
 
 LAND_SEED, CLOUD_SEED, SENSOR_SEED = 11, 105, 2024
 SCENE = "20240615_101530_84_2481_3B"
@@ -61,6 +61,17 @@ EARLIER_SKY = Sky(
     cell_m=650, base_m=350, thickness=22, haze_share=0.15, haze_depth=0.5, sun_azimuth_deg=147, sun_zenith_deg=37
 )
 EARLIER_COVER = 0.115
+WORLDCOVER = {
+    Material.TREES: 10,
+    Material.SHRUB: 20,
+    Material.GRASS: 30,
+    Material.CROP: 40,
+    Material.SOIL: 60,
+    Material.SAND: 60,
+    Material.TRACK: 60,
+    Material.WATER: 80,
+}
+BUILT_UP = 50  # ESA WorldCover's class of all other materials
 PLOUGHED_SHARE = 0.6  # of the fields that are bare in the scene: they bore a crop nine days before
 
 
@@ -110,22 +121,34 @@ EARLIER_LIGHT = Light(
 
 def main(folder: Path = Path(__file__).parent) -> None:
     """Write all the files into `folder`."""
-    canvas_px = SIZE_PX + 2 * MARGIN_PX
-    land = landscape(np.random.default_rng(LAND_SEED), canvas_px, canvas_px, pixel_size_m=PIXEL_M)
+    land = canvas_ground()
     layer = cloud_layer(np.random.default_rng(CLOUD_SEED), SIZE_PX, SIZE_PX, pixel_size_m=PIXEL_M, cover=COVER, sky=SKY)
     valid = footprint()
     rng = np.random.default_rng(SENSOR_SEED)
     inner = slice(MARGIN_PX, MARGIN_PX + SIZE_PX)
-    clear = land.reflectance[:, inner, inner]
+    clear = land.reflectance()[:, inner, inner]
     noise = sensor_noise(rng, clear.shape)
 
     write_scene(folder / f"{SCENE}_AnalyticMS_SR_clip.tif", add_clouds(clear, layer), noise, valid)
     write_scene(folder / "truth.tif", clear, noise, valid)
     write_udm2(folder / f"{SCENE}_udm2_clip.tif", rng, layer, valid)
-    write_land_cover(folder / "land_cover.tif", land.land_cover[inner, inner])
-    write_radar(folder, rng, land)
+    write_land_cover(folder / "land_cover.tif", land_cover(land)[inner, inner])
+    write_radar(folder, rng, land.backscatter_db())
     earlier = write_earlier(folder)
     write_facts(folder / "truth.json", layer, valid, earlier)
+
+
+def canvas_ground() -> Ground:
+    """The ground of the scene and a margin around it, on the scene's day."""
+    canvas_px = SIZE_PX + 2 * MARGIN_PX
+    return ground_layout(Canvas.blank(np.random.default_rng(LAND_SEED), canvas_px, canvas_px, PIXEL_M))
+
+
+def land_cover(ground: Ground) -> NDArray[np.uint8]:
+    """(H, W) uint8, ESA WorldCover classes."""
+    cover = np.array([WORLDCOVER.get(material, BUILT_UP) for material in Material], np.uint8)[ground.material]
+    cover[(ground.material == Material.CROP) & (ground.vigour < 0.15)] = WORLDCOVER[Material.SOIL]
+    return cover
 
 
 def write_earlier(folder: Path) -> dict[str, Any]:
@@ -163,8 +186,7 @@ def ground_before(rng: np.random.Generator) -> tuple[Image, Mask]:
 
     The fields (H, W) are cut to the pixels of the earlier clip.
     """
-    canvas_px = SIZE_PX + 2 * MARGIN_PX
-    now = ground_layout(Canvas.blank(np.random.default_rng(LAND_SEED), canvas_px, canvas_px, PIXEL_M))
+    now = canvas_ground()
     fields, field = np.unique(now.ripeness, return_inverse=True)  # each field has a ripeness of its own
     ploughed = rng.random(len(fields)) < PLOUGHED_SHARE
     lush = as_image(rng.uniform(0.3, 0.5, len(fields)))
@@ -246,12 +268,12 @@ def write_land_cover(path: Path, classes: NDArray[np.uint8]) -> None:
     write(path, classes[None], CRS_SCENE, TRANSFORM, ("land_cover",), nodata=0)
 
 
-def write_radar(folder: Path, rng: np.random.Generator, land: Landscape) -> None:
+def write_radar(folder: Path, rng: np.random.Generator, sar_mean_db: Image) -> None:
     """Sigma0 of VV and VH as linear power, a file each, on a 10 m grid of its own, misplaced by the offset."""
     margin_m = MARGIN_PX * PIXEL_M
     seen_at = north_up(PIXEL_M, WEST_M - margin_m - OFFSET_EAST_M, NORTH_M + margin_m - OFFSET_NORTH_M)
     transform, shape = radar_grid()
-    for name, mean_db in zip(SAR_BANDS, land.sar_mean_db, strict=True):
+    for name, mean_db in zip(SAR_BANDS, sar_mean_db, strict=True):
         power = np.zeros(shape, np.float32)
         reproject(
             10 ** (mean_db / 10),

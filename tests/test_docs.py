@@ -158,22 +158,6 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         assert "://" in target or (page.parent / target).exists(), target
 
 
-@pytest.mark.filterwarnings("ignore:'click.utils.make_default_short_help':DeprecationWarning")
-def test_manual_pages_are_those_of_the_commands(tmp_path: Path) -> None:
-    """`make man` writes them; what a command says of itself has changed where they differ."""
-    from click_man.shell import cli as click_man
-
-    making = re.search(r"click-man (.*)", (CHECKOUT / "Makefile").read_text(encoding="utf-8"))
-    assert making
-    words = making[1].replace("docs/man", str(tmp_path)).split()
-    done = CliRunner().invoke(click_man, words, env={"COLUMNS": "80"}, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    committed = CHECKOUT / "docs" / "man"
-    assert {p.name for p in committed.iterdir()} == {p.name for p in tmp_path.iterdir()}
-    for path in tmp_path.iterdir():
-        assert path.read_text() == (committed / path.name).read_text(), f"{path.name} is of another day: make man"
-
-
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands_and_choices(shell: str) -> None:
     source = CliRunner().invoke(main, [], env={"_CLOUDFREE_COMPLETE": f"{shell}_source"}, prog_name="cloudfree")

@@ -76,11 +76,11 @@ def test_options_come_from_a_file_the_environment_and_the_line_the_last_first(
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert (told["tile"], told["overlap"], told["weights"]["name"], told["fill"]) == (256, 32, "identity", "all")
-    assert told["told_elsewhere"]["--overlap"] == {"value": "32", "from": "environment"}
-    assert told["told_elsewhere"]["--find-clouds"] == {"value": "never", "from": "config"}
+    assert told["option_sources"]["--overlap"] == {"value": "32", "from": "environment"}
+    assert told["option_sources"]["--find-clouds"] == {"value": "never", "from": "config"}
     typed = json.loads(cli("--config", tmp_path / "c.toml", "run", *files, "--tile", 128, "--dry-run").stdout)
     assert typed["tile"] == 128
-    assert "--tile" not in typed["told_elsewhere"]
+    assert "--tile" not in typed["option_sources"]
 
 
 def test_values_of_a_file_may_be_numbers_lists_and_yes_or_no(
@@ -101,7 +101,7 @@ def test_values_of_a_file_may_be_numbers_lists_and_yes_or_no(
     rest = "--planet", scene, "-o", tmp_path / "out.tif", *FAST, "--dry-run"
     done = cli("--config", tmp_path / "c.toml", "run", *rest)
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)["told_elsewhere"]
+    told = json.loads(done.stdout)["option_sources"]
     assert told["--planet-bands"]["value"] == "1,2,3,4"
     assert told["--sar"]["value"] == f"{one},{two}"
     assert told["--log-file"]["value"] == str(log)
@@ -112,7 +112,7 @@ def test_values_of_a_file_may_be_numbers_lists_and_yes_or_no(
     monkeypatch.setenv("CLOUDFREE_RUN_PLANET_BANDS", "1,2,3,4")
     done = cli("run", *rest)
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["told_elsewhere"]["--sar"]["value"] == f"{one},{two}"
+    assert json.loads(done.stdout)["option_sources"]["--sar"]["value"] == f"{one},{two}"
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,9 @@ def no_thread_is_left() -> Iterator[None]:
     assert set(threading.enumerate()) == before
 
 
-@pytest.mark.parametrize("depth", [0, 1, 3])
 @pytest.mark.parametrize("count", [0, 1, 10])
-def test_it_is_a_map(count: int, depth: int) -> None:
-    with prefetch(lambda x: x * x, range(count), depth) as results:
+def test_it_is_a_map(count: int) -> None:
+    with prefetch(lambda x: x * x, range(count)) as results:
         assert list(results) == [x * x for x in range(count)]
 
 
@@ -33,14 +32,14 @@ def test_one_thread_works_beside_the_consumer_and_only_so_far_ahead() -> None:
         threads.add(threading.get_ident())
         return x
 
-    with prefetch(work, range(100), depth=2) as results:
+    with prefetch(work, range(100)) as results:
         assert next(results) == 0
         time.sleep(0.05)
-        assert begun == [0, 1, 2]
+        assert begun == [0, 1]
         assert next(results) == 1
         time.sleep(0.05)
-        assert begun == [0, 1, 2, 3]
-    assert begun == [0, 1, 2, 3]
+        assert begun == [0, 1, 2]
+    assert begun == [0, 1, 2]
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
@@ -87,7 +86,7 @@ def test_what_has_begun_is_waited_for_when_the_block_fails(error: type[BaseExcep
         return x
 
     def broken() -> None:
-        with prefetch(slow, range(100), depth=5) as results:
+        with prefetch(slow, range(100)) as results:
             next(results)
             raise error
 

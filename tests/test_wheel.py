@@ -18,6 +18,7 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     installed = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(installed)
+    assert not list((installed / "cloudfree" / "_sample_data").glob("*.py")), "it is made in the checkout"
     environment = os.environ | {"PYTHONPATH": str(installed)}
     where = "import cloudfree; print(cloudfree.__file__)"
     found = subprocess.run(

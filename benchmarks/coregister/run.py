@@ -1,6 +1,7 @@
 """How well the offset of Sentinel-1 is recovered, and when it is refused; prints the tables of README.md.
 
-    python benchmarks/coregister/run.py [--data ../shared/data] [--only pairs|unrelated|field|scene]
+    python benchmarks/coregister/run.py [--data ../shared/data] [--only pairs|unrelated|field|scene] [--side PX]
+                                        [--draws 3]
 
 Real tiles of 224 to 512 pixels at 10 m are moved by known offsets, so that the truth is the difference to the estimate
 on the unmoved tile. The rival is scikit-image's masked phase correlation of intensities.
@@ -31,13 +32,13 @@ from cloudfree import align
 from cloudfree.inputs.radar.backscatter import to_db
 from cloudfree.scene.coregister import estimate
 from cloudfree.scene.offset import Offset
+from cloudfree.simulate.canvas import Canvas
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
-from cloudfree.simulate.landscape import landscape
+from cloudfree.simulate.landscape import ground_layout
 from cloudfree.simulate.surface import with_speckle_db
 
 PIXEL_M = 10.0
 MAX_SHIFT_M = 60.0
-DRAWS = 3  # offsets and skies for each tile
 FEW_CLOUDS = 10  # mean cloud probability in percent up to which a tile counts as clear
 UTM33, ORIGIN = CRS.from_epsg(32633), (400_000.0, 5_000_000.0)
 
@@ -117,7 +118,7 @@ class Score:
         )
 
 
-def pairs(data: Path) -> None:
+def pairs(data: Path, draws: int) -> None:
     print("| simulated cloud | cases | accepted | median m | 90th pct m | over 10 m | rival median m | rival 90th |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     everything = Score()
@@ -127,7 +128,7 @@ def pairs(data: Path) -> None:
             still, still_rival = (method(tile.optical, tile.has_data, tile.sar_db) for method in (ours, rival))
             if not still.accepted and cover == 0.0:
                 print(f"unmoved, {tile.name} is refused: {still.reason}", file=sys.stderr)
-            for draw in range(DRAWS):
+            for draw in range(draws):
                 one_case(tile, still, still_rival, cover, np.random.default_rng([number, draw]), score)
         print(score.row(f"{100 * cover:.0f} %"), flush=True)
         for name in ("errors", "rival_errors", "confidences"):
@@ -206,16 +207,16 @@ def unrelated(data: Path) -> None:
 def scene_with_field(folder: Path, side: int) -> Path:
     """A simulated scene at 3 m, and its SAR at 10 m that has to move by 20 m + 7.5 m u east and 11 m south."""
     rng = np.random.default_rng(0)
-    land = landscape(rng, side, side)
+    ground = ground_layout(Canvas.blank(rng, side, side, 3.0))
     place = {"crs": UTM33, "transform": Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])}
-    dn = np.clip(land.reflectance * 1e4, 1, 1e4).astype(np.uint16)
+    dn = np.clip(ground.reflectance() * 1e4, 1, 1e4).astype(np.uint16)
     write(folder / "scene.tif", dn, nodata=0, **place)
     size = side * 3 // 10 + 40
     grid = Affine(10, 0, ORIGIN[0] - 203, 0, -10, ORIGIN[1] + 197)
     x, y = grid @ tuple(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5))
     east, north = truth_m(x, side)
     col, row = (x + east - ORIGIN[0]) / 3 - 0.5, (ORIGIN[1] - y - north) / 3 - 0.5
-    power = [gaussian_filter(10 ** (band / 10), 1.0) for band in land.sar_mean_db]
+    power = [gaussian_filter(10 ** (band / 10), 1.0) for band in ground.backscatter_db()]
     mean_db = [10 * np.log10(map_coordinates(band, [row, col], order=1, mode="nearest")) for band in power]
     sar_db = with_speckle_db(rng, np.stack(mean_db).astype(np.float32), PIXEL_M)
     sar_db[:, (row < 0) | (col < 0) | (row > side - 1) | (col > side - 1)] = np.nan
@@ -237,26 +238,30 @@ def write(path: Path, values: np.ndarray, **profile: object) -> None:
             dataset.descriptions = ("VV", "VH")
 
 
-def recovered_field(side: int = 4000) -> None:
+def recovered_field(side: int) -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder = scene_with_field(Path(name), side)
-        found = align.find(align.AlignOptions(folder / "scene.tif", (folder / "s1.tif",), folder / "out.tif"))
+        found = alignment(scene_with_field(Path(name), side))
     x, y = np.meshgrid(np.linspace(0, 3 * side, 200) + ORIGIN[0], ORIGIN[1] - np.linspace(0, 3 * side, 200))
-    east, north = found.moved.at(x, y)
+    east, north = found.displacement.at(x, y)
     true_east, true_north = truth_m(x, side)
     error = np.sqrt(((east - true_east) ** 2 + (north - true_north) ** 2).mean())
     bias = np.hypot((east - true_east).mean(), (north - true_north).mean())
     print(f"| simulated {side}x{side} at 3 m, displacement 12.5..27.5 m east, 11 m south | measured |")
     print("| --- | --- |")
     print(f"| RMSE of the field | {error:.2f} m (of which common to the whole scene: {bias:.2f} m) |")
-    print(f"| terms of the polynomial | {len(found.moved.east_m)} |")
+    print(f"| terms of the polynomial | {len(found.displacement.east_m)} |")
     print(f"| windows | {found.offset.windows_used} of {found.offset.windows} |")
 
 
-def whole_scene(side: int = 10_000) -> None:
+def alignment(folder: Path) -> align.Alignment:
+    """The offset of the radar in a folder."""
+    return align.find(align.AlignOptions.of(folder / "scene.tif", folder / "s1.tif", output=folder / "out.tif"))
+
+
+def whole_scene(side: int) -> None:
     """Files to offset in a process of its own, so that the peak is its own."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from memory import write_sar, write_scene  # noqa: PLC0415
+    from scene import write_sar, write_scene  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -274,7 +279,7 @@ def whole_scene(side: int = 10_000) -> None:
 
 def measure(folder: Path) -> None:
     started = time.perf_counter()
-    align.find(align.AlignOptions(folder / "scene.tif", (folder / "s1.tif",), folder / "out.tif"))
+    alignment(folder)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds, cpu = time.perf_counter() - started, used.ru_utime + used.ru_stime
     print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mb": used.ru_maxrss / 1e3}))
@@ -284,16 +289,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "data")
     parser.add_argument("--only", choices=["pairs", "unrelated", "field", "scene"])
+    parser.add_argument("--side", type=int, help="of simulated scenes, in pixels: 4000, of a whole one 10000")
+    parser.add_argument("--draws", type=int, default=3, help="offsets and skies for each tile")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         measure(arguments.measure)
         return
     parts = {
-        "pairs": lambda: pairs(arguments.data),
+        "pairs": lambda: pairs(arguments.data, arguments.draws),
         "unrelated": lambda: unrelated(arguments.data),
-        "field": recovered_field,
-        "scene": whole_scene,
+        "field": lambda: recovered_field(arguments.side or 4000),
+        "scene": lambda: whole_scene(arguments.side or 10_000),
     }
     for name, part in parts.items():
         if arguments.only in (None, name):

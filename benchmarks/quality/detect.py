@@ -1,6 +1,6 @@
 """How well clouds are found, and how much clear ground is left alone.
 
-    python benchmarks/quality/detect.py [--weights NAME_OR_FILE] [--measure-only] [--pictures FOLDER]
+    python benchmarks/quality/detect.py [--weights NAME_OR_FILE] [--measure-only] [--pictures FOLDER] [--count 24]
 
 Sets of images that no weights were trained on (`places.hold_out`), with their masks: held-out places under simulated
 skies, and under real ones of held-out images; real cloudy images, held out, labelled by their own brightness where that
@@ -35,7 +35,7 @@ from cloudfree.learn.places import Place, hold_out, read_places
 from cloudfree.product.pictures import write_png
 from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer, layer_with_shadow
 
-_SIDE, _PIXEL_M, _PER_SET = 256, 10.0, 24
+_SIDE, _PIXEL_M = 256, 10.0
 _THRESHOLDS = np.arange(0.06, 0.5, 0.02)
 _SMOOTH_PX, _OPEN_PX, _GROWN_PX = 1.5, 3, 3
 _CLOUDY_MONTHS = ("biomassters_0060c0a5_11", "biomassters_288afc34_00", "biomassters_288afc34_06")
@@ -90,10 +90,10 @@ def scores(cases: list[Case], method: Method) -> tuple[float, float]:
 # --- the sets ---
 
 
-def clouded_places(places: list[Place], skies: list[RealClouds], seed: int) -> list[Case]:
-    """Crops of places under simulated clouds, or with skies under these."""
+def clouded_places(places: list[Place], skies: list[RealClouds], seed: int, count: int) -> list[Case]:
+    """`count` crops of places under simulated clouds, or with skies under these."""
     rng, cases = np.random.default_rng(seed), list[Case]()
-    while len(cases) < _PER_SET:
+    while len(cases) < count:
         place = places[len(cases) % len(places)]
         window = _window(rng, place)
         truth = place.reflectance[:, *window]
@@ -238,14 +238,15 @@ def picture(case: Case, classes: np.ndarray, path: Path) -> None:
     write_png(path, (255 * strip).astype(np.uint8))
 
 
-def seconds_for_4_mpx(weights: str) -> float:
+def seconds_for(weights: str, side: int) -> float:
+    """Seconds that our detector takes for an image of side x side pixels, a multiple of 100."""
     own = OwnDetector.load(weights)
     rng = np.random.default_rng(0)
-    image = ndimage.zoom(rng.random((4, 100, 100)).astype(np.float32), (1, 20, 20), order=1)
+    image = ndimage.zoom(rng.random((4, 100, 100)).astype(np.float32), (1, side // 100, side // 100), order=1)
     valid, sar_db = np.ones(image.shape[1:], bool), np.full((2, *image.shape[1:]), -12, np.float32)
     started = time.perf_counter()
     found = find_sky(image, sar_db, valid, 15.0, (image,), own)
-    assert found.classes.size == 4_000_000
+    assert found.classes.shape == (side, side)
     return time.perf_counter() - started
 
 
@@ -256,14 +257,16 @@ def main() -> None:
     parser.add_argument("--weights", default=WEIGHTS)
     parser.add_argument("--measure-only", action="store_true")
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--count", type=int, default=24, help="crops under simulated and under real skies")
+    parser.add_argument("--side", type=int, default=2000, help="of the image that is timed, a multiple of 100")
     told = parser.parse_args()
     places = [place for name in ("pairs", "dates") for place in hold_out(read_places(told.data / name))[1]]
     print("Held out:", ", ".join(sorted({place.site for place in places})), end="\n\n")
     _, skies = hold_out(read_real_clouds(told.data / "clouds"))
     clear, snow = clear_places(places)
     sets = {
-        "simulated skies": clouded_places(places, [], 1),
-        "real skies": clouded_places(places, skies, 2),
+        "simulated skies": clouded_places(places, [], 1, told.count),
+        "real skies": clouded_places(places, skies, 2, told.count),
         "real images": real_images(told.data / "clouds"),
         "cloudy months": cloudy_months(told.data / "pairs"),
         "clear: found": clear,
@@ -273,7 +276,7 @@ def main() -> None:
         sets["cloudy_clear"] = list(published(told.data / "cloudy_clear"))
         sets["its clear images: found"] = list(published_clear(told.data / "cloudy_clear"))
     print(table(sets, methods_of(told.weights)), end="\n\n")
-    print(f"4 megapixels: {seconds_for_4_mpx(told.weights):.1f} s")
+    print(f"{told.side**2 / 1e6:g} megapixels: {seconds_for(told.weights, told.side):.1f} s")
     if told.pictures:
         own = OwnDetector.load(told.weights)
         told.pictures.mkdir(parents=True, exist_ok=True)

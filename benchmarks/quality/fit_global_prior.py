@@ -87,6 +87,7 @@ def _moments(place: Place, sar_db: np.ndarray) -> Moments:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", type=Path, help="folder of clear pairs, as `cloudfree train --data` takes")
+    parser.add_argument("--output", type=Path, default=Path(model.__file__).with_name("global_prior.json"))
     arguments = parser.parse_args()
     places = [place for place in read_places(arguments.pairs) if not place.site.startswith("sen1floods11")]
     sites = moments_by_site(places)
@@ -97,8 +98,7 @@ def main() -> None:
         "coefficients": np.round(fit_table(sites), 6).tolist(),
         "error_covariance": np.round(error_covariance(sites), 8).tolist(),
     }
-    target = Path(model.__file__).with_name("global_prior.json")
-    target.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    arguments.output.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

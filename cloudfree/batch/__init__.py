@@ -1,7 +1,16 @@
-"""Many scenes: a list or a folder becomes jobs, and each job a product, whatever becomes of the others.
+"""The main job for many scenes.
 
-`jobs` has what a job is and reads lists of them; `pairing` makes them of a folder, each scene with the radar and the
-references that suit it best. `needs` looks at what they want of disk and memory. `runner` does one after the other,
-`cluster` many at once on Dask's workers; `results` keeps what became of each, `index` shows it to people, and
-`collection` lists the products for catalogues.
+    outcomes = batch.run("scenes.csv", "products", batch.Settings({"buffer_m": 60.0}, beside=(kinds.QA,)))
+
+- `api`: `run`, or `make_plan` and `execute`, which `cloudfree batch` calls.
+- `jobs`: a scene and its files, and lists of them; `pairing`: jobs of a folder, with radar and references for each.
+- `needs`: names, disk and memory; `runner`: one job after the other; `cluster`: many at once on Dask's workers.
+- `results`: the outcome of each job; `index`: a page of all; `collection`: a STAC collection of all.
 """
+
+from cloudfree.batch.api import BatchPlan, execute, make_plan, run
+from cloudfree.batch.jobs import Job
+from cloudfree.batch.results import Outcome
+from cloudfree.batch.runner import Settings
+
+__all__ = ["BatchPlan", "Job", "Outcome", "Settings", "execute", "make_plan", "run"]

@@ -1,8 +1,8 @@
 """The same jobs on many processes or machines: Dask's `distributed`, which a user installs by `cloudfree[dask]`.
 
-A task is a job. Its targets are locked inside it, so that two workers never make one product; a worker that dies costs
-the scene that it had, which another makes anew, and one that kills two workers fails. A worker holds its network from
-scene to scene. Where there are several CUDA cards each worker of a local cluster has one.
+Each job is a task, and locks its targets, so that two workers never make the same product. The scene of a worker that
+dies is given to another worker, and fails if that one dies too. A worker keeps its network from scene to scene. Where
+there are several CUDA cards, each worker of a local cluster has one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cloudfree.batch.runner import Settings, run_job
 from cloudfree.errors import CloudfreeError
 
 _HOST = "127.0.0.1"
-"""A scheduler runs whatever it is sent: nobody else may reach one that nobody asked for."""
+"""Loopback: a scheduler runs any code that it is sent, so no other machine may reach it."""
 
 _DEATHS_ALLOWED = 1
 _CONNECT_S = 30
@@ -32,12 +32,12 @@ _CONNECT_S = 30
 
 @contextmanager
 def local_cluster(workers: int) -> Iterator[str]:
-    """So many worker processes on this machine, with its cores and cards shared out; yields the scheduler's address."""
+    """Start worker processes that share the cores and cards of this machine; yield the address of their scheduler."""
     distributed = _distributed()
     dask_config = importlib.import_module("dask").config
     threads = max(1, (os.cpu_count() or 1) // workers)
-    # Nannies start workers with one thread, a trim of malloc's that fights `process.tune`, and a limit of memory by
-    # which they pause that counts what the kernel would give back.
+    # By default nannies start workers with one thread, with a malloc trim that undoes `process.tune`, and with a limit
+    # of memory that counts what the kernel would free, and at which they pause.
     environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     settings = {
         "distributed.nanny.pre-spawn-environ": environment,
@@ -61,9 +61,9 @@ def _worker(distributed: ModuleType, number: int, environment: dict[str, str]) -
 def run_jobs_on(
     address: str, jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None] | None = None
 ) -> list[Outcome]:
-    """Do all jobs on the workers of a scheduler; `done` is told of each as it ends. Outcomes are in the order of jobs.
+    """Do all jobs on the workers of a scheduler and return their outcomes, in the order of the jobs.
 
-    Raises CloudfreeError where no scheduler answers.
+    `done` is called with each outcome as it comes. Raises CloudfreeError where no scheduler answers.
     """
     distributed = _distributed()
     with _client(distributed, address) as client:
@@ -81,9 +81,10 @@ def run_jobs_on(
                 done(outcomes[number])
             failures = sum(outcome.status == "failed" for outcome in outcomes.values())
             if settings.max_failures is not None and failures > settings.max_failures:
-                # What a worker has begun it ends, so that what is told of it is true.
+                # Jobs that workers have begun go on, so that their outcomes are known.
                 begun = {key for keys in client.processing().values() for key in keys}
-                client.cancel([each for each in futures if each.key not in begun and numbers[each.key] not in outcomes])
+                pending = [future for future in futures if numbers[future.key] not in outcomes]
+                client.cancel([future for future in pending if future.key not in begun])
     return [outcomes[number] for number in range(len(jobs))]
 
 

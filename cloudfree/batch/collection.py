@@ -1,4 +1,4 @@
-"""A STAC collection of a batch's products: what their items have in common, with links to them and from them."""
+"""A STAC collection of the products of a batch, with links from it to their items and back."""
 
 from __future__ import annotations
 
@@ -10,73 +10,56 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudfree.batch.jobs import Job
-from cloudfree.batch.results import RESULTS, Outcome, replaced
-from cloudfree.batch.runner import Settings, beside_product
-from cloudfree.errors import OutputError
+from cloudfree.batch.results import Outcome, replaced
 from cloudfree.product.footprint import turned
+from cloudfree.product.kinds import STAC
 from cloudfree.product.stac import EXTENSIONS, VERSION
 from cloudfree.product.stac_assets import href
+from cloudfree.product.targets import write_json
 
 log = logging.getLogger(__name__)
-
-FILE_NAME = "collection.json"
 
 _DESCRIPTION = "PlanetScope scenes whose clouded pixels cloudfree has reconstructed with Sentinel-1."
 
 _SETS = ("constellation", "platform", "gsd", "proj:code")
 _RANGES = ("eo:cloud_cover", "cloudfree:reconstructed", "cloudfree:cloudy")
-"""Properties of items that are summarised: each value once, or the smallest and the largest."""
+"""Properties of items in the summaries: as a set of values, or as minimum and maximum."""
 
 _PREFIXES = {"projection": "proj", "eo": "eo", "raster": "raster", "classification": "classification"}
-"""Of fields that a collection may have, by the extension that they are of."""
+"""Prefixes of the fields of a collection, by extension."""
 
 _ASSET_FIELDS = ("type", "title", "roles", "bands")
-"""What assets of one name have in common, whatever the scene."""
+"""Fields of assets that may be equal in all items."""
 
 _TO_COLLECTION = ("collection", "parent", "root")
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item as it is in its file."""
+    """A STAC item and its file."""
 
     path: Path
     content: dict[str, Any]
 
     @property
     def properties(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.content["properties"]
-        return found
+        properties: dict[str, Any] = self.content["properties"]
+        return properties
 
 
-def check_collection(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
-    """Raise OutputError where a scene's item would be the collection or the results, or the collection replace a file
-    that is not ours.
-    """
-    if "stac" not in settings.side_products:
-        return
-    target = folder / FILE_NAME
-    items = {beside_product(job.output, "stac").resolve() for job in jobs}
-    for what, path in (("the collection", target), ("the results", folder / RESULTS)):
-        if path.resolve() in items:
-            raise OutputError(
-                f"{path} would be {what} and the item of a scene; each needs a name of its own: give that scene "
-                "another output"
-            )
-    ours = (_json(target) or {}).get("description") == _DESCRIPTION
-    if target.exists() and not settings.told["overwrite"] and not ours:
-        raise OutputError(f"{target} is no collection of cloudfree and is kept; give --overwrite, or another folder")
+def is_collection(path: Path) -> bool:
+    """Return whether a file is a collection of ours."""
+    return (_json(path) or {}).get("description") == _DESCRIPTION
 
 
 def write_collection(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """`collection.json` of a folder, of the scenes that have a product, whose items get links to it.
+    """Write `collection.json` of all scenes that have a product, and add links to it to their items.
 
-    Without any there is none. Raises OutputError.
+    Without any product there is none. Raises OutputError.
     """
     items = list(_items(outcomes))
     if not items:
-        log.warning("no scene has a STAC item, so that %s is not written", folder / FILE_NAME)
+        log.warning("no scene has a STAC item, so that %s is not written", folder / STAC.listed_in)
         return
     for name, count in Counter(item.content["id"] for item in items).items():
         if count > 1:
@@ -84,7 +67,7 @@ def write_collection(folder: Path, outcomes: Sequence[Outcome]) -> None:
                 "%d STAC items are called %s; catalogues need a name for each: give a column output", count, name
             )
     collection = _collection(folder, items)
-    _write(folder / FILE_NAME, collection)
+    _write(folder / STAC.listed_in, collection)
     for item in items:
         linked = _linked(item, folder, collection["id"])
         if linked != item.content:
@@ -92,11 +75,11 @@ def write_collection(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def _items(outcomes: Sequence[Outcome]) -> Iterator[Item]:
-    """Of the products that are there; a file that is no item is warned of."""
+    """Yield the items of all products, with a warning for each file that is no item."""
     for outcome in outcomes:
         if outcome.status not in ("made", "skipped"):
             continue
-        path = beside_product(outcome.job.output, "stac")
+        path = STAC.beside(outcome.job.output)
         content = _json(path)
         if content and "cloudfree:identity" in (content.get("properties") or ()):
             yield Item(path, content)
@@ -105,7 +88,7 @@ def _items(outcomes: Sequence[Outcome]) -> Iterator[Item]:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None where there is none."""
+    """Return the JSON object in a file; None where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -135,12 +118,12 @@ def _collection(folder: Path, items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _extensions(text: str) -> list[str]:
-    """Those whose fields are in a text."""
+    """Return the addresses of the extensions whose fields are in a text."""
     return [EXTENSIONS[name] for name, prefix in _PREFIXES.items() if f'"{prefix}:' in text]
 
 
 def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
-    """The narrowest box (west, south, east, north) around boxes; its west is over its east across the antimeridian."""
+    """Return the narrowest box (west, south, east, north) around boxes; west > east across the antimeridian."""
     spans = sorted((west % 360, west % 360 + (east - west) % 360) for west, _, east, _ in boxes)
     gaps, reached = [], spans[0][1]
     for west, east in spans[1:]:
@@ -162,14 +145,10 @@ def _interval(items: Sequence[Item]) -> list[str]:
 
 
 def _summaries(items: Sequence[Item]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in _SETS:
-        if values := list(dict.fromkeys(_values(items, name))):
-            found[name] = sorted(values)
-    for name in _RANGES:
-        if values := list(_values(items, name)):
-            found[name] = {"minimum": min(values), "maximum": max(values)}
-    return found
+    sets = {name: sorted(values) for name in _SETS if (values := set(_values(items, name)))}
+    numbers = {name: sorted(_values(items, name)) for name in _RANGES}
+    ranges = {name: {"minimum": values[0], "maximum": values[-1]} for name, values in numbers.items() if values}
+    return {**sets, **ranges}
 
 
 def _values(items: Iterable[Item], name: str) -> Iterator[Any]:
@@ -177,27 +156,31 @@ def _values(items: Iterable[Item], name: str) -> Iterator[Any]:
 
 
 def _item_assets(items: Sequence[Item]) -> dict[str, Any]:
-    """What the assets of all items hold, as far as it is the same in all that have them."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return the fields of each asset that are equal in all items that have it."""
+    common: dict[str, dict[str, Any]] = {}
     for item in items:
         for key, asset in item.content["assets"].items():
-            told = {field: asset[field] for field in _ASSET_FIELDS if field in asset}
-            known = found.setdefault(key, told)
-            found[key] = {field: value for field, value in known.items() if told.get(field) == value}
-    return found
+            fields = {field: asset[field] for field in _ASSET_FIELDS if field in asset}
+            known = common.setdefault(key, fields)
+            common[key] = {field: value for field, value in known.items() if fields.get(field) == value}
+    return common
 
 
 def _to_item(item: Item, folder: Path) -> dict[str, Any]:
-    href_of_it = href(item.path, folder)
-    return {"rel": "item", "href": href_of_it, "type": "application/geo+json", "title": item.content["id"]}
+    return {
+        "rel": "item",
+        "href": href(item.path, folder),
+        "type": STAC.media_type,
+        "title": item.content["id"],
+    }
 
 
 def _to_collection(rel: str, folder: Path, seen_from: Path) -> dict[str, Any]:
-    return {"rel": rel, "href": href(folder / FILE_NAME, seen_from), "type": "application/json"}
+    return {"rel": rel, "href": href(folder / STAC.listed_in, seen_from), "type": "application/json"}
 
 
 def _linked(item: Item, folder: Path, collection: str) -> dict[str, Any]:
-    """The item with links to its collection in place of any that it has."""
+    """Return the content of an item with links to a collection, in place of those that it has."""
     others = [link for link in item.content["links"] if link["rel"] not in _TO_COLLECTION]
     own = [_to_collection(rel, folder, item.path.parent) for rel in _TO_COLLECTION]
     return {**item.content, "collection": collection, "links": [*own, *others]}
@@ -205,5 +188,4 @@ def _linked(item: Item, folder: Path, collection: str) -> dict[str, Any]:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     with replaced(path) as file:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        file.write_text(text + "\n", encoding="utf-8")
+        write_json(file, content)

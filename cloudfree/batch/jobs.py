@@ -1,4 +1,4 @@
-"""One scene of many: its files and where its product goes; and lists of them, as CSV or as lines of JSON."""
+"""A scene of a batch, with its files and its product; and lists of scenes, as CSV or as lines of JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LINES_OF_JSON = (".jsonl", ".ndjson")
 
 @dataclass(frozen=True)
 class Job:
-    """A scene and the files that go with it. `why` says in words why these were chosen, if somebody chose."""
+    """A scene, its other files and its product. `why`: the reasons in words for files that `pairing` has chosen."""
 
     planet: Source
     sar: tuple[Source, ...]
@@ -31,19 +31,19 @@ class Job:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """All that it reads."""
+        """All files that it reads."""
         return tuple(filter(None, (self.planet, *self.sar, self.udm2, self.mask, *self.references)))
 
     def describe(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return plain data."""
         return json.loads(json.dumps(asdict(self), default=str))
 
 
 def read_jobs(source: Path, folder: Path) -> list[Job]:
-    """The jobs of a list: a CSV, or lines of JSON, with planet, sar and any of udm2, mask, reference, output.
+    """Return the jobs of a list: a CSV, or lines of JSON, with planet, sar and any of udm2, mask, reference, output.
 
-    Several files of one cell are separated by `;`, or are a list in JSON. Paths count from where the list lies, outputs
-    from `folder`, where a product is called after its scene if nothing else is said. Raises InputError.
+    Several files in a cell are separated by `;`, or are a list in JSON. Paths are relative to the folder of the list,
+    outputs to `folder`; without an output a product is named after its scene. Raises InputError.
     """
     rows = list(_json_rows(source) if source.suffix.lower() in _LINES_OF_JSON else _csv_rows(source))
     if not rows:
@@ -54,7 +54,7 @@ def read_jobs(source: Path, folder: Path) -> list[Job]:
 
 
 def product_of(planet: Source, folder: Path) -> Path:
-    """Where the product of a scene goes if nothing else is said."""
+    """Return the path of the product of a scene for which no output is given."""
     return folder / f"{planet.stem}_cloudfree.tif"
 
 
@@ -89,12 +89,12 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path) -> Job:
-    if strange := [name for name in row if name not in (*_NEEDED, *_POSSIBLE)]:
-        raise InputError(f"{where} has {strange[0] or 'more cells than columns'!r}; known are planet, sar, {_listed()}")
+    if unknown := [name for name in row if name not in (*_NEEDED, *_POSSIBLE)]:
+        raise InputError(f"{where} has {unknown[0] or 'more cells than columns'!r}; known are planet, sar, {_listed()}")
     parts = {name: _parts(row.get(name)) for name in (*_NEEDED, *_POSSIBLE)}
     if missing := [name for name in _NEEDED if not parts[name]]:
         raise InputError(f"{where} has no {missing[0]}; each line needs a scene and its radar: add it")
-    files = {name: tuple(_placed(part, base) for part in found) for name, found in parts.items() if name != "output"}
+    files = {name: tuple(_placed(path, base) for path in paths) for name, paths in parts.items() if name != "output"}
     for name in ("planet", "udm2", "mask", "output"):
         if len(parts[name]) > 1:
             raise InputError(f"{where} names {len(parts[name])} files as {name}; one is allowed: give a line to each")
@@ -105,9 +105,9 @@ def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path) -> Job:
 
 
 def _placed(part: str, base: Path) -> Source:
-    """A file where the list has it, relative paths from where the list lies; addresses are as they are."""
-    told = Source.of(part)
-    return told if told.plain is None else Source.of(base / part)
+    """Return the source of a path relative to `base`, or of an address."""
+    source = Source.of(part)
+    return source if source.plain is None else Source.of(base / part)
 
 
 def _parts(cell: Any) -> list[str]:

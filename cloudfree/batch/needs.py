@@ -1,43 +1,44 @@
-"""What a batch needs, looked at before it begins: names of its own, room on the disk, memory."""
+"""Checks before a batch begins: every output has a name of its own, and there is enough disk and memory."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from cloudfree.batch.collection import is_collection
 from cloudfree.batch.jobs import Job
+from cloudfree.batch.results import RESULTS
 from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.raster.access import opened
 from cloudfree.process import available_memory_gb
+from cloudfree.product.finished import is_ours
+from cloudfree.product.kinds import OUTPUT, STAC
 from cloudfree.scene.survey import MOST_PIXELS
 
 _WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
 _OVERVIEWS = 4 / 3
-_BYTES_PER_PIXEL = {"output": 8, "qa": 2, "uncertainty": 8, "write_mask": 2}
 
-# Of a process at its peak, somewhat more than measured (benchmarks/README.md): itself and the default network; what it
-# knows of the whole scene, on a grid of bounded size, and of each other date; strips across.
+# Peak memory of a process, somewhat more than measured (benchmarks/README.md): itself and the default network; the
+# survey of the whole scene, on a grid of bounded size, and of each other date; strips across the scene.
 _BYTES_AT_LEAST, _BYTES_PER_COARSE_PIXEL, _BYTES_PER_COARSE_PIXEL_AND_DATE = 6.5e8, 120, 40
 _BYTES_PER_COLUMN = 80_000
 
 
 Shapes = Sequence[tuple[Job, tuple[int, int]]]
-"""Scenes that can be opened, with their rows and columns."""
+"""Jobs whose scene can be opened, with its rows and columns."""
 
 
 def shapes_of(jobs: Sequence[Job]) -> Shapes:
-    """Of scenes that cannot be opened their jobs will say what is wrong."""
-    found = []
+    """Return the shapes of all scenes but those that cannot be opened, whose jobs will fail with a message."""
+    shapes = []
     for job in jobs:
-        try:
-            with opened(job.planet) as dataset:
-                found.append((job, dataset.shape))
-        except CloudfreeError:
-            continue
-    return found
+        with suppress(CloudfreeError), opened(job.planet) as dataset:
+            shapes.append((job, dataset.shape))
+    return shapes
 
 
 def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:
@@ -52,10 +53,29 @@ def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:
             )
 
 
-def check_disk(shapes: Shapes, settings: Settings) -> int:
-    """Bytes that products may take at most. Raises OutputError where a disk has too little free for them.
+def check_lists(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
+    """Check the files that list a whole batch: its results, index and collection.
 
-    Uncompressed, with overviews; what stands there already counts as room.
+    Raises OutputError where a file of a scene has the same name, or where one that is not ours would be replaced.
+    """
+    lists = {kind: folder / kind.listed_in for kind in settings.beside if kind.listed_in}
+    of_scenes = {target.resolve() for job in jobs for target in settings.options(job).targets}
+    for path in (*lists.values(), *(folder / name for name in RESULTS)):
+        if path.resolve() in of_scenes:
+            raise OutputError(
+                f"{path} would be a file of one scene and of the whole batch; each needs a name of its own: give that "
+                "scene another output"
+            )
+    for kind, path in {} if settings.overwrite else lists.items():
+        is_list = is_collection(path) if kind == STAC else path.is_file() and is_ours(kind, path)
+        if path.exists() and not is_list:
+            raise OutputError(f"{path} was not made by cloudfree and is kept; give --overwrite, or another folder")
+
+
+def check_disk(shapes: Shapes, settings: Settings) -> int:
+    """Return the bytes that products take at most: uncompressed, with overviews, less those of files they replace.
+
+    Raises OutputError where a disk has too little free.
     """
     needed: dict[Path, int] = {}
     for job, size in _sizes(shapes, settings):
@@ -72,10 +92,10 @@ def check_disk(shapes: Shapes, settings: Settings) -> int:
 
 
 def check_memory(shapes: Shapes, workers: int) -> float:
-    """GB that the largest scene takes at its peak, about, times the processes on this machine. Raises OutputError.
+    """Return the approximate peak memory (GB) of the largest scene times the number of processes on this machine.
 
-    Of workers elsewhere (0 here) it is that of one, and nothing is refused, nor where the system does not tell what it
-    has.
+    Raises OutputError where less is available. `workers` 0 is for workers elsewhere: the memory of one, not checked.
+    Nor is it checked on systems that do not state the memory available.
     """
     needed = max(1, workers) * max((_peak_gb(job, *shape) for job, shape in shapes), default=0.0)
     available = available_memory_gb()
@@ -90,17 +110,17 @@ def check_memory(shapes: Shapes, workers: int) -> float:
 
 def _peak_gb(job: Job, height: int, width: int) -> float:
     coarse = min(height * width, MOST_PIXELS)
-    each = _BYTES_PER_COARSE_PIXEL + len(job.references) * _BYTES_PER_COARSE_PIXEL_AND_DATE
-    return (_BYTES_AT_LEAST + coarse * each + width * _BYTES_PER_COLUMN) / 1e9
+    per_pixel = _BYTES_PER_COARSE_PIXEL + len(job.references) * _BYTES_PER_COARSE_PIXEL_AND_DATE
+    return (_BYTES_AT_LEAST + coarse * per_pixel + width * _BYTES_PER_COLUMN) / 1e9
 
 
 def _sizes(shapes: Shapes, settings: Settings) -> Iterator[tuple[Job, int]]:
-    """Bytes of each job's products, and of the work files of the largest."""
-    each = sum(_BYTES_PER_PIXEL.get(name, 0) for name in ("output", *settings.side_products))
+    """Yield the bytes of each job's products, and those of the work files of the largest scene."""
+    per_pixel = sum(kind.bytes_per_pixel for kind in (OUTPUT, *settings.beside))
     largest = 0
     for job, (height, width) in shapes:
         there = sum(target.stat().st_size for target in settings.options(job).targets if target.exists())
-        yield job, max(0, round(height * width * each * _OVERVIEWS) - there)
+        yield job, max(0, round(height * width * per_pixel * _OVERVIEWS) - there)
         largest = max(largest, height * width)
     if shapes:
-        yield shapes[0][0], round(largest * each * _WORK_SHARE)
+        yield shapes[0][0], round(largest * per_pixel * _WORK_SHARE)

@@ -1,7 +1,7 @@
-"""Jobs of a folder: scenes by their names, each with the radar that suits it best and the clearest of its other dates.
+"""Jobs of a folder: scenes and radar images are recognised by name, and each scene gets radar and other dates.
 
-Radar is taken by the pass of the satellite: of those that see most of the scene (to a hundredth) the nearest in time,
-with all of its files that overlap the scene. What was chosen, and why, each job says.
+All radar files of one satellite pass that overlap the scene are used. Of several passes, those that cover most of the
+scene (to a hundredth) come first, and of these the nearest in time. Each job states the reasons.
 """
 
 from __future__ import annotations
@@ -38,34 +38,35 @@ _RADAR_WORDS = frozenset(
 )
 _NEITHER_WORDS = frozenset({"udm", "udm2", "cloudfree", "qa", "mask", "uncertainty", "visual"})
 _ENDINGS = (".tif", ".tiff")
-_LEAST_SHARED = 0.3  # of a scene, for another date of it to be worth reading
-_UNKNOWN_CLEAR = 0.5
-_LOOK_PX = 256
+_LEAST_SHARED = 0.3  # clear share of a scene that another date must cover to be used
+_UNKNOWN_CLEAR = 0.5  # clear share of a scene without UDM2
+_UDM2_PX = 256  # along a side, read of a UDM2
 _ZIPPED_SAFE = re.compile(r"S1[A-D]_(IW|EW|S[1-6])_GRD", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Image:
-    """A file that was found: where it lies and when it was taken."""
+    """A scene or radar image: its file, the ground that it covers, and when it was acquired."""
 
     path: Source
     geometry: Geometry
     acquired: Acquisition
 
     def days_from(self, other: Image) -> float:
-        """Days between two images; infinite where one does not say when it was taken."""
+        """Return the days between two images; infinite where the time of one is unknown."""
         if not self.acquired.moment or not other.acquired.moment:
             return float("inf")
         return abs((self.acquired.moment - other.acquired.moment).total_seconds()) / 86400
 
 
 def jobs_of_folder(source: Path, folder: Path, reference_days: float = 0.0) -> list[Job]:
-    """A job for each scene in a folder and the folders in it. Raises InputError where there is no scene, or no radar.
+    """Return a job for each scene in a folder and its subfolders.
 
-    A scene that no radar sees is warned of and left out. Over 0 `reference_days`, up to `MOST_REFERENCES` other scenes
-    of the same ground, taken so many days before or after at most, help it, the clearest first.
+    Scenes that no radar image overlaps are left out with a warning. With `reference_days` over 0 each job has up to
+    `MOST_REFERENCES` other scenes of the same ground, at most so many days before or after, the clearest first. Raises
+    InputError where there is no scene, or no radar.
     """
-    scenes, radar = list(_found(source, _is_scene)), list(_found(source, _is_radar))
+    scenes, radar = list(_images(source, _is_scene)), list(_images(source, _is_radar))
     if not scenes:
         words = ", ".join(sorted(_SCENE_WORDS))
         raise InputError(f"{source} holds no scene (a *.tif with one of {words} in its name); give a list of scenes")
@@ -80,20 +81,20 @@ def jobs_of_folder(source: Path, folder: Path, reference_days: float = 0.0) -> l
 def _job(
     scene: Image, radar: Sequence[Image], scenes: Sequence[Image], folder: Path, reference_days: float
 ) -> Job | None:
-    seen = [image for image in radar if _shared(scene, [image]) > 0]
-    if not seen:
-        log.warning("%s is left out: no Sentinel-1 image that was found overlaps it", scene.path.name)
+    overlapping = [image for image in radar if _shared(scene, [image]) > 0]
+    if not overlapping:
+        log.warning("%s is left out: no Sentinel-1 image in the folder overlaps it", scene.path.name)
         return None
-    chosen, why = _best_pass(scene, seen)
+    chosen, why = _best_pass(scene, overlapping)
     job = Job(scene.path, tuple(image.path for image in chosen), product_of(scene.path, folder), why=(why,))
     return _with_references(job, scene, scenes, reference_days) if reference_days > 0 else job
 
 
 def _best_pass(scene: Image, radar: Sequence[Image]) -> tuple[list[Image], str]:
-    """The images of the pass that sees most of a scene, and of those the nearest in time."""
+    """Return the images of the pass that covers most of a scene, of equal ones the nearest in time; and the reason."""
     groups: list[list[Image]] = []
     for image in radar:
-        group = next((each for each in groups if each[0].acquired.may_be_of_pass(image.acquired)), None)
+        group = next((group for group in groups if group[0].acquired.may_be_of_pass(image.acquired)), None)
         if group is None:
             groups.append([image])
         else:
@@ -106,40 +107,42 @@ def _best_pass(scene: Image, radar: Sequence[Image]) -> tuple[list[Image], str]:
 
 
 def _with_references(job: Job, scene: Image, scenes: Sequence[Image], days: float) -> Job:
-    """With the clearest images of the same ground."""
-    near = [each for each in scenes if each is not scene and scene.days_from(each) <= days]
-    rated = [(_clear_share(each.path) * _shared(scene, [each]), each) for each in near]
+    """Return the job with the clearest other scenes of the same ground."""
+    near = [other for other in scenes if other is not scene and scene.days_from(other) <= days]
+    rated = [(_clear_share(other.path) * _shared(scene, [other]), other) for other in near]
     best = sorted((pair for pair in rated if pair[0] >= _LEAST_SHARED), key=lambda pair: -pair[0])[:MOST_REFERENCES]
-    told = tuple(
-        f"reference {each.path.name} shows about {100 * share:.0f} % of it clear, {scene.days_from(each):.1f} days away"
-        for share, each in best
+    reasons = tuple(
+        f"reference {other.path.name} shows about {100 * share:.0f} % of it clear, "
+        f"{scene.days_from(other):.1f} days away"
+        for share, other in best
     )
-    return replace(job, references=tuple(each.path for _, each in best), why=(*job.why, *told))
+    return replace(job, references=tuple(other.path for _, other in best), why=(*job.why, *reasons))
 
 
 def _shared(scene: Image, others: Sequence[Image]) -> float:
-    """Share (0..1) of a scene's outline that others cover together."""
+    """Return the share (0..1) of a scene's outline that other images cover together."""
     assert isinstance(scene.geometry, Grid)
     own = scene.geometry.footprint()
-    covered = shapely.union_all([each.geometry.footprint(scene.geometry.crs) for each in others])
+    covered = shapely.union_all([image.geometry.footprint(scene.geometry.crs) for image in others])
     return float(own.intersection(covered).area / own.area)
 
 
 def _clear_share(scene: Source) -> float:
-    """Share (0..1) that the UDM2 beside a scene calls clear; a half where there is none."""
+    """Return the share (0..1) of a scene that its UDM2 calls clear; `_UNKNOWN_CLEAR` without one."""
     beside = planet_product.find(scene, planet_product.UDM2)
     if beside is None:
         return _UNKNOWN_CLEAR
     try:
         with access.opened(beside) as dataset:
-            shape = min(dataset.height, _LOOK_PX), min(dataset.width, _LOOK_PX)
+            shape = min(dataset.height, _UDM2_PX), min(dataset.width, _UDM2_PX)
             clear = access.read(dataset, [Udm2.CLEAR], Window(0, 0, dataset.width, dataset.height), shape)
     except CloudfreeError:
         return _UNKNOWN_CLEAR
     return float((clear == 1).mean())
 
 
-def _found(source: Path, wanted: Callable[[Path], bool]) -> Iterator[Image]:
+def _images(source: Path, wanted: Callable[[Path], bool]) -> Iterator[Image]:
+    """Yield the images of a folder whose path is `wanted`, with a warning for those that cannot be read."""
     for path in sorted(source.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
         if hidden or any(parent.suffix.upper() == ".SAFE" for parent in path.parents) or not wanted(path):
@@ -152,8 +155,8 @@ def _found(source: Path, wanted: Callable[[Path], bool]) -> Iterator[Image]:
 
 
 def _is_scene(path: Path) -> bool:
-    said = set(planet_product.words(path.stem))
-    return path.suffix.lower() in _ENDINGS and bool(said & _SCENE_WORDS) and not said & _NEITHER_WORDS
+    words = set(planet_product.words(path.stem))
+    return path.suffix.lower() in _ENDINGS and bool(words & _SCENE_WORDS) and not words & _NEITHER_WORDS
 
 
 def _is_radar(path: Path) -> bool:
@@ -161,12 +164,12 @@ def _is_radar(path: Path) -> bool:
         return path.is_dir()
     if path.suffix.lower() == ARCHIVE_ENDING:
         return bool(_ZIPPED_SAFE.match(path.name)) and not _is_unpacked(path)
-    said = set(planet_product.words(path.stem))
-    rasters = path.suffix.lower() in _ENDINGS and path.is_file()
-    return rasters and bool(said & _RADAR_WORDS) and not said & (_NEITHER_WORDS | _SCENE_WORDS)
+    words = set(planet_product.words(path.stem))
+    is_raster = path.suffix.lower() in _ENDINGS and path.is_file()
+    return is_raster and bool(words & _RADAR_WORDS) and not words & (_NEITHER_WORDS | _SCENE_WORDS)
 
 
 def _is_unpacked(archive: Path) -> bool:
-    """Whether the product lies beside its archive too, and would be read twice."""
+    """Return whether the folder of a zipped product is there too: it would be read twice."""
     name = f"{archive.stem.removesuffix('.SAFE')}.SAFE"
     return any((folder / name).is_dir() for folder in (archive.parent, archive.with_suffix("")))

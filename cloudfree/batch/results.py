@@ -1,24 +1,24 @@
-"""What became of each job, as values, as a table and as JSON: written anew every few seconds, whole."""
+"""The outcome of each job, and results.csv and results.json, which are rewritten every few seconds."""
 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
+from cloudfree.bands import RECONSTRUCTED
 from cloudfree.batch.jobs import Job
 from cloudfree.errors import OutputError
+from cloudfree.product.targets import write_json
 
 Status = Literal["made", "skipped", "failed", "not begun"]
 
-RESULTS = "results.json"
+RESULTS = "results.csv", "results.json"
 
 _EVERY_S = 5.0
 _COLUMNS = "planet", "sar", "output", "status", "seconds", "reconstructed_pixels", "error"
@@ -26,7 +26,11 @@ _COLUMNS = "planet", "sar", "output", "status", "seconds", "reconstructed_pixels
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: made; skipped, for its product was there; failed, with its one line; or not begun."""
+    """The outcome of a job.
+
+    `status`: made; skipped, because the product was there; failed; or not begun, after too many had failed. `error`:
+    one line. `details`: numbers of the run.
+    """
 
     job: Job
     status: Status
@@ -35,75 +39,70 @@ class Outcome:
     details: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        told = {"status": self.status, "seconds": round(self.seconds, 2), "error": self.error or None}
-        return {**self.job.describe(), **told, **self.details}
+        """Return plain data for --json and results.json."""
+        result = {"status": self.status, "seconds": round(self.seconds, 2), "error": self.error or None}
+        return {**self.job.describe(), **result, **self.details}
 
     def as_row(self) -> dict[str, Any]:
-        """A line of the table."""
-        pixels = self.details.get("pixels", {})
-        made = sum(pixels.get(name, 0) for name in ("reconstructed", "reconstructed_without_sar", "seen_through"))
+        """Return a row of results.csv."""
+        pixels = self.details.get("pixels")
         return {
             "planet": self.job.planet,
             "sar": ";".join(map(str, self.job.sar)),
             "output": self.job.output,
             "status": self.status,
             "seconds": round(self.seconds, 2),
-            "reconstructed_pixels": made if pixels else "",
+            "reconstructed_pixels": sum(pixels[qa.name.lower()] for qa in RECONSTRUCTED) if pixels else "",
             "error": self.error,
         }
 
 
-@dataclass
-class Record:
-    """Outcomes as they come, in a folder's results: these are written every few seconds, and when the block ends."""
+@contextmanager
+def recording(folder: Path) -> Iterator[Callable[[Outcome], None]]:
+    """Yield a function that keeps an outcome; the results in `folder` are written every few seconds, and at the end.
 
-    folder: Path
-    outcomes: list[Outcome] = field(default_factory=list)
-    _written_s: float = 0.0
+    Raises OutputError.
+    """
+    outcomes, written_s = list[Outcome](), 0.0
 
-    def add(self, outcome: Outcome) -> None:
-        """One more. Raises OutputError."""
-        self.outcomes.append(outcome)
-        if time.monotonic() - self._written_s >= _EVERY_S:  # of ten thousand scenes, results are long themselves
-            self._write()
+    def keep(outcome: Outcome) -> None:
+        nonlocal written_s
+        outcomes.append(outcome)
+        if time.monotonic() - written_s >= _EVERY_S:  # results of ten thousand scenes take long to write
+            write_results(folder, outcomes)
+            written_s = time.monotonic()
 
-    def _write(self) -> None:
-        write_results(self.folder, self.outcomes)
-        self._written_s = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.outcomes and not isinstance(error, OutputError):
-            self._write()
+    try:
+        yield keep
+    except OutputError:
+        outcomes.clear()  # they cannot be written
+        raise
+    finally:
+        if outcomes:
+            write_results(folder, outcomes)
 
 
 def make_folder(folder: Path) -> None:
-    """The folder of the results, where it is not there yet. Raises OutputError."""
-    with _told(folder):
+    """Make the folder of the results if it does not exist. Raises OutputError."""
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """`results.csv` and `results.json` of a folder, each replaced in one step. Raises OutputError."""
-    with replaced(folder / "results.csv") as file, file.open("w", newline="", encoding="utf-8") as table:
+    """Write results.csv and results.json in a folder, each replaced in one step. Raises OutputError."""
+    with replaced(folder / RESULTS[0]) as file, file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, _COLUMNS)
         writer.writeheader()
         writer.writerows(outcome.as_row() for outcome in outcomes)
-    with replaced(folder / RESULTS) as file:
-        text = json.dumps([outcome.as_json() for outcome in outcomes], indent=2, ensure_ascii=False)
-        file.write_text(text + "\n", encoding="utf-8")
+    with replaced(folder / RESULTS[1]) as file:
+        write_json(file, [outcome.as_json() for outcome in outcomes])
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A file beside another, which it replaces at the end of the block. Raises OutputError."""
+    """Yield a path beside another; the file there replaces it at the end of the block. Raises OutputError."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
-    with _told(path.parent):
+    with _writing(path.parent):
         try:
             yield new
             new.replace(path)
@@ -112,7 +111,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

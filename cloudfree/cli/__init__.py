@@ -1,7 +1,7 @@
-"""The command line: one file a command, which turns words into values, calls the library, and tells the outcome.
+"""The command line: a file for each command, which parses, calls the library, and prints.
 
-`options` has what several commands can be told, `config` what a file tells them, `terminal` how they speak. torch and
-rasterio are imported by the command that needs them, so that --help is instant.
+`options`: options that several commands have; `config`: options from a file and the environment; `terminal`: logs,
+progress and JSON. torch and rasterio are imported by the command that needs them, so that --help is instant.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cloudfree.cli.weights import weights
 
 
 class Commands(click.Group):
-    """Commands that refuse an option given twice, unless it may be repeated: the first would be lost without a word."""
+    """Commands that refuse an option given twice, unless it may be repeated: Click would silently drop the first."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -40,7 +40,7 @@ class Commands(click.Group):
         return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Of what fails, say so in JSON where JSON was asked for, of data or of the log; else in a line on stderr."""
+        """Report failures as JSON too where --json or --log-format json was given; else in a line on stderr."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:

@@ -22,7 +22,7 @@ from cloudfree.inputs.location.source import Source
 @options.device
 @options.overwrite
 @options.verbosity
-def adapt(sar: tuple[Source, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **told: Any) -> None:
+def adapt(sar: tuple[Source, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **values: Any) -> None:
     """Fine-tune weights on the clear pixels of a scene.
 
     Where these expect it, clouds laid over them give way to the scene's own model, references included, as in a run.
@@ -34,7 +34,7 @@ def adapt(sar: tuple[Source, ...], minutes: float, seed: int, quiet: bool, verbo
     from cloudfree.plan import Options
     from cloudfree.planning import make_plan
 
-    plan = make_plan(Options(sar=sar, **told))
+    plan = make_plan(Options(sar=sar, **values))
     with progress_bar(plan.device, quiet, minutes, MINUTES) as progress:
         model = fine_tune(
             plan.network,

@@ -19,7 +19,7 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 @options.overwrite
 @options.as_json_with("The offset and how sure it is, on stdout.")
 @options.verbosity
-def align(as_json: bool, quiet: bool, verbose: bool, **told: Any) -> None:
+def align(as_json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
     """Bring Sentinel-1 onto a scene's grid, moved to where it belongs.
 
     Where no offset can be had reliably it stays where it is, and a warning says why.
@@ -27,9 +27,9 @@ def align(as_json: bool, quiet: bool, verbose: bool, **told: Any) -> None:
     log_to_stderr(quiet, verbose)
     from cloudfree.align import AlignOptions, find, write
 
-    found = find(AlignOptions(**told))
-    megapixels = found.scene.grid.width * found.scene.grid.height / 1e6
+    alignment = find(AlignOptions(**values))
+    megapixels = alignment.scene.grid.width * alignment.scene.grid.height / 1e6
     with progress_bar("cpu", quiet, megapixels, MEGAPIXELS) as progress:
-        write(found, progress)
+        write(alignment, progress)
     if as_json:
-        echo_json(found.describe())
+        echo_json(alignment.describe())

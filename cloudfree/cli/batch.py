@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.config import told_elsewhere
+from cloudfree.cli.config import option_sources
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
+from cloudfree.product.kinds import BESIDE
 
 if TYPE_CHECKING:
     from cloudfree.batch.results import Outcome
@@ -38,12 +37,7 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="The workers of a Dask scheduler instead.")
 @options.meaning
 @options.making
-@click.option("--quicklook", is_flag=True, help="A picture beside each product: NAME.png.")
-@click.option("--qa", is_flag=True, help="What was observed and what reconstructed: NAME_qa.tif.")
-@click.option("--uncertainty", is_flag=True, help="One standard deviation of reflectance: NAME_uncertainty.tif.")
-@click.option("--write-mask", is_flag=True, help="The mask that was used: NAME_mask.tif.")
-@click.option("--report", is_flag=True, help="A page of each scene, NAME.html, and index.html of all.")
-@click.option("--stac", is_flag=True, help="A STAC item of each product, NAME.json, and collection.json of all.")
+@options.beside_product(in_batch=True)
 @options.overwrite
 @options.wait
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
@@ -60,7 +54,7 @@ def batch(
     as_json: bool,
     quiet: bool,
     verbose: bool,
-    **told: Any,
+    **common: Any,
 ) -> None:
     """Reconstruct the clouded pixels of many scenes.
 
@@ -72,61 +66,24 @@ def batch(
     log_to_stderr(quiet, verbose)
     if workers and scheduler:
         raise click.UsageError("--workers and --scheduler are both given; one says where scenes are made.")
-    from cloudfree.batch.collection import check_collection
-    from cloudfree.batch.index import check_index
-    from cloudfree.batch.jobs import read_jobs
-    from cloudfree.batch.needs import check_disk, check_memory, check_outputs, shapes_of
-    from cloudfree.batch.pairing import jobs_of_folder
-    from cloudfree.batch.results import Record, make_folder
-    from cloudfree.batch.runner import SIDE_PRODUCTS, Settings, run_jobs
+    from cloudfree.batch import Settings, execute, make_plan
 
-    jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
-    beside = tuple(name for name in SIDE_PRODUCTS if told.pop(name))
-    settings = Settings(told, beside, max_failures)
-    check_outputs(jobs, settings)
-    check_index(folder, jobs, settings)
-    check_collection(folder, jobs, settings)
-    shapes = shapes_of(jobs)
-    size = check_disk(shapes, settings)
-    memory_gb = check_memory(shapes, 0 if scheduler else workers or 1)
-    log.info("products take %.1f GB at most, their making about %.1f GB of memory", size / 1e9, memory_gb)
+    beside = tuple(kind for kind in BESIDE if common.pop(kind.field))
+    settings = Settings(common, beside, max_failures)
+    plan = make_plan(source, folder, settings, reference_days=reference_days, workers=scheduler or workers)
     if dry_run:
-        needs = {"at_most_gb": round(size / 1e9, 3), "memory_gb": round(memory_gb, 1)}
-        elsewhere = {"told_elsewhere": told_elsewhere(click.get_current_context())}
-        echo_json({"jobs": [job.describe() for job in jobs], **needs, **elsewhere})
+        echo_json({**plan.describe(), "option_sources": option_sources(click.get_current_context())})
         return
-    make_folder(folder)
-    with Record(folder) as record, progress_bar(told["device"], quiet, len(jobs), SCENES) as progress:
+    with progress_bar(common["device"], quiet, len(plan.jobs), SCENES) as progress:
 
         def done(outcome: Outcome) -> None:
-            record.add(outcome)
             if outcome.error:
                 log.error("%s: %s", outcome.job.planet.name, outcome.error)
             progress(1)
 
-        with ExitStack() as stack:
-            if workers or scheduler:
-                from cloudfree.batch.cluster import local_cluster, run_jobs_on
-
-                address = scheduler or stack.enter_context(local_cluster(workers or 1))
-                run_jobs_on(address, jobs, settings, done)
-            else:
-                run_jobs(jobs, settings, done)
+        outcomes = execute(plan, done)
     if as_json:
-        echo_json([outcome.as_json() for outcome in record.outcomes])
-    _list_all(folder, beside, record.outcomes)
-    failed = sum(outcome.status in ("failed", "not begun") for outcome in record.outcomes)
-    if failed:
-        raise click.ClickException(f"{failed} of {len(jobs)} scenes have no product; see {folder / 'results.csv'}")
-
-
-def _list_all(folder: Path, beside: tuple[str, ...], outcomes: Sequence[Outcome]) -> None:
-    """What lists all products of a batch, by what was wanted beside each."""
-    if "report" in beside:
-        from cloudfree.batch.index import write_index
-
-        write_index(folder, outcomes)
-    if "stac" in beside:
-        from cloudfree.batch.collection import write_collection
-
-        write_collection(folder, outcomes)
+        echo_json([outcome.as_json() for outcome in outcomes])
+    missing = sum(outcome.status in ("failed", "not begun") for outcome in outcomes)
+    if missing:
+        raise click.ClickException(f"{missing} of {len(outcomes)} scenes have no product; see {folder / 'results.csv'}")

@@ -1,4 +1,4 @@
-"""Options from a file: TOML whose keys are options, for all commands at the top and for one in a table of its name."""
+"""Options from a TOML file: for all commands at its top, for one command in a table of its name."""
 
 from __future__ import annotations
 
@@ -15,62 +15,62 @@ _FROM_ELSEWHERE = {ParameterSource.ENVIRONMENT: "environment", ParameterSource.D
 
 
 def read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    """Make what a file says the defaults of all commands. Raises UsageError for what no command knows."""
+    """Make the values in a file the defaults of all commands. Raises UsageError for unknown commands and options."""
     if path is None:
         return
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"{path} cannot be read as TOML ({error}).", ctx) from error
     assert isinstance(ctx.command, click.Group)
     parameters = {name: _parameters(command) for name, command in ctx.command.commands.items()}
     options = {key for known in parameters.values() for key in known}
-    for key, value in told.items():
+    for key, value in content.items():
         if key in parameters and not isinstance(value, dict) and key not in options:
             raise click.UsageError(f"{path} has {key} as {value!r}; a table of options is allowed: [{key}].", ctx)
         if key not in parameters and (isinstance(value, dict) or key.replace("-", "_") not in options):
             raise click.UsageError(f"{path} has {key!r}, which is no option or command; see cloudfree --help.", ctx)
-    ctx.default_map = {name: _of_command(ctx, name, known, told, path) for name, known in parameters.items()}
+    ctx.default_map = {name: _of_command(ctx, name, known, content, path) for name, known in parameters.items()}
 
 
 def _of_command(
-    ctx: click.Context, name: str, parameters: dict[str, click.Parameter], told: dict[str, Any], path: Path
+    ctx: click.Context, name: str, parameters: dict[str, click.Parameter], content: dict[str, Any], path: Path
 ) -> dict[str, Any]:
-    """Defaults of one command, by the names of its parameters."""
-    table = told.get(name, {})
-    table = table if isinstance(table, dict) else {}  # `weights` is a command and an option
-    if strange := [key for key in table if key.replace("-", "_") not in parameters]:
-        raise click.UsageError(f"{path} has {strange[0]!r} in [{name}], which is no option of it.", ctx)
-    common = {key: value for key, value in told.items() if not isinstance(value, dict)}
+    """Return the defaults of one command, by the names of its parameters."""
+    table = content.get(name, {})
+    table = table if isinstance(table, dict) else {}  # `weights` is both a command and an option
+    if unknown := [key for key in table if key.replace("-", "_") not in parameters]:
+        raise click.UsageError(f"{path} has {unknown[0]!r} in [{name}], which is no option of it.", ctx)
+    common = {key: value for key, value in content.items() if not isinstance(value, dict)}
     stated = {key.replace("-", "_"): value for key, value in {**common, **table}.items()}
     known = {parameters[key]: value for key, value in stated.items() if key in parameters}
     return {str(parameter.name): _as_typed(parameter, value) for parameter, value in known.items()}
 
 
 def _as_typed(parameter: click.Parameter, value: Any) -> Any:
-    """A value of TOML as the words of a command line; a list is of several values, or is one with commas."""
-    words = [str(each) for each in (value if isinstance(value, list) else [value])]
+    """Return a TOML value as words of a command line; a list as several, or joined by commas for one value."""
+    words = [str(item) for item in (value if isinstance(value, list) else [value])]
     several = parameter.nargs != 1 or (isinstance(parameter, click.Option) and parameter.multiple)
     return words if several else ",".join(words)
 
 
 def _parameters(command: click.Command) -> dict[str, click.Parameter]:
-    """The options and arguments of a command, by what `_key` calls them."""
+    """Return the options and arguments of a command by `_key`."""
     return {_key(parameter): parameter for parameter in command.params if parameter.opts}
 
 
 def _key(parameter: click.Parameter) -> str:
-    """An option as it is typed, without dashes."""
+    """Return an option as it is typed, without dashes in front and with underscores between words."""
     return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
 
 
-def told_elsewhere(ctx: click.Context) -> dict[str, dict[str, str]]:
-    """Options that were not typed but come from the environment or a file, each with its value and where it is from."""
-    found = {}
+def option_sources(ctx: click.Context) -> dict[str, dict[str, str]]:
+    """Return options from the environment or a file, each with its value and where it is from, as JSON has them."""
+    sources = {}
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
         if source in _FROM_ELSEWHERE:
             value = ctx.params.get(parameter.name or "", remembered_of_log(ctx, parameter))
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            found[max(parameter.opts, key=len)] = {"value": text, "from": _FROM_ELSEWHERE[source]}
-    return found
+            sources[max(parameter.opts, key=len)] = {"value": text, "from": _FROM_ELSEWHERE[source]}
+    return sources

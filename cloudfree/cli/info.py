@@ -17,8 +17,8 @@ def info(files: tuple[Source, ...], as_json: bool) -> None:
     """Say what each file would be taken for, and why."""
     from cloudfree.inputs.inspection import inspect
 
-    found = inspect(list(files))
+    inspections = inspect(list(files))
     if as_json:
-        echo_json([item.as_json() for item in found])
+        echo_json([inspection.as_json() for inspection in inspections])
     else:
-        click.echo("\n".join(line for item in found for line in item.lines()))
+        click.echo("\n".join(line for inspection in inspections for line in inspection.lines()))

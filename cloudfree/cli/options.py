@@ -1,8 +1,9 @@
-"""What several commands can be told, said once; and types of options that Click lacks."""
+"""Options that several commands have, and types of options that Click lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 from cloudfree.bands import DETECTORS
 from cloudfree.cli.terminal import remember_json, remember_log
 from cloudfree.inputs.location.source import Source
+from cloudfree.product.kinds import BESIDE, Kind
 
 FILE = click.Path(path_type=Path)
 
@@ -21,7 +23,7 @@ class SourceType(click.ParamType[Any]):
     name = "FILE|FOLDER|ADDRESS"
 
     def split_envvar_value(self, rv: str) -> list[str]:
-        """Several in the environment, as in a cell of a list: paths may have spaces."""
+        """Split several values in the environment at semicolons, because paths may have spaces."""
         return [part.strip() for part in rv.split(";") if part.strip()]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Source:
@@ -31,54 +33,40 @@ class SourceType(click.ParamType[Any]):
 SOURCE = SourceType()
 
 
-class BandNumbers(click.ParamType[Any]):
-    """One-based band numbers, comma-separated."""
+class Numbers(click.ParamType[Any]):
+    """Comma-separated numbers, as many as `counts` allows, or any number of them. `description` is for messages."""
 
-    name = "N,N,..."
+    def __init__(self, name: str, kind: Callable[[str], float], description: str, counts: tuple[int, ...] = ()) -> None:
+        self.name, self._kind, self._description, self._counts = name, kind, description, counts
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in str(value).split(","))
+            numbers = tuple(map(self._kind, str(value).split(",")))
         except ValueError:
-            self.fail(f"{value!r} is not a list of band numbers like 1,2", param, ctx)
+            numbers = ()
+        if not numbers or (self._counts and len(numbers) not in self._counts):
+            self.fail(f"{value!r} is not {self._description}", param, ctx)
+        return numbers
 
 
-class Scales(click.ParamType[Any]):
-    """One positive number, or four, comma-separated."""
-
-    name = "SCALE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            found = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            found = ()
-        if len(found) not in (1, 4) or not all(0 < each < float("inf") for each in found):
-            self.fail(f"{value!r} is not one positive number, or four like 1.9e-5,2e-5,2.3e-5,3.5e-5", param, ctx)
-        return found
+def positive(text: str) -> float:
+    """Return a finite number over 0. Raises ValueError."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(text)
+    return number
 
 
-class BBox(click.ParamType[Any]):
-    """Four numbers, comma-separated."""
-
-    name = "WEST,SOUTH,EAST,NORTH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            found = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            found = ()
-        if len(found) != 4:
-            self.fail(
-                f"{value!r} is not four numbers in degrees, WEST,SOUTH,EAST,NORTH, like 12.1,48.2,12.3,48.4", param, ctx
-            )
-        return found
+BAND_NUMBERS = Numbers("N,N,...", int, "a list of band numbers like 1,2")
+SCALES = Numbers("SCALE", positive, "one positive number, or four like 1.9e-5,2e-5,2.3e-5,3.5e-5", (1, 4))
+BBOX = Numbers(
+    "WEST,SOUTH,EAST,NORTH",
+    float,
+    "four numbers in degrees, WEST,SOUTH,EAST,NORTH, like 12.1,48.2,12.3,48.4",
+    (4,),
+)
 
 
 class Batch(click.ParamType[Any]):
@@ -93,7 +81,7 @@ class Batch(click.ParamType[Any]):
 
 
 def together(*options: Callable[..., Any]) -> Callable[..., Any]:
-    """Several options as one decorator, in the order of the help."""
+    """Return one decorator that adds several options, in this order in the help."""
 
     def apply(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -101,6 +89,15 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
         return command
 
     return apply
+
+
+_number = partial(click.option, show_default=True)
+_metres = partial(_number, type=click.FloatRange(min=0), metavar="METRES")
+
+
+def _choice(name: str, *values: str, help: str | None = None) -> Callable[..., Any]:  # noqa: A002 - as Click calls it
+    """Return an option with one of some values, by default the first."""
+    return click.option(name, type=click.Choice(values), default=values[0], show_default=True, help=help)
 
 
 scene_files = together(
@@ -120,43 +117,27 @@ scene_files = together(
 meaning = together(
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
     click.option("--mask-bits", metavar="N,N|NAME", help="Bits of --mask that are cloud or shadow, or a preset: udm1."),
-    click.option(
-        "--mask-unknown",
-        type=click.Choice(["cloud", "clear"]),
-        default="cloud",
-        show_default=True,
-        help="What ground counts as of which the mask says nothing.",
-    ),
-    click.option(
-        "--max-shift",
-        "max_shift_m",
-        type=click.FloatRange(min=0),
-        metavar="METRES",
-        default=60.0,
-        show_default=True,
-        help="Largest offset to believe.",
-    ),
-    click.option(
-        "--sar-units", type=click.Choice(["auto", "db", "power", "amplitude"]), default="auto", show_default=True
-    ),
+    _choice("--mask-unknown", "cloud", "clear", help="What ground counts as of which the mask says nothing."),
+    _metres("--max-shift", "max_shift_m", default=60.0, help="Largest offset to believe."),
+    _choice("--sar-units", "auto", "db", "power", "amplitude"),
     click.option("--sar-scale", type=float, metavar="NUMBER", help="Stored values times this are in their units."),
     click.option("--sar-offset", type=float, metavar="NUMBER", help="What is added after that."),
     click.option(
-        "--sar-bands", type=BandNumbers(), metavar="VV,VH", help="Band numbers in each file; or of two files one each."
+        "--sar-bands", type=BAND_NUMBERS, metavar="VV,VH", help="Band numbers in each file; or of two files one each."
     ),
     click.option("--allow-hh-hv", is_flag=True, help="Take HH for VV and HV for VH, which networks have not learned."),
-    click.option("--planet-bands", type=BandNumbers(), metavar="B,G,R,NIR", help="Band numbers of the scene."),
+    click.option("--planet-bands", type=BAND_NUMBERS, metavar="B,G,R,NIR", help="Band numbers of the scene."),
     click.option(
         "--planet-quantity",
         type=click.Choice(["surface-reflectance", "toa-reflectance", "radiance"]),
         help="What the scene's numbers are.  [default: what the file states]",
     ),
-    click.option("--planet-scale", type=Scales(), metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
+    click.option("--planet-scale", type=SCALES, metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
 )
-"""What the numbers in a scene's files mean, where these do not say."""
+"""What the numbers in the files of a scene mean, where the files do not state it."""
 
 scene_inputs = together(scene_files, meaning)
-"""The fields of `InputOptions`, all of a scene's files."""
+"""The fields of `InputOptions` but references."""
 
 references = click.option(
     "--reference",
@@ -168,14 +149,12 @@ references = click.option(
 part = together(
     click.option(
         "--bbox",
-        type=BBox(),
+        type=BBOX,
         help="Part of the scene to write, in degrees; west > east crosses 180. Statistics stay of the whole.",
     ),
     click.option("--aoi", type=FILE, help="The same by a file of polygons (GeoJSON): all in the box around them."),
 )
-compress = click.option(
-    "--compress", type=click.Choice(["deflate", "lzw", "zstd", "none"]), default="deflate", show_default=True
-)
+compress = _choice("--compress", "deflate", "lzw", "zstd", "none")
 device = click.option("--device", metavar="auto|cpu|cuda|cuda:N|mps", default="auto", show_default=True)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 wait = click.option(
@@ -192,53 +171,28 @@ weights = click.option(
 )
 
 making = together(
-    click.option(
-        "--fill",
-        type=click.Choice(["auto", "clouds", "all"]),
-        default="auto",
-        show_default=True,
+    _choice(
+        *("--fill", "auto", "clouds", "all"),
         help="What to reconstruct: clouds, or everything. auto: clouds, where anything says where they are.",
     ),
-    click.option(
-        "--without-sar",
-        type=click.Choice(["fill", "keep", "nodata"]),
-        default="fill",
-        show_default=True,
+    _choice(
+        *("--without-sar", "fill", "keep", "nodata"),
         help="Clouds where Sentinel-1 has no valid pixel: fill them from the scene alone, keep them, or nodata.",
     ),
-    click.option(
-        "--find-clouds",
-        type=click.Choice(["auto", "always", "never"]),
-        default="auto",
-        show_default=True,
+    _choice(
+        *("--find-clouds", "auto", "always", "never"),
         help="Find clouds and shadows in the scene itself: without a mask, beside a mask too, or never.",
     ),
-    click.option(
-        "--find-clouds-with",
-        metavar="|".join(DETECTORS),
-        type=click.Choice(DETECTORS),
-        default=DETECTORS[0],
-        show_default=True,
+    _choice(
+        *("--find-clouds-with", *DETECTORS),
         help="The detector; others than our own are installed by cloudfree[NAME].",
     ),
-    click.option(
-        "--edge-limit",
-        "edge_limit_m",
-        type=click.FloatRange(min=0),
-        metavar="METRES",
+    _metres(
+        *("--edge-limit", "edge_limit_m"),
         default=300.0,
-        show_default=True,
         help="How far beyond the mask clouds are followed to where they end; 0: not at all.",
     ),
-    click.option(
-        "--buffer",
-        "buffer_m",
-        type=click.FloatRange(min=0),
-        metavar="METRES",
-        default=30.0,
-        show_default=True,
-        help="Ground around the mask to take for cloudy too.",
-    ),
+    _metres("--buffer", "buffer_m", default=30.0, help="Ground around the mask to take for cloudy too."),
     weights,
     click.option(
         "--adapt",
@@ -249,31 +203,40 @@ making = together(
         help="Fine-tune the weights on the scene's clear pixels first, for so long at most.",
     ),
     device,
-    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True),
-    click.option(
-        "--tile",
-        type=int,
-        metavar="PX",
-        default=512,
-        show_default=True,
-        help="Window of the network, a multiple of 16.",
-    ),
-    click.option("--overlap", type=int, metavar="PX", default=64, show_default=True, help="Pixels that windows share."),
+    _choice("--precision", "auto", "fp32", "bf16", "fp16"),
+    _number("--tile", type=int, metavar="PX", default=512, help="Window of the network, a multiple of 16."),
+    _number("--overlap", type=int, metavar="PX", default=64, help="Pixels that windows share."),
     click.option("--batch", type=Batch(), default="auto", show_default=True, help="Windows at once; auto: what fits."),
-    click.option(
-        "--coregister",
-        type=click.Choice(["auto", "off", "require"]),
-        default="auto",
-        show_default=True,
+    _choice(
+        *("--coregister", "auto", "off", "require"),
         help="Correct the offset of Sentinel-1: if it can be had reliably, never, or else fail.",
     ),
     compress,
 )
-"""How a run makes its products, whatever the scene."""
+"""How products are made."""
+
+
+def beside_product(in_batch: bool) -> Callable[..., Any]:
+    """Return options for the files beside a product: with a path for one run, a flag for a batch."""
+    return together(*map(_flag if in_batch else _file, BESIDE))
+
+
+def _file(kind: Kind) -> Callable[..., Any]:
+    metavar = kind.suffix.rpartition(".")[2].upper()
+    return click.option(_option(kind), type=FILE, metavar=metavar, help=f"{kind.title}.")
+
+
+def _flag(kind: Kind) -> Callable[..., Any]:
+    listed = f", and {kind.listed_in} of all" if kind.listed_in else ""
+    return click.option(_option(kind), is_flag=True, help=f"{kind.title}: NAME{kind.suffix}{listed}.")
+
+
+def _option(kind: Kind) -> str:
+    return f"--{kind.field.replace('_', '-')}"
 
 
 def as_json_with(help_text: str) -> Callable[..., Any]:
-    """`--json`: with it a command that fails says so in an object, too."""
+    """Return the option `--json`, with which failures are reported as an object too."""
     return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=remember_json, help=help_text)
 
 
@@ -288,6 +251,6 @@ verbosity = together(
         help="Lines for people, or an object a line.",
     ),
     click.option("--log-file", type=FILE, expose_value=False, callback=remember_log, help="Append the log here too."),
-    click.option("-v", "--verbose", is_flag=True, help="Say what was taken for what, and why."),
+    click.option("-v", "--verbose", is_flag=True, help="Say what each file was taken for, and why."),
     click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar."),
 )

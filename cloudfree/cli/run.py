@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.config import told_elsewhere
+from cloudfree.cli.config import option_sources
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
 from cloudfree.inputs.location.source import Source
@@ -19,18 +19,13 @@ from cloudfree.inputs.location.source import Source
 @options.part
 @click.option("-o", "--output", type=FILE, required=True, help="The cloud-free COG to write.")
 @options.making
-@click.option("--quicklook", type=FILE, metavar="PNG", help="Picture of before, SAR, after.")
-@click.option("--qa", type=FILE, help="COG of what was observed and what reconstructed.")
-@click.option("--uncertainty", type=FILE, help="COG of one standard deviation of each band's reflectance.")
-@click.option("--write-mask", type=FILE, help="COG of the mask that was used: cloud, haze, shadow, snow.")
-@click.option("--report", type=FILE, metavar="HTML", help="Page of before and after, quality, numbers, provenance.")
-@click.option("--stac", type=FILE, metavar="JSON", help="STAC item of all that is written.")
+@options.beside_product(in_batch=False)
 @options.overwrite
 @options.wait
 @click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
 @options.as_json_with("Facts and figures of the run on stdout.")
 @options.verbosity
-def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Source, ...], **told: Any) -> None:
+def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Source, ...], **values: Any) -> None:
     """Reconstruct the clouded pixels of a scene.
 
     Observed pixels are kept as they are; --qa says which is which.
@@ -41,9 +36,9 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Sou
     from cloudfree.plan import Options
     from cloudfree.planning import make_plan
 
-    plan = make_plan(Options(sar=sar, **told))
+    plan = make_plan(Options(sar=sar, **values))
     if dry_run:
-        echo_json({**described.as_json(plan), "told_elsewhere": told_elsewhere(click.get_current_context())})
+        echo_json({**described.as_json(plan), "option_sources": option_sources(click.get_current_context())})
         return
     megapixels = plan.part.width * plan.part.height / 1e6
     with progress_bar(plan.device, quiet, megapixels, MEGAPIXELS) as progress:

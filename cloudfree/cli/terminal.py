@@ -1,4 +1,4 @@
-"""What a person or a scheduler sees of a command: words on stderr, data on stdout, a bar on a terminal."""
+"""Output of commands: log on stderr, data on stdout, a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ progress_log = logging.getLogger("cloudfree.progress")
 
 
 class JsonLines(logging.Formatter):
-    """A record as an object on a line of its own: time (UTC), level, logger, message."""
+    """Formats a record as a JSON object on one line: time (UTC), level, logger, message."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        told = {"time": when, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        line = {"time": when, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False)
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
 
 
 def remember_log(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Keep what an option says of logs for `log_to_stderr`."""
+    """Keep an option about logs for `log_to_stderr`."""
     ctx.meta[f"{_LOG}.{parameter.name}"] = value
 
 
 def remembered_of_log(ctx: click.Context, parameter: click.Parameter) -> Any:
-    """What an option says of logs; None of other options."""
+    """Return the value of an option about logs; None for other options."""
     return ctx.meta.get(f"{_LOG}.{parameter.name}")
 
 
 def log_to_stderr(quiet: bool, verbose: bool) -> None:
-    """Warnings and errors; every reason with `verbose`, only errors with `quiet`; to a file too if one is named."""
+    """Log warnings and errors; all reasons with `verbose`, only errors with `quiet`; to --log-file too if given."""
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-    told = click.get_current_context().meta
+    options = click.get_current_context().meta
     plain = logging.Formatter("%(levelname)s: %(message)s")
-    formatter = JsonLines() if told.get(f"{_LOG}.log_format") == "json" else plain
+    formatter = JsonLines() if options.get(f"{_LOG}.log_format") == "json" else plain
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if path := told.get(f"{_LOG}.log_file"):
+    if path := options.get(f"{_LOG}.log_file"):
         handlers.append(_appending(path))
         if not isinstance(formatter, JsonLines):
             handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
@@ -62,10 +62,10 @@ def log_to_stderr(quiet: bool, verbose: bool) -> None:
         if handler.formatter is None:
             handler.setFormatter(formatter)
     logging.basicConfig(handlers=handlers, force=True)
-    # Warnings are heard by a report and by --json all the same.
+    # Reports and --json collect warnings also where they are not shown.
     logging.getLogger("cloudfree").setLevel(min(level, logging.WARNING))
     progress_log.setLevel(level if quiet else logging.INFO)
-    # What libraries mutter of odd numbers and files is no line of ours.
+    # Warnings of libraries about odd numbers and files are shown with `verbose` alone.
     logging.captureWarnings(capture=True)
     logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)
 
@@ -81,15 +81,15 @@ def _appending(path: Path) -> logging.Handler:
 
 
 def remember_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
-    """Keep that a command is to answer in JSON, for `echo_failure`."""
+    """Keep --json for `echo_failure`."""
     ctx.meta[_JSON] = value
     return value
 
 
 def echo_failure(ctx: click.Context, error: click.ClickException) -> bool:
-    """Say on stdout too that a command failed, where it was to answer in JSON; and in the log, where that is JSON.
+    """Report a failure on stdout where --json was given, and in the log where that is JSON.
 
-    Whether stderr has been told so.
+    Return whether it is in the log, so that stderr needs no other line.
     """
     if ctx.meta.get(_JSON):
         echo_json({"error": error.format_message(), "exit": error.exit_code})
@@ -100,32 +100,32 @@ def echo_failure(ctx: click.Context, error: click.ClickException) -> bool:
 
 
 def echo_json(value: Any) -> None:
-    """Plain data on stdout: the one answer of a command, which a failure after it does not repeat."""
+    """Print plain data on stdout: the one answer of a command, so that a later failure prints no second one."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     click.get_current_context().meta[_JSON] = False
 
 
 @contextmanager
 def progress_bar(device: str, quiet: bool, total: float, count: str) -> Iterator[Callable[[float], None]]:
-    """How far a command is: a bar that names the device on a terminal, elsewhere a line of the log a minute."""
+    """Show progress: a bar with the device on a terminal, elsewhere a line of the log a minute."""
     from tqdm import tqdm
 
     layout = "{desc} {percentage:3.0f}% {bar} " + count + " [{elapsed}<{remaining}]"
     off = quiet or not sys.stderr.isatty()
-    finished, told_at = 0.0, time.monotonic()
+    finished, logged_at = 0.0, time.monotonic()
     with tqdm(total=total, desc=device, disable=off, file=sys.stderr, bar_format=layout) as bar:
 
         def advance(amount: float) -> None:
-            nonlocal finished, told_at
+            nonlocal finished, logged_at
             bar.update(amount)
             finished += amount
-            if off and time.monotonic() - told_at >= _PROGRESS_S:
-                told_at = time.monotonic()
+            if off and time.monotonic() - logged_at >= _PROGRESS_S:
+                logged_at = time.monotonic()
                 progress_log.info("%s, %.0f %%", count.format(n=finished, total=total), 100 * finished / total)
 
         yield advance
 
 
 def terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """A scheduler's SIGTERM unwinds like Ctrl-C, so that nothing half made stays behind."""
+    """End on SIGTERM as on Ctrl-C, so that no unfinished file stays behind."""
     sys.exit(128 + number)

@@ -55,7 +55,7 @@ from cloudfree.cli.terminal import log_to_stderr
 )
 @options.overwrite
 @options.verbosity
-def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **told: Any) -> None:
+def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **values: Any) -> None:
     """Train weights: on clear places under clouds, on pairs of images, on scenes of your own.
 
     A cloud_detector learns from folders of clear pairs and of aerial images, and from --clouds.
@@ -68,7 +68,7 @@ def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, outpu
     from cloudfree.learn.train_options import PUBLISHED, TrainOptions
     from cloudfree.product.targets import check_targets
 
-    given = {name: value for name, value in told.items() if value is not None}
+    given = {name: value for name, value in values.items() if value is not None}
     training = TrainOptions(output=output, **{**(PUBLISHED if preset else {}), **given})
     check_targets([output], [], overwrite or training.checkpoint.exists())
     run_training(training)

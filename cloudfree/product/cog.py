@@ -27,7 +27,7 @@ from cloudfree.geometry.grid import Grid
 
 BLOCK_PX = 512
 WORK_ROWS = 64
-"""Rows that are best written at once: blocks of the work file are so high, and one half written would be read back."""
+"""Height in rows of the blocks of the work file: writing whole ones is fastest, part of one would be read back."""
 
 # Files of seven scenes came out 0.98 to 1.03 times as large as at GDAL's own 6, in 0.5 to 0.9 of the processor's time.
 _DEFLATE_LEVEL = "1"
@@ -35,9 +35,10 @@ _DEFLATE_LEVEL = "1"
 
 @dataclass(frozen=True)
 class CogProfile:
-    """What a raster holds, apart from its pixels: type, names, colours and units of its bands.
+    """Data type, and names, colours, scales and units of the bands of a raster.
 
-    `colormap`: red, green, blue and alpha of each value of the first band.
+    `overviews` is the resampling of overviews, by rasterio's name. `colormap` has red, green, blue and alpha (0..255)
+    of each value of the first band.
     """
 
     dtype: str
@@ -52,10 +53,10 @@ class CogProfile:
 
 
 class CogWriter:
-    """Writes rows from top to bottom to a plain tiled GeoTIFF; `finish` copies that to the COG at `path`.
+    """Writes rows from top to bottom to a tiled GeoTIFF beside `path`; `finish` copies that to the COG at `path`.
 
-    Tags are set before the copy, for editing a finished COG breaks its layout; and the copy, not GDAL's COG `Create`,
-    decides on BigTIFF (gdal#14841).
+    Tags are set before the copy, because editing a finished COG breaks its layout. The copy decides on BigTIFF, because
+    GDAL's COG `Create` does not (gdal#14841).
     """
 
     def __init__(self, path: Path, grid: Grid, profile: CogProfile) -> None:
@@ -102,7 +103,7 @@ class CogWriter:
         self._row += rows
 
     def finish(self, tags: dict[str, str]) -> None:
-        """Set the tags, copy to a COG, and hold it against the specification. Raises OutputError."""
+        """Set the tags, copy to a COG, and validate it. Raises OutputError."""
         assert self._row == self._dataset.height, "every row must be written"
         with writing(self._path):
             self._dataset.update_tags(**tags)
@@ -133,7 +134,7 @@ class CogWriter:
         )
 
     def _copy_with_colormap(self, options: dict[str, str]) -> None:
-        """The same by the GeoTIFF driver: beside a colour map GDAL's COG driver takes the second band for alpha."""
+        """Copy by the GeoTIFF driver: with a colour map GDAL's COG driver takes the second band for alpha."""
         with rasterio.open(self._work, "r+") as work:
             halvings = max(0, math.ceil(math.log2(max(work.shape) / BLOCK_PX)))
             work.build_overviews([2**n for n in range(1, halvings + 1)], Resampling[self._profile.overviews])
@@ -161,7 +162,7 @@ class CogWriter:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say of what GDAL cannot write that it is this file: an OutputError."""
+    """Turn errors of GDAL and the system in the block into an OutputError that names the file."""
     try:
         yield
     except (RasterioError, CPLE_BaseError, OSError) as error:

@@ -14,15 +14,16 @@ from cloudfree.product.profiles import NO_DEVIATION
 from cloudfree.reconstruct.strips import Fill, RestoredStrip, Strip
 from cloudfree.scene.uncertainty import Uncertainty
 
-_CACHED_COLUMNS = 512  # of a few rows, worked on while the processor's cache holds them
-_SEEN_THROUGH = 0.3  # of what the mask hides, from which a pixel is of that class
+_CACHED_COLUMNS = 512  # composed at once: with a few rows they fit into the processor's cache
+_SEEN_THROUGH = 0.3  # share of the cloud weight from which a pixel is of that class
 
 
 @dataclass(frozen=True)
 class Composed:
-    """Rows of the products: digital numbers `dn` (4, H, W), and how much of each pixel is made, `weight` (H, W) 0..1.
+    """Rows of the products.
 
-    `classes` (H, W) are those of `Qa`.
+    `dn` (4, H, W): digital numbers. `weight` (H, W): share (0..1) of each pixel that is reconstructed. `classes`
+    (H, W): classes of `Qa`.
     """
 
     dn: NDArray[np.uint16]
@@ -31,27 +32,27 @@ class Composed:
 
     @property
     def quality(self) -> NDArray[np.uint8]:
-        """Class and percent (2, H, W), as `profiles.quality` has them."""
-        # A trace of reconstruction is one percent, never none: the bands must agree on what was observed.
+        """Class of `Qa` and share of reconstruction in percent (2, H, W)."""
+        # At least one percent where anything is reconstructed: both bands must agree on what was observed.
         percent = np.where(self.weight > 0, np.maximum(np.rint(100 * self.weight), 1), 0)
         return np.stack([self.classes, percent.astype(np.uint8)])
 
 
 def compose(scene: Scene, restored: RestoredStrip, fill: Fill) -> Composed:
-    """The products' rows, given what the network makes of them.
+    """Return the rows of the products from restored rows.
 
-    Observed pixels are the input's, bit for bit. What is reconstructed, wholly or in part, lies between 1 and a
-    reflectance of one: 1..10000 for surface reflectance.
+    Observed pixels are the input's, bit for bit. Pixels that are reconstructed, wholly or in part, are between 1 and
+    the digital number of reflectance 1 (10000 for surface reflectance).
     """
     width = restored.strip.dn.shape[2]
     parts = [
         _composed(scene, restored.columns(col, col + _CACHED_COLUMNS), fill) for col in range(0, width, _CACHED_COLUMNS)
     ]
-    return Composed(*(np.concatenate(each, axis=-1) for each in zip(*parts, strict=True)))
+    return Composed(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
 
 
 def _composed(scene: Scene, restored: RestoredStrip, fill: Fill) -> tuple[NDArray[np.uint16], Image, NDArray[np.uint8]]:
-    """What `Composed` holds, of a part."""
+    """Return the three arrays of `Composed` for some columns."""
     strip = restored.strip
     weight, dn = strip.blend_weight(fill), strip.dn
     if weight.any():
@@ -66,30 +67,30 @@ def _composed(scene: Scene, restored: RestoredStrip, fill: Fill) -> tuple[NDArra
 
 
 def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncertainty) -> NDArray[np.uint16]:
-    """Standard deviation (4, H, W) of reflectance, x 10000: 0 where observed, NO_DEVIATION outside the data.
+    """Return the standard deviation (4, H, W) of reflectance x 10000: 0 where observed, NO_DEVIATION outside the data.
 
-    Of a blend it is that of its reconstructed share. What is seen through thin cloud has that of a guess: the holes do
-    not tell how much better it is.
+    In the feather it is multiplied by the reconstructed share. Pixels seen through thin cloud get that of pixels under
+    opaque cloud, which is too large: the calibration does not show by how much.
     """
     strip = restored.strip
     rows, cols = range(strip.start, strip.stop), range(strip.left, strip.left + strip.dn.shape[2])
     deviation = composed.weight * uncertainty.deviation(np.clip(restored.reflectance, 0, 1), rows, cols)
-    # A trace is one unit, never none: the files must agree on what was observed.
+    # At least one unit where anything is reconstructed: both files must agree on what was observed.
     least = (composed.weight > 0).astype(np.float32)
-    told = np.clip(np.rint(deviation / REFLECTANCE_SCALE), least, NO_DEVIATION - 1)
-    return np.where(has_data(composed.dn), told, NO_DEVIATION).astype(np.uint16)
+    units = np.clip(np.rint(deviation / REFLECTANCE_SCALE), least, NO_DEVIATION - 1)
+    return np.where(has_data(composed.dn), units, NO_DEVIATION).astype(np.uint16)
 
 
 def _classes(strip: Strip, dn: NDArray[np.uint16], weight: Image, seen_share: Image) -> NDArray[np.uint8]:
-    made, cloudy, data = weight > 0, strip.cloud_weight > 0, has_data(dn)
+    reconstructed, cloudy, data = weight > 0, strip.cloud_weight > 0, has_data(dn)
     classes = np.where(data, np.uint8(Qa.OBSERVED), np.uint8(Qa.NODATA))
-    if not cloudy.any() and not made.any():
+    if not cloudy.any() and not reconstructed.any():
         return classes
     cases = {
         Qa.NODATA: ~data,
-        Qa.SEEN_THROUGH: made & strip.sar_valid & cloudy & (seen_share > _SEEN_THROUGH * strip.cloud_weight),
-        Qa.RECONSTRUCTED: made & strip.sar_valid,
-        Qa.RECONSTRUCTED_WITHOUT_SAR: made,
+        Qa.SEEN_THROUGH: reconstructed & strip.sar_valid & cloudy & (seen_share > _SEEN_THROUGH * strip.cloud_weight),
+        Qa.RECONSTRUCTED: reconstructed & strip.sar_valid,
+        Qa.RECONSTRUCTED_WITHOUT_SAR: reconstructed,
         Qa.NOT_RECONSTRUCTED: cloudy,
     }
     for qa, where in reversed(cases.items()):

@@ -1,37 +1,33 @@
-"""Whether files need not be made again: they are there, whole, and say that they are of this identity."""
+"""Whether files need not be made again: they are there, whole, and have the identity of the run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from cloudfree.product.kinds import OUTPUT, Kind
+
 IDENTITY_TAG = "CLOUDFREE_IDENTITY"
-
-RASTER_ENDINGS = (".tif", ".tiff")
-
-PAGE_MARK = b'<meta name="generator" content="cloudfree">'
-TEXT_MARKS = {".html": PAGE_MARK, ".json": b'"cloudfree:identity"'}
-"""What every page and every STAC item of ours has in it, by ending."""
 
 _ROWS = 512
 
 
-def is_finished(targets: Sequence[Path], identity: str) -> bool:
-    """Whether each of the targets is there and the identity is theirs; of rasters, that all pixels can be read.
+def is_finished(files: Mapping[Kind, Path], identity: str) -> bool:
+    """Return whether all files exist and have this identity, and all pixels of rasters can be read.
 
-    The first is the product; others than rasters are no older. Pictures have no identity.
+    What has no identity in it, a picture, is taken for finished if it is no older than the product.
     """
-    return all(_is_whole(target, identity, targets[0]) for target in targets)
+    return all(_is_whole(kind, path, identity, files[OUTPUT]) for kind, path in files.items())
 
 
-def is_product(path: Path) -> bool:
-    """Whether a raster, page or STAC item is what cloudfree has made, whatever of, damaged or not."""
-    if mark := TEXT_MARKS.get(path.suffix.lower()):
-        return mark in path.read_bytes()
+def is_ours(kind: Kind, path: Path) -> bool:
+    """Return whether cloudfree has made a file that `has_identity`, damaged or not, of whatever inputs."""
+    if kind.mark:
+        return kind.mark in path.read_bytes()
     try:
         with rasterio.open(path) as dataset:
             return IDENTITY_TAG in dataset.tags()
@@ -39,14 +35,18 @@ def is_product(path: Path) -> bool:
         return False
 
 
-def _is_whole(target: Path, identity: str, product: Path) -> bool:
-    if not target.is_file() or not target.stat().st_size:
+def _is_whole(kind: Kind, path: Path, identity: str, product: Path) -> bool:
+    if not path.is_file() or not path.stat().st_size:
         return False
-    if target.suffix.lower() not in RASTER_ENDINGS:
-        no_older = target.stat().st_mtime_ns >= product.stat().st_mtime_ns
-        return no_older and (target.suffix.lower() not in TEXT_MARKS or identity.encode() in target.read_bytes())
+    if kind.is_raster:
+        return _is_whole_raster(path, identity)
+    no_older = path.stat().st_mtime_ns >= product.stat().st_mtime_ns
+    return no_older and (not kind.has_identity or identity.encode() in path.read_bytes())
+
+
+def _is_whole_raster(path: Path, identity: str) -> bool:
     try:
-        with rasterio.open(target) as dataset:
+        with rasterio.open(path) as dataset:
             if dataset.tags().get(IDENTITY_TAG) != identity:
                 return False
             for row in range(0, dataset.height, _ROWS):

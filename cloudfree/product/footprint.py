@@ -1,4 +1,4 @@
-"""The ground that a product has data of, as GeoJSON (RFC 7946) for catalogues: a little more than it, never less."""
+"""The outline of a product's data as GeoJSON (RFC 7946): it covers all pixels with data, and little more."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ from cloudfree.arrays import Float64Array, Mask
 from cloudfree.geometry.grid import Grid
 
 _WGS84 = CRS.from_epsg(4326)
-_MOST_PX = 1024  # along a side of the mask that outlines are drawn around
-_MOST_PARTS, _MOST_POINTS = 20, 200  # of an outline, holes among them
-_PIECES = 20  # of an outline as long as a side of the product, between which a curve is a line on the ground
-_STRAIGHT_DEGREES = 1e-6  # a decimetre
-_DECIMALS = 7  # of degrees, a centimetre
-_NEXT_DEGREES = 10.0**-_DECIMALS  # from one number that is written to the next
-_A_TRACE = 1e-6  # of a pixel
+_MOST_PX = 1024  # along a side of the mask that is outlined
+_MOST_PARTS, _MOST_POINTS = 20, 200  # of an outline, holes included
+_PIECES = 20  # into which a side of the product is cut before it is transformed, for straight lines become curves
+_STRAIGHT_DEGREES = 1e-6  # tolerance of simplification, about a decimetre
+_DECIMALS = 7  # of degrees, about a centimetre
+_NEXT_DEGREES = 10.0**-_DECIMALS
+_UNCOVERED_PX = 1e-6  # area in pixels that rounding may leave uncovered
 
 
 class Footprint(NamedTuple):
-    """`own` is in the grid's CRS; `geometry` is GeoJSON of it in WGS84, cut at the antimeridian, where `bbox` has its
-    west (degrees: west, south, east, north) over its east. `centroid` is lat, lon.
+    """The outline of a product's data.
+
+    `own`: in the CRS of the grid. `geometry`: GeoJSON in WGS84, cut at the antimeridian. `bbox`: west, south, east,
+    north in degrees; west > east where it crosses the antimeridian. `centroid`: lat and lon in degrees.
     """
 
     own: BaseGeometry
@@ -42,25 +44,28 @@ class Footprint(NamedTuple):
 
 
 def of_data(grid: Grid, coarse: Grid, data: Mask) -> Footprint:
-    """Of a product's grid, by where data are (h, w) on a coarser one that covers it. The grid's outline without any."""
+    """Return the footprint of a product on `grid`, from where there are data (h, w) on a coarser grid that covers it.
+
+    Without any data it is the outline of the grid.
+    """
     outline = grid.footprint()
     own = _outlined(coarse, data).intersection(outline) if data.any() else outline
     step = max(grid.width, grid.height) * np.sqrt(abs(grid.transform.determinant)) / _PIECES
     lon, lat = _centre(grid)
-    unrolled = shapely.transform(shapely.segmentize(own, step), _ToWgs84(grid.crs, lon))
+    unrolled = shapely.transform(shapely.segmentize(own, step), lambda xy: _unrolled(xy, grid.crs, lon))
     unrolled = shapely.make_valid(shapely.simplify(unrolled, _STRAIGHT_DEGREES))
     west, south, east, north = unrolled.bounds
     centroid = unrolled.centroid if unrolled.area else shapely.Point(lon, lat)
     return Footprint(
         own,
         _geojson(list(_between_antimeridians(unrolled))),
-        [_rounded(each) for each in (turned(west, -180), south, turned(east, 180), north)],
+        [_rounded(degrees) for degrees in (turned(west, -180), south, turned(east, 180), north)],
         {"lat": _rounded(centroid.y), "lon": _rounded(turned(centroid.x, -180))},
     )
 
 
 def _outlined(grid: Grid, data: Mask) -> BaseGeometry:
-    """Polygons around a mask (h, w), of few points: the pixels are as much coarser as that needs."""
+    """Return polygons around a mask (h, w), pooled until they have at most `_MOST_PARTS` and `_MOST_POINTS`."""
     factor, transform = -(-max(data.shape) // _MOST_PX), grid.transform
     while True:
         data, transform = _pooled(data, factor), transform @ Affine.scale(factor)
@@ -72,51 +77,46 @@ def _outlined(grid: Grid, data: Mask) -> BaseGeometry:
 
 
 def _around(data: Mask, transform: Affine) -> BaseGeometry:
-    """Polygons that cover a mask (h, w), up to three pixels larger, with straight lines for its steps."""
-    found = shapes(data.astype(np.uint8), mask=data, transform=transform)
-    exact = shapely.union_all([shapely.geometry.shape(shape) for shape, _ in found])
+    """Return polygons that cover a mask (h, w), up to three pixels larger, with straight lines for steps of pixels."""
+    outlines = shapes(data.astype(np.uint8), mask=data, transform=transform)
+    exact = shapely.union_all([shapely.geometry.shape(outline) for outline, _ in outlines])
     pixel = float(np.sqrt(abs(transform.determinant)))
     straight = shapely.simplify(exact, pixel)
     near = straight.buffer(pixel, join_style="mitre", mitre_limit=2)
-    # Where it keeps rings apart, GEOS goes farther from the exact ones than it is told to.
-    covered = exact.difference(near).area < _A_TRACE * pixel**2
+    # To keep rings apart, GEOS moves lines by more than the tolerance.
+    covered = exact.difference(near).area < _UNCOVERED_PX * pixel**2
     return near if covered else straight.buffer(2 * pixel, join_style="mitre", mitre_limit=2)
 
 
 def _pooled(data: Mask, factor: int) -> Mask:
-    """Where any pixel of a square of `factor` is set."""
+    """Return where any pixel of each square of `factor` x `factor` is set."""
     height, width = (-(-length // factor) for length in data.shape)
     padded = np.zeros((height * factor, width * factor), bool)
     padded[: data.shape[0], : data.shape[1]] = data
     return np.asarray(padded.reshape(height, factor, width, factor).any(axis=(1, 3)))
 
 
-class _ToWgs84:
-    """Points (N, 2) of a CRS to longitude and latitude, without a jump within half a turn of a longitude."""
-
-    def __init__(self, crs: CRS, lon: float) -> None:
-        self._transformer, self._lon = Transformer.from_crs(crs, _WGS84, always_xy=True), lon
-
-    def __call__(self, xy: Float64Array) -> Float64Array:
-        lon, lat = self._transformer.transform(xy[:, 0], xy[:, 1])
-        return np.column_stack([self._lon + (lon - self._lon + 180) % 360 - 180, lat])
+def _unrolled(xy: Float64Array, crs: CRS, centre: float) -> Float64Array:
+    """Return longitude and latitude of points (N, 2) of a CRS, longitudes within 180 degrees of the centre's."""
+    lon, lat = Transformer.from_crs(crs, _WGS84, always_xy=True).transform(xy[:, 0], xy[:, 1])
+    return np.column_stack([centre + (lon - centre + 180) % 360 - 180, lat])
 
 
 def _centre(grid: Grid) -> tuple[float, float]:
-    """Longitude within -180..180, and latitude."""
+    """Return longitude (-180..180) and latitude of the centre of a grid."""
     x, y = grid.transform @ (grid.width / 2, grid.height / 2)
     lon, lat = Transformer.from_crs(grid.crs, _WGS84, always_xy=True).transform(x, y)
     return turned(lon, -180), lat
 
 
 def turned(lon: float, kept: int) -> float:
-    """A longitude within -180..180, one of which is `kept` where it is either."""
+    """Return a longitude in -180..180; the antimeridian as `kept`, which is -180 or 180."""
     within = round((lon + 180) % 360 - 180, _DECIMALS)
     return float(kept) if abs(within) == 180 else float(within)
 
 
 def _between_antimeridians(unrolled: BaseGeometry) -> Iterator[shapely.Polygon]:
-    """The pieces of a shape around -180..180, each moved into it."""
+    """Yield the parts of a shape to both sides of the antimeridian, each within -180..180."""
     for turn in (-360, 0, 360):
         piece = unrolled.intersection(shapely.box(turn - 180, -90, turn + 180, 90))
         for part in shapely.get_parts(shapely.affinity.translate(piece, -turn)):
@@ -125,7 +125,7 @@ def _between_antimeridians(unrolled: BaseGeometry) -> Iterator[shapely.Polygon]:
 
 
 def _geojson(pieces: list[shapely.Polygon]) -> dict[str, Any]:
-    """Valid when rounded too, outlines counterclockwise."""
+    """Return polygons as GeoJSON that is valid after rounding, outlines counterclockwise."""
     rounded = shapely.set_precision(shapely.MultiPolygon(pieces), _NEXT_DEGREES)
     parts = [orient(part) for part in shapely.get_parts(rounded)]
     whole = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
@@ -133,13 +133,13 @@ def _geojson(pieces: list[shapely.Polygon]) -> dict[str, Any]:
 
 
 def plain(shape: BaseGeometry) -> dict[str, Any]:
-    """A shape as GeoJSON, of lists as JSON reads them back."""
+    """Return a shape as GeoJSON with lists, as JSON reads it back, in place of tuples."""
     mapped = shapely.geometry.mapping(shape)
     return {"type": mapped["type"], "coordinates": _listed(mapped["coordinates"])}
 
 
 def _listed(nested: Any) -> Any:
-    return [_listed(each) for each in nested] if isinstance(nested, tuple | list) else float(nested)
+    return [_listed(item) for item in nested] if isinstance(nested, tuple | list) else float(nested)
 
 
 def _rounded(degrees: float) -> float:

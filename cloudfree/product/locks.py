@@ -1,4 +1,4 @@
-"""A target being made is locked, beside its name; and what runs that died left there is swept."""
+"""Locks of the files that a run makes, and removal of what runs that died have left."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _POLL_S = 0.1
 
 @contextmanager
 def claimed(targets: Iterable[Path], wait_s: float = 0.0) -> Iterator[dict[Path, Path]]:
-    """Hidden folders beside targets, each for this run alone as long as the block lasts; then they are gone.
+    """Yield a hidden folder beside each target, locked for this run until the block ends and removed then.
 
-    A run may claim a target again within the block, and finds the same folder. Waits up to `wait_s` seconds for other
-    runs that have claimed one, and raises OutputError after that. The lock of a run that dies is free at once, and its
-    folder is swept by the next run in the same place.
+    A run may claim a target again within the block, and gets the same folder. Waits up to `wait_s` seconds for other
+    runs that have claimed a target, then raises OutputError. The lock of a run that dies is free at once, and the next
+    run that writes to the same parent folder removes its hidden folder.
     """
     until = time.monotonic() + wait_s
     with ExitStack() as stack:
-        # In one order for all runs, so that no two wait for each other.
+        # All runs lock in the same order, so that no two wait for each other.
         ordered = sorted(set(targets), key=lambda target: str(target.resolve()))
         folders = {target: stack.enter_context(_claimed(target, until)) for target in ordered}
         for parent in {target.parent for target in ordered}:
@@ -68,7 +68,7 @@ def _locked(folder: Path, target: Path, until: float) -> FileLock:
             lock.acquire(timeout=max(0.0, until - time.monotonic()), poll_interval=_POLL_S)
             return lock
         except FileNotFoundError:
-            continue  # the run before took its folder away
+            continue  # the run before has removed its folder
         except Timeout as error:
             raise OutputError(
                 f"{target} is being made by another run; one at a time is allowed: wait for it (--wait SECONDS), or "
@@ -88,16 +88,16 @@ def _unwritable(target: Path, error: OSError) -> OutputError:
 
 
 def _empty(folder: Path) -> None:
-    """Take away what a run that died has left."""
+    """Delete the files that a run that died has left."""
     for path in folder.iterdir():
         if path.name != _LOCK:
             path.unlink(missing_ok=True)
 
 
 def _remove(folder: Path) -> None:
-    """Take a folder away that is locked. Who waits sees that the lock is gone, and begins anew.
+    """Remove a folder that this run has locked; a run that waits for the lock makes it again.
 
-    The lock goes last: from then on all that is in the folder is another run's.
+    The lock file is deleted last: after that, everything in the folder belongs to another run.
     """
     with suppress(OSError):
         _empty(folder)
@@ -106,7 +106,7 @@ def _remove(folder: Path) -> None:
 
 
 def _sweep(parent: Path) -> None:
-    """Take away folders of runs that died: those whose lock is free."""
+    """Remove the folders of runs that died: those whose lock is free."""
     for folder in parent.glob(f"{_PREFIX}*"):
         lock = FileLock((folder / _LOCK).resolve(), is_singleton=True)
         if lock.is_locked or not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The mask that was used, as a file: what was given and what was found, on the scene's grid."""
+"""The mask that was used, given and detected, as a file on the scene's grid."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _STRIP_ROWS = 512
 
 
 def write_mask(path: Path, reader: InputReader, part: Part, compress: str, tags: dict[str, str]) -> None:
-    """Write, of a part of the scene, the classes of `SkyClass` and the percentage of cloud, haze or shadow.
+    """Write the classes of `SkyClass` and the probability (percent) of cloud, haze or shadow for a part of the scene.
 
-    What a given mask hides and nobody has told the kind of is cloud, for certain. The buffer is not in it. Raises
-    OutputError.
+    Pixels that only the given mask hides are cloud at 100 percent, for it does not state their class. The buffer is not
+    in the file. Raises OutputError.
     """
     grid = part.of(reader.grid)
     with CogWriter(path, grid, profiles.sky(compress)) as file:
@@ -34,7 +34,7 @@ def write_mask(path: Path, reader: InputReader, part: Part, compress: str, tags:
 
 
 def _rows(reader: InputReader, grid: Grid) -> NDArray[np.uint8]:
-    """Class and percent (2, H, W)."""
+    """Return class and percent (2, H, W)."""
     given = reader.mask.on_grid(grid) if reader.mask else np.zeros(grid.shape, bool)
     classes, percent = np.zeros((2, *grid.shape), np.uint8)
     if reader.found:

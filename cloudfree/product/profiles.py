@@ -1,4 +1,4 @@
-"""What the rasters that come out hold, band by band."""
+"""The bands of each raster that is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, SKY_NOD
 from cloudfree.product.cog import CogProfile
 
 NO_DEVIATION = 65535
-"""Nodata of the uncertainty, in which 0 is what was observed."""
+"""Nodata of the uncertainty; 0 is an observed pixel."""
 
 QA_COLOURS: dict[int, tuple[int, int, int, int]] = {
     Qa.NODATA: (0, 0, 0, 0),
@@ -32,13 +32,13 @@ _SKY_COLOURS: dict[int, tuple[int, int, int, int]] = {
 
 
 def optical(scale: tuple[float, ...], compress: str) -> CogProfile:
-    """Blue, green, red, NIR digital numbers; `scale` turns each into reflectance."""
+    """Digital numbers of blue, green, red and NIR; `scale` of each band times a number is reflectance."""
     colours = (ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.nir)
     return CogProfile("uint16", OPTICAL_BANDS, colours, scale, overviews="average", compress=compress)
 
 
 def quality(compress: str) -> CogProfile:
-    """Class and share of reconstruction. A class has no average; of the share, a value that some pixel has will do."""
+    """Class of `Qa` and share of reconstruction in percent, overviews by nearest neighbour: classes have no mean."""
     classes = ", ".join(f"{qa.value} {qa.name.lower().replace('_', ' ')}" for qa in Qa)
     names = f"class: {classes}", "share of reconstruction in percent"
     colours = (ColorInterp.palette, ColorInterp.undefined)
@@ -46,7 +46,7 @@ def quality(compress: str) -> CogProfile:
 
 
 def sky(compress: str) -> CogProfile:
-    """Class of the mask that was used, and how probable cloud, haze or shadow is."""
+    """Class of `SkyClass` and probability of cloud, haze or shadow in percent."""
     classes = ", ".join(f"{sky.value} {sky.name.lower()}" for sky in SkyClass)
     names = f"class: {classes}", "probability of cloud, haze or shadow in percent"
     colours = (ColorInterp.palette, ColorInterp.undefined)
@@ -56,7 +56,7 @@ def sky(compress: str) -> CogProfile:
 
 
 def uncertainty(compress: str) -> CogProfile:
-    """One standard deviation of the reflectance of each optical band, 0 where it was observed."""
+    """Standard deviation of the reflectance of each optical band x 10000, 0 where observed."""
     names = tuple(f"standard deviation of {band}" for band in OPTICAL_BANDS)
     colours, scales = (ColorInterp.gray, *[ColorInterp.undefined] * 3), (REFLECTANCE_SCALE,) * 4
     return CogProfile("uint16", names, colours, scales, "average", compress, nodata=NO_DEVIATION)

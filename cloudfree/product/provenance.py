@@ -14,28 +14,27 @@ import rasterio
 
 from cloudfree.inputs.location import remote
 from cloudfree.inputs.location.source import Source
+from cloudfree.product.kinds import KINDS
 
-_TARGETS = ("output", "qa", "uncertainty", "write_mask", "quicklook", "report", "stac")
-
-_UNTOLD = (*_TARGETS, "overwrite", "wait_s")
+_NOT_IN_TAGS = (*(kind.field for kind in KINDS), "overwrite", "wait_s")
 """Options that leave nothing in a product."""
 
-_MEANS = (*_UNTOLD, "device", "batch", "weights")
+_NOT_IN_IDENTITY = (*_NOT_IN_TAGS, "device", "batch", "weights")
 """Options that decide how a product is made, not what it holds; and weights, whose hash tells more than their name."""
 
 
 def tags(
     options: Mapping[str, Any], inputs: Sequence[Source], libraries: Sequence[str], **documents: Any
 ) -> dict[str, str]:
-    """TIFF tags: how it was told, out of which files, by which versions; and each of the documents as JSON.
+    """Return TIFF tags: inputs, options, versions of libraries, and each of the documents, as JSON.
 
     Reads each input on disk once more, whole, for its hash; of one at an address there is what its server states.
     """
-    told = {key: Path(value) if key == "weights" else value for key, value in options.items() if key not in _UNTOLD}
+    shown = {n: Path(value) if n == "weights" else value for n, value in options.items() if n not in _NOT_IN_TAGS}
     files = [{"name": source.name, **_archive(source), **_content(source)} for source in inputs]
     versions = {name: version(name) for name in ("cloudfree", *libraries)} | {"gdal": rasterio.__gdal_version__}
-    stated = {"inputs": files, "options": told, "versions": versions, **documents}
-    texts = {name: json.dumps(value, default=_plain, ensure_ascii=False) for name, value in stated.items()}
+    documents = {"inputs": files, "options": shown, "versions": versions, **documents}
+    texts = {name: json.dumps(value, default=_plain, ensure_ascii=False) for name, value in documents.items()}
     return {
         "TIFFTAG_SOFTWARE": f"cloudfree {version('cloudfree')}",
         **{f"CLOUDFREE_{name.upper()}": text for name, text in texts.items()},
@@ -43,19 +42,23 @@ def tags(
 
 
 def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha256: str, **versions: str) -> str:
-    """A hash of all that decides the pixels of a product: equal ones need not be made again.
+    """Return a hash (SHA-256, hexadecimal) of all that decides the pixels of a product: equal ones are equal products.
 
-    That is the options, what the inputs hold, the weights, this program's version and those of others that find clouds
-    for it; not where files lie, nor the device, whose rounding may differ.
+    That is the options, what the inputs hold, the weights, the version of cloudfree and `versions` of cloud detectors
+    of others; not where files lie, nor the device, whose rounding may differ.
     """
-    told = {key: value for key, value in options.items() if key not in _MEANS}
-    files = [_content(source) for source in inputs]
-    decided = {"options": told, "inputs": files, "weights": weights_sha256, "version": version("cloudfree"), **versions}
-    return hashlib.sha256(json.dumps(decided, default=_plain, sort_keys=True).encode()).hexdigest()
+    content = {
+        "options": {name: value for name, value in options.items() if name not in _NOT_IN_IDENTITY},
+        "inputs": [_content(source) for source in inputs],
+        "weights": weights_sha256,
+        "version": version("cloudfree"),
+        **versions,
+    }
+    return hashlib.sha256(json.dumps(content, default=_plain, sort_keys=True).encode()).hexdigest()
 
 
 def _content(source: Source) -> dict[str, str]:
-    """What tells its content from another: the hash of what holds it on disk, or its address and version."""
+    """Return the hash of the file on disk that holds it, or its address and the version that the server states."""
     if source.file is None:
         return {"address": str(source), **remote.stated(source)}
     digest = {"sha256": sha256_of(source.file)}
@@ -67,24 +70,24 @@ def _archive(source: Source) -> dict[str, str]:
 
 
 def hash_files(sources: Iterable[Source]) -> None:
-    """Find the hashes of those on disk, which are remembered: for a thread that does so beside other work."""
+    """Hash those on disk and remember it: for a thread beside other work."""
     for source in sources:
         if source.file is not None:
             sha256_of(source.file)
 
 
 def sha256_of(path: Path) -> str:
-    """The hash of a file on disk."""
+    """Return the hash (hexadecimal) of a file on disk."""
     return _sha256(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1024)
 def _sha256(path: Path, _changed_ns: int) -> str:
-    """Once for all that is in an archive."""
+    """Hash it once, however many inputs an archive holds."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(value: object) -> str:
-    """Paths by name alone: where a user keeps files is nobody's business."""
+    """Return paths by name alone: where a user keeps files is private."""
     return value.name if isinstance(value, Path | Source) else str(value)

@@ -1,20 +1,19 @@
 """A STAC 1.1 item of a product, for catalogues.
 
-It says where there are data and when the scene was taken, what the files hold, and what they were made of (`rel`
-`derived_from`; links to Sentinel-1 have the `sar` fields, which the product itself, being optical, has not). Files are
-named as they are found from the item's folder, remote inputs by their addresses without secrets. It has no `self` link:
-that would have to say where a user keeps files.
+It has the outline of the data, the time of the scene, the bands of the files, and links to the inputs (`rel`
+`derived_from`; links to Sentinel-1 have the `sar` fields, which an optical product has not). Paths are relative to the
+folder of the item, remote inputs have their addresses without secrets. It has no `self` link, which would show where a
+user keeps files.
 
-`datetime` is when the scene was taken. Where only its day is known, that is its start and end; where nothing is, it was
-between the first of Planet's satellites and now, which is warned of. `eo:cloud_cover` is of the product: the share of
-its data that clouds hid and nothing was found for. The level of processing is L4: where there were clouds, it is a
-model's output and no observation.
+`datetime` is that of the scene. Where only the day is known, the item has its start and end; where nothing is known, it
+says between the first of Planet's satellites and now, with a warning in the log. `eo:cloud_cover` is of the product:
+the share of its data that is cloudy and was not reconstructed. `processing:level` is L4: where there were clouds, the
+pixels are a model's output and no observation.
 
-Properties of our own: `cloudfree:weights` (name and sha256), `cloudfree:trust` (0..1, under cloud: network 1, the
-scene's own model 0), `cloudfree:reconstructed` (percent of the data that are no observation, wholly or in part),
-`cloudfree:cloudy` (percent of the whole scene's data under the mask), `cloudfree:radar_shift_m` (how far radar was
-moved, metres east and north), `cloudfree:identity` (equal where nothing that decides the pixels differs) and
-`cloudfree:acquired_by` (what tells the time).
+Properties of our own: `cloudfree:weights` (name and sha256), `cloudfree:trust` (under cloud: 1 the network, 0 the
+scene's model), `cloudfree:reconstructed` (percent of the data, wholly or in part), `cloudfree:cloudy` (percent of the
+data of the whole scene under the mask), `cloudfree:radar_shift_m` (shift applied to radar, metres east and north),
+`cloudfree:identity` (equal for equal inputs, options and weights) and `cloudfree:acquired_by` (origin of the time).
 """
 
 from __future__ import annotations
@@ -35,11 +34,13 @@ from cloudfree.geometry.grid import Grid
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
-from cloudfree.product import footprint, pictures
+from cloudfree.product import footprint, kinds, pictures
 from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.footprint import Footprint
-from cloudfree.product.stac_assets import File, assets
+from cloudfree.product.kinds import Kind
+from cloudfree.product.stac_assets import StagedFile, assets
 from cloudfree.product.stac_links import derived_from, when
+from cloudfree.product.targets import write_json
 from cloudfree.scene.survey import Survey
 
 VERSION = "1.1.0"
@@ -62,8 +63,8 @@ _FIRST_PLANETSCOPE = "2013-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a product was made of, which part of its scene it shows, and its pixels by the name of their class."""
+class Contents:
+    """What a product was made of, the part of the scene that it shows, and pixels by the name of their class."""
 
     inputs: Inputs
     survey: Survey
@@ -71,18 +72,18 @@ class Made:
     pixels: Mapping[str, int]
 
 
-def write_item(item: File, files: Mapping[str, File], made: Made) -> None:
-    """Write the item of files, which are named by the field of `Options` that names them; "output" is the product."""
-    text = json.dumps(_item(item.target, files, made), indent=2, ensure_ascii=False, allow_nan=False)
-    item.staged.write_text(text + "\n", encoding="utf-8")
+def write_item(files: Mapping[Kind, StagedFile], contents: Contents) -> None:
+    """Write the STAC item of all files of a run, itself one of them."""
+    item = files[kinds.STAC]
+    write_json(item.staged, _item(item.target.parent, files, contents))
 
 
-def _item(target: Path, files: Mapping[str, File], made: Made) -> dict[str, Any]:
-    folder, product, grid = target.parent, files["output"], made.part.of(made.inputs.scene.grid)
-    outline = _footprint(grid, made)
+def _item(folder: Path, files: Mapping[Kind, StagedFile], contents: Contents) -> dict[str, Any]:
+    product, grid = files[kinds.OUTPUT], contents.part.of(contents.inputs.scene.grid)
+    outline = _footprint(grid, contents)
     with rasterio.open(product.staged) as dataset:
         tags = dataset.tags()
-    classified = "qa" in files or "write_mask" in files
+    classified = not files.keys().isdisjoint((kinds.QA, kinds.WRITE_MASK))
     return {
         "type": "Feature",
         "stac_version": VERSION,
@@ -91,22 +92,22 @@ def _item(target: Path, files: Mapping[str, File], made: Made) -> dict[str, Any]
         "geometry": outline.geometry,
         "bbox": outline.bbox,
         "properties": {
-            **_times(made.inputs),
-            **_instrument(made.inputs, grid),
+            **_times(contents.inputs),
+            **_instrument(contents.inputs, grid),
             **_projection(grid, outline),
-            **_processing(made.inputs, tags),
-            **_cover(made),
+            **_processing(contents.inputs, tags),
+            **_cover(contents),
             **_ours(tags),
         },
-        "links": derived_from(folder, made.inputs, bool(json.loads(tags["CLOUDFREE_OPTIONS"])["allow_hh_hv"])),
-        "assets": assets(folder, files, made.inputs.scene.scale),
+        "links": derived_from(folder, contents.inputs, bool(json.loads(tags["CLOUDFREE_OPTIONS"])["allow_hh_hv"])),
+        "assets": assets(folder, files, contents.inputs.scene.scale),
     }
 
 
-def _footprint(grid: Grid, made: Made) -> Footprint:
-    coarse = made.survey.grid
-    rows, cols = pictures.on_survey(made.part, made.inputs.scene.grid, coarse)
-    data = made.survey.data[rows, cols]
+def _footprint(grid: Grid, contents: Contents) -> Footprint:
+    coarse = contents.survey.grid
+    rows, cols = pictures.on_survey(contents.part, contents.inputs.scene.grid, coarse)
+    data = contents.survey.data[rows, cols]
     return footprint.of_data(grid, coarse.window(rows.start, cols.start, *data.shape), data)
 
 
@@ -115,12 +116,12 @@ def _times(inputs: Inputs) -> dict[str, Any]:
     known = when(inputs.acquired)
     if not known:
         known = {"datetime": None, "start_datetime": _FIRST_PLANETSCOPE, "end_datetime": now}
-    told = {"cloudfree:acquired_by": inputs.acquired.stated_by} if inputs.acquired.moment else {}
-    return {**known, "created": now, **told}
+    origin = {"cloudfree:acquired_by": inputs.acquired.stated_by} if inputs.acquired.moment else {}
+    return {**known, "created": now, **origin}
 
 
 def _instrument(inputs: Inputs, grid: Grid) -> dict[str, Any]:
-    """The constellation and the satellite only where the scene has Planet's name."""
+    """Return constellation, satellite (both only of a scene with Planet's name) and pixel size in metres."""
     satellite = acquisition.satellite_of(inputs.scene.path.name)
     planet = {"constellation": "planetscope", "platform": satellite} if satellite else {}
     return {**planet, "gsd": round(grid.pixel_size_m, 2)}
@@ -139,7 +140,7 @@ def _projection(grid: Grid, outline: Footprint) -> dict[str, Any]:
 
 
 def _code(crs: CRS) -> dict[str, Any]:
-    """The code of a CRS; of one that has none, its definition."""
+    """Return the code of a CRS, or its definition where it has none."""
     authority = crs.to_authority()
     if authority:
         return {"proj:code": ":".join(authority)}
@@ -157,7 +158,7 @@ def _processing(inputs: Inputs, tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _lineage(inputs: Inputs, tags: Mapping[str, str]) -> str:
-    """How it was made, and the notice that Copernicus asks for."""
+    """Return how it was made, in words, with the notice that Copernicus requires."""
     weights, fill = json.loads(tags["CLOUDFREE_WEIGHTS"])["name"], json.loads(tags["CLOUDFREE_PROCESSING"])["fill"]
     dates = f" and {len(inputs.references)} other dates" if inputs.references else ""
     years = sorted({f" {band.acquired.moment:%Y}" for band in inputs.sar.bands if band.acquired.moment})
@@ -169,21 +170,21 @@ def _lineage(inputs: Inputs, tags: Mapping[str, str]) -> str:
     )
 
 
-def _cover(made: Made) -> dict[str, Any]:
-    """Percent of the data; nothing of clouds where nothing tells where they are."""
-    data = sum(made.pixels.values()) - made.pixels[Qa.NODATA.name.lower()]
+def _cover(contents: Contents) -> dict[str, Any]:
+    """Return percentages of the data, those of clouds only where there is a mask."""
+    data = sum(contents.pixels.values()) - contents.pixels[Qa.NODATA.name.lower()]
     if not data:
         return {}
-    remade = sum(made.pixels[qa.name.lower()] for qa in RECONSTRUCTED)
-    told = {"cloudfree:reconstructed": _percent(remade / data)}
-    if made.inputs.masked:
-        told["eo:cloud_cover"] = _percent(made.pixels[Qa.NOT_RECONSTRUCTED.name.lower()] / data)
-        told["cloudfree:cloudy"] = _percent(made.survey.cloudy_share)
-    return told
+    reconstructed = sum(contents.pixels[qa.name.lower()] for qa in RECONSTRUCTED)
+    cover = {"cloudfree:reconstructed": _percent(reconstructed / data)}
+    if contents.inputs.masked:
+        cover["eo:cloud_cover"] = _percent(contents.pixels[Qa.NOT_RECONSTRUCTED.name.lower()] / data)
+        cover["cloudfree:cloudy"] = _percent(contents.survey.cloudy_share)
+    return cover
 
 
 def _ours(tags: Mapping[str, str]) -> dict[str, Any]:
-    """What the product says of itself."""
+    """Return the properties of our own that are in the tags of the product."""
     weights, moved = (json.loads(tags[f"CLOUDFREE_{name}"]) for name in ("WEIGHTS", "COREGISTRATION"))
     return {
         "cloudfree:weights": {"name": weights["name"], "sha256": weights["sha256"]},

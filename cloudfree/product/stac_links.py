@@ -1,4 +1,4 @@
-"""What a product was made of, as links of a STAC item: the scene, radar, mask and other dates."""
+"""The inputs of a product as links of a STAC item: scene, radar, mask and other dates."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ _MEDIA_TYPES = {
 
 _SENTINEL1 = re.compile(r"(?<![A-Z0-9])S1(?P<unit>[A-D])[_-](?:(?P<mode>IW|EW|WV|S[1-6])[_-])?", re.IGNORECASE)
 _PRODUCT_TYPE = re.compile(r"(?<![A-Z])(GRD|RTC)(?![A-Z]{2})", re.IGNORECASE)
-"""Words of what names of files and of their folders say of Sentinel-1: ESA's, and those of HyP3 and OPERA."""
+"""Parts of names of Sentinel-1 files and folders, by ESA, HyP3 and OPERA."""
 
-_NAMES = 3  # of a path from its end, that may be a product's
-_SAFE_IN_URLS = "/:%@!$&'()*+,;=~"  # what addresses are written with; % is of what is quoted already
+_NAMES = 3  # parts of a path, from its end, that may have the name of a product
+_SAFE_IN_URLS = "/:%@!$&'()*+,;=~"  # % belongs to what is quoted already
 
 
 def derived_from(folder: Path, inputs: Inputs, hh_hv: bool) -> list[dict[str, Any]]:
-    """A link to each input, as it is found from a folder, or at its address without what is secret of that.
+    """Return a link to each input: relative to a folder, or to its address without secrets.
 
-    `hh_hv`: whether HH and HV may stand for VV and VH, so that the polarisations of radar are not known.
+    `hh_hv`: whether HH and HV may stand for VV and VH; the links then do not state polarisations.
     """
     scene = _link(folder, inputs.scene.path, "PlanetScope scene", "data", when(inputs.acquired))
     masks = [_link(folder, inputs.mask.path, "Mask of clouds", "metadata", {})] if inputs.mask else []
     references = [
-        _link(folder, each.path, "The same ground on another date", "data", _on(each.acquired))
-        for each in inputs.references
+        _link(folder, image.path, "The same ground on another date", "data", _on(image.acquired))
+        for image in inputs.references
     ]
     return [scene, *_radar(folder, inputs.sar, hh_hv), *masks, *references]
 
 
 def when(acquired: Acquisition) -> dict[str, Any]:
-    """The fields of a time that is known to the second, or of the day; none where it is not known."""
+    """Return the STAC fields of a time that is known to the second or to the day; none where it is unknown."""
     if acquired.moment and acquired.timed:
         return {"datetime": _utc(acquired.moment)}
     return _on(acquired.moment.date() if acquired.moment else None)
@@ -72,19 +72,19 @@ def _utc(moment: datetime) -> str:
 
 
 def _radar(folder: Path, sar: Sentinel1, hh_hv: bool) -> Iterator[dict[str, Any]]:
-    """One link for each file or product."""
-    shown: dict[Source, dict[str, Acquisition]] = {}
+    """Yield one link for each file or product."""
+    acquisitions: dict[Source, dict[str, Acquisition]] = {}
     for frame in sar.frames:
         for number, band in frame.numbered:
-            shown.setdefault(band.path, {})[SAR_BANDS[number]] = band.acquired
-    for source, bands in shown.items():
+            acquisitions.setdefault(band.path, {})[SAR_BANDS[number]] = band.acquired
+    for source, bands in acquisitions.items():
         polarisations = {} if hh_hv else {"sar:polarizations": sorted(bands, key=SAR_BANDS.index)}
-        told = {**when(next(iter(bands.values()))), "constellation": "sentinel-1", "sar:frequency_band": "C"}
-        yield _link(folder, source, "Sentinel-1", "data", {**told, **polarisations, **_named(source)})
+        fields = {**when(next(iter(bands.values()))), "constellation": "sentinel-1", "sar:frequency_band": "C"}
+        yield _link(folder, source, "Sentinel-1", "data", {**fields, **polarisations, **_fields_of_name(source)})
 
 
-def _named(source: Source) -> dict[str, Any]:
-    """What the names of a file of Sentinel-1, and of the folders around it, say of it."""
+def _fields_of_name(source: Source) -> dict[str, Any]:
+    """Return the fields that the name of a Sentinel-1 file, or of a folder around it, states."""
     names = [*reversed((*Path(source.file or str(source)).parts, *Path(source.inside).parts)[-_NAMES:])]
     satellite = next((match for name in names if (match := _SENTINEL1.search(name))), None)
     product = next((match for name in names if satellite and (match := _PRODUCT_TYPE.search(name))), None)
@@ -95,7 +95,7 @@ def _named(source: Source) -> dict[str, Any]:
     }
 
 
-def _link(folder: Path, source: Source, title: str, role: str, told: dict[str, Any]) -> dict[str, Any]:
+def _link(folder: Path, source: Source, title: str, role: str, fields: dict[str, Any]) -> dict[str, Any]:
     file = _file(source)
     suffix = file.suffix.lower() if file else source.suffix
     media_type = {"type": _MEDIA_TYPES[suffix]} if suffix in _MEDIA_TYPES else {}
@@ -109,12 +109,12 @@ def _link(folder: Path, source: Source, title: str, role: str, told: dict[str, A
         "title": title,
         **inside,
         "roles": [role],
-        **told,
+        **fields,
         **checksum,
     }
 
 
 def _file(source: Source) -> Path | None:
-    """What holds it on disk; of a SAFE product in a folder, the file that tells of the others."""
+    """Return the file on disk that holds it; of a SAFE product in a folder, its manifest."""
     manifest = source.file / "manifest.safe" if source.file else None
     return manifest if manifest and manifest.is_file() else source.file

@@ -1,34 +1,36 @@
-"""The files to be made: checked before, made beside their names, and given them whole, at the end, or not at all."""
+"""The files to be made: checked first, written beside their targets, and moved there together at the end."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cloudfree.errors import OutputError
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.product.locks import claimed
 
-_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class Staging:
-    """Files being made in hidden folders beside their targets."""
+    """Files being written in hidden folders beside their targets."""
 
     def __init__(self, folders: dict[Path, Path]) -> None:
         self._folders = folders
         self._moves: dict[Path, Path] = {}
 
     def path(self, target: Path) -> Path:
-        """Where to write what shall become `target`."""
+        """Return where to write the file that becomes `target`."""
         self._moves[target] = self._folders[target] / target.name
         return self._moves[target]
 
     def publish(self, overwrite: bool) -> None:
-        """Give every file its name, each in one step, all on disk before the first."""
+        """Move every file to its target, each in one step, after all are on disk."""
         for staged in self._moves.values():
             with staged.open("r+b") as file:
                 os.fsync(file.fileno())
@@ -40,9 +42,9 @@ class Staging:
 
 @contextmanager
 def staging(targets: Sequence[Path], overwrite: bool, wait_s: float = 0.0) -> Iterator[Staging]:
-    """Make files beside their targets; move them there if the block succeeds, and leave nothing behind if not.
+    """Write files beside their targets; move them there if the block succeeds, and delete them if not.
 
-    The targets are this run's alone meanwhile: see `locks.claimed`, also for `wait_s`.
+    The targets are locked meanwhile: see `locks.claimed`, also for `wait_s`.
     """
     with claimed(targets, wait_s) as folders:
         stage = Staging(folders)
@@ -50,7 +52,7 @@ def staging(targets: Sequence[Path], overwrite: bool, wait_s: float = 0.0) -> It
             yield stage
             stage.publish(overwrite)
         except OSError as error:
-            if error.errno not in _OF_A_DISK:
+            if error.errno not in _DISK_ERRORS:
                 raise
             raise OutputError(
                 f"{targets[0].name} was not finished ({error.strerror}); the disk must take all of it: free space "
@@ -59,8 +61,8 @@ def staging(targets: Sequence[Path], overwrite: bool, wait_s: float = 0.0) -> It
 
 
 def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite: bool) -> None:
-    """Raise OutputError for targets that are or hold inputs, equal each other, exist, or cannot be written."""
-    files = [file for file in (Source.of(each).file for each in inputs) if file]
+    """Raise OutputError for targets that are inputs, hold them, equal each other, exist, or cannot be written."""
+    files = [file for path in inputs if (file := Source.of(path).file)]
     for position, target in enumerate(targets):
         if any(_same(target, file) for file in files):
             raise OutputError(f"{target} is an input; the output must be another file: choose another name")
@@ -85,6 +87,11 @@ def refuse_existing(targets: Iterable[Path]) -> None:
     for target in targets:
         if target.exists():
             raise OutputError(f"{target} exists and is kept; give --overwrite to replace it, or another name")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data as JSON in UTF-8. Raises ValueError for NaN and infinity, which JSON lacks."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _same(a: Path, b: Path) -> bool:

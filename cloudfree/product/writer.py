@@ -1,4 +1,4 @@
-"""Strips to files: the product and, where they are wanted, its quality and uncertainty, written side by side."""
+"""Restored strips to files: the product and, where they are wanted, its quality and uncertainty."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cloudfree.scene.uncertainty import Uncertainty
 
 @dataclass(frozen=True)
 class Counts:
-    """Of some rows: pixels by class of `Qa` (6,), and the sums (4,) of their standard deviations of reflectance."""
+    """Pixels by class of `Qa` (6,), and the sums (4,) of their standard deviations of reflectance, in some rows."""
 
     pixels: NDArray[np.intp]
     deviation: NDArray[np.float64]
@@ -35,17 +35,17 @@ class Counts:
         return Counts(self.pixels + other.pixels, self.deviation + other.deviation)
 
     def by_class(self) -> dict[str, int]:
-        """Pixels by the name of their class."""
+        """Return the number of pixels by the name of their class."""
         return {qa.name.lower(): int(count) for qa, count in zip(Qa, self.pixels, strict=True)}
 
     def mean_deviation(self) -> dict[str, float]:
-        """By band, over what was reconstructed."""
-        made = self.pixels[list(RECONSTRUCTED)].sum()
-        return {n: round(float(s / max(made, 1)), 4) for n, s in zip(OPTICAL_BANDS, self.deviation, strict=True)}
+        """Return the mean standard deviation of reflectance of reconstructed pixels, by band."""
+        count = max(self.pixels[list(RECONSTRUCTED)].sum(), 1)
+        return {band: round(float(total / count), 4) for band, total in zip(OPTICAL_BANDS, self.deviation, strict=True)}
 
 
 class ProductPaths(NamedTuple):
-    """The files to write; None is not wanted."""
+    """The files to write; None: not wanted."""
 
     optical: Path
     quality: Path | None = None
@@ -54,7 +54,7 @@ class ProductPaths(NamedTuple):
 
 @dataclass(frozen=True)
 class ProductWriter:
-    """Writes strips of a scene from top to bottom, the reconstructed ones as unsure as `uncertainty` says."""
+    """Writes restored strips of a scene from top to bottom; `uncertainty` is needed for the file of that name."""
 
     scene: Scene
     fill: Fill
@@ -64,10 +64,7 @@ class ProductWriter:
     uncertainty_file: CogWriter | None
 
     def write(self, restored: RestoredStrip) -> Counts:
-        """Compose a strip and write it.
-
-        In few rows at a time, on which arithmetic stays in the processor's cache.
-        """
+        """Compose a strip and write it, in few rows at a time that stay in the processor's cache."""
         total = Counts.none()
         for row in range(0, restored.strip.dn.shape[1], WORK_ROWS):
             total += self._write_rows(restored.rows(row, row + WORK_ROWS))
@@ -82,7 +79,7 @@ class ProductWriter:
         return Counts(pixels, self._write_deviation(composed, restored))
 
     def _write_deviation(self, composed: Composed, restored: RestoredStrip) -> NDArray[np.float64]:
-        """The sums (4,) of what is written; zero where it is not wanted."""
+        """Write the uncertainty if it is wanted, and return the sums (4,) of it, zero otherwise."""
         if not self.uncertainty_file:
             return np.zeros(len(OPTICAL_BANDS))
         assert self.uncertainty is not None
@@ -102,7 +99,7 @@ class ProductWriter:
 def open_writer(
     scene: Scene, fill: Fill, uncertainty: Uncertainty | None, paths: ProductPaths, compress: str
 ) -> Iterator[ProductWriter]:
-    """A writer of the files that are named, on the scene's grid; `uncertainty` is needed for the file of that name."""
+    """Yield a writer of the files of `paths`, on the scene's grid."""
     with ExitStack() as stack:
 
         def opened(path: Path | None, profile: CogProfile) -> CogWriter | None:

@@ -1,6 +1,8 @@
-"""Pages for people: one file of a run, one of a batch, with nothing from elsewhere.
+"""HTML pages for people: one file for a run, one for a batch, which load nothing from elsewhere.
 
-`page` puts a run's page together from what `facts` says in words and numbers, `views` shows side by side and `vectors`
-draws of offsets; `index` is the page of a batch. `embedding` turns pixels into data URIs, and `rendering` templates
-into a page that allows no script and no style but its own. Templates, styles and scripts lie in `templates/`.
+- `page`: the page of a run, from words and numbers (`facts`), pictures (`views`) and arrows of offsets (`vectors`).
+- `index`: the page of a batch.
+- `embedding`: pixels as data URIs; `rendering`: templates as pages that allow no other script or style.
+
+Templates, styles and scripts are in `templates/`.
 """

@@ -1,4 +1,4 @@
-"""Pixels as part of a page: WebP, or PNG where GDAL has no WebP, in a data URI."""
+"""Pictures inside a page: WebP, or PNG where GDAL has no WebP, in a data URI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rasterio.io import MemoryFile
 
 from cloudfree.arrays import Mask
 
-_QUALITIES = (80, 65, 50, 35, 20)  # of WebP, tried in turn until a picture fits
+_QUALITIES = (80, 65, 50, 35, 20)  # of WebP, tried until a picture is small enough
 _LOSSLESS = {"LOSSLESS": "YES", "EXACT": "1"}
 
 
@@ -29,7 +29,7 @@ class Picture:
 
 
 def embedded(pixels: NDArray[np.uint8], at_most: float = math.inf, *, exact: bool = False) -> Picture:
-    """Pixels (3 or 4, H, W), the fourth band alpha, in about `at_most` bytes, at whatever quality that takes.
+    """Return pixels (3 or 4, H, W; the fourth band is alpha) as a picture of about `at_most` bytes.
 
     `exact` keeps every pixel as it is, for classes.
     """
@@ -44,12 +44,12 @@ def embedded(pixels: NDArray[np.uint8], at_most: float = math.inf, *, exact: boo
 
 
 def with_alpha(rgb: NDArray[np.uint8], known: Mask) -> NDArray[np.uint8]:
-    """Colours (3, H, W), transparent where they are not known (H, W): as they are if they are known all over."""
+    """Return colours (3, H, W) with alpha, transparent where not `known` (H, W); without alpha if all are known."""
     return rgb if known.all() else np.concatenate([rgb * known, 255 * known[None].astype(np.uint8)])
 
 
 def display_shape(shape: tuple[int, int], most_px: int, least_px: int = 480) -> tuple[int, int]:
-    """Rows and columns in which pixels of `shape` are shown: fewer of large ones, each of small ones several times."""
+    """Return rows and columns to show an image of `shape` in: at most `most_px`, small ones enlarged to `least_px`."""
     longest = max(shape)
     if longest > most_px:
         return max(1, round(shape[0] * most_px / longest)), max(1, round(shape[1] * most_px / longest))
@@ -59,8 +59,8 @@ def display_shape(shape: tuple[int, int], most_px: int, least_px: int = 480) -> 
 
 def _drivers() -> dict[str, str]:
     with rasterio.Env() as environment:
-        found: dict[str, str] = environment.drivers()
-    return found
+        drivers: dict[str, str] = environment.drivers()
+    return drivers
 
 
 def _encoded(pixels: NDArray[np.uint8], driver: str, **options: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a run found and did, in words and numbers for a reader: from the plain data of --json."""
+"""Words and numbers of a run for readers, from its plain data as in --json (`run` in the functions here)."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudfree.bands import RECONSTRUCTED, Qa
+from cloudfree.bands import QA_MEANINGS, RECONSTRUCTED, Qa
 from cloudfree.product.profiles import QA_COLOURS
 
-_CLASSES = {
-    Qa.OBSERVED: ("Observed", "as the scene has it, bit for bit"),
-    Qa.RECONSTRUCTED: ("Reconstructed", "with radar, surroundings and what images of other dates tell"),
-    Qa.SEEN_THROUGH: ("Seen through", "reconstructed from what shows through thin cloud or shadow"),
-    Qa.RECONSTRUCTED_WITHOUT_SAR: ("Reconstructed without radar", "from surroundings and other dates alone"),
-    Qa.NOT_RECONSTRUCTED: ("Not reconstructed", "clouded, without radar, and left as observed"),
-    Qa.NODATA: ("No data", "outside the scene, or left out"),
+_TITLES = {
+    Qa.OBSERVED: "Observed",
+    Qa.RECONSTRUCTED: "Reconstructed",
+    Qa.SEEN_THROUGH: "Seen through",
+    Qa.RECONSTRUCTED_WITHOUT_SAR: "Reconstructed without radar",
+    Qa.NOT_RECONSTRUCTED: "Not reconstructed",
+    Qa.NODATA: "No data",
 }
-_KINDS = {
-    Qa.RECONSTRUCTED: "with radar",
-    Qa.SEEN_THROUGH: "from what shows through thin cloud or shadow",
-    Qa.RECONSTRUCTED_WITHOUT_SAR: "without radar",
-}
+"""In the order of tables."""
 
 
 @dataclass(frozen=True)
 class PixelClass:
-    """A class of `Qa`: its name and meaning, its pixels, their share of the data (None of nodata), and its colour."""
+    """A class of `Qa` with its pixels, their share (0..1) of the data (None for nodata), and its colour for CSS."""
 
     name: str
     meaning: str
@@ -40,78 +36,76 @@ class PixelClass:
 
 
 def classes(pixels: Mapping[str, int]) -> list[PixelClass]:
-    """All classes that have pixels, by counts under the names of `Qa` in lower case."""
-    data = sum(pixels.values()) - pixels["nodata"]
-    found = []
-    for qa, (name, meaning) in _CLASSES.items():
-        count = pixels[qa.name.lower()]
-        share = None if qa == Qa.NODATA else count / max(data, 1)
-        if count:
-            found.append(PixelClass(name, meaning, count, share, colour_of(qa)))
-    return found
+    """Return all classes that have pixels, from counts by the names of `Qa` in lower case."""
+    data = max(sum(pixels.values()) - pixels["nodata"], 1)
+    return [
+        PixelClass(title, QA_MEANINGS[qa], count, None if qa == Qa.NODATA else count / data, colour_of(qa))
+        for qa, title in _TITLES.items()
+        if (count := pixels[qa.name.lower()])
+    ]
 
 
 def legend(pixels: Mapping[str, int] | None) -> list[tuple[str, str]]:
-    """Names and colours of what a picture of quality shows; of one without counts, what can be told without them."""
+    """Return names and colours of the classes in a picture of quality; two of them without counts."""
     if pixels is None:
         return [("Observed", colour_of(Qa.OBSERVED)), ("Reconstructed, of all kinds", colour_of(Qa.RECONSTRUCTED))]
-    return [(each.name, each.colour) for each in classes(pixels) if each.share is not None]
+    return [(entry.name, entry.colour) for entry in classes(pixels) if entry.share is not None]
 
 
 def colour_of(qa: Qa) -> str:
-    """As CSS writes it; none for nodata."""
+    """Return the colour of a class for CSS; "none" for nodata."""
     red, green, blue, alpha = QA_COLOURS[qa]
     return f"#{red:02x}{green:02x}{blue:02x}" if alpha else "none"
 
 
 def reconstructed_share(pixels: Mapping[str, int]) -> float:
-    """Of the data (0..1)."""
+    """Return the share (0..1) of the data that is reconstructed."""
     data = sum(pixels.values()) - pixels["nodata"]
     return sum(pixels[qa.name.lower()] for qa in RECONSTRUCTED) / max(data, 1)
 
 
-def summary(told: Mapping[str, Any]) -> str:
-    """What was done, in a sentence or two."""
-    pixels, cloudy = told["pixels"], told["share"]["cloudy_of_data"]
+def summary(run: Mapping[str, Any]) -> str:
+    """Return what was done, in a sentence or two."""
+    pixels, cloudy = run["pixels"], run["share"]["cloudy_of_data"]
     data = max(sum(pixels.values()) - pixels["nodata"], 1)
     kept, left = (pixels[qa.name.lower()] / data for qa in (Qa.OBSERVED, Qa.NOT_RECONSTRUCTED))
-    kinds = {words: pixels[qa.name.lower()] / data for qa, words in _KINDS.items() if pixels[qa.name.lower()]}
+    kinds = {_how(qa): pixels[qa.name.lower()] / data for qa in RECONSTRUCTED if pixels[qa.name.lower()]}
     share = percent(sum(kinds.values())) if kinds else "Nothing"
-    made = f"{share} of {'the part' if 'part' in told else 'the data'} is reconstructed"
+    done = f"{share} of {'the part' if 'part' in run else 'the data'} is reconstructed"
     if len(kinds) > 1:
-        made += f", {_listed(f'{percent(share)} {words}' for words, share in kinds.items())}"
+        done += f", {_listed(f'{percent(share)} {words}' for words, share in kinds.items())}"
     else:
-        made += "".join(f" {words}" for words in kinds)
+        done += "".join(f" {words}" for words in kinds)
     hidden = "" if cloudy is None else f"Cloud, haze or shadow hides {percent(cloudy)} of the scene. "
-    margin = "With a margin around it, " if cloudy and kinds and told["fill"] == "clouds" else ""
+    margin = "With a margin around it, " if cloudy and kinds and run["fill"] == "clouds" else ""
     rest = f"; {percent(left)} is clouded and left so, without radar" if left else ""
-    return f"{hidden}{margin}{made}; {percent(kept)} is kept as it was observed{rest}."
+    return f"{hidden}{margin}{done}; {percent(kept)} is kept as it was observed{rest}."
 
 
-def notes(told: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader should know before trusting it: what the run warned of, and what is not sure."""
-    yield from (f"{warning[0].upper()}{warning[1:]}." for warning in told["warnings"])
-    if told["share"]["cloudy_of_data"] is None:
+def notes(run: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a reader should know before trusting the product: warnings, and what is uncertain."""
+    yield from (f"{warning[0].upper()}{warning[1:]}." for warning in run["warnings"])
+    if run["share"]["cloudy_of_data"] is None:
         yield "Nothing says where clouds are: there is no mask, and none were looked for."
-    for name, offset in offsets(told):
+    for name, offset in offsets(run):
         if "reason" in offset and not offset["accepted"]:
             yield f"{name} was left where it is, for no offset is sure: {offset['reason']}."
-    if told["share"]["cloudy_of_data"] and told.get("uncertainty", {}).get("errors") == 0:
+    if run["share"]["cloudy_of_data"] and run.get("uncertainty", {}).get("errors") == 0:
         yield "The scene has too little clear ground to calibrate the uncertainty on; it is that of other places."
 
 
-def offsets(told: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The co-registration of radar and of each reference, by what it is called."""
-    references = enumerate(told["references"], 1)
-    return [("Sentinel-1", told["coregistration"]), *((f"Image {n}", each["coregistration"]) for n, each in references)]
+def offsets(run: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return titles and the co-registration of radar and of each reference."""
+    references = [(f"Image {n}", image["coregistration"]) for n, image in enumerate(run["references"], 1)]
+    return [("Sentinel-1", run["coregistration"]), *references]
 
 
 def without_paths(value: Any, names: Mapping[str, str]) -> Any:
-    """Plain data in which files are called by name alone: `names` has that of each path."""
+    """Return plain data with the names of files in place of their paths; `names` has the name of each path."""
     if isinstance(value, Mapping):
-        return {key: without_paths(each, names) for key, each in value.items()}
+        return {key: without_paths(item, names) for key, item in value.items()}
     if isinstance(value, list):
-        return [without_paths(each, names) for each in value]
+        return [without_paths(item, names) for item in value]
     if isinstance(value, str):
         for path in sorted(names, key=len, reverse=True):
             value = value.replace(path, names[path])
@@ -119,18 +113,23 @@ def without_paths(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def metres(value: float, digits: int = 1) -> str:
-    """With its sign, of which minus is as long as plus."""
+    """Return metres with a sign, in as many decimals as `digits`; the minus is as long as the plus."""
     return f"{value:+.{digits}f} m".replace("-", "−")
 
 
 def percent(share: float) -> str:
-    """A share (0..1) with as many digits as tell something, and neither none nor all unless it is."""
+    """Return a share (0..1) as a percentage of two digits or so; 0 and 100 only if it is exactly that."""
     value = 100 * share
     if 0 < value < 0.1:
         return "< 0.1 %"
     if 99.9 < value < 100:
         return "> 99.9 %"
     return f"{value:.1f} %" if 0 < value < 9.95 or 99 < value < 100 else f"{value:.0f} %"
+
+
+def _how(qa: Qa) -> str:
+    """How pixels of a reconstructed class were made: the first part of their meaning, after "reconstructed"."""
+    return QA_MEANINGS[qa].removeprefix("reconstructed ").partition(",")[0]
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The page of a batch: a table of its scenes, with a thumbnail of each product, to sort by any column."""
+"""The page of a batch: a table of its scenes with a thumbnail of each product, which any column sorts."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from cloudfree.report.embedding import Picture, display_shape, embedded, with_al
 from cloudfree.report.rendering import rendered
 
 MOST_THUMBNAILS = 1000
-"""Of more scenes a page has none: at some 3 kB each it would grow to what browsers are slow to open."""
+"""Pages of more scenes have no thumbnails: at 3 kB each browsers would be slow to open them."""
 
 _THUMBNAIL_PX, _THUMBNAIL_BYTES = 96, 3000
 
 
 @dataclass(frozen=True)
 class Row:
-    """A scene: its name, what became of it, and its files by paths relative to the page, as far as they are there.
+    """A scene: its name, its outcome, and its files by paths relative to the page, None where they are missing.
 
-    `share` (0..1) of the data is reconstructed, None where that is not known.
+    `share` (0..1) of the data is reconstructed, None where that is unknown.
     """
 
     name: str
@@ -41,13 +41,14 @@ class Row:
 
 
 def written(rows: Sequence[Row], folder: Path) -> bytes:
-    """The page of a batch that lies in `folder`, in UTF-8."""
+    """Return the page of a batch, in UTF-8; paths in rows are relative to `folder`."""
+    few = len(rows) <= MOST_THUMBNAILS
     with gdal_settings():
-        shown = [(row, _thumbnail(folder / row.product)) if row.product else (row, None) for row in _few(rows)]
+        thumbnails = [_thumbnail(folder / row.product) if row.product and few else None for row in rows]
     return rendered(
         "index.html",
-        rows=shown or [(row, None) for row in rows],
-        thumbnails=bool(shown),
+        rows=list(zip(rows, thumbnails, strict=True)),
+        thumbnails=few and bool(rows),
         most=MOST_THUMBNAILS,
         counts=Counter(row.status for row in rows),
         seconds=sum(row.seconds for row in rows),
@@ -55,12 +56,8 @@ def written(rows: Sequence[Row], folder: Path) -> bytes:
     )
 
 
-def _few(rows: Sequence[Row]) -> Sequence[Row]:
-    return rows if len(rows) <= MOST_THUMBNAILS else ()
-
-
 def _thumbnail(product: Path) -> Picture | None:
-    """A product in true colour, by its overviews; none of a file that cannot be read."""
+    """Return a product in true colour, read from its overviews; None where it cannot be read."""
     try:
         with rasterio.open(product) as dataset:
             shape = display_shape(dataset.shape, _THUMBNAIL_PX, least_px=1)
@@ -68,5 +65,5 @@ def _thumbnail(product: Path) -> Picture | None:
     except RasterioError:
         return None
     colours = pictures.true_colour(dn)
-    shown = with_alpha(pictures.stretched(colours, *pictures.stretch(colours)), has_data(dn))
+    shown = with_alpha(pictures.with_contrast(colours, *pictures.contrast_limits(colours)), has_data(dn))
     return embedded(shown, _THUMBNAIL_BYTES)

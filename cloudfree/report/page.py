@@ -1,4 +1,4 @@
-"""The page of a run: everything that a reader needs to judge its product, in one file."""
+"""The page of a run: all that a reader needs to judge its product, in one file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from cloudfree.scene.offset import Vector
 
 _TAGS = ("inputs", "options", "versions")
 _MARK = '<script type="application/json" id="cloudfree">'
-_HEAD_BYTES = 1 << 18  # of a page, in which its numbers stand
+_HEAD_BYTES = 1 << 18  # of a page, that have its plain data
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with its caption; `kind` decides what stands beside it: a legend, a bar of colours, arrows."""
+    """A picture with its caption; by `kind` it has a legend, a bar of colours or arrows."""
 
     kind: str
     title: str
@@ -37,7 +37,7 @@ class Panel:
 
 def write(
     target: Path,
-    told: Mapping[str, Any],
+    run: Mapping[str, Any],
     names: Mapping[str, str],
     inputs: Inputs,
     views: Views,
@@ -45,23 +45,23 @@ def write(
 ) -> None:
     """Write the page of a run.
 
-    `told` are its plain data, as --json has them, in which files are called by name as `names` says of each path.
-    Inputs, options and versions are those that the tags of the product have.
+    `run`: its plain data, as in --json; paths in it are replaced by names, which `names` has for each path. Inputs,
+    options and versions are read from the tags of the product.
     """
-    told = facts.without_paths(told, names)
+    run = facts.without_paths(run, names)
     drawing = vectors.drawn(views.survey.grid, offset_vectors)
     page = rendered(
         "page.html",
-        told=told,
+        run=run,
         name=inputs.scene.path.name,
         scene=_described(inputs, views),
-        summary=facts.summary(told),
-        notes=list(facts.notes(told)),
-        classes=facts.classes(told["pixels"]),
-        offsets=facts.offsets(told),
+        summary=facts.summary(run),
+        notes=list(facts.notes(run)),
+        classes=facts.classes(run["pixels"]),
+        offsets=facts.offsets(run),
         comparisons=_comparisons(views),
-        panels=list(_panels(views, told, drawing)),
-        legend=facts.legend(told["pixels"] if views.quality else None),
+        panels=list(_panels(views, run, drawing)),
+        legend=facts.legend(run["pixels"] if views.quality else None),
         drawing=drawing,
         bar=_bar() if views.uncertainty else None,
         provenance=_provenance(views.product),
@@ -72,18 +72,18 @@ def write(
 
 
 def read_numbers(page: Path) -> dict[str, Any]:
-    """The plain data that a page carries; none where it is no page of ours."""
+    """Return the plain data in a page; empty where it is no page of ours."""
     try:
         with page.open("rb") as file:
             text = file.read(_HEAD_BYTES).decode("utf-8", "replace")
-        found = json.loads(text.partition(_MARK)[2].partition("</script>")[0])
+        run = json.loads(text.partition(_MARK)[2].partition("</script>")[0])
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return run if isinstance(run, dict) else {}
 
 
 def _described(inputs: Inputs, views: Views) -> dict[str, str]:
-    """The scene in words: when, how large, where, what."""
+    """Return the scene in words: time, size, place, quantity."""
     scene, (height, width) = inputs.scene, views.part.shape
     size_m, crs = scene.grid.pixel_size_m, scene.grid.crs.to_string()
     dates = dict.fromkeys(str(band.acquired) for band in inputs.sar.bands)
@@ -102,7 +102,7 @@ def _comparisons(views: Views) -> list[dict[str, Any]]:
         {
             "id": "true-colour",
             "title": "True colour",
-            "caption": "Red, green and blue, in one stretch, taken from the result.",
+            "caption": "Red, green and blue, both with the contrast of the result.",
             "pictures": true_colour,
         },
         {
@@ -114,20 +114,20 @@ def _comparisons(views: Views) -> list[dict[str, Any]]:
     ]
 
 
-def _panels(views: Views, told: Mapping[str, Any], drawing: vectors.Drawing | None) -> Iterator[Panel]:
+def _panels(views: Views, run: Mapping[str, Any], drawing: vectors.Drawing | None) -> Iterator[Panel]:
     yield Panel(
         "radar",
         "Sentinel-1",
-        f"Red VV, green VH, blue VV/VH, {_moved(told['coregistration'])}.",
+        f"Red VV, green VH, blue VV/VH, {_moved(run['coregistration'])}.",
         views.radar,
         "Sentinel-1 backscatter of the same ground, in false colours",
     )
-    for number, (picture, each) in enumerate(zip(views.references, told["references"], strict=True), 1):
-        date = each["acquired"] or "an unknown date"
+    for number, (picture, image) in enumerate(zip(views.references, run["references"], strict=True), 1):
+        date = image["acquired"] or "an unknown date"
         yield Panel(
             "reference",
             f"Image {number}",
-            f"{Path(each['file']).name} of {date}, {_moved(each['coregistration'])}; empty where it has clouds itself.",
+            f"{Path(image['file']).name} of {date}, {_moved(image['coregistration'])}; empty under its own clouds.",
             picture,
             f"Optical image of the same ground of {date}, true colour",
         )
@@ -144,15 +144,15 @@ def _panels(views: Views, told: Mapping[str, Any], drawing: vectors.Drawing | No
         yield Panel(
             "vectors",
             "Offsets of Sentinel-1",
-            f"The way radar has to go by each window of the whole scene, drawn {drawing.times:.2g} times as long as it "
-            "is. Green arrows bear the estimate out; red, dashed ones were left out.",
+            f"The shift of radar by each window of the whole scene, drawn {drawing.times:.2g} times as long as it is. "
+            "Green arrows were used for the estimate; red, dashed ones were rejected.",
             views.whole,
             "The scene with an arrow for each window of co-registration",
         )
 
 
 def _quality_panel(views: Views) -> Panel:
-    how = "" if views.quality else " Drawn from where the product differs from the scene; --qa tells kinds apart."
+    how = "" if views.quality else " Drawn from pixels that differ from the scene; --qa distinguishes the classes."
     alt = "Which pixels were observed and which reconstructed"
     return Panel("quality", "Quality", f"What became of each pixel.{how}", views.quality_picture, alt)
 
@@ -170,7 +170,7 @@ def _bar() -> dict[str, Any]:
 
 
 def _provenance(product: Path) -> dict[str, Any]:
-    """What the product's tags say of its making."""
+    """Return inputs, options, versions and identity from the tags of the product."""
     with rasterio.open(product) as dataset:
         tags = dataset.tags()
     stated = {name: json.loads(tags[f"CLOUDFREE_{name.upper()}"]) for name in _TAGS}

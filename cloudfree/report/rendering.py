@@ -1,4 +1,4 @@
-"""Templates to whole pages, which allow no script, style or picture but their own."""
+"""Templates to pages that allow no script, style or picture but their own."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def rendered(template: str, **values: Any) -> bytes:
-    """A page of `templates/` in UTF-8. Everything that values hold is text, and escaped."""
+    """Return a page of `templates/` in UTF-8. Values are text, and escaped."""
     text = _environment().get_template(template).render(values)
-    return text.encode("utf-8", "replace")  # a file's name may be no UTF-8
+    return text.encode("utf-8", "replace")  # names of files may not be UTF-8
 
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    import jinja2  # noqa: PLC0415 - what is run without a report does not need it
+    import jinja2  # noqa: PLC0415 - runs without a report do not need it
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -38,10 +38,10 @@ def _environment() -> jinja2.Environment:
 
 
 def link(path: Path | str) -> str:
-    """A relative path as a link: percent-encoded, so that no name is taken for an address or a query."""
+    """Return a relative path as a link, percent-encoded, so that no name is taken for an address or a query."""
     return quote(Path(path).as_posix().encode("utf-8", "surrogateescape"))
 
 
 def _csp_hash(text: str) -> str:
-    """What a Content-Security-Policy calls an inline script or style of this text."""
+    """Return the source of an inline script or style of this text for a Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"

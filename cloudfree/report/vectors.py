@@ -1,4 +1,4 @@
-"""Where each window of co-registration found the radar to belong, as arrows to draw over the scene."""
+"""The offset of radar by each window of co-registration, as arrows to draw over the scene."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cloudfree.scene.offset import Vector
 
 _SIDE = 640  # units of the drawing along its longer side
 _HEAD = 7.0  # length of an arrow's head in these units
-_OF_SPACING = 0.65  # of the windows, that the longest arrow takes
+_OF_SPACING = 0.65  # length of the longest arrow over the distance between windows
 _ROUND = (1.0, 2.0, 5.0)
 
 
@@ -30,7 +30,7 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Arrows in units of a view box `width` by `height`, and one of `scale_m` metres to compare them with."""
+    """Arrows in units of a view box `width` by `height`, and one of `scale_m` metres as a scale."""
 
     width: float
     height: float
@@ -41,7 +41,7 @@ class Drawing:
 
 
 def drawn(grid: Grid, vectors: Sequence[Vector]) -> Drawing | None:
-    """The vectors of a survey's grid; None where no window told anything."""
+    """Return a drawing of vectors in pixels of a survey's grid; None without vectors."""
     if not vectors:
         return None
     unit = _SIDE / max(grid.shape)
@@ -57,7 +57,7 @@ def drawn(grid: Grid, vectors: Sequence[Vector]) -> Drawing | None:
 
 
 def _arrow(start: Float64Array, way: Float64Array, vector: Vector | None = None) -> Arrow:
-    """A shaft, and a head of two strokes that is never longer than it."""
+    """Return an arrow: a shaft, and a head of two strokes that is never longer than it."""
     (y, x), (tip_y, tip_x) = start, start + way
     length, angle = math.hypot(*way), math.atan2(way[0], way[1])
     barbs = [angle + turn for turn in (math.pi - 0.5, math.pi + 0.5)] if length > 1 else []
@@ -71,6 +71,6 @@ def _arrow(start: Float64Array, way: Float64Array, vector: Vector | None = None)
 
 
 def _rounded(metres: float) -> float:
-    """The largest of 1, 2, 5 and their tens that is no longer."""
+    """Return the largest number of the series 1, 2, 5, 10, 20, ... up to `metres`."""
     power = 10.0 ** math.floor(math.log10(max(metres, 1e-3)))
-    return max(each * power for each in _ROUND if each * power <= metres * (1 + 1e-9))
+    return max(digit * power for digit in _ROUND if digit * power <= metres * (1 + 1e-9))

@@ -1,4 +1,4 @@
-"""What a page shows: before and after in one stretch, radar, other dates, quality and uncertainty."""
+"""The pictures of a page: before and after with equal contrast, radar, other dates, quality and uncertainty."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from cloudfree.scene.survey import Survey
 
 _COMPARISON_PX, _PANEL_PX = 1400, 640
 _COLOUR_BYTES, _INFRARED_BYTES, _PANEL_BYTES = 450_000, 280_000, 90_000
-_REFERENCES_BYTES = 270_000  # of all of them together
+_REFERENCES_BYTES = 270_000  # of all together
 _BAR_PX = 10, 256
 _DARKER = 2.0
 _BLUE, _GREEN, _RED, _NIR = range(4)
 
-Bounds = Sequence[tuple[float, float]]
-"""What becomes black and white in each of three channels."""
+Limits = Sequence[tuple[float, float]]
+"""The values shown as black and as white in each of three channels."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two pictures of one stretch and size, to be looked at in turn."""
+    """Two pictures of the same contrast and size."""
 
     before: Picture
     after: Picture
@@ -43,9 +43,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Views:
-    """The part of a scene that a product is of, in as many pixels as a page shows.
+    """The part of a scene that is in a product, in as many pixels as a page shows.
 
-    `quality` and `uncertainty` are files, where these are made.
+    `quality` and `uncertainty` are files, None where they were not made.
     """
 
     scene: Scene
@@ -57,50 +57,50 @@ class Views:
 
     @cached_property
     def before_after(self) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-        """Digital numbers (4, H, W) of both, averaged alike, so that they differ only where the product does."""
+        """Digital numbers (4, H, W) of scene and product, averaged alike, so that equal pixels are shown equal."""
         part, shape = self.part, display_shape(self.part.shape, _COMPARISON_PX, least_px=1)
         window, grid = Window(part.col, part.row, part.width, part.height), part.of(self.scene.grid)
         source, bands = Source.of(self.product), (1, 2, 3, 4)
-        made = replace(self.scene, path=source, grid=grid, band_indexes=bands, conversion=None)
-        with self.scene.open() as scene, made.open() as product:
+        result = replace(self.scene, path=source, grid=grid, band_indexes=bands, conversion=None)
+        with self.scene.open() as scene, result.open() as product:
             return scene.averaged(*shape, window), product.averaged(*shape)
 
     @property
     def true_colour(self) -> Comparison:
         """Red, green and blue."""
-        return self._comparison((_RED, _GREEN, _BLUE), [self._bounds] * 3, _COLOUR_BYTES)
+        return self._comparison((_RED, _GREEN, _BLUE), [self._limits] * 3, _COLOUR_BYTES)
 
     @property
     def infrared(self) -> Comparison:
-        """Near infrared as red, red as green, green as blue: each with a stretch of its own, vegetation is red."""
+        """Near infrared as red, red as green, green as blue, each with a contrast of its own."""
         after = _known(self.before_after[1])
         bands = (_NIR, _RED, _GREEN)
-        return self._comparison(bands, [pictures.stretch(after[band]) for band in bands], _INFRARED_BYTES)
+        return self._comparison(bands, [pictures.contrast_limits(after[band]) for band in bands], _INFRARED_BYTES)
 
     @property
     def radar(self) -> Picture:
-        """Sentinel-1 where it was moved to."""
+        """Sentinel-1 in its corrected position."""
         sar_db = pictures.nearest(self.survey.sar_db[:, *self._surveyed], *self._panel_shape)
         known = known_of(sar_db)
         return embedded(with_alpha(pictures.sar_colour(np.where(known, sar_db, np.nan)), known), _PANEL_BYTES)
 
     @property
     def references(self) -> list[Picture]:
-        """Images of other dates, each where it was moved to, in the stretch of the product."""
+        """Images of other dates in their corrected positions, with the contrast of the product."""
         share = min(_PANEL_BYTES, _REFERENCES_BYTES // max(1, len(self.survey.others)))
         return [self._reference(reflectance, share) for reflectance in self.survey.others]
 
     @cached_property
     def classes(self) -> NDArray[np.uint8]:
-        """Classes of `Qa` (H, W). Without their file, what differs from the scene is RECONSTRUCTED, however."""
+        """Classes of `Qa` (H, W). Without their file, all pixels that differ from the scene are RECONSTRUCTED."""
         shape = display_shape(self.part.shape, _PANEL_PX, least_px=1)
         if self.quality:
             with rasterio.open(self.quality) as dataset:
-                found: NDArray[np.uint8] = dataset.read(1, out_shape=shape)
-            return found
+                classes: NDArray[np.uint8] = dataset.read(1, out_shape=shape)
+            return classes
         before, after = self.before_after
-        told = np.where((before != after).any(axis=0), Qa.RECONSTRUCTED, Qa.OBSERVED)
-        return pictures.nearest(np.where(has_data(after), told, Qa.NODATA)[None].astype(np.uint8), *shape)[0]
+        known = np.where((before != after).any(axis=0), Qa.RECONSTRUCTED, Qa.OBSERVED)
+        return pictures.nearest(np.where(has_data(after), known, Qa.NODATA)[None].astype(np.uint8), *shape)[0]
 
     @property
     def quality_picture(self) -> Picture:
@@ -119,15 +119,15 @@ class Views:
 
     @property
     def whole(self) -> Picture:
-        """The whole scene as it was surveyed, in dark grey: a ground to draw on."""
+        """The whole scene in dark grey, as a background for arrows."""
         grey = np.where(self.survey.data, self.survey.dn[:3].mean(axis=0, dtype=np.float32), np.nan)
         shown = pictures.nearest(np.stack([grey] * 3), *display_shape(self.survey.grid.shape, _PANEL_PX))
-        low, high = self._bounds
+        low, high = self._limits
         return embedded(_coloured(shown, [(low, low + _DARKER * (high - low))] * 3), _PANEL_BYTES)
 
     @cached_property
-    def _bounds(self) -> tuple[float, float]:
-        return pictures.stretch(pictures.true_colour(self.before_after[1]))
+    def _limits(self) -> tuple[float, float]:
+        return pictures.contrast_limits(pictures.true_colour(self.before_after[1]))
 
     @property
     def _panel_shape(self) -> tuple[int, int]:
@@ -140,18 +140,18 @@ class Views:
     def _on_panel(self, colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return pictures.nearest(colours, *self._panel_shape)
 
-    def _comparison(self, bands: tuple[int, int, int], bounds: Bounds, at_most: int) -> Comparison:
-        before, after = (self._colours(_known(dn)[list(bands)], bounds, at_most) for dn in self.before_after)
+    def _comparison(self, bands: tuple[int, int, int], limits: Limits, at_most: int) -> Comparison:
+        before, after = (self._colours(_known(dn)[list(bands)], limits, at_most) for dn in self.before_after)
         return Comparison(before, after)
 
-    def _colours(self, dn: Image, bounds: Bounds, at_most: int) -> Picture:
+    def _colours(self, dn: Image, limits: Limits, at_most: int) -> Picture:
         shape = display_shape((dn.shape[1], dn.shape[2]), _COMPARISON_PX)
-        return embedded(pictures.nearest(_coloured(dn, bounds), *shape), at_most)
+        return embedded(pictures.nearest(_coloured(dn, limits), *shape), at_most)
 
     def _reference(self, reflectance: Image, at_most: int) -> Picture:
         dn = self.scene.digital_numbers(reflectance[:, *self._surveyed])
         shown = np.where(known_of(dn), dn, np.nan)[2::-1]
-        return embedded(self._on_panel(_coloured(shown, [self._bounds] * 3)), at_most)
+        return embedded(self._on_panel(_coloured(shown, [self._limits] * 3)), at_most)
 
 
 def deviation_bar() -> Picture:
@@ -160,12 +160,12 @@ def deviation_bar() -> Picture:
 
 
 def _known(dn: NDArray[np.uint16]) -> Image:
-    """Digital numbers (4, H, W), NaN without data."""
+    """Return digital numbers (4, H, W) as floats, NaN without data."""
     return np.where(has_data(dn), dn.astype(np.float32), np.nan)
 
 
-def _coloured(channels: Image, bounds: Bounds) -> NDArray[np.uint8]:
-    """Three channels (3, H, W), each stretched, transparent where they are NaN."""
+def _coloured(channels: Image, limits: Limits) -> NDArray[np.uint8]:
+    """Return three channels (3, H, W) as colours, transparent where they are NaN."""
     known: Mask = known_of(channels)
-    colours = [pictures.stretched(channel, *each) for channel, each in zip(channels, bounds, strict=True)]
+    colours = [pictures.with_contrast(channel, *pair) for channel, pair in zip(channels, limits, strict=True)]
     return with_alpha(np.stack(colours), known)

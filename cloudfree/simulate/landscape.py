@@ -24,14 +24,11 @@ class Landscape:
     """Land of H x W pixels as two sensors see it.
 
     reflectance (4, H, W) float32: surface reflectance, 0..1, in blue, green, red, NIR; without cloud or sensor noise.
-    sar_db (2, H, W) float32: sigma0 of VV and VH in dB, with speckle. sar_mean_db: the same without.
-    land_cover (H, W) uint8: ESA WorldCover classes.
+    sar_db (2, H, W) float32: sigma0 of VV and VH in dB, with speckle.
     """
 
     reflectance: Image
     sar_db: Image
-    sar_mean_db: Image
-    land_cover: NDArray[np.uint8]
 
 
 @dataclass
@@ -53,8 +50,7 @@ class _Draft:
 def landscape(rng: np.random.Generator, height: int, width: int, *, pixel_size_m: float = 3.0) -> Landscape:
     """A place that does not exist, `height` x `width` pixels; the same generator state gives the same place."""
     ground = ground_layout(Canvas.blank(rng, height, width, pixel_size_m))
-    mean_db = ground.backscatter_db()
-    return Landscape(ground.reflectance(), with_speckle_db(rng, mean_db, pixel_size_m), mean_db, ground.land_cover)
+    return Landscape(ground.reflectance(), with_speckle_db(rng, ground.backscatter_db(), pixel_size_m))
 
 
 def ground_layout(canvas: Canvas) -> Ground:

@@ -43,25 +43,24 @@ class Material(IntEnum):
     BRIGHT_ROOF = 12
 
 
-# Per material: reflectance in blue, green, red, NIR; sigma0 of VV and VH in dB; ESA WorldCover class.
-_MATERIALS: dict[Material, tuple[tuple[float, ...], tuple[float, float], int]] = {
-    Material.SOIL: ((0.062, 0.092, 0.125, 0.200), (-13.8, -22.8), 60),
-    Material.CROP: ((0.026, 0.064, 0.034, 0.430), (-11.2, -17.8), 40),
-    Material.GRASS: ((0.036, 0.074, 0.054, 0.310), (-12.4, -19.8), 30),
-    Material.TREES: ((0.022, 0.044, 0.027, 0.285), (-8.4, -14.0), 10),
-    Material.SHRUB: ((0.028, 0.054, 0.038, 0.270), (-9.8, -15.8), 20),
-    Material.WATER: ((0.044, 0.058, 0.042, 0.021), (-22.0, -28.6), 80),
-    Material.SAND: ((0.105, 0.145, 0.180, 0.250), (-15.5, -24.0), 60),
-    Material.TRACK: ((0.095, 0.130, 0.165, 0.230), (-14.0, -22.5), 60),
-    Material.ASPHALT: ((0.068, 0.090, 0.105, 0.130), (-13.0, -21.5), 50),
-    Material.GARDEN: ((0.055, 0.080, 0.074, 0.235), (-7.2, -13.6), 50),
-    Material.TILE_ROOF: ((0.070, 0.092, 0.138, 0.205), (-1.6, -8.2), 50),
-    Material.GREY_ROOF: ((0.108, 0.121, 0.134, 0.165), (-1.0, -8.2), 50),
-    Material.BRIGHT_ROOF: ((0.240, 0.258, 0.272, 0.295), (3.0, -6.5), 50),
+# Per material: reflectance in blue, green, red, NIR; sigma0 of VV and VH in dB.
+_MATERIALS: dict[Material, tuple[tuple[float, ...], tuple[float, float]]] = {
+    Material.SOIL: ((0.062, 0.092, 0.125, 0.200), (-13.8, -22.8)),
+    Material.CROP: ((0.026, 0.064, 0.034, 0.430), (-11.2, -17.8)),
+    Material.GRASS: ((0.036, 0.074, 0.054, 0.310), (-12.4, -19.8)),
+    Material.TREES: ((0.022, 0.044, 0.027, 0.285), (-8.4, -14.0)),
+    Material.SHRUB: ((0.028, 0.054, 0.038, 0.270), (-9.8, -15.8)),
+    Material.WATER: ((0.044, 0.058, 0.042, 0.021), (-22.0, -28.6)),
+    Material.SAND: ((0.105, 0.145, 0.180, 0.250), (-15.5, -24.0)),
+    Material.TRACK: ((0.095, 0.130, 0.165, 0.230), (-14.0, -22.5)),
+    Material.ASPHALT: ((0.068, 0.090, 0.105, 0.130), (-13.0, -21.5)),
+    Material.GARDEN: ((0.055, 0.080, 0.074, 0.235), (-7.2, -13.6)),
+    Material.TILE_ROOF: ((0.070, 0.092, 0.138, 0.205), (-1.6, -8.2)),
+    Material.GREY_ROOF: ((0.108, 0.121, 0.134, 0.165), (-1.0, -8.2)),
+    Material.BRIGHT_ROOF: ((0.240, 0.258, 0.272, 0.295), (3.0, -6.5)),
 }
 _SPECTRA = np.array([_MATERIALS[m][0] for m in Material], np.float32).T
 _SIGMA0_DB = np.array([_MATERIALS[m][1] for m in Material], np.float32).T
-_WORLDCOVER = np.array([_MATERIALS[m][2] for m in Material], np.uint8)
 _TALL = (Material.TREES, Material.TILE_ROOF, Material.GREY_ROOF, Material.BRIGHT_ROOF)
 _RIPE_CEREAL = np.array([0.058, 0.102, 0.128, 0.270], np.float32)
 
@@ -81,13 +80,6 @@ class Ground:
     tone: Image
     slope: Image
     pixel_size_m: float
-
-    @property
-    def land_cover(self) -> NDArray[np.uint8]:
-        """(H, W) uint8, ESA WorldCover classes."""
-        cover = _WORLDCOVER[self.material]
-        cover[(self.material == Material.CROP) & (self.vigour < 0.15)] = _WORLDCOVER[Material.SOIL]
-        return cover
 
     def reflectance(self) -> Image:
         """(4, H, W) float32 surface reflectance in blue, green, red, NIR; the optics' blur included, noise not."""

@@ -118,7 +118,7 @@ def test_a_collection_that_is_not_ours_is_kept(cli: Cli, scenes: Path, tmp_path:
     mine.write_text('{"type": "Collection", "description": "precious"}')
     done = cli("batch", scenes, "-o", mine.parent, *FAST, "--stac")
     assert done.exit_code == 1
-    assert "is no collection of cloudfree" in done.stderr
+    assert "was not made by cloudfree" in done.stderr
     assert "precious" in mine.read_text()
     assert list(mine.parent.iterdir()) == [mine], "told before anything is made"
     assert cli("batch", scenes, "-o", mine.parent, *FAST, "--stac", "--overwrite").exit_code == 0
@@ -130,7 +130,7 @@ def test_no_product_may_be_called_like_it_or_the_results(cli: Cli, scenes: Path,
     scenes.write_text(scenes.read_text().replace("deep er/third.tif", name))
     done = cli("batch", scenes, "-o", tmp_path / "made", *FAST, "--stac")
     assert done.exit_code == 1
-    assert "the item of a scene" in done.stderr
+    assert "would be a file of one scene and of the whole batch" in done.stderr
     assert not (tmp_path / "made").exists()
 
 

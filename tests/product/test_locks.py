@@ -10,6 +10,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from cloudfree.errors import OutputError
 from cloudfree.product.locks import claimed
@@ -124,3 +125,32 @@ def test_names_as_long_as_can_be_and_folders_that_are_not_there(tmp_path: Path) 
         (folders[long] / long.name).touch()
     with pytest.raises(OutputError, match="cannot be written"), claimed([tmp_path / "nowhere/out.tif"]):
         pass
+
+
+@pytest.mark.parametrize("first", ["a", "link"])
+def test_runs_that_share_targets_in_opposite_order_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Each lock is held for a while before the next is asked for, so that without one order each run has one of two.
+
+    By a link that sorts after "b", the order of names as they are given is the opposite one too.
+    """
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    acquire = FileLock.acquire
+
+    def acquire_slowly(lock: FileLock, **how: object) -> object:
+        proxy = acquire(lock, **how)
+        time.sleep(0.3)
+        return proxy
+
+    def make(targets: list[Path]) -> int:
+        with claimed(targets, 3) as folders:
+            return len(folders)
+
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire_slowly)
+    orders = [[tmp_path / "a/t", tmp_path / "b/t"], [tmp_path / "b/t", tmp_path / first / "t"]]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(make, orders)) == [2, 2]
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]

@@ -79,7 +79,7 @@ def test_an_index_that_is_not_ours_is_kept(cli: Cli, scenes: Path, tmp_path: Pat
     (out / "index.html").write_text("precious")
     done = cli("batch", scenes, "-o", out, *FAST)
     assert done.exit_code == 1
-    assert "index.html is no page of cloudfree and is kept" in done.stderr
+    assert "index.html was not made by cloudfree and is kept" in done.stderr
     assert [path.name for path in out.iterdir()] == ["index.html"]
     cli("batch", scenes, "-o", out, *FAST, "--overwrite")
     assert Page(out / "index.html").all("table")
@@ -109,4 +109,4 @@ def test_a_scene_whose_page_would_be_the_index_is_refused(cli: Cli, scenes: Path
     scenes.write_text(json.dumps(line))
     done = cli("batch", scenes, "-o", tmp_path / "made", *FAST)
     assert done.exit_code == 1
-    assert "would be the index and the page of a scene" in done.stderr
+    assert "would be a file of one scene and of the whole batch" in done.stderr

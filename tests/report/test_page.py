@@ -115,7 +115,7 @@ def test_without_side_products_quality_is_what_differs(cli: Cli, clouded: tuple,
     blue = (quality[:3] == np.array(QA_COLOURS[Qa.RECONSTRUCTED][:3])[:, None, None]).all(axis=0)
     assert blue[50:90, 100:115].all()
     assert not blue[:, :30].any()
-    assert "--qa tells kinds apart" in page.text("figcaption")
+    assert "--qa distinguishes the classes" in page.text("figcaption")
     assert "Uncertainty" not in page.text("figcaption")
 
 

@@ -16,7 +16,7 @@ table.querySelectorAll("th[data-sort]").forEach((header) => {
     const keyed = rows.map((row) => [value(row, header.cellIndex), row]);
     keyed.sort(([a], [b]) => last(a, b) || sign * compare(a, b));
     table.tBodies[0].append(...keyed.map(([, row]) => row));
-    table.querySelectorAll("th[data-sort]").forEach((each) => each.setAttribute("aria-sort", "none"));
+    table.querySelectorAll("th[data-sort]").forEach((other) => other.setAttribute("aria-sort", "none"));
     header.setAttribute("aria-sort", down ? "descending" : "ascending");
   });
 });

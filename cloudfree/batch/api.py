@@ -1,0 +1,118 @@
+"""A whole batch: what it would make and needs, and the making of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudfree.batch.cluster import local_cluster, run_jobs_on
+from cloudfree.batch.collection import write_collection
+from cloudfree.batch.index import write_index
+from cloudfree.batch.jobs import Job, read_jobs
+from cloudfree.batch.needs import check_disk, check_lists, check_memory, check_outputs, shapes_of
+from cloudfree.batch.pairing import jobs_of_folder
+from cloudfree.batch.results import Outcome, make_folder, recording
+from cloudfree.batch.runner import Settings, run_jobs
+from cloudfree.product.kinds import REPORT, STAC
+
+log = logging.getLogger(__name__)
+
+Workers = int | str | None
+"""Where scenes are made: in this process (None), in so many processes on this machine, or on the workers of the Dask
+scheduler at an address like tcp://host:8786."""
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What a batch will make in a folder, with the bytes that products take at most and the memory (GB) of making them.
+
+    `workers` None is this process.
+    """
+
+    jobs: tuple[Job, ...]
+    folder: Path
+    settings: Settings
+    workers: Workers
+    product_bytes: int
+    memory_gb: float
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain data for --dry-run."""
+        return {
+            "jobs": [job.describe() for job in self.jobs],
+            "at_most_gb": round(self.product_bytes / 1e9, 3),
+            "memory_gb": round(self.memory_gb, 1),
+        }
+
+
+def run(
+    source: Path | str,
+    folder: Path | str,
+    settings: Settings | None = None,
+    *,
+    reference_days: float = 0.0,
+    workers: Workers = None,
+    done: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Reconstruct the clouded pixels of many scenes, and return what became of each, in the order of the jobs.
+
+    `source` is a list of scenes (`jobs.read_jobs`), or a folder of them, of which each gets the radar that suits it
+    best and, with `reference_days` over 0, other scenes of so many days around it (`pairing.jobs_of_folder`). Products
+    go into `folder`, with results.csv, results.json, and index.html and collection.json where `settings.beside` has
+    reports and STAC items. A product that is there, whole, and of the same inputs, options and weights is skipped.
+    `done` is called with each outcome as it comes.
+
+    A scene that fails is recorded, and the others go on. Raises CloudfreeError, before anything is made, for lists that
+    say nothing clear, files that would be lost, and too little disk or memory.
+    """
+    return execute(make_plan(source, folder, settings, reference_days=reference_days, workers=workers), done)
+
+
+def make_plan(
+    source: Path | str,
+    folder: Path | str,
+    settings: Settings | None = None,
+    *,
+    reference_days: float = 0.0,
+    workers: Workers = None,
+) -> BatchPlan:
+    """Find the jobs of a batch and check what they need, without making anything. See `run`."""
+    source, folder, settings = Path(source), Path(folder), settings or Settings()
+    jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
+    check_outputs(jobs, settings)
+    check_lists(folder, jobs, settings)
+    shapes = shapes_of(jobs)
+    size = check_disk(shapes, settings)
+    memory_gb = check_memory(shapes, 0 if isinstance(workers, str) else workers or 1)
+    log.info("products take %.1f GB at most, their making about %.1f GB of memory", size / 1e9, memory_gb)
+    return BatchPlan(tuple(jobs), folder, settings, workers, size, memory_gb)
+
+
+def execute(plan: BatchPlan, done: Callable[[Outcome], None] | None = None) -> list[Outcome]:
+    """Do all jobs of a plan, keep their results, and write what lists the products. See `run`."""
+    make_folder(plan.folder)
+    with recording(plan.folder) as keep:
+
+        def add(outcome: Outcome) -> None:
+            keep(outcome)
+            if done:
+                done(outcome)
+
+        outcomes = _outcomes(plan, add)
+    if REPORT in plan.settings.beside:
+        write_index(plan.folder, outcomes)
+    if STAC in plan.settings.beside:
+        write_collection(plan.folder, outcomes)
+    return outcomes
+
+
+def _outcomes(plan: BatchPlan, done: Callable[[Outcome], None]) -> list[Outcome]:
+    if plan.workers is None:
+        return run_jobs(plan.jobs, plan.settings, done)
+    if isinstance(plan.workers, str):
+        return run_jobs_on(plan.workers, plan.jobs, plan.settings, done)
+    with local_cluster(plan.workers) as address:
+        return run_jobs_on(address, plan.jobs, plan.settings, done)

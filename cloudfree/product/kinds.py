@@ -1,0 +1,66 @@
+"""The files that a run may write: the product and what stands beside it, in one table.
+
+Options of commands, names in a batch, `--json`, tags, identity and STAC items all read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file.
+
+    `field`: the field of `Options` with its path, and its key in `--json`. `suffix`: what follows the stem of the
+    product in its name in a batch. `title`: what it shows, for help and catalogues. `asset` and `roles`: its key and
+    roles in STAC items; no asset for the item itself. `bytes_per_pixel`: of a raster, uncompressed. `mark`: bytes that
+    are in each such file of ours, beside its identity; of rasters a tag is instead. `listed_in`: file of a batch that
+    lists them all.
+    """
+
+    field: str
+    suffix: str
+    title: str
+    media_type: str
+    asset: str | None = None
+    roles: tuple[str, ...] = ()
+    bytes_per_pixel: int = 0
+    mark: bytes | None = None
+    listed_in: str = ""
+
+    @property
+    def is_raster(self) -> bool:
+        return self.media_type == COG
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether the file itself says what it was made of: a picture does not."""
+        return self.is_raster or self.mark is not None
+
+    def beside(self, product: Path) -> Path:
+        """Where it lies in a batch, named after its product."""
+        return product.with_name(product.stem + self.suffix)
+
+
+# fmt: off
+OUTPUT = Kind("output", ".tif", "Cloud-free scene", COG, "product", ("data", "reflectance"), 8)
+QA = Kind("qa", "_qa.tif", "What was observed and what reconstructed", COG, "qa", ("metadata", "data-mask"), 2)
+UNCERTAINTY = Kind("uncertainty", "_uncertainty.tif", "One standard deviation of each band's reflectance", COG,
+                   "uncertainty", ("metadata", "uncertainty"), 8)
+WRITE_MASK = Kind("write_mask", "_mask.tif", "Mask that was used: cloud, haze, shadow, snow", COG,
+                  "mask", ("metadata", "cloud", "cloud-shadow", "snow-ice"), 2)
+QUICKLOOK = Kind("quicklook", ".png", "Picture of before, radar, after", "image/png", "picture", ("overview",))
+REPORT = Kind("report", ".html", "Page of before and after, quality, numbers, provenance", "text/html", "report",
+              ("metadata",), mark=b'<meta name="generator" content="cloudfree">', listed_in="index.html")
+STAC = Kind("stac", ".json", "STAC item of all that is written", "application/geo+json",
+            mark=b'"cloudfree:identity"', listed_in="collection.json")
+# fmt: on
+
+BESIDE = (QA, UNCERTAINTY, WRITE_MASK, QUICKLOOK, REPORT, STAC)
+"""What may stand beside a product."""
+
+KINDS = (OUTPUT, *BESIDE)
