@@ -49,7 +49,7 @@ def write(folder: Path, side: int, references: int) -> None:
 
 def plan(folder: Path) -> None:
     """Plan a run and tell how long its stages took."""
-    from cloudfree import plan as planning  # noqa: PLC0415
+    from cloudfree import planning  # noqa: PLC0415
     from cloudfree.plan import Options
     from cloudfree.planning import make_plan  # noqa: PLC0415
     from cloudfree.process import peak_memory_mb  # noqa: PLC0415
