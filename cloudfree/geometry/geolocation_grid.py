@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
 from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
 from cloudfree.arrays import Float64Array
-from cloudfree.geometry.grid import Grid, unrolled
+from cloudfree.geometry.grid import WGS84, Grid, transformer, unrolled
 
 if TYPE_CHECKING:
     from scipy.interpolate import RectBivariateSpline
 
 _SEMI_MAJOR_M, _ECCENTRICITY_2 = 6378137.0, 6.69437999014e-3  # WGS84
-_WGS84, _EARTH_CENTRED = CRS.from_epsg(4326), CRS.from_epsg(4978)
+_EARTH_CENTRED = CRS.from_epsg(4978)
 
 _STEPS = 12  # of Newton's method; four are enough within the image
 _SETTLED_PX = 1e-3
@@ -82,7 +81,7 @@ class GeolocationGrid:
     @property
     def crs(self) -> CRS:
         """Of the points in the annotation: geographic."""
-        return _WGS84
+        return WGS84
 
     @cached_property
     def pixel_size_m(self) -> float:
@@ -99,7 +98,7 @@ class GeolocationGrid:
         around_line = np.concatenate([top, lines, top + self.height, lines[::-1]])
         around_pixel = np.concatenate([pixels, left + self.width, pixels[::-1], left])
         place = self._place(around_line, around_pixel)[0]
-        x, y, _ = _transformer(_EARTH_CENTRED, crs).transform(place[0], place[1], place[2])
+        x, y, _ = transformer(_EARTH_CENTRED, crs).transform(place[0], place[1], place[2])
         return _polygon(unrolled(x, crs), y)
 
     def pixel_bounds_of(self, other: Grid | GeolocationGrid) -> tuple[int, int, int, int]:
@@ -133,7 +132,7 @@ class GeolocationGrid:
 
         Arrays of any one shape. Around the image they go on linearly; NaN where that leads nowhere.
         """
-        lon, lat = _transformer(crs, _WGS84).transform(np.ravel(x), np.ravel(y))
+        lon, lat = transformer(crs, WGS84).transform(np.ravel(x), np.ravel(y))
         ground = _Ground.at(np.where(np.isfinite(lon), lon, np.nan), np.where(np.isfinite(lat), lat, np.nan))
         with np.errstate(all="ignore"):
             line, pixel = self._inverted(ground)
@@ -234,11 +233,6 @@ def _polygon(x: Float64Array, y: Float64Array) -> BaseGeometry:
     corners = np.column_stack([x, y])
     corners = corners[np.isfinite(corners).all(axis=1)]
     return shapely.make_valid(shapely.Polygon(corners)) if len(corners) > 3 else shapely.Polygon()
-
-
-@lru_cache(maxsize=8)
-def _transformer(source: CRS, target: CRS) -> Transformer:
-    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def _around(known: Float64Array, start: int, stop: int) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ from shapely.geometry.base import BaseGeometry
 from cloudfree.arrays import Float64Array
 from cloudfree.errors import GridError
 
-_WGS84 = CRS.from_epsg(4326)
+WGS84 = CRS.from_epsg(4326)
 _GEOD = Geod(ellps="WGS84")
 _STEP_M, _STEP_DEGREES = 10.0, 1e-4  # over which the local scale is measured
 _TRUE_TO_SCALE = 0.01
@@ -80,6 +80,10 @@ class Grid:
         """The full-width strip of rows start..stop, which may reach beyond the grid."""
         return self.window(start, 0, stop - start, self.width)
 
+    def strips(self, rows: int) -> list[Grid]:
+        """The grid cut from top to bottom into full-width strips of `rows` rows, the last of what is left."""
+        return [self.rows(start, stop) for start, stop in strips(self.height, rows)]
+
     def window(self, row: int, col: int, height: int, width: int) -> Grid:
         """The pixels from a row and a column on."""
         return Grid(self.crs, self.transform @ Affine.translation(col, row), width, height)
@@ -130,15 +134,15 @@ class Grid:
         if crs is None or crs == self.crs:
             return outline
         dense = shapely.segmentize(outline, outline.length / 80)
-        transformer = Transformer.from_crs(self.crs, crs, always_xy=True)
+        to_crs = transformer(self.crs, crs)
 
         def moved(xy: Float64Array) -> Float64Array:
-            x, y = transformer.transform(xy[:, 0], xy[:, 1])
+            x, y = to_crs.transform(xy[:, 0], xy[:, 1])
             return np.column_stack([unrolled(x, crs), y])
 
         return shapely.make_valid(shapely.transform(dense, moved))
 
-    def pixel_bounds_of(self, other: Outlined, margin_px: int = 0) -> tuple[int, int, int, int]:
+    def pixel_bounds_of(self, other: Outlined) -> tuple[int, int, int, int]:
         """Rows and columns (row_start, row_stop, col_start, col_stop) of this grid that hold `other`, clipped to it.
 
         Empty (start >= stop) where the two are disjoint.
@@ -148,8 +152,8 @@ class Grid:
         if not len(outline):
             return 0, 0, 0, 0
         cols, rows = _apply(~self.transform, outline)
-        row_start, row_stop = math.floor(rows.min()) - margin_px, math.ceil(rows.max()) + margin_px
-        col_start, col_stop = math.floor(cols.min()) - margin_px, math.ceil(cols.max()) + margin_px
+        row_start, row_stop = math.floor(rows.min()), math.ceil(rows.max())
+        col_start, col_stop = math.floor(cols.min()), math.ceil(cols.max())
         return max(row_start, 0), min(row_stop, self.height), max(col_start, 0), min(col_stop, self.width)
 
     def overlap_share(self, other: Outlined) -> float:
@@ -177,14 +181,14 @@ class Grid:
         return float(x), float(y)
 
     def _lon_lat(self, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
-        lon, lat = _to_wgs84(self.crs).transform(x, y)
+        lon, lat = transformer(self.crs, WGS84).transform(x, y)
         return list(lon), list(lat)
 
 
 @lru_cache(maxsize=32)
-def _to_wgs84(crs: CRS) -> Transformer:
-    """From x, y to longitude, latitude in degrees."""
-    return Transformer.from_crs(crs, _WGS84, always_xy=True)
+def transformer(source: CRS, target: CRS) -> Transformer:
+    """From x, y of one CRS to x, y of another; of a geographic one these are longitude and latitude in degrees."""
+    return Transformer.from_crs(source, target, always_xy=True)
 
 
 @lru_cache(maxsize=32)
@@ -221,6 +225,11 @@ def unrolled(x: Float64Array, crs: CRS) -> Float64Array:
     return run_on
 
 
+def strips(height: int, rows: int) -> list[tuple[int, int]]:
+    """Starts and stops of strips of `rows` rows that `height` rows are cut into, the last of what is left."""
+    return [(start, min(start + rows, height)) for start in range(0, height, rows)]
+
+
 def side_by_side(length: int, side: int) -> list[int]:
     """Starts of windows of `side` <= length pixels from edge to edge, that share as little as they can."""
     return [int(start) for start in np.linspace(0, length - side, -(-length // side))]
@@ -229,7 +238,7 @@ def side_by_side(length: int, side: int) -> list[int]:
 def _refuse_unplaceable(name: str, crs: CRS) -> None:
     """Raise GridError for a CRS that nothing leads from to the Earth: an engineering one, or a damaged one."""
     try:
-        Transformer.from_crs(crs, _WGS84, always_xy=True)
+        transformer(crs, WGS84)
     except (ProjError, RasterioError) as error:
         raise GridError(
             f"{name} has a coordinate reference system that cannot be placed on the Earth "

@@ -13,14 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import Transformer
-from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.geometry.displacement import Displacement
 from cloudfree.geometry.geolocation_grid import GeolocationGrid, Geometry
-from cloudfree.geometry.grid import Grid, turn_of
+from cloudfree.geometry.grid import Grid, transformer, turn_of
 
 PIECE_PX = 512
 """Side of what is resampled at once: it sees little of the image, and stays in the processor's cache."""
@@ -266,17 +264,12 @@ def spread_positions(source: Grid, grid: Grid) -> tuple[Float64Array, Float64Arr
 def _on_map(source: Grid, grid: Grid, x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Row and column in `source` of coordinates in the CRS of `grid`, at any turn around the Earth, but at one."""
     if source.crs != grid.crs:
-        x, y = _transformer(grid.crs, source.crs).transform(x, y)
+        x, y = transformer(grid.crs, source.crs).transform(x, y)
     x, turn = np.where(np.isfinite(x), x, np.nan), turn_of(source.crs)
     if turn is not None and np.isfinite(x).any():
         x = x - turn * np.rint((x - x[np.isfinite(x)][0]) / turn)  # or what lies between would be around the Earth
     col, row = ~source.transform @ (x, np.where(np.isfinite(y), y, np.nan))
     return row - 0.5, col - 0.5
-
-
-@lru_cache(maxsize=8)
-def _transformer(source: CRS, target: CRS) -> Transformer:
-    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def _between(nodes: Float64Array, shape: tuple[int, int]) -> Float64Array:

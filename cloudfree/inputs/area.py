@@ -14,18 +14,16 @@ import numpy as np
 import shapely
 import shapely.errors
 import shapely.geometry
-from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.grid import Grid, at_turns
+from cloudfree.geometry.grid import WGS84, Grid, at_turns, transformer
 
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees of WGS84; west > east crosses the antimeridian."""
 
-_WGS84 = CRS.from_epsg(4326)
 _NOISE_PX = 1e-6  # of coordinates that were transformed: an edge on a pixel's edge does not need the next pixel
 _ORDER = "--bbox is WEST,SOUTH,EAST,NORTH in degrees"
 _BOX_HINT = "compare it with the scene's corners (cloudfree info, rio bounds)"
@@ -68,7 +66,7 @@ def of_scene(grid: Grid, bbox: BBox | None, aoi: Path | None) -> Part:
         raise InputError("--bbox and --aoi are both given; one says which part is wanted: leave the other out")
     if bbox is not None:
         west, south, east, north = _checked(bbox)
-        return _around(grid, shapely.box(west, south, east, north), _WGS84, f"--bbox {','.join(map(str, bbox))}")
+        return _around(grid, shapely.box(west, south, east, north), WGS84, f"--bbox {','.join(map(str, bbox))}")
     if aoi is not None:
         return _around(grid, *read_polygons(aoi), f"--aoi {aoi.name}")
     return Part.whole(grid)
@@ -101,13 +99,13 @@ def _around(grid: Grid, area: BaseGeometry, crs: CRS, told: str) -> Part:
     outline = grid.footprint(crs)
     common = shapely.union_all([outline.intersection(each) for each in at_turns(area, outline, crs)])
     if common.is_empty or common.area == 0:
-        left, lower, right, upper = grid.footprint(_WGS84).bounds
+        left, lower, right, upper = grid.footprint(WGS84).bounds
         raise GridError(
             f"{told} does not overlap the scene, which lies at {left:.4f},{lower:.4f},{right:.4f},{upper:.4f}; a part "
             f"of it is needed: {_BOX_HINT}"
         )
     xy = shapely.get_coordinates(shapely.segmentize(common, max(common.length / 400, 1e-9)))
-    x, y = Transformer.from_crs(crs, grid.crs, always_xy=True).transform(xy[:, 0], xy[:, 1])
+    x, y = transformer(crs, grid.crs).transform(xy[:, 0], xy[:, 1])
     col, row = ~grid.transform @ (np.asarray(x), np.asarray(y))
     row, col = grid.in_turn(row, col)
     (row0, row1), (col0, col1) = _snapped(row, grid.height), _snapped(col, grid.width)
@@ -150,7 +148,7 @@ def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
     try:
         geometries = [shapely.geometry.shape(each) for each in _members(document)]
         named = document.get("crs")
-        crs = CRS.from_user_input(named["properties"]["name"]) if named else _WGS84
+        crs = CRS.from_user_input(named["properties"]["name"]) if named else WGS84
     except (AttributeError, KeyError, TypeError, ValueError, CRSError, shapely.errors.ShapelyError) as error:
         raise InputError(
             f"{path.name} is no GeoJSON that can be read ({' '.join(str(error).split())[:120]}); a Feature, a "

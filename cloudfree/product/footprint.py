@@ -10,7 +10,6 @@ import shapely
 import shapely.affinity
 import shapely.geometry
 from affine import Affine
-from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.features import shapes
 from scipy.ndimage import label
@@ -18,9 +17,8 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from cloudfree.arrays import Float64Array, Mask
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry.grid import WGS84, Grid, transformer
 
-_WGS84 = CRS.from_epsg(4326)
 _MOST_PX = 1024  # along a side of the mask that outlines are drawn around
 _MOST_PARTS, _MOST_POINTS = 20, 200  # of an outline, holes among them
 _PIECES = 20  # of an outline as long as a side of the product, between which a curve is a line on the ground
@@ -95,7 +93,7 @@ class _ToWgs84:
     """Points (N, 2) of a CRS to longitude and latitude, without a jump within half a turn of a longitude."""
 
     def __init__(self, crs: CRS, lon: float) -> None:
-        self._transformer, self._lon = Transformer.from_crs(crs, _WGS84, always_xy=True), lon
+        self._transformer, self._lon = transformer(crs, WGS84), lon
 
     def __call__(self, xy: Float64Array) -> Float64Array:
         lon, lat = self._transformer.transform(xy[:, 0], xy[:, 1])
@@ -105,7 +103,7 @@ class _ToWgs84:
 def _centre(grid: Grid) -> tuple[float, float]:
     """Longitude within -180..180, and latitude."""
     x, y = grid.transform @ (grid.width / 2, grid.height / 2)
-    lon, lat = Transformer.from_crs(grid.crs, _WGS84, always_xy=True).transform(x, y)
+    lon, lat = transformer(grid.crs, WGS84).transform(x, y)
     return turned(lon, -180), lat
 
 

@@ -32,9 +32,9 @@ from rasterio.crs import CRS
 
 from cloudfree.bands import RECONSTRUCTED, Qa
 from cloudfree.geometry.grid import Grid
-from cloudfree.inputs import acquisition
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.optical import planet_product
 from cloudfree.product import footprint, pictures
 from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.footprint import Footprint
@@ -121,8 +121,8 @@ def _times(inputs: Inputs) -> dict[str, Any]:
 
 def _instrument(inputs: Inputs, grid: Grid) -> dict[str, Any]:
     """The constellation and the satellite only where the scene has Planet's name."""
-    satellite = acquisition.satellite_of(inputs.scene.path.name)
-    planet = {"constellation": "planetscope", "platform": satellite} if satellite else {}
+    scene = planet_product.scene_name(inputs.scene.path.name)
+    planet = {"constellation": "planetscope", "platform": scene.satellite} if scene else {}
     return {**planet, "gsd": round(grid.pixel_size_m, 2)}
 
 

@@ -13,11 +13,12 @@ from support import sar_values_db
 
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition, moments_in
-from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.radar.image import identify_sar
 from cloudfree.inputs.radar.safe.product import geometry_of, opened_radar
+from cloudfree.inputs.raster import access
 
 MakeSar = Callable[..., Path]
+NOTHING_STATES_IT = "neither a tag nor the file's name tells"
 HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
 
 
@@ -128,11 +129,20 @@ def test_radar_of_another_year_is_warned_of(
     assert f"acquired {day[:4]}" in info.stdout
 
 
-def test_planet_metadata_say_when_a_renamed_scene_was_taken() -> None:
-    xml = b"<ps:Acquisition><ps:acquisitionDateTime>2022-05-15T10:15:30+00:00</ps:acquisitionDateTime></ps:Acquisition>"
-    found = acquisition.of_planet_xml("field_metadata.xml", xml)
-    assert (str(found), found.stated_by) == ("2022-05-15 10:15 UTC", "field_metadata.xml")
-    assert acquisition.of_planet_xml("field_metadata.xml", b"<nothing/>").moment is None
+@pytest.mark.parametrize("end", [b"</ps:Acquisition>", b"<cut off here"])
+def test_planet_metadata_say_when_a_renamed_scene_was_taken(make_sar: MakeSar, tmp_path: Path, end: bytes) -> None:
+    """Of a damaged file, what stands before the damage."""
+    path, metadata = make_sar(20, name="field.tif"), tmp_path / "field_metadata.xml"
+    xml = (
+        b'<ps:Acquisition xmlns:ps="http://schemas.planet.com/ps/v1">'
+        b"<ps:acquisitionDateTime>2022-05-15T10:15:30+00:00</ps:acquisitionDateTime>"
+    )
+    for content, expected in ((xml + end, "2022-05-15 10:15 UTC"), (b"<nothing/>", "an unknown date")):
+        metadata.write_bytes(content)
+        with access.opened(path) as dataset:
+            acquired = acquisition.of_scene(dataset)
+        assert str(acquired) == expected
+        assert acquired.stated_by == ("field_metadata.xml" if acquired.moment else NOTHING_STATES_IT)
 
 
 @pytest.mark.parametrize("xml", [b"<a>2024-06-15T10:15:30Z</a>", b"<a>2024-06-15</a>"])
@@ -142,8 +152,8 @@ def test_planet_metadata_count_for_more_than_when_a_file_was_written(
     path, metadata = make_sar(name="field.tif"), tmp_path / "field_metadata.xml"
     with rasterio.open(path, "r+") as dataset:
         dataset.update_tags(TIFFTAG_DATETIME="2024:09:01 12:00:00")
-    metadata.write_bytes(xml.replace(b"a>", b"acquisitionDateTime>"))
-    with rasterio.open(path) as dataset:
-        assert str(acquisition.of_scene(dataset, None)) == "2024-09-01 12:00 UTC"
-        found = acquisition.of_scene(dataset, Source.of(metadata))
-    assert (found.day, found.stated_by) == ("2024-06-15", "field_metadata.xml")
+    with access.opened(path) as dataset:
+        assert str(acquisition.of_scene(dataset)) == "2024-09-01 12:00 UTC"
+        metadata.write_bytes(xml.replace(b"a>", b"acquisitionDateTime>"))
+        acquired = acquisition.of_scene(dataset)
+    assert (acquired.day, acquired.stated_by) == ("2024-06-15", "field_metadata.xml")

@@ -13,7 +13,7 @@ from support import ORIGIN, UTM33, write_raster
 
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry.grid import Grid
-from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.radar.image import SarOptions, identify_sar
 from cloudfree.inputs.radar.mosaic import FEATHER_M, blend_weights
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 80)
@@ -42,7 +42,7 @@ def frame(path: Path, first: int, last: int, to: Callable = power) -> Path:
 
 
 def on_grid(paths: list[Path], grid: Grid = SCENE, **options: object) -> np.ndarray:
-    with identify_sar(paths, grid, **options).open() as reader:
+    with identify_sar(paths, grid, SarOptions(**options)).open() as reader:
         return reader.on_grid(grid)
 
 

@@ -13,14 +13,14 @@ from support import ORIGIN, UTM33, sar_values_db, write_raster
 from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry.grid import Grid
-from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.radar.image import SarOptions, identify_sar
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 80)
 MakeSar = Callable[..., Path]
 
 
 def on_scene(*paths: Path, **options: object) -> np.ndarray:
-    image = identify_sar(list(paths), SCENE, **options)
+    image = identify_sar(list(paths), SCENE, SarOptions(**options))
     with image.open() as reader:
         return reader.on_grid(SCENE)
 

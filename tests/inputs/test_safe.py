@@ -18,14 +18,14 @@ from support import ORIGIN, UTM33
 from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry.grid import Grid
-from cloudfree.inputs.radar.image import identify_sar
-from cloudfree.inputs.radar.safe.product import find_safe
+from cloudfree.inputs.radar.image import SarOptions, identify_sar
+from cloudfree.inputs.radar.safe.layout import find_safe
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 80)
 
 
 def on_scene(*paths: Path, grid: Grid = SCENE, **options: object) -> np.ndarray:
-    image = identify_sar(list(paths), grid, **options)
+    image = identify_sar(list(paths), grid, SarOptions(**options))
     with image.open() as reader:
         return reader.on_grid(grid)
 

@@ -57,7 +57,15 @@ def test_a_path_that_was_an_address_is_one_again() -> None:
 def test_secrets_are_shown_nowhere() -> None:
     source = Source.of(SIGNED)
     options = InputOptions.of(SIGNED, ["b.tif", SIGNED], mask=SIGNED)
-    for text in (str(source), repr(source), source.name, source.stem, source.told, repr(options), str(asdict(options))):
+    for text in (
+        str(source),
+        repr(source),
+        source.name,
+        source.stem,
+        source.as_written,
+        repr(options),
+        str(asdict(options)),
+    ):
         assert "SECRET" not in text
         assert "word" not in text
     assert without_secrets(f"HTTP 403: {SIGNED} (denied)") == "HTTP 403: https://host.org/a/iw-vv.rtc.tiff (denied)"
@@ -106,7 +114,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     (tmp_path / "cut.zip").write_bytes(b"PK\3\4 and no more")
     with zipfile.ZipFile(tmp_path / "o.zip", "w") as archive:
         archive.writestr("a.tif", b"words")
-    for told, words in (
+    for path, words in (
         (tmp_path / "none.tif", "does not exist"),
         (f"zip://{tmp_path}/none.zip!a.tif", "does not exist"),
         (f"zip://{tmp_path}/o.zip!b.tif", "is not in its archive"),
@@ -115,5 +123,5 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         (tmp_path / "o.zip", "is an archive"),
         (f"netcdf:{tmp_path}/none.nc:VV", "does not exist"),
     ):
-        with pytest.raises(InputError, match=words), access.opened(told):
+        with pytest.raises(InputError, match=words), access.opened(path):
             pass

@@ -27,8 +27,8 @@ DRIVERS = {"netcdf": "NETCDF", "hdf5": "HDF5"}
 """Formats with files of several variables, by the prefix under which GDAL opens one."""
 
 ARCHIVE_ENDING = ".zip"
-UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
-"""What Python raises of damaged archives."""
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
+"""What Python raises for damaged archives."""
 
 _USER = re.compile(r"(?<=://)[^/\s'\"@]*@")
 _QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
@@ -58,12 +58,12 @@ class Source:
         self._address, self._shown, self._file, self._inside = address, shown, file, inside
 
     @classmethod
-    def of(cls, told: AnyPath) -> Source:
-        """What a user wrote: a path, or an address as the web, rasterio or GDAL write it."""
-        if isinstance(told, Source):
-            return told
-        text = os.fspath(told)
-        if isinstance(told, Path):  # which makes one slash of two
+    def of(cls, path: AnyPath) -> Source:
+        """The source that a user wrote: as a path, or as an address in the way of the web, rasterio or GDAL."""
+        if isinstance(path, Source):
+            return path
+        text = os.fspath(path)
+        if isinstance(path, Path):  # which makes one slash of two
             text = _LOST_SLASH.sub(r"\1://", text)
         for pattern, source in _FORMS:
             if match := pattern.match(text):
@@ -130,8 +130,8 @@ class Source:
         return "" if self.is_variable else Path(self._shown).suffix.lower()
 
     @property
-    def told(self) -> str:
-        """How a user would write it."""
+    def as_written(self) -> str:
+        """How a user can write it."""
         if self.is_variable:
             return f"{self._address.partition(':')[0].lower()}:{self._file or '...'}:{self._inside.lstrip('/')}"
         return f"zip://{self._file}!{self._inside}" if self.is_archived else self._shown
@@ -198,13 +198,13 @@ class Source:
         folder_inside = PurePosixPath(self._inside).parent
         return [self._member(name) for name in self._names() if PurePosixPath(name).parent == folder_inside]
 
-    def files(self) -> list[Source]:
-        """All files in a folder or an archive, and in the folders within."""
+    def files(self, levels: int = _SEVERAL_LEVELS) -> list[Source]:
+        """All files in a folder and in the folders within, down to so many `levels`; or all files in an archive."""
         if not self.plain:
             return [self._member(name) for name in self._names() if name.startswith(f"{self._inside}/")]
         if self.plain.is_file():
             return [self._member(name) for name in self._names()]
-        return [Source.of(path) for path in sorted(_below(self.plain, _SEVERAL_LEVELS))]
+        return [Source.of(path) for path in sorted(_below(self.plain, levels))]
 
     def with_ending(self, ending: str) -> Source:
         """What has the same name with another ending, in the same place."""
@@ -214,16 +214,16 @@ class Source:
         return Source.of(self.plain.with_suffix(ending))
 
     def read_bytes(self) -> bytes:
-        """Its content. Raises InputError, or OSError for a file on disk."""
-        if self.plain:
-            return self.plain.read_bytes()
-        assert self.is_archived
+        """The content of a file on disk or in an archive. Raises InputError where it cannot be read."""
         assert self._file
         try:
+            if self.plain:
+                return self.plain.read_bytes()
+            assert self.is_archived
             with zipfile.ZipFile(self._file) as archive:
                 return archive.read(self._inside)
-        except UNREADABLE as error:
-            raise damaged(self._file, error) from error
+        except _UNREADABLE as error:
+            raise _damaged(self._file, error) from error
 
     def _member(self, name: str) -> Source:
         assert self._file
@@ -238,12 +238,15 @@ AnyPath = str | Path | Source
 
 
 def names_in(archive: Path) -> tuple[str, ...]:
-    """The files of an archive on disk by name, but for what systems put there for themselves. Raises InputError."""
+    """The names of the files in an archive on disk, without what systems put there for themselves. Raises InputError.
+
+    A list is kept until the archive changes.
+    """
     try:
         seen = archive.stat()
         return _names_in(archive, seen.st_mtime_ns, seen.st_size)
-    except UNREADABLE as error:
-        raise damaged(archive, error) from error
+    except _UNREADABLE as error:
+        raise _damaged(archive, error) from error
 
 
 @lru_cache(maxsize=8)
@@ -253,12 +256,12 @@ def _names_in(archive: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
     return tuple(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.split("/")))
 
 
-def damaged(path: Path, error: BaseException) -> InputError:
-    """What is said of an archive that cannot be read."""
+def _damaged(path: Path, error: BaseException) -> InputError:
+    """The error for a file or an archive that cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return InputError(f"{path} does not exist; an archive is needed: check the path")
+        return InputError(f"{path} does not exist; a file that is there is needed: check the path")
     return InputError(
-        f"{path.name} is damaged or cut short ({' '.join(str(error).split())[:120]}); a whole archive is needed: "
+        f"{path.name} is damaged or cut short ({' '.join(str(error).split())[:120]}); a whole one is needed: "
         "fetch it again"
     )
 

@@ -20,12 +20,10 @@ from rasterio.env import getenv, hasenv
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.geolocation_grid import Geometry
-from cloudfree.geometry.grid import Grid
+from cloudfree.errors import InputError
+from cloudfree.geometry.grid import strips
 from cloudfree.inputs.location.source import AnyPath, Source, without_secrets
 
-_SAMPLE_PX = 512
 _STRIP_ROWS = 512
 
 _DOCUMENTS = (".xml", ".geojson", ".json")
@@ -201,8 +199,7 @@ def _thinned(
     rows, cols = nearest(window.height, out_shape[0]), nearest(window.width, out_shape[1])
     parts = []
     # GDAL, told to thin, unpacks a block once for each row that it takes from it, which takes minutes for a scene.
-    for start in range(0, window.height, _STRIP_ROWS):
-        stop = min(start + _STRIP_ROWS, window.height)
+    for start, stop in strips(window.height, _STRIP_ROWS):
         strip = Window(window.col_off, window.row_off + start, window.width, stop - start)
         chosen = rows[(rows >= start) & (rows < stop)] - start
         parts.append(dataset.read(indexes, window=strip)[:, chosen[:, None], cols])
@@ -214,34 +211,15 @@ def nearest(length: int, count: int) -> NDArray[np.intp]:
     return ((np.arange(count) + 0.5) * (length / count) + 1e-10).astype(np.intp)
 
 
-def sample_over(
-    dataset: DatasetReader, indexes: list[int], area: Grid, needed: str
-) -> tuple[NDArray[np.generic], Grid]:
-    """Bands (N, rows, columns) over `area`, thinned to some hundred pixels a side, and where these lie.
-
-    GridError where the raster lies elsewhere; `needed` says in its message what should be given instead.
-    """
-    grid = Grid.of(dataset)
-    window = window_over(dataset, grid, area, needed)
-    shape = sampled(window)
-    values = read(dataset, indexes, window, out_shape=shape)
-    return values, grid.window(window.row_off, window.col_off, window.height, window.width).resized(*shape)
+def is_complex(dataset: DatasetReader) -> bool:
+    """Whether a band holds complex numbers."""
+    return any(dtype.startswith("complex") for dtype in dataset.dtypes)
 
 
-def window_over(dataset: DatasetReader, geometry: Geometry, area: Geometry, needed: str) -> Window:
-    """The part of a raster that lies under `area`. Raises GridError as `sample_over` does."""
-    row0, row1, col0, col1 = geometry.pixel_bounds_of(area)
-    if row0 >= row1 or col0 >= col1 or geometry.overlap_share(area) == 0:
-        raise GridError(
-            f"{dataset.source.name} does not overlap the scene; {needed} over the same ground is needed: "
-            "compare the footprints with cloudfree info"
-        )
-    return Window(col0, row0, col1 - col0, row1 - row0)
-
-
-def sampled(window: Window) -> tuple[int, int]:
-    """The shape to which a window is thinned to look at its values."""
-    return min(window.height, _SAMPLE_PX), min(window.width, _SAMPLE_PX)
+def refuse_complex(dataset: DatasetReader, needed: str) -> None:
+    """Raise InputError for complex numbers; `needed` says in its message what is needed, and what to do."""
+    if is_complex(dataset):
+        raise InputError(f"{dataset.source.name} holds complex numbers; {needed}")
 
 
 def _first_line(error: BaseException) -> str:
