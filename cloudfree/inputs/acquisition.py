@@ -29,8 +29,11 @@ _RELATIVE_ORBIT_TAGS = ("TRACK_NUMBER", "RELATIVE_ORBIT", "RELATIVE_ORBIT_NUMBER
 _ABSOLUTE_ORBIT_TAGS = ("ABSOLUTE_ORBIT_NUMBER", "ABSOLUTE_ORBIT", "ABS_ORBIT", "ORBITNUMBER_START")
 _PLATFORM_TAGS = ("PLATFORM", "MISSION", "SPACECRAFT_NAME")
 
-_FIRST_ORBITS = {"A": 73, "B": 27, "C": 172}
-"""Of each Sentinel-1, the absolute orbit that was relative orbit 1 (ESA)."""
+_FIRST_ORBITS = {"A": {0: 73}, "B": {0: 27}, "C": {0: 172, 8019: 99}, "D": {0: 42}}
+"""Of each Sentinel-1, an absolute orbit that is relative orbit 1, by the absolute orbit from which on that holds (ESA).
+
+S1C was moved in June 2026, after orbit 8018; its new number and S1D's are those of isce2 (#28123, #28130).
+"""
 _RELATIVE_ORBITS = 175
 
 _DOMAINS = (None, "IMAGERY")
@@ -195,9 +198,9 @@ def _orbit(names: Sequence[str], tags: Mapping[str, str]) -> tuple[str | None, i
     relative = _number(tags, _RELATIVE_ORBIT_TAGS) or int(named.get("relative") or 0)
     absolute = _number(tags, _ABSOLUTE_ORBIT_TAGS) or int(named.get("absolute") or 0)
     platform = next((tags[key] for key in _PLATFORM_TAGS if key in tags), "") or named.get("platform") or ""
-    first = _FIRST_ORBITS.get(platform[-1:].upper())
-    if not relative and absolute and first is not None:
-        relative = (absolute - first) % _RELATIVE_ORBITS + 1
+    firsts = [first for since, first in _FIRST_ORBITS.get(platform[-1:].upper(), {}).items() if absolute >= since]
+    if not relative and absolute and firsts:
+        relative = (absolute - firsts[-1]) % _RELATIVE_ORBITS + 1
     return direction, relative or None
 
 

@@ -48,6 +48,15 @@ HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
         ),
         ("x_20241399_12345678901.tif", {}, "an unknown date"),
         ("x.tif", {"PLATFORM": "Sentinel-1B", "ABSOLUTE_ORBIT": "027"}, "relative orbit 1"),
+        # By ESA's formulas, as isce2 and sentineleof have them; S1C was moved after orbit 8018.
+        (
+            "S1C_IW_GRDH_1SDV_20250331T060127_20250331T060154_001681_002CBA_7C21.tif",
+            {},
+            "2025-03-31 06:01 UTC, relative orbit 110",
+        ),
+        ("x.tif", {"PLATFORM": "S1C", "ABSOLUTE_ORBIT": "8018"}, "relative orbit 147"),
+        ("x.tif", {"PLATFORM": "S1C", "ABSOLUTE_ORBIT": "8019"}, "relative orbit 46"),
+        ("x.tif", {"PLATFORM": "SENTINEL-1D", "ABSOLUTE_ORBIT": "45"}, "relative orbit 4"),
     ],
 )
 def test_what_names_and_tags_say(make_sar: MakeSar, tmp_path: Path, name: str, tags: dict, expected: str) -> None:

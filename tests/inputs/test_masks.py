@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from scipy.ndimage import distance_transform_edt
-from support import ORIGIN, UTM33, scene_dn
+from support import ORIGIN, UTM33, scene_dn, write_raster
 
 from cloudfree.bands import Udm2
 from cloudfree.errors import GridError, InputError
@@ -130,6 +130,38 @@ def test_classes_are_refused_until_they_are_told(make_mask: MakeMask) -> None:
         identify_mask(path, SCENE, MaskOptions(values="clouds"))
     with pytest.raises(InputError, match="both given"):
         identify_mask(path, SCENE, MaskOptions(values="2", bits="1"))
+
+
+CLEAR, UNKNOWN, CLOUDY = State
+PUBLISHED = {
+    # Sentinel-2 level 2A, scene classification (ESA): 0 to 11 in order.
+    ("scl", None): {
+        **dict.fromkeys((0, 1), UNKNOWN),  # no data, saturated or defective
+        **dict.fromkeys((2, 4, 5, 6, 7, 11), CLEAR),  # dark, vegetation, bare, water, unclassified, snow
+        **dict.fromkeys((3, 8, 9, 10), CLOUDY),  # cloud shadow, cloud of medium and high probability, thin cirrus
+    },
+    # Fmask 4: clear land, clear water, cloud shadow, snow, cloud, no observation.
+    ("fmask", None): {0: CLEAR, 1: CLEAR, 2: CLOUDY, 3: CLEAR, 4: CLOUDY, 255: UNKNOWN},
+    # Landsat Collection 2, QA_PIXEL (USGS): single bits, and values that the data format control book lists.
+    (None, "qa_pixel"): {
+        **{1 << 0: UNKNOWN},  # fill
+        **dict.fromkeys((1 << bit for bit in (1, 2, 3, 4)), CLOUDY),  # dilated cloud, cirrus, cloud, cloud shadow
+        **dict.fromkeys((1 << bit for bit in range(5, 16)), CLEAR),  # snow, clear, water; confidences
+        **{21824: CLEAR, 21888: CLEAR, 30048: CLEAR},  # clear land and water, snow
+        **{21826: CLOUDY, 22280: CLOUDY, 23888: CLOUDY, 54596: CLOUDY},  # dilated cloud, cloud, shadow, cirrus
+    },
+}
+
+
+@pytest.mark.parametrize(("values", "bits"), PUBLISHED)
+def test_presets_are_the_published_tables(tmp_path: Path, values: str | None, bits: str | None) -> None:
+    table = PUBLISHED[values, bits]
+    stored = np.zeros((1, 96, 96), np.uint16)
+    stored[0, 0, : len(table)] = list(table)
+    path = write_raster(tmp_path / "mask.tif", stored, SCENE.transform)
+    with identify_mask(path, SCENE, MaskOptions(values, bits)).open() as reader:
+        states = reader.states(SCENE)[0, : len(table)]
+    assert dict(zip(table, map(State, states.tolist()), strict=True)) == table
 
 
 def test_of_several_bands_the_one_that_is_called_cloud(make_mask: MakeMask) -> None:

@@ -130,13 +130,16 @@ def test_what_one_lacks_the_other_fills(tmp_path: Path) -> None:
         assert np.abs(found - ground_db(SCENE)).max() < 0.5
 
 
-def stepped(folder: Path, gain_db: float = 3.0) -> list[Path]:
-    """Two flat frames of different gain, which overlap over columns 60..140 of `WIDE`."""
-    found = []
-    for name, first, last, vv in (("a.tif", 0, 140, -10.0), ("b.tif", 60, 200, -10.0 + gain_db)):
+def stepped(folder: Path, overlap_px: int = 80) -> list[Path]:
+    """Two flat frames, VV at -10 and -7 dB, which overlap in the middle columns of `WIDE`."""
+    paths = []
+    for name, first, last, vv in (
+        ("a.tif", 0, 100 + overlap_px // 2, -10.0),
+        ("b.tif", 100 - overlap_px // 2, 200, -7.0),
+    ):
         part = WIDE.window(0, first, WIDE.height, last - first)
-        found.append(write(folder / name, part, np.stack(np.broadcast_arrays(vv, vv - 7, np.zeros(part.shape)))[:2]))
-    return found
+        paths.append(write(folder / name, part, np.stack(np.broadcast_arrays(vv, vv - 7, np.zeros(part.shape)))[:2]))
+    return paths
 
 
 def test_the_seam_lies_in_the_middle_of_the_overlap_and_fades_in_power(tmp_path: Path) -> None:
@@ -150,6 +153,19 @@ def test_the_seam_lies_in_the_middle_of_the_overlap_and_fades_in_power(tmp_path:
     assert (np.diff(across) >= -1e-4).all()
     assert np.diff(across).max() < 0.3
     np.testing.assert_allclose(found[0] - found[1], 7, atol=1e-3)
+
+
+def test_a_feather_is_no_wider_than_a_narrow_overlap(tmp_path: Path) -> None:
+    """It would end in steps at the overlap's rims, which a network takes for the edges of fields."""
+    across = on_grid(stepped(tmp_path, overlap_px=14), WIDE)[0, 60]
+    np.testing.assert_allclose(across[[92, 107]], [-10, -7], atol=1e-3)
+    assert (np.diff(across) >= -1e-4).all()
+    assert np.diff(across).max() < 0.5  # 3 dB over 14 pixels; a step of a third of that at a rim would be 1 dB
+    across_m = np.linspace(0, 140, 15)
+    np.testing.assert_allclose(
+        blend_weights(np.ones((2, 1, 15), bool), np.stack([across_m, across_m[::-1]])[:, None])[0, 0, [0, 7, 14]],
+        [0, 0.5, 1],
+    )
 
 
 def test_strips_of_a_mosaic_equal_the_whole(tmp_path: Path) -> None:

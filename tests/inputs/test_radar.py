@@ -13,6 +13,7 @@ from support import ORIGIN, UTM33, sar_values_db, write_raster
 from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.radar import border_noise
 from cloudfree.inputs.radar.image import SarOptions, identify_sar
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 80)
@@ -232,6 +233,15 @@ def test_border_noise_is_cut_and_said(make_sar: MakeSar, caplog: pytest.LogCaptu
     with image.open() as reader:
         strips = [reader.on_grid(SCENE.rows(start, start + 16)) for start in range(0, 80, 16)]
     np.testing.assert_allclose(np.concatenate(strips, axis=1), found, atol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "is_noise"), [(45, False), (55, True)])
+def test_a_dark_strip_at_an_edge_is_noise_from_half_of_the_image_on(rows: int, is_noise: bool) -> None:
+    """What spans less of it may be a calm lake."""
+    db = sar_values_db(100, 100)
+    db[:, 20 : 20 + rows, :15] = -35
+    share = border_noise.share_of(list(db))
+    assert share == (pytest.approx(rows * 15 / 1e4, rel=0.02) if is_noise else 0)
 
 
 def test_vv_alone_has_a_typical_vh_and_says_so(make_sar: MakeSar, caplog: pytest.LogCaptureFixture) -> None:
