@@ -1,9 +1,9 @@
 """Where the samples of a radar image lie on the ground, by the grid of points in its annotation.
 
-Between the points, positions are interpolated bicubically in earth-centred coordinates, which know no antimeridian and
-follow the curvature of the Earth: an orbit's geometry is met to a centimetre, where a polynomial of longitude and
-latitude misses it by metres. A point's `line` and `pixel` are the centre of the sample of that number: of ESA's grids,
-line 0 has the time of the first line, and pixel 0 the slant range time of the first sample.
+Between the points, positions are interpolated bicubically in earth-centred coordinates, which have no antimeridian and
+follow the curvature of the Earth. That is exact to a centimetre, where a polynomial of longitude and latitude is off by
+metres. A point's `line` and `pixel` are the centre of the sample of that number: in ESA's grids, line 0 has the time of
+the first line, and pixel 0 the slant range time of the first sample.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class GeolocationGrid:
             position, down, across = self._place(line, pixel)
             miss = ground.position_m - position
             (east, a, b), (north, c, d), (up, _, _) = (
-                [(axis * each).sum(axis=0) for each in (miss, down, across)]
+                [(axis * vector).sum(axis=0) for vector in (miss, down, across)]
                 for axis in (ground.east, ground.north, ground.up)
             )
             steps = np.array([d * east - b * north, a * north - c * east]) / (a * d - b * c)
@@ -184,7 +184,7 @@ class GeolocationGrid:
     # --- relief ---
 
     def relief_over(self, area: Grid | GeolocationGrid) -> Relief:
-        """What the heights of the points at and around `area` say of the terrain there."""
+        """The terrain in and around `area`, by the heights of the points there."""
         row0, row1, col0, col1 = self.pixel_bounds_of(area)
         near = np.ix_(_around(self.lines, row0, row1), _around(self.pixels, col0, col1))
         heights = self.height_m[near]
@@ -194,7 +194,7 @@ class GeolocationGrid:
 
 
 class Relief(NamedTuple):
-    """Lowest and highest terrain in metres, and how far on the ground such a difference, where missed, moves it."""
+    """Lowest and highest terrain in metres, and how many metres ignoring the difference moves ground in the image."""
 
     lowest_m: float
     highest_m: float

@@ -31,7 +31,7 @@ _CYCLIC_PROJECTIONS = {3857: 2 * math.pi * 6378137.0, 3395: 2 * math.pi * 637813
 
 
 class Outlined(Protocol):
-    """Whatever covers ground and can say which."""
+    """Something with a footprint on the ground."""
 
     def footprint(self, crs: CRS | None = None) -> BaseGeometry:
         """The outline in a CRS."""
@@ -107,7 +107,7 @@ class Grid:
         metres_x = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2]
         metres_y = _GEOD.inv(lon[0], lat[0], lon[2], lat[2])[2]
         measured = step / metres_x, step / metres_y
-        if projected and all(abs(each / stated - 1) < _TRUE_TO_SCALE for each in measured):
+        if projected and all(abs(units / stated - 1) < _TRUE_TO_SCALE for units in measured):
             return stated, stated
         return measured
 
@@ -160,10 +160,10 @@ class Grid:
         """Share (0..1) of this grid's ground that `other` covers."""
         own = self.footprint()
         theirs = self._turns_of(other.footprint(self.crs))
-        return min(1.0, sum(float(own.intersection(each).area) for each in theirs) / own.area)
+        return min(1.0, sum(float(own.intersection(turned).area) for turned in theirs) / own.area)
 
     def in_turn(self, row: Float64Array, col: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Rows and columns, each moved by whole turns around the Earth to where it is nearest to the grid's centre."""
+        """Rows and columns, moved by whole turns around the Earth to where they are nearest to the grid's centre."""
         turn = turn_of(self.crs)
         if turn is None:
             return row, col
@@ -193,7 +193,7 @@ def transformer(source: CRS, target: CRS) -> Transformer:
 
 @lru_cache(maxsize=32)
 def turn_of(crs: CRS) -> float | None:
-    """After how many units along x the same ground comes again: 360 degrees; None where it never does."""
+    """Length along x, in units of the CRS, of a turn around the Earth (360 degrees); None where x does not cycle."""
     if crs.is_geographic:
         return round(2 * math.pi / crs.units_factor[1], 6)
     return _CYCLIC_PROJECTIONS.get(crs.to_epsg() or 0) if crs.is_projected else None
@@ -231,7 +231,7 @@ def strips(height: int, rows: int) -> list[tuple[int, int]]:
 
 
 def side_by_side(length: int, side: int) -> list[int]:
-    """Starts of windows of `side` <= length pixels from edge to edge, that share as little as they can."""
+    """Starts of the fewest windows of `side` <= `length` pixels that cover a length, with even overlaps."""
     return [int(start) for start in np.linspace(0, length - side, -(-length // side))]
 
 

@@ -42,18 +42,18 @@ def without_secrets(text: str) -> str:
 
 
 class Source:
-    """Where a raster, or a container of some, is. Unchanging, and equal to another of the same `address`.
+    """Where a raster or a container of rasters is. Immutable, and equal to another of the same `address`.
 
-    `address` is what GDAL opens. `file` is what holds it on disk, if anything does: itself, its archive, its file of
-    several variables. `inside` is its place in that, "" for the file itself. `str` is what a user may see. It is no
-    dataclass, so that `asdict` of options does not spread what an address hides.
+    `address` is what GDAL opens. `file` is the file on disk that holds it, if any: itself, its archive, its file of
+    several variables. `inside` is its place in that, "" for the file itself. `str` has no secrets. It is no dataclass,
+    so that `asdict` of options does not show an address.
     """
 
     __slots__ = ("_address", "_file", "_inside", "_shown")
 
     def __init__(self, address: str, shown: str, file: Path | None = None, inside: str = "") -> None:
         shown = without_secrets(shown)
-        if "://" in shown:  # in which a space would end a query for who looks at texts
+        if "://" in shown:  # a space in it would end a query for `without_secrets`
             shown = shown.partition("?")[0]
         self._address, self._shown, self._file, self._inside = address, shown, file, inside
 
@@ -86,7 +86,7 @@ class Source:
         return Source(address, f"{self}:{name.lstrip('/')}", self.file, name)
 
     def made_of(self, address: str) -> Source:
-        """What GDAL makes of several parts of this file, under this file's name."""
+        """A raster that GDAL makes of parts of this file, under this file's name."""
         return Source(address, self._shown, self._file, self._inside)
 
     # --- what it is called ---
@@ -121,12 +121,12 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """The name without its suffix; of a variable, that of the variable."""
+        """The name without its suffix; for a variable, the variable's name."""
         return PurePosixPath(self._inside).name if self.is_variable else Path(self._shown).stem
 
     @property
     def suffix(self) -> str:
-        """In lower case, with its dot."""
+        """In lower case, with its dot; "" for a variable."""
         return "" if self.is_variable else Path(self._shown).suffix.lower()
 
     @property
@@ -146,7 +146,7 @@ class Source:
 
     @property
     def url(self) -> str | None:
-        """What a web server is asked for, secrets included, where that is what it is."""
+        """The address of a file on a web server, secrets included; None for other sources."""
         prefix = "/vsicurl/"
         return self._address.removeprefix(prefix) if self._address.startswith(prefix) else None
 
@@ -186,10 +186,10 @@ class Source:
         """The same without links."""
         return Source.of(self.plain.resolve()) if self.plain else self
 
-    # --- what is there too ---
+    # --- what is in it and beside it ---
 
     def beside(self) -> list[Source]:
-        """The files in the folder where it is, also within an archive; none at an address, which lists nothing."""
+        """The files in its folder, on disk or in an archive; none at an address, which cannot be listed."""
         if self.plain:
             folder = self.plain.parent
             return [Source.of(path) for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
@@ -207,7 +207,7 @@ class Source:
         return [Source.of(path) for path in sorted(_below(self.plain, levels))]
 
     def with_ending(self, ending: str) -> Source:
-        """What has the same name with another ending, in the same place."""
+        """The file of the same name with another ending, in the same place."""
         if self.is_archived:
             return self._member(str(PurePosixPath(self._inside).with_suffix(ending)))
         assert self.plain
@@ -307,7 +307,7 @@ def _of_remote(match: re.Match[str]) -> Source:
 
 
 def _of_vsi(match: re.Match[str]) -> Source:
-    """Other file systems of GDAL's; what of them lies on disk is held by the first file along its name."""
+    """Other file systems of GDAL's; `file` is the first file on disk along the name, if there is one."""
     text = match[0]
     for scheme, prefix in REMOTE.items():
         if text.startswith(prefix):
@@ -340,4 +340,4 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Source]], ...] = 
     (re.compile(r"^file://(?:localhost)?(?P<path>/.+)$"), _of_file_scheme),
     (re.compile(r"^/vsi[a-z0-9_]+[/?].*$"), _of_vsi),
 )
-"""How an address can be written, and what it then means; what has none of these forms is a path."""
+"""Forms of addresses, and the source of a match; whatever has none of them is a path."""

@@ -87,14 +87,11 @@ NO_CLASS = 255
 
 @dataclass(frozen=True)
 class MaskOptions:
-    """Options for reading a mask; None means: take it from the file."""
+    """Options for reading a mask, those of `files.InputOptions`; None means: take it from the file."""
 
     values: str | None = None
-    """Values that are cloud or shadow: "2,3", "4-7", or a name of `VALUE_PRESETS`."""
     bits: str | None = None
-    """Bits of which any is cloud or shadow, in the same way; a name is one of `BIT_PRESETS`."""
     unknown: Literal["cloud", "clear"] = "cloud"
-    """What ground counts as of which the mask says nothing."""
 
     def codes(self) -> Codes | None:
         """What numbers mean by `values` or `bits`, None without either. Raises InputError."""

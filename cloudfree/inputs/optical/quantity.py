@@ -33,12 +33,10 @@ _HIGHEST_FRACTION, _LOWEST_TEN_THOUSANDTH = 2.0, 100.0
 
 @dataclass(frozen=True)
 class QuantityOptions:
-    """Options for reading a scene's numbers; None means: take it from the file."""
+    """Options for reading a scene's numbers, those of `files.InputOptions`; None means: take it from the file."""
 
     quantity: str | None = None
-    """A key of `QUANTITIES`."""
     scale: tuple[float, ...] | None = None
-    """The reflectance of one stored number, of all bands or of each of the four."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ CLOUD_BUFFER_M = BUFFER_M
 """Ground around the reference's own clouds that is left out too."""
 
 _LEAST_REFLECTANCE = -0.5  # under it lies fill that no tag declares: -9999, -32768
-_MASK_ROWS = 16  # of a thinned mask that are taken at once: hundreds of its own
+_MASK_ROWS = 16  # of a thinned mask, which are hundreds of its own
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class ReferenceReader:
         """
         # An average looks at more of the image; pieces of fewer pixels keep the memory of one the same.
         piece_px = max(1, PIECE_PX // self._source.parts_of(grid))
-        return resample([self._source], grid, self._reference.displacement, piece_px, all_cores=all_cores)
+        return resample(self._source, grid, self._reference.displacement, piece_px, all_cores=all_cores)
 
     def _clear_reflectance(self, window: Window) -> Image:
         """Reflectance of a window (4, rows, columns) in the image's own pixels, NaN where the ground is not seen."""

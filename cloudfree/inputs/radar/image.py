@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ from cloudfree.inputs.radar import backscatter, border_noise, polarisation
 from cloudfree.inputs.radar.backscatter import Sample, Units, to_db
 from cloudfree.inputs.radar.frame import Frame, SarBand, pieces_of, scaled
 from cloudfree.inputs.radar.mosaic import Coverage, Mosaic, edge_distances
-from cloudfree.inputs.radar.polarisation import Band, Chosen, Pair
+from cloudfree.inputs.radar.polarisation import Band, Chosen
 from cloudfree.inputs.radar.safe.layout import find_safe
 from cloudfree.inputs.radar.safe.product import SafeDataset, geometry_of, opened_radar
 from cloudfree.inputs.raster import access, sample
@@ -45,17 +45,13 @@ _NEEDED = "detected, terrain-corrected backscatter is needed: use a GRD or RTC p
 
 @dataclass(frozen=True)
 class SarOptions:
-    """Options for reading radar images; None means: take it from the file."""
+    """Options for reading radar images, those of `files.InputOptions`; None means: take it from the file."""
 
     units: Units | Literal["auto"] = "auto"
-    """Units of the scaled values; "auto" is decided by what files state and by the values."""
     band_numbers: tuple[int, ...] | None = None
-    """One-based VV and VH bands of each file, or of two files one number each."""
     scale: float | None = None
-    """Stored values times `scale` plus `offset` are backscatter."""
     offset: float | None = None
     allow_hh_hv: bool = False
-    """Take HH for VV and HV for VH."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ class SarReader:
         Where an image is VV alone, VH is `TYPICAL_SAR_DB` wherever VV is valid. Where `columns` (W,) are given, the
         others may be NaN.
         """
-        db = resample([self._image], grid, displacement, columns=columns, all_cores=all_cores)
+        db = resample(self._image, grid, displacement, columns=columns, all_cores=all_cores)
         if len(db) == len(SAR_BANDS):
             return db
         typical = np.where(np.isfinite(db), np.float32(TYPICAL_SAR_DB[1]), np.float32(np.nan))
@@ -168,25 +164,35 @@ def _over(datasets: Sequence[DatasetReader], area: Geometry) -> list[DatasetRead
     return kept
 
 
+class _Look(NamedTuple):
+    """A band of an open file as it is stored, and a thinned sample of it over a window."""
+
+    dataset: DatasetReader
+    stored: SarBand
+    sample: Sample
+    window: Window
+
+
+_Looks = list[_Look]
+"""At the bands of one image, both polarisations or one."""
+
+
 def _joined(chosen: Chosen, area: Geometry, options: SarOptions) -> Sentinel1:
     """The image that the chosen bands are together, each frame by its own values over `area`."""
-    sampled = [_sampled(pair, area, options) for pair in polarisation.pairs(chosen)]
-    kept = [pair for pair in sampled if len(sampled) == 1 or not backscatter.are_blank(pair.samples)]
+    pairs = [[_look(*named, area, options) for named in pair.named] for pair in polarisation.pairs(chosen)]
+    kept = [pair for pair in pairs if len(pairs) == 1 or _shows_ground(pair)]
     if not kept:
         raise InputError(
-            f"{acquisition.listing([pair.file for pair in sampled])} have no valid pixel over the scene; images that "
-            "see the ground there are needed: take other frames, or another date or orbit"
+            f"{acquisition.listing([pair[0].sample.file for pair in pairs])} have no valid pixel over the scene; "
+            "images that see the ground there are needed: take other frames, or another date or orbit"
         )
-    for pair in sampled:
-        if pair not in kept:
-            log.warning("%s has no valid pixel over the scene, and is left out", pair.file)
     reasons = [chosen.decision]
     frames, coverages = [], []
     for pair in kept:
         frame, coverage, why_frame = _measured(pair, _borrowed(pair, kept), chosen.decision, options)
-        prefix = f"{pair.file}: " if len(kept) > 1 else ""
+        prefix = f"{pair[0].sample.file}: " if len(kept) > 1 else ""
         reasons += [replace(reason, what=prefix + reason.what) for reason in why_frame]
-        reasons += _calibrated([band for _, band in pair.bands], area)
+        reasons += _calibrated(pair, area)
         frames.append(frame)
         coverages.append(coverage)
     if len(frames) > 1 and isinstance(area, Grid):
@@ -196,71 +202,77 @@ def _joined(chosen: Chosen, area: Geometry, options: SarOptions) -> Sentinel1:
     return replace(image, reasons=tuple(dict.fromkeys([*reasons, *_together(image)])))
 
 
-@dataclass(frozen=True, eq=False)
-class _SampledPair:
-    """Bands that belong together, by polarisation; as they are stored, and a sample of each over a window."""
+def _look(name: str, band: Band, area: Geometry, options: SarOptions) -> _Look:
+    """At a band over `area`, scaled by the options or else by the file; its units and median are not known yet."""
+    dataset, at = band.dataset, band.number - 1
+    stored = SarBand(
+        path=dataset.source,
+        index=band.number,
+        units="db",
+        grid=geometry_of(dataset),
+        nodata=dataset.nodatavals[at],
+        median_db=np.nan,
+        scale=dataset.scales[at] if options.scale is None else options.scale,
+        offset=dataset.offsets[at] if options.offset is None else options.offset,
+        files=dataset.files if isinstance(dataset, SafeDataset) else (dataset.source,),
+        acquired=acquisition.of(dataset, band.number),
+    )
+    values, window = sample.over(dataset, (band.number,), stored.grid, area, "Sentinel-1")
+    plain = np.issubdtype(values.dtype, np.integer) and (stored.scale, stored.offset) == (1, 0)
+    stated = backscatter.stated(dataset, band.number)
+    return _Look(dataset, stored, Sample(name, band.file, plain, scaled(values[0], stored), *stated), window)
 
-    bands: list[tuple[str, Band]]
-    stored: list[SarBand]
-    samples: list[Sample]
-    window: Window
 
-    @property
-    def file(self) -> str:
-        """The name of the first, by which a user knows the other."""
-        return self.bands[0][1].file
+def _shows_ground(pair: _Looks) -> bool:
+    blank = backscatter.are_blank([look.sample for look in pair])
+    if blank:
+        log.warning("%s has no valid pixel over the scene, and is left out", pair[0].sample.file)
+    return not blank
 
 
-def _sampled(pair: Pair, area: Geometry, options: SarOptions) -> _SampledPair:
-    stored = [_stored(band, options) for _, band in pair.named]
-    looks = [_sample(name, band, area, sar_band) for (name, band), sar_band in zip(pair.named, stored, strict=True)]
-    return _SampledPair(pair.named, stored, [values for values, _ in looks], looks[0][1])
-
-
-def _borrowed(pair: _SampledPair, others: Sequence[_SampledPair]) -> list[Sample]:
+def _borrowed(pair: _Looks, others: Sequence[_Looks]) -> list[Sample]:
     """A sample of the other polarisation for a frame of one that states no units, of another such frame if possible.
 
     One polarisation alone can be power or amplitude, and what is given together mostly has one unit.
     """
-    own = pair.samples[0]
-    if len(pair.samples) > 1 or len(own.allowed) == 1:
+    own = pair[0].sample
+    if len(pair) > 1 or len(own.allowed) == 1:
         return []
-    ranked = sorted(others, key=lambda other: len(other.samples))
-    return [sample for other in ranked for sample in other.samples if sample.name != own.name][:1]
+    return [look.sample for other in sorted(others, key=len) for look in other if look.sample.name != own.name][:1]
 
 
 def _measured(
-    pair: _SampledPair, borrowed: list[Sample], which: Decision, options: SarOptions
+    pair: _Looks, borrowed: list[Sample], which: Decision, options: SarOptions
 ) -> tuple[Frame, Coverage, list[Decision]]:
     """A frame in the units of its values, both polarisations together; where it has data; and why it is that."""
-    _refuse_swapped(which, pair.samples)
-    samples = sorted([*pair.samples, *borrowed], key=lambda sample: SAR_BANDS.index(sample.name))
-    units, why = backscatter.decide(samples, options.units)
-    named = {
-        name: replace(stored, units=units, median_db=backscatter.median_of(sample_of_band, units))
-        for (name, _), stored, sample_of_band in zip(pair.bands, pair.stored, pair.samples, strict=True)
-    }
-    db = [to_db(sample_of_band.values[None], units)[0] for sample_of_band in pair.samples]
+    samples = [look.sample for look in pair]
+    _refuse_swapped(which, samples)
+    both = sorted([*samples, *borrowed], key=lambda of_band: SAR_BANDS.index(of_band.name))
+    units, why = backscatter.decide(both, options.units)
+    bands = {look.sample.name: _in_units(look, units) for look in pair}
+    db = [to_db(of_band.values[None], units)[0] for of_band in samples]
     noise = border_noise.share_of(db)
-    reasons = [why, *_scaling(list(named.values()), options), *_cut(pair.file, noise)]
-    frame = Frame(named.get(SAR_BANDS[0]), named.get(SAR_BANDS[1]), noise > 0)
+    reasons = [why, *_scaling(list(bands.values()), options), *_cut(samples[0].file, noise)]
+    frame = Frame(bands.get(SAR_BANDS[0]), bands.get(SAR_BANDS[1]), noise > 0)
     known = known_of(np.stack(db)) if len({band.shape for band in db}) == 1 else np.isfinite(db[0])
     numbers = frozenset(number for number, _ in frame.numbered)
-    return frame, Coverage(pair.stored[0].grid, pair.window, known, numbers), reasons
+    return frame, Coverage(pair[0].stored.grid, pair[0].window, known, numbers), reasons
+
+
+def _in_units(look: _Look, units: Units) -> SarBand:
+    return replace(look.stored, units=units, median_db=backscatter.median_of(look.sample, units))
 
 
 def one_polarisation(dataset: DatasetReader, area: Geometry) -> tuple[SarBand, tuple[Decision, ...]]:
     """A file of one band, of whichever polarisation, as backscatter over `area`. Raises InputError or GridError."""
     access.refuse_complex(dataset, _NEEDED)
-    band, options = Band(dataset, 1), SarOptions()
-    name = band.polarisation
-    stored = _stored(band, options)
-    values, _ = _sample(name or SAR_BANDS[0], band, area, stored)
-    units, why = backscatter.decide([values], options.units)
-    measured = replace(stored, units=units, median_db=backscatter.median_of(values, units))
+    options, name = SarOptions(), Band(dataset, 1).polarisation
+    look = _look(name or SAR_BANDS[0], Band(dataset, 1), area, options)
+    units, why = backscatter.decide([look.sample], options.units)
+    band = _in_units(look, units)
     which = Decision(name or "polarisation unknown", "description, tag or file name" if name else "nothing names it")
-    when = acquisition.described([(band.file, measured.acquired)])
-    return measured, (which, why, *_scaling([measured], options), *_calibrated([band], area), *when)
+    when = acquisition.described([(look.sample.file, band.acquired)])
+    return band, (which, why, *_scaling([band], options), *_calibrated([look], area), *when)
 
 
 def _refuse_swapped(which: Decision, samples: Sequence[Sample]) -> None:
@@ -275,32 +287,7 @@ def _refuse_swapped(which: Decision, samples: Sequence[Sample]) -> None:
         )
 
 
-# --- stored values ---
-
-
-def _stored(band: Band, options: SarOptions) -> SarBand:
-    """A band with the scale of the options, or else the file's; its units and median are not known yet."""
-    dataset, at = band.dataset, band.number - 1
-    return SarBand(
-        path=dataset.source,
-        index=band.number,
-        units="db",
-        grid=geometry_of(dataset),
-        nodata=dataset.nodatavals[at],
-        median_db=np.nan,
-        scale=dataset.scales[at] if options.scale is None else options.scale,
-        offset=dataset.offsets[at] if options.offset is None else options.offset,
-        files=dataset.files if isinstance(dataset, SafeDataset) else (dataset.source,),
-        acquired=acquisition.of(dataset, band.number),
-    )
-
-
-def _sample(name: str, band: Band, area: Geometry, stored: SarBand) -> tuple[Sample, Window]:
-    """A thinned sample of a band over `area`, with what its file says of its units; and its window."""
-    values, window = sample.over(band.dataset, (band.number,), stored.grid, area, "Sentinel-1")
-    plain = np.issubdtype(values.dtype, np.integer) and (stored.scale, stored.offset) == (1, 0)
-    stated = backscatter.stated(band.dataset, band.number)
-    return Sample(name, band.file, plain, scaled(values[0], stored), *stated), window
+# --- what a user should know of, and a product say, logged as warnings too where it is one ---
 
 
 def _scaling(bands: Sequence[SarBand], options: SarOptions) -> Iterator[Decision]:
@@ -311,14 +298,11 @@ def _scaling(bands: Sequence[SarBand], options: SarOptions) -> Iterator[Decision
             yield Decision(f"stored values times {band.scale:g} plus {band.offset:g}", why, "--sar-scale")
 
 
-def _calibrated(bands: Sequence[Band], area: Geometry) -> Iterator[Decision]:
-    """How counts of a SAFE product became backscatter, and its flaws, logged as warnings too."""
-    for product in dict.fromkeys(band.dataset for band in bands if isinstance(band.dataset, SafeDataset)):
+def _calibrated(pair: _Looks, area: Geometry) -> Iterator[Decision]:
+    """How counts of a SAFE product became backscatter, and its flaws."""
+    for product in dict.fromkeys(look.dataset for look in pair if isinstance(look.dataset, SafeDataset)):
         yield product.calibrated
         yield from _warned(product.flaws(area))
-
-
-# --- what a user should know of, and a product say, logged as warnings too ---
 
 
 def _warned(decisions: Iterable[Decision | None]) -> Iterator[Decision]:

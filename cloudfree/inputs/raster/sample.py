@@ -27,11 +27,9 @@ class Sample(NamedTuple):
     window: Window
 
 
-def whole(dataset: DatasetReader, indexes: tuple[int, ...], most_px: int = _THINNED_PX) -> Sample:
-    """Bands of all of a raster, thinned to `most_px` a side at most."""
-    window = Window(0, 0, dataset.width, dataset.height)
-    shape = min(window.height, most_px), min(window.width, most_px)
-    return Sample(access.read(dataset, list(indexes), window, shape), window)
+def whole(dataset: DatasetReader, indexes: tuple[int, ...]) -> Sample:
+    """Bands of all of a raster, thinned to some hundred pixels a side."""
+    return _thinned(dataset, indexes, Window(0, 0, dataset.width, dataset.height))
 
 
 def over(dataset: DatasetReader, indexes: tuple[int, ...], geometry: Geometry, area: Geometry, needed: str) -> Sample:
@@ -45,7 +43,10 @@ def over(dataset: DatasetReader, indexes: tuple[int, ...], geometry: Geometry, a
             f"{dataset.source.name} does not overlap the scene; {needed} over the same ground is needed: "
             "compare the footprints with cloudfree info"
         )
-    window = Window(col0, row0, col1 - col0, row1 - row0)
+    return _thinned(dataset, indexes, Window(col0, row0, col1 - col0, row1 - row0))
+
+
+def _thinned(dataset: DatasetReader, indexes: tuple[int, ...], window: Window) -> Sample:
     shape = min(window.height, _THINNED_PX), min(window.width, _THINNED_PX)
     return Sample(access.read(dataset, list(indexes), window, shape), window)
 

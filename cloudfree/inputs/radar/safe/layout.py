@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,15 +57,8 @@ class Safe(NamedTuple):
         return tuple(dict.fromkeys(Source.of(file.file) for band in self.bands for file in band.files if file.file))
 
 
-@dataclass(frozen=True)
-class _Files:
-    """The files of the product `name` by their names below its root."""
-
-    name: str
-    by_name: Mapping[str, Source]
-
-    def matching(self, pattern: re.Pattern[str]) -> list[Source]:
-        return [file for name, file in self.by_name.items() if pattern.match(name)]
+_Files = Mapping[str, Source]
+"""The files of a product by their names below its root."""
 
 
 def find_safe(path: AnyPath) -> Safe | None:
@@ -89,9 +81,9 @@ def find_safe(path: AnyPath) -> Safe | None:
     else:
         product = given if given.name else given.resolve()
     files = _files(Source.of(product))
-    if files is None or (measurement and measurement not in files.by_name.values()):
+    if files is None or (measurement and measurement not in files.values()):
         return None
-    bands = tuple(band for band in _bands(files) if measurement in (None, band.measurement))
+    bands = tuple(band for band in _bands(product.name, files) if measurement in (None, band.measurement))
     return Safe(Source.of(given if measurement else product), bands)
 
 
@@ -106,8 +98,7 @@ def _files(product: Source) -> _Files | None:
             f"{product.name} holds {len(roots)} Sentinel-1 products; one is needed: unzip it, and give one"
         )
     if roots:
-        inside = {name.removeprefix(roots[0]): names[name] for name in sorted(names) if name.startswith(roots[0])}
-        return _Files(product.name, inside)
+        return {name.removeprefix(roots[0]): names[name] for name in sorted(names) if name.startswith(roots[0])}
     if product.suffix == ".safe" or any(name.rpartition("/")[2] == _MANIFEST for name in names):
         _refuse_type(product.name, product.name)
         raise InputError(
@@ -121,45 +112,47 @@ def _name_in(product: Path, file: Source) -> str:
     return file.inside or Path(str(file)).relative_to(product).as_posix()
 
 
-def _bands(files: _Files) -> Iterator[Band]:
+def _matching(files: _Files, pattern: re.Pattern[str]) -> list[Source]:
+    return [file for name, file in files.items() if pattern.match(name)]
+
+
+def _bands(product: str, files: _Files) -> Iterator[Band]:
     """The polarisations that are measured, VV first. Raises InputError where their files are missing or of no GRD."""
-    annotations = _by_polarisation(files, _ANNOTATION)
-    calibrations, noises = _by_polarisation(files, _CALIBRATION), _by_polarisation(files, _NOISE)
-    measured = _measurements(files, list(annotations))
+    annotations, calibrations, noises = (
+        _by_polarisation(product, _matching(files, pattern)) for pattern in (_ANNOTATION, _CALIBRATION, _NOISE)
+    )
+    measured = _measurements(product, _matching(files, _MEASUREMENT), list(annotations))
     for polarisation in sorted(measured, key=POLARISATIONS.index):
         if polarisation not in annotations or polarisation not in calibrations:
             missing = "annotation" if polarisation not in annotations else "annotation/calibration/calibration-*.xml"
             raise InputError(
-                f"{files.name} has a measurement of {polarisation} without its {missing}; counts mean nothing "
+                f"{product} has a measurement of {polarisation} without its {missing}; counts mean nothing "
                 "without it: fetch the whole product"
             )
         own = measured[polarisation], annotations[polarisation], calibrations[polarisation], noises.get(polarisation)
         yield Band(polarisation, *own)
 
 
-def _by_polarisation(files: _Files, pattern: re.Pattern[str]) -> dict[str, Source]:
+def _by_polarisation(product: str, documents: Sequence[Source]) -> dict[str, Source]:
     """XML files by the polarisation that they state. Raises InputError where one is of no GRD product."""
     by_polarisation = {}
-    for file in files.matching(pattern):
+    for file in documents:
         document = Document.of(file)
-        _refuse_type(files.name, document.text("adsHeader/productType"))
+        _refuse_type(product, document.text("adsHeader/productType"))
         by_polarisation[document.text("adsHeader/polarisation").upper()] = file
     return by_polarisation
 
 
-def _measurements(files: _Files, annotated: Sequence[str]) -> dict[str, Source]:
+def _measurements(product: str, rasters: Sequence[Source], annotated: Sequence[str]) -> dict[str, Source]:
     """Rasters by the polarisation in their names; of a lone one without any, by that of the lone annotation."""
-    rasters = files.matching(_MEASUREMENT)
     if not rasters:
-        raise InputError(
-            f"{files.name} has no measurement/*.tiff; a whole GRD product is needed: fetch the whole product"
-        )
+        raise InputError(f"{product} has no measurement/*.tiff; a whole GRD product is needed: fetch the whole product")
     by_polarisation: dict[str, Source] = {}
     for raster in rasters:
         candidates = polarisations_in(raster.name) or set(annotated if len(rasters) == 1 else ())
         if len(candidates) != 1 or not by_polarisation.keys().isdisjoint(candidates):
             raise InputError(
-                f"{files.name} has {raster.name}, which is of no polarisation of its own by its name; one raster each "
+                f"{product} has {raster.name}, which is of no polarisation of its own by its name; one raster each "
                 "of VV and VH is needed: name them so"
             )
         by_polarisation[candidates.pop()] = raster
