@@ -181,8 +181,6 @@ class GeolocationGrid:
         wanted = np.stack(np.meshgrid(self.lines, self.pixels, indexing="ij")).reshape(2, -1).T
         return np.asarray(np.linalg.lstsq(known, wanted, rcond=None)[0].T)
 
-    # --- relief ---
-
     def relief_over(self, area: Grid | GeolocationGrid) -> Relief:
         """The terrain in and around `area`, by the heights of the points there."""
         row0, row1, col0, col1 = self.pixel_bounds_of(area)

@@ -52,23 +52,9 @@ class Grid:
     @classmethod
     def of(cls, dataset: DatasetReader) -> Grid:
         """The grid of an open raster. Raises GridError where the file does not say where it lies."""
-        name = Path(dataset.name).name
-        if dataset.crs is None or dataset.transform == Affine.identity():
-            if dataset.rpcs:
-                raise GridError(
-                    f"{name} is not orthorectified: it has rational polynomial coefficients (RPC) and no map "
-                    "projection; an orthorectified raster is needed: order ortho_analytic, or use gdalwarp -rpc"
-                )
-            if dataset.gcps[0]:
-                raise GridError(
-                    f"{name} has ground control points and no map projection; a projected raster is needed: "
-                    "terrain-correct it first (SNAP, ASF HyP3, Earth Engine), or of Sentinel-1 give the whole SAFE"
-                )
-            missing = "no coordinate reference system" if dataset.crs is None else "no geotransform"
-            raise GridError(f"{name} has {missing}; a georeferenced raster is needed: assign one with rio edit-info")
-        _refuse_unplaceable(name, dataset.crs)
         grid = cls(dataset.crs, dataset.transform, dataset.width, dataset.height)
-        _refuse_nowhere(name, grid)
+        if flaw := _unreferenced(dataset) or _unplaceable(grid.crs) or _nowhere(grid):
+            raise GridError(f"{Path(dataset.name).name} {flaw}")
         return grid
 
     @property
@@ -235,31 +221,53 @@ def side_by_side(length: int, side: int) -> list[int]:
     return [int(start) for start in np.linspace(0, length - side, -(-length // side))]
 
 
-def _refuse_unplaceable(name: str, crs: CRS) -> None:
-    """Raise GridError for a CRS that nothing leads from to the Earth: an engineering one, or a damaged one."""
+# --- what is no grid, in words: found, needed, and what to do; "" where nothing is wrong ---
+
+
+def _unreferenced(dataset: DatasetReader) -> str:
+    if dataset.crs is not None and dataset.transform != Affine.identity():
+        return ""
+    if dataset.rpcs:
+        return (
+            "is not orthorectified: it has rational polynomial coefficients (RPC) and no map projection; an "
+            "orthorectified raster is needed: order ortho_analytic, or use gdalwarp -rpc"
+        )
+    if dataset.gcps[0]:
+        return (
+            "has ground control points and no map projection; a projected raster is needed: terrain-correct it first "
+            "(SNAP, ASF HyP3, Earth Engine), or of Sentinel-1 give the whole SAFE"
+        )
+    missing = "no coordinate reference system" if dataset.crs is None else "no geotransform"
+    return f"has {missing}; a georeferenced raster is needed: assign one with rio edit-info"
+
+
+def _unplaceable(crs: CRS) -> str:
+    """For a CRS that nothing leads from to the Earth: an engineering one, or a damaged one."""
     try:
         transformer(crs, WGS84)
-    except (ProjError, RasterioError) as error:
-        raise GridError(
-            f"{name} has a coordinate reference system that cannot be placed on the Earth "
-            f"({' '.join(crs.to_wkt().split())[:60]}...); a geographic or projected one is needed: assign it with "
-            "rio edit-info --crs EPSG:N"
-        ) from error
+    except (ProjError, RasterioError):
+        shown = " ".join(crs.to_wkt().split())[:60]
+        return (
+            f"has a coordinate reference system that cannot be placed on the Earth ({shown}...); a geographic or "
+            "projected one is needed: assign it with rio edit-info --crs EPSG:N"
+        )
+    return ""
 
 
-def _refuse_nowhere(name: str, grid: Grid) -> None:
-    """Raise GridError for a geotransform that is not invertible, not finite, or leads beyond the Earth."""
+def _nowhere(grid: Grid) -> str:
+    """For a geotransform that is not invertible, not finite, or leads beyond the Earth."""
     with np.errstate(all="ignore"):
         corners = np.array([grid.transform @ corner for corner in ((0, 0), (grid.width, 0), (0, grid.height))])
         (ax, ay), (bx, by) = corners[1:] - corners[0]
         area = abs(ax * by - ay * bx)
         there = np.isfinite(corners).all() and 0 < area < math.inf and not grid.transform.is_degenerate
-    if not there or not _has_size(grid):
-        numbers = ", ".join(f"{value:g}" for value in grid.transform[:6])
-        raise GridError(
-            f"{name} has a geotransform that leads nowhere on the Earth ({numbers}); an invertible one in the units of "
-            "its coordinate reference system is needed: mend it with rio edit-info --transform"
-        )
+    if there and _has_size(grid):
+        return ""
+    numbers = ", ".join(f"{value:g}" for value in grid.transform[:6])
+    return (
+        f"has a geotransform that leads nowhere on the Earth ({numbers}); an invertible one in the units of its "
+        "coordinate reference system is needed: mend it with rio edit-info --transform"
+    )
 
 
 def _has_size(grid: Grid) -> bool:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.inputs.decision import Decision
-from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.optical import planet_product
 
 _TIME_TAGS = (
@@ -131,26 +130,11 @@ def of_scene(dataset: Any) -> Acquisition:
     written.
     """
     acquired = of(dataset)
-    if not _is_sure(acquired):
-        acquired = _finer(acquired, _of_planet_name(dataset.source.name))
-    if not _is_sure(acquired) and (metadata := planet_product.find(dataset.source, planet_product.METADATA_XML)):
-        acquired = _finer(acquired, _of_planet_metadata(metadata))
+    if not _is_sure(acquired) and (scene := planet_product.scene_name(dataset.source.name)):
+        acquired = _finer(acquired, [scene.moment], "the file's name")
+    if not _is_sure(acquired) and (xml := planet_product.find(dataset.source, planet_product.METADATA_XML)):
+        acquired = _finer(acquired, planet_product.read_metadata(xml).acquired, xml.name)
     return acquired
-
-
-def _of_planet_name(name: str) -> Acquisition:
-    scene = planet_product.scene_name(name)
-    return _of_texts([scene.moment] if scene else [], "the file's name")
-
-
-def _of_planet_metadata(path: Source) -> Acquisition:
-    return _of_texts(planet_product.read_metadata(path).acquired, path.name)
-
-
-def _of_texts(texts: Sequence[str], stated_by: str) -> Acquisition:
-    """By the first date in these."""
-    moment, timed = next((dated for text in texts for dated in moments_in(text)), (None, False))
-    return Acquisition(moment, timed, stated_by=stated_by) if moment else UNKNOWN
 
 
 def _is_sure(acquired: Acquisition) -> bool:
@@ -158,10 +142,12 @@ def _is_sure(acquired: Acquisition) -> bool:
     return acquired.timed and acquired.stated_by != _WRITTEN
 
 
-def _finer(acquired: Acquisition, other: Acquisition) -> Acquisition:
-    """The other where it has the time of the same day, or where the first has no moment or that of writing."""
-    same_day = other.timed and other.day == acquired.day
-    return other if other.moment and (same_day or not acquired.moment or acquired.stated_by == _WRITTEN) else acquired
+def _finer(acquired: Acquisition, texts: Sequence[str], stated_by: str) -> Acquisition:
+    """By the first date in texts, if that adds the time of the same day, or replaces none or the time of writing."""
+    moment, timed = next((dated for text in texts for dated in moments_in(text)), (None, False))
+    other = Acquisition(moment, timed, stated_by=stated_by)
+    same_day = timed and other.day == acquired.day
+    return other if moment and (same_day or not acquired.moment or acquired.stated_by == _WRITTEN) else acquired
 
 
 def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tuple[datetime | None, bool, str]:

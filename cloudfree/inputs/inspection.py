@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 from rasterio import DatasetReader
@@ -68,16 +69,14 @@ def inspect(paths: Sequence[AnyPath]) -> list[Inspection]:
     inspections: list[Inspection] = []
     first: Geometry | None = None
     with access.gdal_settings():
-        for path in (usable for given in map(Source.of, paths) for usable in _usable(given)):
+        given = map(Source.of, paths)
+        usable = [[path] if find_safe(path) else containers.usable(path) for path in given]
+        for path in chain.from_iterable(usable):
             with opened_radar(path) as dataset:
                 grid = geometry_of(dataset)
                 inspections.append(_inspect(path, dataset, grid, first))
             first = first or grid
     return inspections
-
-
-def _usable(path: Source) -> list[Source]:
-    return [path] if find_safe(path) else containers.usable(path)
 
 
 def _inspect(path: Source, dataset: DatasetReader, grid: Geometry, first: Geometry | None) -> Inspection:

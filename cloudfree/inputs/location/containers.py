@@ -35,12 +35,11 @@ IMAGE_ENDINGS = ("", ".img", ".dat", ".bin", ".raw", ".bsq", ".bil", ".bip")
 """How the image of an ENVI header may end, instead of .hdr or before it."""
 
 VARIABLE_ENDINGS = {
-    **dict.fromkeys((".nc", ".nc4", ".cdf"), ("netcdf",)),
-    **dict.fromkeys((".h5", ".hdf5", ".he5"), ("netcdf", "hdf5")),
+    **dict.fromkeys((".nc", ".nc4", ".cdf"), ("netCDF",)),
+    **dict.fromkeys((".h5", ".hdf5", ".he5"), ("netCDF", "HDF5")),
 }
 """Of files of several variables, and by which of GDAL's drivers: of HDF5, netCDF's knows where pixels lie (CF)."""
 
-_DRIVER_NAMES = {"netcdf": "netCDF", "hdf5": "HDF5"}
 _MOST_NAMED = 6  # files of a container in a message
 
 
@@ -200,13 +199,12 @@ def _of_variables(source: Source) -> list[Source] | None:
     """The variables of a netCDF or HDF5 file; None where GDAL opens it as one raster."""
     drivers = [driver for driver in VARIABLE_ENDINGS[source.suffix] if _has(driver)]
     if not drivers:
-        needed = " or ".join(_DRIVER_NAMES[driver] for driver in VARIABLE_ENDINGS[source.suffix])
         raise InputError(
-            f"{source.name} needs GDAL's driver for {needed}, which this rasterio lacks; a GeoTIFF is read: convert it "
-            "(gdal_translate), or install a rasterio that has it"
+            f"{source.name} needs GDAL's driver for {' or '.join(VARIABLE_ENDINGS[source.suffix])}, which this "
+            "rasterio lacks; a GeoTIFF is read: convert it (gdal_translate), or install a rasterio that has it"
         )
     for driver in drivers:
-        whole = source.made_of(f'NETCDF:"{source.address}"') if driver == "netcdf" else source
+        whole = source.made_of(f'NETCDF:"{source.address}"') if driver == "netCDF" else source
         try:
             count, variables = _subdatasets(whole)
         except InputError:
@@ -230,7 +228,7 @@ def _subdatasets(source: Source) -> tuple[int, list[str]]:
 
 def _has(driver: str) -> bool:
     with rasterio.Env() as env:
-        return _DRIVER_NAMES[driver] in env.drivers()
+        return driver in env.drivers()
 
 
 def _remote_archive(source: Source) -> list[Source]:

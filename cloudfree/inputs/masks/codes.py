@@ -101,12 +101,10 @@ class MaskOptions:
             )
         if self.values:
             return VALUE_PRESETS.get(self.values.lower()) or Codes(
-                frozenset(_numbers("--mask-values", self.values, VALUE_PRESETS))
+                _numbers("--mask-values", self.values, VALUE_PRESETS)
             )
         if self.bits:
-            return BIT_PRESETS.get(self.bits.lower()) or Codes(
-                bits=frozenset(_numbers("--mask-bits", self.bits, BIT_PRESETS))
-            )
+            return BIT_PRESETS.get(self.bits.lower()) or Codes(bits=_numbers("--mask-bits", self.bits, BIT_PRESETS))
         return None
 
 
@@ -128,7 +126,7 @@ def codes_of_values(values: list[int]) -> Codes | None:
     return Codes(unknown=frozenset(unknown)) if len(others - unknown) <= 1 else None
 
 
-def _numbers(option: str, text: str, presets: dict[str, Codes]) -> set[int]:
+def _numbers(option: str, text: str, presets: dict[str, Codes]) -> frozenset[int]:
     """The numbers of a text like 2,3 or 4-7. Raises InputError."""
     numbers: set[int] = set()
     try:
@@ -141,7 +139,7 @@ def _numbers(option: str, text: str, presets: dict[str, Codes]) -> set[int]:
             f"{option} {text} is neither numbers nor a preset; allowed are 2,3 or 4-7 or {', '.join(presets)}: "
             "name the values that are cloud or shadow"
         ) from error
-    return numbers
+    return frozenset(numbers)
 
 
 def _field(bits: frozenset[int]) -> int:

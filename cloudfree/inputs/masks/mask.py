@@ -306,9 +306,6 @@ def _unique(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.unique(np.append(flat[:1], flat[1:][flat[1:] != flat[:-1]]))
 
 
-# --- what it says of the scene ---
-
-
 def _warn_of_unknown(mask: CloudMask, scene: Scene, options: MaskOptions) -> None:
     """Warn of ground of the scene of which the mask says nothing, and of a mask that is all cloud or empty."""
     grid = scene.grid.resized(min(scene.grid.height, _LOOK_PX), min(scene.grid.width, _LOOK_PX))

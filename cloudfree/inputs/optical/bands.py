@@ -55,7 +55,12 @@ def choose_bands(
     Raises InputError where nothing decides, or where `numbers` do not fit.
     """
     if numbers is not None:
-        return _checked(dataset, numbers), _decision(numbers, _OPTION, _OPTION)
+        if len(numbers) != 4 or not all(1 <= n <= dataset.count for n in numbers):
+            raise InputError(
+                f"{_OPTION} {','.join(map(str, numbers))} does not fit the {dataset.count} bands of "
+                f"{dataset.source.name}; four numbers of 1..{dataset.count} are needed: blue, green, red, NIR"
+            )
+        return numbers, _decision(numbers, _OPTION, _OPTION)
     for indexes, why in _evidence(dataset, is_planet):
         if indexes:
             return indexes, _decision(indexes, why, _OPTION if is_planet else None)
@@ -69,21 +74,13 @@ def _evidence(dataset: DatasetReader, is_planet: bool) -> Iterator[tuple[Indexes
     yield _by_wavelength(dataset), "central wavelengths"
     count = _count_without_alpha(dataset)
     named = set().union(*names[:count])
-    if not named if is_planet else planet_product.is_analytic(dataset) and not named & _COLOURS:
+    in_planets_order = not named if is_planet else planet_product.is_analytic(dataset) and not named & _COLOURS
+    if in_planets_order:
         yield PLANET_BANDS.get(count), f"order of PlanetScope's {count}-band product"
     if not is_planet:
         yield bands_by_words(colours), "color interpretation"
         if not named.union(*colours) & _COLOURS:
             yield _by_position(dataset), "by position, for nothing names them"
-
-
-def _checked(dataset: DatasetReader, numbers: tuple[int, ...]) -> Indexes:
-    if len(numbers) != 4 or not all(1 <= n <= dataset.count for n in numbers):
-        raise InputError(
-            f"{_OPTION} {','.join(map(str, numbers))} does not fit the {dataset.count} bands of {dataset.source.name}; "
-            f"four numbers of 1..{dataset.count} are needed: blue, green, red, NIR"
-        )
-    return numbers
 
 
 def _count_without_alpha(dataset: DatasetReader) -> int:
@@ -119,9 +116,6 @@ def _undecided_image(dataset: DatasetReader) -> str:
         f"blue, green, red and NIR cannot be told apart in {bands}; one band named each is needed: "
         "name the bands with rio edit-info --bidx N --description NAME"
     )
-
-
-# --- by what they are called ---
 
 
 def band_words(dataset: DatasetReader, index: int) -> set[str]:

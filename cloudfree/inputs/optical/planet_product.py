@@ -152,21 +152,15 @@ def _tag(element: ElementTree.Element) -> str:
 # --- files beside a scene ---
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of file that Planet delivers beside a scene, known by a `word` in its name and by its `endings`.
+class Kind(NamedTuple):
+    """A kind of file that Planet delivers beside a scene, known by a word in its name and by its endings."""
 
-    `title` is for messages; `option` is the one that gives such a file from elsewhere, if there is one.
-    """
-
-    title: str
     word: str
     endings: tuple[str, ...]
-    option: str | None
 
 
-UDM2 = Kind("UDM2", "udm2", (".tif", ".tiff"), "--udm2")
-METADATA_XML = Kind("metadata XML", "metadata", (".xml",), None)
+UDM2 = Kind("udm2", (".tif", ".tiff"))
+METADATA_XML = Kind("metadata", (".xml",))
 
 
 def find(scene: AnyPath, kind: Kind) -> Source | None:
@@ -184,17 +178,14 @@ def find(scene: AnyPath, kind: Kind) -> Source | None:
     return None
 
 
-def decision(scene: AnyPath, kind: Kind) -> Decision:
-    """What was looked for beside a scene, and whether it is there."""
-    scene = Source.of(scene)
-    beside = find(scene, kind)
-    if beside:
-        return Decision(f"{kind.title} is {beside.name}", "beside the scene, with the scene's name", kind.option)
+def which_udm2(scene: Source) -> Decision:
+    """Whether a UDM2 lies beside a scene, and which."""
+    if beside := find(scene, UDM2):
+        return Decision(f"UDM2 is {beside.name}", "beside the scene, with the scene's name", "--udm2")
     if scene.is_remote:
-        return Decision(f"no {kind.title} looked for", "what lies beside an address is not known", kind.option)
+        return Decision("no UDM2 looked for", "what lies beside an address is not known", "--udm2")
     shown = " ".join(_identity(scene)) or scene.stem
-    why = f"no *{kind.endings[0]} of {shown!r} with {kind.word!r} in its name"
-    return Decision(f"no {kind.title} beside the scene", why, kind.option)
+    return Decision("no UDM2 beside the scene", f"no *.tif of {shown!r} with 'udm2' in its name", "--udm2")
 
 
 def _names_of(path: AnyPath) -> tuple[Source, ...]:

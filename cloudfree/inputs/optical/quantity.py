@@ -87,9 +87,6 @@ def check(name: str, dtype: str, values: Float64Array, radiometry: Radiometry) -
         )
 
 
-# --- which quantity ---
-
-
 def _statements(dataset: DatasetReader, options: QuantityOptions) -> Iterator[tuple[str, str]]:
     """Quantities that are stated, and by what; the most reliable statement first."""
     if options.quantity:
@@ -104,9 +101,6 @@ def _statements(dataset: DatasetReader, options: QuantityOptions) -> Iterator[tu
     for together, quantity in planet_product.QUANTITY_WORDS:
         if together <= words:
             yield quantity, f"the name says {' and '.join(sorted(together))}"
-
-
-# --- which scale ---
 
 
 def _scale(

@@ -178,7 +178,7 @@ def identify_scene(
             quantity.check(source.name, dtype, values, radiometry)
         scale, conversion = _digital(dtype, radiometry)
         valid = Decision("a pixel that lacks one of the bands is no data", validity.in_words(dataset, indexes))
-        reasons = which, *radiometry.reasons, valid, planet_product.decision(source, planet_product.UDM2), *chosen
+        reasons = which, *radiometry.reasons, valid, planet_product.which_udm2(source), *chosen
         acquired = acquisition.of_scene(dataset)
         return Scene(source, grid, indexes, scale, radiometry.quantity, reasons, conversion, acquired)
 

@@ -101,11 +101,8 @@ class SarReader:
     ) -> Image:
         """VV and VH in dB (2, H, W) on `grid`, moved over the ground by a displacement; NaN where the image is invalid.
 
-        Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
-        under `grid` is read, on all cores if `all_cores`. Onto a finer grid dB are interpolated bilinearly, onto a
-        coarser one power is averaged. Bands of one grid are valid together. Several frames are joined as in `mosaic`.
-        Where an image is VV alone, VH is `TYPICAL_SAR_DB` wherever VV is valid. Where `columns` (W,) are given, the
-        others may be NaN.
+        Resampled as in `geometry.resample`, averages being of power; several frames are joined as in `mosaic`. Bands of
+        one grid are valid together. Of an image of VV alone, VH is `TYPICAL_SAR_DB` wherever VV is valid.
         """
         db = resample(self._image, grid, displacement, columns=columns, all_cores=all_cores)
         if len(db) == len(SAR_BANDS):
@@ -173,10 +170,6 @@ class _Look(NamedTuple):
     window: Window
 
 
-_Looks = list[_Look]
-"""At the bands of one image, both polarisations or one."""
-
-
 def _joined(chosen: Chosen, area: Geometry, options: SarOptions) -> Sentinel1:
     """The image that the chosen bands are together, each frame by its own values over `area`."""
     pairs = [[_look(*named, area, options) for named in pair.named] for pair in polarisation.pairs(chosen)]
@@ -223,14 +216,14 @@ def _look(name: str, band: Band, area: Geometry, options: SarOptions) -> _Look:
     return _Look(dataset, stored, Sample(name, band.file, plain, scaled(values[0], stored), *stated), window)
 
 
-def _shows_ground(pair: _Looks) -> bool:
+def _shows_ground(pair: list[_Look]) -> bool:
     blank = backscatter.are_blank([look.sample for look in pair])
     if blank:
         log.warning("%s has no valid pixel over the scene, and is left out", pair[0].sample.file)
     return not blank
 
 
-def _borrowed(pair: _Looks, others: Sequence[_Looks]) -> list[Sample]:
+def _borrowed(pair: list[_Look], others: Sequence[list[_Look]]) -> list[Sample]:
     """A sample of the other polarisation for a frame of one that states no units, of another such frame if possible.
 
     One polarisation alone can be power or amplitude, and what is given together mostly has one unit.
@@ -242,7 +235,7 @@ def _borrowed(pair: _Looks, others: Sequence[_Looks]) -> list[Sample]:
 
 
 def _measured(
-    pair: _Looks, borrowed: list[Sample], which: Decision, options: SarOptions
+    pair: list[_Look], borrowed: list[Sample], which: Decision, options: SarOptions
 ) -> tuple[Frame, Coverage, list[Decision]]:
     """A frame in the units of its values, both polarisations together; where it has data; and why it is that."""
     samples = [look.sample for look in pair]
@@ -287,9 +280,6 @@ def _refuse_swapped(which: Decision, samples: Sequence[Sample]) -> None:
         )
 
 
-# --- what a user should know of, and a product say, logged as warnings too where it is one ---
-
-
 def _scaling(bands: Sequence[SarBand], options: SarOptions) -> Iterator[Decision]:
     for band in bands:
         if (band.scale, band.offset) != (1, 0):
@@ -298,7 +288,7 @@ def _scaling(bands: Sequence[SarBand], options: SarOptions) -> Iterator[Decision
             yield Decision(f"stored values times {band.scale:g} plus {band.offset:g}", why, "--sar-scale")
 
 
-def _calibrated(pair: _Looks, area: Geometry) -> Iterator[Decision]:
+def _calibrated(pair: list[_Look], area: Geometry) -> Iterator[Decision]:
     """How counts of a SAFE product became backscatter, and its flaws."""
     for product in dict.fromkeys(look.dataset for look in pair if isinstance(look.dataset, SafeDataset)):
         yield product.calibrated

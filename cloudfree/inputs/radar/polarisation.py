@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from rasterio import DatasetReader
 
 from cloudfree.bands import SAR_BANDS
 from cloudfree.errors import InputError
+from cloudfree.geometry.geolocation_grid import Geometry
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.radar import names
 from cloudfree.inputs.radar.safe.product import geometry_of
@@ -136,9 +137,15 @@ def pairs(chosen: Chosen) -> list[Pair]:
     if len(chosen.vv) == len(left) == 1:
         return [Pair(chosen.vv[0], left[0])]
     partners: dict[int, Band] = {}
-    for alike in (_one_file, _one_name_and_grid, _one_name, _one_grid):
+    keys: list[Callable[[Band], object]] = [
+        lambda band: id(band.dataset),
+        lambda band: (_name(band), _grid(band)),
+        _name,
+        _grid,
+    ]
+    for key in keys:
         for position, vv in enumerate(chosen.vv):
-            partner = next((vh for vh in left if alike(vv, vh)), None) if position not in partners else None
+            partner = next((vh for vh in left if key(vv) == key(vh)), None) if position not in partners else None
             if partner:
                 partners[position] = partner
                 left.remove(partner)
@@ -146,21 +153,12 @@ def pairs(chosen: Chosen) -> list[Pair]:
     return [*together, *(Pair(None, vh) for vh in left)]
 
 
-def _one_file(vv: Band, vh: Band) -> bool:
-    return vv.dataset is vh.dataset
+def _name(band: Band) -> str:
+    return names.without_polarisation(str(band.dataset.source))
 
 
-def _one_name(vv: Band, vh: Band) -> bool:
-    a, b = (names.without_polarisation(str(band.dataset.source)) for band in (vv, vh))
-    return a == b
-
-
-def _one_grid(vv: Band, vh: Band) -> bool:
-    return geometry_of(vv.dataset) == geometry_of(vh.dataset)
-
-
-def _one_name_and_grid(vv: Band, vh: Band) -> bool:
-    return _one_name(vv, vh) and _one_grid(vv, vh)
+def _grid(band: Band) -> Geometry:
+    return geometry_of(band.dataset)
 
 
 def _named(vv: list[Band], vh: list[Band]) -> Decision:
@@ -184,14 +182,11 @@ def _stack(vv: list[Band], vh: list[Band]) -> str:
         if numbers:
             listed.append(f"{name} in band{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
             first.append(str(numbers[0]))
+    described = ", ".join(text or "unnamed" for text in file.descriptions)
     return (
-        f"{file.source.name} has {' and '.join(listed)}, as stacks of dates have ({_descriptions(file)}); one each "
+        f"{file.source.name} has {' and '.join(listed)}, as stacks of dates have ({described}); one each "
         f"is needed: say which with {_OPTION}, the first with {_OPTION} {','.join(first)}"
     )
-
-
-def _descriptions(dataset: DatasetReader) -> str:
-    return ", ".join(text or "unnamed" for text in dataset.descriptions)
 
 
 def _by_number(files: Sequence[DatasetReader], numbers: tuple[int, ...]) -> Chosen:
@@ -203,7 +198,8 @@ def _by_number(files: Sequence[DatasetReader], numbers: tuple[int, ...]) -> Chos
         bands = [Band(file, number) for file in files for number in numbers]
     fits = all(1 <= band.number <= band.dataset.count for band in bands)
     alone = len(numbers) == 1 and len(files) > 1
-    if not fits or alone or len(numbers) > 2 or _repeats_a_band(bands):
+    repeated = len({(id(band.dataset), band.number) for band in bands}) < len(bands)
+    if not fits or alone or len(numbers) > 2 or repeated:
         counts = " and ".join(f"the {file.count} band(s) of {file.source.name}" for file in files)
         raise InputError(
             f"{_OPTION} {','.join(map(str, numbers))} does not fit {counts}; two different one-based bands are needed, "
@@ -212,10 +208,6 @@ def _by_number(files: Sequence[DatasetReader], numbers: tuple[int, ...]) -> Chos
     step = len(numbers)
     decision = Decision("VV and VH" if step == 2 else "VV alone", f"{_OPTION} {','.join(map(str, numbers))}")
     return Chosen(bands[::step], bands[1::step] if step == 2 else [], decision)
-
-
-def _repeats_a_band(bands: list[Band]) -> bool:
-    return len({(id(band.dataset), band.number) for band in bands}) < len(bands)
 
 
 def _refuse_hh_hv(files: Sequence[DatasetReader], polarisations: list[str | None]) -> None:

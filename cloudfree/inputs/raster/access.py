@@ -29,8 +29,6 @@ _STRIP_ROWS = 512
 _DOCUMENTS = (".xml", ".geojson", ".json")
 _OVERVIEWS, _SIDE_FILE = ".ovr", ".aux.xml"
 
-_MEND = "fetch or export it again"
-_EXAMPLE = "as zip://ARCHIVE!FILE"
 
 _GDAL_SETTINGS: dict[str, object] = {
     # Bytes: rasterio takes no megabytes here. GDAL's own, a share of all memory, would defeat the bound by the width.
@@ -99,7 +97,9 @@ def opened(path: AnyPath) -> Iterator[DatasetReader]:
     """Open a raster to read. Raises InputError where that, or a later read within the block, fails."""
     source = Source.of(path)
     if source.is_archive and source.exists:
-        raise InputError(f"{source} is an archive; a raster file is needed: give the scene inside, {_EXAMPLE}")
+        raise InputError(
+            f"{source} is an archive; a raster file is needed: give the scene inside, as zip://ARCHIVE!FILE"
+        )
     if not source.exists:
         what = "is not in its archive" if source.is_archived else "does not exist"
         raise InputError(f"{source} {what}; a raster file is needed: check the path")
@@ -110,7 +110,11 @@ def opened(path: AnyPath) -> Iterator[DatasetReader]:
 @contextmanager
 def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
     """Open a source by its address, as `opened` does, without looking whether it is there."""
-    mend = "check the address and what it needs of you, or download the file" if source.is_remote else _MEND
+    mend = (
+        "check the address and what it needs of you, or download the file"
+        if source.is_remote
+        else "fetch or export it again"
+    )
     try:
         with _env(_REMOTE_SETTINGS if source.is_remote else {}), _with_sidecars():
             dataset = Raster(source)

@@ -88,8 +88,6 @@ class SafeDataset:
             bands.append(measurement.calibration.sigma0(dn, lines, pixels))
         return np.stack(bands)
 
-    # --- what to know of it ---
-
     @property
     def calibrated(self) -> Decision:
         """How its counts became backscatter."""
