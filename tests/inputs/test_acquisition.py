@@ -79,9 +79,9 @@ def test_a_safe_product_says_it_in_its_annotation(tmp_path: Path) -> None:
     for xml in path.glob("annotation/*.xml"):
         xml.write_text(xml.read_text().replace(*next(iter(stated.items()))))
     with opened_radar(path) as dataset:
-        found = acquisition.of(dataset)
-    assert found.moment == datetime(2024, 6, 12, 16, 58, 10)
-    assert (found.direction, found.relative_orbit) == ("ascending", (54295 - 73) % 175 + 1)
+        acquired = acquisition.of(dataset)
+    assert acquired.moment == datetime(2024, 6, 12, 16, 58, 10)
+    assert (acquired.direction, acquired.relative_orbit) == ("ascending", (54295 - 73) % 175 + 1)
 
 
 def test_one_pass_takes_half_an_hour_and_may_cross_midnight() -> None:
@@ -107,10 +107,10 @@ def test_dates_are_reported_and_mixed_ones_warned_of(make_sar: MakeSar, caplog: 
     assert "acquired 2024-06-12 16:58 UTC: the file's name" in " ".join(map(str, image.reasons))
     assert "different" not in caplog.text
     image = identify_sar(pair(make_sar, "20240612", "20170101"), area)
-    told = [record.message for record in caplog.records if "different dates or orbits" in record.message]
-    assert len(told) == 1
+    warnings = [record.message for record in caplog.records if "different dates or orbits" in record.message]
+    assert len(warnings) == 1
     for part in ("2024-06-12", "2017-01-01", HYP3.format("20240612", "VV"), HYP3.format("20170101", "VH")):
-        assert part in told[0]
+        assert part in warnings[0]
         assert part in " ".join(map(str, image.reasons))
 
 
@@ -127,8 +127,8 @@ def test_radar_of_another_year_is_warned_of(
 ) -> None:
     scene = make_scene(name="20240615_101530_84_2481_3B_AnalyticMS_SR.tif")
     vv, vh = pair(make_sar, day, day)
-    told = ("--sar", vv, "--sar", vh, "-o", tmp_path / "out.tif", "--max-shift", "0", "--json")
-    result = cli("align", "--planet", scene, *told)
+    options = ("--sar", vv, "--sar", vh, "-o", tmp_path / "out.tif", "--max-shift", "0", "--json")
+    result = cli("align", "--planet", scene, *options)
     assert result.exit_code == 0, result.stderr
     assert ("days before" in result.stderr) == bool(words)
     assert words in result.stderr

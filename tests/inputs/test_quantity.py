@@ -107,9 +107,9 @@ def test_other_types_become_ten_thousandths_without_loss(
     stored = (dn * (stored_of_one / 1e4)).astype(dtype)
     stored[:, :, :20] = nodata if dtype == "int16" else np.nan
     with identify_scene(make_scene(dn=stored, nodata=nodata)).open() as reader:
-        found = reader.rows(0, 60)
-    assert found.dtype == np.uint16
-    np.testing.assert_array_equal(found, np.where(np.arange(50) < 20, 0, dn))
+        rows = reader.rows(0, 60)
+    assert rows.dtype == np.uint16
+    np.testing.assert_array_equal(rows, np.where(np.arange(50) < 20, 0, dn))
 
 
 def test_a_negative_reflectance_is_data(make_scene: MakeScene) -> None:

@@ -18,7 +18,7 @@ SIGNED = "https://user:word@host.org/a/iw-vv.rtc.tiff?sig=SECRET&sr=c"
 
 
 @pytest.mark.parametrize(
-    ("told", "address", "shown", "name"),
+    ("written", "address", "shown", "name"),
     [
         ("a/scene.tif", "a/scene.tif", "a/scene.tif", "scene.tif"),
         ("./scene.tif", "scene.tif", "scene.tif", "scene.tif"),
@@ -43,8 +43,8 @@ SIGNED = "https://user:word@host.org/a/iw-vv.rtc.tiff?sig=SECRET&sr=c"
         ),
     ],
 )
-def test_addresses_as_they_are_written(told: str, address: str, shown: str, name: str) -> None:
-    source = Source.of(told)
+def test_addresses_as_they_are_written(written: str, address: str, shown: str, name: str) -> None:
+    source = Source.of(written)
     assert (source.address, str(source), source.name) == (address, shown, name)
     assert Source.of(source) is source
 
@@ -86,9 +86,9 @@ def test_a_source_is_a_value() -> None:
 
 
 def test_python_callers_write_texts_paths_and_sources() -> None:
-    told = InputOptions.of("scene.tif", Path("s1.tif"), mask="netcdf:m.nc:cloud")
-    assert told.sar == (Source.of("s1.tif"),)
-    assert told == InputOptions(planet=Path("scene.tif"), sar=("s1.tif",), mask=Source.of("netcdf:m.nc:cloud"))
+    options = InputOptions.of("scene.tif", Path("s1.tif"), mask="netcdf:m.nc:cloud")
+    assert options.sar == (Source.of("s1.tif"),)
+    assert options == InputOptions(planet=Path("scene.tif"), sar=("s1.tif",), mask=Source.of("netcdf:m.nc:cloud"))
 
 
 def test_an_archive_is_listed_like_a_folder(tmp_path: Path) -> None:
@@ -101,11 +101,11 @@ def test_an_archive_is_listed_like_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     packed, plain = Source.of(f"zip://{tmp_path}/o.zip!a/one.tif"), Source.of(tmp_path / "a/one.tif")
     for source in (packed, plain):
-        assert [each.name for each in source.beside()] == ["one.tif", "two.xml"]
+        assert [file.name for file in source.beside()] == ["one.tif", "two.xml"]
         assert source.exists
         assert source.with_ending(".xml").exists is False
         assert source.beside()[1].read_bytes() == b"a/two.xml"
-    assert [each.inside for each in Source.of(tmp_path / "o.zip").files()] == list(names)
+    assert [file.inside for file in Source.of(tmp_path / "o.zip").files()] == list(names)
     assert Source.of(f"zip://{tmp_path}/o.zip!a").is_folder
     assert not Source.of(f"zip://{tmp_path}/o.zip!a/none.tif").exists
 
