@@ -37,7 +37,6 @@ _NAME_TAGS = {"name", "band", "bandname", "band_name", "common_name", "long_name
 _NEAR_INFRARED = re.compile(r"near[ _-]?infra[ _-]?red|near[ _-]?ir\b")
 _PER_NM = {"nanometers": 1.0, "nm": 1.0, "micrometers": 1000.0, "um": 1000.0}
 
-
 Indexes = tuple[int, ...]
 """One-based numbers of the blue, green, red and NIR bands."""
 

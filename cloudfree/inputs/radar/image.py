@@ -182,10 +182,9 @@ def _joined(chosen: Chosen, area: Geometry, options: SarOptions) -> Sentinel1:
     reasons = [chosen.decision]
     frames, coverages = [], []
     for pair in kept:
-        frame, coverage, why_frame = _measured(pair, _borrowed(pair, kept), chosen.decision, options)
+        frame, coverage, why = _measured(pair, _borrowed(pair, kept), chosen.decision, options)
         prefix = f"{pair[0].sample.file}: " if len(kept) > 1 else ""
-        reasons += [replace(reason, what=prefix + reason.what) for reason in why_frame]
-        reasons += _calibrated(pair, area)
+        reasons += [*(replace(reason, what=prefix + reason.what) for reason in why), *_calibrated(pair, area)]
         frames.append(frame)
         coverages.append(coverage)
     if len(frames) > 1 and isinstance(area, Grid):

@@ -40,10 +40,6 @@ class Band(NamedTuple):
     calibration: Source
     noise: Source | None
 
-    @property
-    def files(self) -> list[Source]:
-        return [file for file in self[1:] if isinstance(file, Source)]
-
 
 class Safe(NamedTuple):
     """A GRD product, or one of its measurements; `path` is what a user points at, bands are VV first."""
@@ -54,7 +50,8 @@ class Safe(NamedTuple):
     @property
     def files(self) -> tuple[Source, ...]:
         """The files on disk that are read: those of all bands, or the archive that they are in."""
-        return tuple(dict.fromkeys(Source.of(file.file) for band in self.bands for file in band.files if file.file))
+        files = [file.file for band in self.bands for file in band[1:] if file]
+        return tuple(dict.fromkeys(Source.of(file) for file in files if file))
 
 
 _Files = Mapping[str, Source]
