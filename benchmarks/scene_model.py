@@ -50,7 +50,7 @@ def write(folder: Path, side: int, references: int) -> None:
 def plan(folder: Path) -> None:
     """Plan a run and tell how long its stages took."""
     from cloudfree import planning  # noqa: PLC0415
-    from cloudfree.plan import Options
+    from cloudfree.plan import Options  # noqa: PLC0415
     from cloudfree.planning import make_plan  # noqa: PLC0415
     from cloudfree.process import peak_memory_mb  # noqa: PLC0415
     from cloudfree.scene.model import of_survey  # noqa: PLC0415

@@ -19,7 +19,7 @@ from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
 from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.files import usable_references
-from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.radar.image import SarOptions, identify_sar
 from cloudfree.inputs.raster import access
 from cloudfree.scene import references
 
@@ -253,7 +253,7 @@ def _radar(path: Path, grid: Grid) -> Image:
     with access.opened(path) as dataset:
         if dataset.count == 2 and Grid.of(dataset) == grid:
             return _without_noise(dataset.read().astype(np.float32))
-    with identify_sar([path], grid, "db").open() as reader:
+    with identify_sar([path], grid, SarOptions("db")).open() as reader:
         return reader.on_grid(grid)
 
 
