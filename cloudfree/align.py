@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cloudfree.described import offset_in_words
 from cloudfree.geometry.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
@@ -99,7 +100,7 @@ def find(options: AlignOptions) -> Alignment:
     offset = coregister.of_survey(surveyed, inputs.scene, options.max_shift_m)
     for reason in inputs.reasons:
         log.info("%s", reason)
-    log.log(logging.INFO if offset.accepted else logging.WARNING, "%s", offset.in_words(surveyed.grid))
+    log.log(logging.INFO if offset.accepted else logging.WARNING, "%s", offset_in_words(offset.describe(surveyed.grid)))
     return Alignment(options, inputs, surveyed, offset)
 
 
@@ -109,7 +110,8 @@ def write(alignment: Alignment, progress: Progress | None = None) -> None:
     with gdal_settings(), staging(options.targets, options.overwrite) as stage, alignment.inputs.sar.open() as radar:
         _write_product(alignment, radar, stage.path(options.output), progress)
         if options.quicklook:
-            after = survey.with_sar_displaced(alignment.survey, radar, alignment.displacement)
+            displaced = radar.on_grid(alignment.survey.grid, alignment.displacement, all_cores=True)
+            after = replace(alignment.survey, sar_db=displaced)
             pictures.alignment(stage.path(options.quicklook), alignment.survey, after, alignment.offset.vectors)
 
 

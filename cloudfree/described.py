@@ -84,27 +84,35 @@ def _offset(offset: Offset | None, plan: Plan) -> dict[str, Any]:
 # --- in words ---
 
 
-def log_plan(plan: Plan) -> None:
-    """Say what was taken for what, and warn of what an analyst should know."""
-    for reason in plan.inputs.reasons:
+def log_plan(plan: Plan, description: dict[str, Any]) -> None:
+    """Say what was taken for what, and warn of what an analyst should know; `description` is the plan's `as_json`."""
+    for reason in description["reasons"]:
         log.info("%s", reason)
-    log.info("weights are %s, on %s in %s", plan.network.info.name, plan.device, plan.precision)
-    _warn_of_inputs(plan)
-    _log_clouds(plan)
+    log.info("weights are %s, on %s in %s", description["weights"]["name"], plan.device, plan.precision)
+    _warn_of_inputs(plan, description["share"])
+    _log_clouds(plan, description)
     _warn_of_scene_model(plan)
-    _log_references(plan)
+    _log_references(plan, description["references"])
     if plan.offset is not None:
-        log.info("%s", plan.offset.in_words(plan.survey.grid))
+        log.info("%s", offset_in_words(description["coregistration"]))
 
 
-def _warn_of_inputs(plan: Plan) -> None:
+def offset_in_words(offset: dict[str, Any]) -> str:
+    """The decision on an offset of radar, as `Offset.describe` has it, and its reason."""
+    shift_m = offset["shift_m"]
+    moved = f"moved by {shift_m['east']:+.1f} m east, {shift_m['north']:+.1f} m north"
+    place = moved if offset["accepted"] else "left where it is"
+    return f"Sentinel-1 is {place}: {offset['reason']} (confidence {offset['confidence']:.4f})"
+
+
+def _warn_of_inputs(plan: Plan, share: dict[str, float]) -> None:
     name = plan.scene.path.name
     if not plan.scene.is_surface_reflectance:
         log.warning("%s is %s; the weights were trained on surface reflectance", name, plan.scene.quantity)
-    if plan.survey.sar_share < _COMPLETE:
+    if share["sar_of_data"] < _COMPLETE:
         log.warning(
             "Sentinel-1 covers %.1f %% of the scene's data; %s",
-            100 * plan.survey.sar_share,
+            100 * share["sar_of_data"],
             _BEYOND_SAR[plan.fill.without_sar] if plan.inputs.masked else "the rest stays as observed",
         )
     mask = plan.inputs.mask
@@ -118,18 +126,18 @@ def _warn_of_inputs(plan: Plan) -> None:
         )
 
 
-def _log_clouds(plan: Plan) -> None:
+def _log_clouds(plan: Plan, description: dict[str, Any]) -> None:
     """What was found in the scene itself."""
-    shares = _found_shares(plan)
-    if not shares:
+    if not description["found"]:
         return
-    listed = ", ".join(f"{100 * share:.1f} % {name}" for name, share in shares.items())
+    listed = ", ".join(f"{100 * share:.1f} % {name}" for name, share in description["found"].items())
     log.info("found beside what a mask says: %s (--find-clouds, --edge-limit)", listed)
-    if plan.inputs.mask is None and plan.survey.cloudy_share > _MUCH_FOUND:
+    cloudy = description["share"]["cloudy_of_data"]
+    if plan.inputs.mask is None and cloudy > _MUCH_FOUND:
         log.warning(
             "%.0f %% of the scene is taken for cloud, haze or shadow, as snow easily is: look at --write-mask, or give "
             "a mask (--udm2, --mask)",
-            100 * plan.survey.cloudy_share,
+            100 * cloudy,
         )
 
 
@@ -143,9 +151,9 @@ def _warn_of_scene_model(plan: Plan) -> None:
         )
 
 
-def _log_references(plan: Plan) -> None:
+def _log_references(plan: Plan, references: list[dict[str, Any]]) -> None:
     """Which other dates take part, where they were moved, and what the scene's model is made of."""
-    for number, reference in enumerate(_references(plan), 1):
+    for number, reference in enumerate(references, 1):
         shift_m = reference["coregistration"]["shift_m"]
         log.info(
             "image %d is %s of %s, moved by %+.1f m east, %+.1f m north",
@@ -155,9 +163,9 @@ def _log_references(plan: Plan) -> None:
             shift_m["east"],
             shift_m["north"],
         )
-    if plan.inputs.references and not plan.inputs.masked:
+    if references and not plan.inputs.masked:
         log.warning("without a mask references are of no use: give --udm2 or --mask, or --find-clouds auto")
-    elif plan.inputs.references and not plan.prefill:
+    elif references and not plan.prefill:
         log.warning("these weights are shown the plain image: references help only where radar has a gap")
     if plan.scene_model:
         weights = sorted(plan.scene_model.weights.items(), key=lambda pair: -pair[1])

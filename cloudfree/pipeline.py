@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from typing import Any, Unpack
@@ -131,7 +130,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     ):
         while True:
             try:
-                method = _method(plan)
+                method = Method.of_scene(plan.scene, plan.survey, plan.scene_model, prefill=plan.prefill)
                 if plan.prefill:
                     with stopwatch.timing("trust"):
                         method = _trusting(method, result, reader, predictor)
@@ -169,12 +168,6 @@ def _adapt(result: Result) -> None:
             plan.network, plan.inputs, plan.displacement, options.buffer_m, options.adapt_minutes, device=plan.device
         )
     result.warnings = (*result.warnings, *warnings)
-
-
-def _method(plan: Plan) -> Method:
-    """How tiles are restored, with all trust in the network."""
-    reflectance = plan.scene.reflectance(plan.survey.median_dn()[:, None, None])[:, 0, 0]
-    return Method.of(reflectance, plan.survey.median_sar_db(), plan.scene_model, prefill=plan.prefill)
 
 
 def _trusting(method: Method, result: Result, reader: InputReader, predictor: Predictor) -> Method:
@@ -215,9 +208,8 @@ def _write_products(
     those of the whole. Returns the tags of what was made.
     """
     plan, options = result.plan, result.plan.options
-    part, spans = plan.part, partial(tiles.spans, tile=result.tile, overlap=result.overlap)
-    rows = tiles.touching(spans(plan.grid.height), part.rows.start, part.rows.stop)
-    cols = tiles.touching(spans(plan.grid.width), part.cols.start, part.cols.stop)
+    part = plan.part
+    rows, cols = tiles.spans_of_part(plan.grid, part, result.tile, result.overlap)
     feather, across = (
         Feather.of_pixel_size(plan.grid.pixel_size_m, options.buffer_m),
         [slice(col.start, col.stop) for col in cols],

@@ -22,6 +22,7 @@ from cloudfree.product.kinds import KINDS, Kind
 from cloudfree.reconstruct.strips import Fill, WithoutSar
 from cloudfree.reconstruct.tiles import OVERLAP_PX, TILE_PX
 from cloudfree.scene import cloud_edges
+from cloudfree.scene.look import Coregister
 from cloudfree.scene.model import SceneModel
 from cloudfree.scene.offset import Offset
 from cloudfree.scene.survey import Survey
@@ -79,7 +80,7 @@ class Options(InputOptions):
     batch: int | None = None
     """Windows at once; None is what fits the device's memory."""
 
-    coregister: Literal["auto", "off", "require"] = "auto"
+    coregister: Coregister = "auto"
     """Whether offsets of radar and references are corrected: where they can be had reliably, never, or else fail."""
 
     compress: str = "deflate"
@@ -153,7 +154,7 @@ class RunArguments(TypedDict, total=False):
     tile: int
     overlap: int
     batch: int | None
-    coregister: Literal["auto", "off", "require"]
+    coregister: Coregister
     compress: str
     quicklook: AnyPath | None
     report: AnyPath | None
@@ -169,7 +170,7 @@ class RunArguments(TypedDict, total=False):
 class Plan:
     """What a run decided before the network starts.
 
-    files: all that decide the product (`planning.files_of`).
+    files: all that decide the product (`Inputs.deciding`).
     fill: what is reconstructed.
     survey: a coarse look at the scene; radar and references are displaced in it.
     offset: of radar, None where it was not estimated; `displacement` is what is applied to it.

@@ -11,14 +11,11 @@ import numpy as np
 
 from cloudfree import described, detect
 from cloudfree.bands import SkyClass
-from cloudfree.errors import CoregistrationError, InputError, warnings_heard
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.errors import InputError, warnings_heard
 from cloudfree.inputs.area import of_scene
 from cloudfree.inputs.files import Inputs, identify
-from cloudfree.inputs.location.source import AnyPath, Source
+from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.masks.found import FoundClouds
-from cloudfree.inputs.optical import planet_product
-from cloudfree.inputs.optical.scene import Scene
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device, resolve_precision
 from cloudfree.network.models import CloudRemovalModel
@@ -27,9 +24,8 @@ from cloudfree.plan import Options, Plan
 from cloudfree.product.targets import check_targets
 from cloudfree.reconstruct import tiles
 from cloudfree.reconstruct.strips import Fill
-from cloudfree.scene import cloud_edges, coregister, references, survey
+from cloudfree.scene import cloud_edges, look, survey
 from cloudfree.scene.model import of_survey
-from cloudfree.scene.offset import Offset
 from cloudfree.scene.survey import Survey
 
 
@@ -41,17 +37,8 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
     """
     with warnings_heard() as warnings:
         plan = _decided(options, load or load_model)
-        described.log_plan(plan)
+        described.log_plan(plan, described.as_json(plan))
     return replace(plan, warnings=tuple(warnings))
-
-
-def files_of(options: Options, inputs: Inputs) -> tuple[Source, ...]:
-    """Every file that decides what a run makes, identified as `inputs`: references that are left out too."""
-    given = [reference for reference in options.references if not reference.is_folder]  # of a folder, what was used
-    images = [inputs.scene.path, *given, *(reference.path for reference in inputs.references)]
-    metadata = [xml for image in images if (xml := planet_product.find(image, planet_product.METADATA_XML))]
-    area = [Source.of(options.aoi)] if options.aoi else []
-    return tuple(dict.fromkeys([*inputs.paths, *given, *metadata, *area]))
 
 
 def weights_of(options: Options) -> str:
@@ -62,23 +49,20 @@ def weights_of(options: Options) -> str:
 def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan:
     tiles.check_tile(options.tile, options.overlap)
     device = resolve_device(options.device)
+    precision = resolve_precision(options.precision, device)
+    network = load(weights_of(options))
     with gdal_settings():
         inputs = identify(options)
-        files = files_of(options, inputs)
+        files = inputs.deciding(options, options.aoi)
         read: list[AnyPath] = [*files, *options.references, Path(options.weights)]
         check_targets(options.targets, read, options.overwrite)
         part = of_scene(inputs.scene.grid, options.bbox, options.aoi)
         with inputs.open() as reader:
             surveyed = survey.take(inputs.scene, reader)
             inputs, surveyed = _with_found_clouds(options, inputs, surveyed)
-            offset = _coregister(options, inputs.scene, surveyed)
-            displacement = offset.on(surveyed.grid) if offset else Displacement(surveyed.grid)
-            surveyed = survey.with_sar_displaced(surveyed, reader.sar, displacement)
-        max_shift_m = None if options.coregister == "off" else options.max_shift_m
-        inputs, surveyed, reference_offsets = references.align(inputs, surveyed, max_shift_m)
-    inputs, surveyed = _with_followed_edges(options, inputs, surveyed)
+            placed = look.coregistered(inputs, surveyed, reader, options.coregister, options.max_shift_m)
+    inputs, surveyed = _with_followed_edges(options, placed.inputs, placed.survey)
     fill = Fill(_extent(options, inputs), options.without_sar)
-    network = load(weights_of(options))
     if options.uncertainty:
         _check_uncertainty(inputs, network)
     needs_model = inputs.masked and (network.expects_prefill or fill.without_sar == "fill")
@@ -88,13 +72,13 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         inputs=inputs,
         fill=fill,
         survey=surveyed,
-        offset=offset,
-        displacement=displacement,
-        reference_offsets=reference_offsets,
+        offset=placed.offset,
+        displacement=placed.displacement,
+        reference_offsets=placed.reference_offsets,
         scene_model=of_survey(surveyed, inputs.scene) if needs_model else None,
         network=network,
         device=str(device),
-        precision=resolve_precision(options.precision, device),
+        precision=precision,
         part=part,
     )
 
@@ -143,15 +127,3 @@ def _check_uncertainty(inputs: Inputs, network: CloudRemovalModel) -> None:
             f"--uncertainty needs weights that start from the scene's model; {network.info.name} is shown the "
             "plain image: use the default weights (cloudfree weights list), or leave it out"
         )
-
-
-def _coregister(options: Options, scene: Scene, surveyed: Survey) -> Offset | None:
-    if options.coregister == "off":
-        return None
-    offset = coregister.of_survey(surveyed, scene, options.max_shift_m)
-    if options.coregister == "require" and not offset.accepted:
-        raise CoregistrationError(
-            f"no reliable offset between Sentinel-1 and the scene: {offset.reason}; --coregister require needs one: "
-            "use a clearer scene or a nearer date, or --coregister auto to go on without"
-        )
-    return offset

@@ -19,7 +19,7 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.pipeline import execute
 from cloudfree.plan import Options
-from cloudfree.planning import files_of, make_plan, weights_of
+from cloudfree.planning import make_plan, weights_of
 from cloudfree.product import provenance
 from cloudfree.product.finished import is_finished, is_ours
 from cloudfree.product.kinds import OUTPUT, Kind
@@ -116,6 +116,6 @@ def _is_made(options: Options) -> bool:
         return False
     info = held_model(weights_of(options)).info
     with gdal_settings():
-        files = files_of(options, identify(options))
+        files = identify(options).deciding(options, options.aoi)
     versions = detect.versions(options.find_clouds_with)
     return is_finished(options.files, provenance.identity(asdict(options), files, info.sha256, **versions))

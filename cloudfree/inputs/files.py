@@ -24,6 +24,7 @@ from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.masks.codes import MaskOptions
 from cloudfree.inputs.masks.found import FoundClouds
 from cloudfree.inputs.masks.mask import CloudMask, MaskReader, identify_mask_of
+from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.optical.quantity import QuantityOptions
 from cloudfree.inputs.optical.reference import Reference, ReferenceReader, identify_reference
 from cloudfree.inputs.optical.scene import Scene, SceneReader, has_data, identify_scene
@@ -206,6 +207,13 @@ class Inputs:
         others = [image.path for ref in self.references for image in (ref, ref.mask) if image]
         radar = dict.fromkeys(path for band in self.sar.bands for path in band.files)
         return [part for path in (self.scene.path, *radar, *masks, *others) for part in access.parts_of(path)]
+
+    def deciding(self, options: InputOptions, area: Path | None) -> tuple[Source, ...]:
+        """Every file that decides what is made of these: references that are left out too, and a file of an area."""
+        given = [reference for reference in options.references if not reference.is_folder]  # of a folder, what was used
+        images = [self.scene.path, *given, *(reference.path for reference in self.references)]
+        metadata = [xml for image in images if (xml := planet_product.find(image, planet_product.METADATA_XML))]
+        return tuple(dict.fromkeys([*self.paths, *given, *metadata, *([Source.of(area)] if area else [])]))
 
     @property
     def reasons(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.places import Place
 from cloudfree.reconstruct.feather import Feather
-from cloudfree.scene import coregister, references, survey
+from cloudfree.scene import look, survey
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +110,9 @@ def _clear_ground(inputs: Inputs, crop: int, count: int) -> list[Place]:
     with gdal_settings():
         with inputs.open() as reader:
             surveyed = survey.take(scene, reader)
-        displacement = coregister.of_survey(surveyed, scene, InputOptions.max_shift_m).on(surveyed.grid)
-        inputs, _, _ = references.align(inputs, surveyed, InputOptions.max_shift_m)
-        with inputs.open() as reader:
-            places = find_clear_ground(scene, reader, displacement, BUFFER_M, crop, count).places
+            placed = look.coregistered(inputs, surveyed, reader, "auto", InputOptions.max_shift_m)
+        with placed.inputs.open() as reader:
+            places = find_clear_ground(scene, reader, placed.displacement, BUFFER_M, crop, count).places
     log.info("%s: %d windows with clear ground", scene.path.name, len(places))
     return [replace(place, site=scene.path.name) for place in places]
 

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
+from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene.model import SceneModel
 from cloudfree.scene.see_through import see_through
+from cloudfree.scene.survey import Survey
 
 
 class Network(Protocol):
@@ -73,6 +75,12 @@ class Method:
     trust: float = 1.0
     path_radiance: Image = field(default_factory=lambda: np.zeros(4, np.float32))
     error_covariance: Float64Array | None = None
+
+    @classmethod
+    def of_scene(cls, scene: Scene, survey: Survey, model: SceneModel | None, *, prefill: bool) -> Method:
+        """For a scene as surveyed."""
+        reflectance = scene.reflectance(survey.median_dn()[:, None, None])[:, 0, 0]
+        return cls.of(reflectance, survey.median_sar_db(), model, prefill=prefill)
 
     @classmethod
     def of(cls, reflectance: Image, sar_db: Image, model: SceneModel | None, *, prefill: bool) -> Method:

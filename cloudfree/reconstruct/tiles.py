@@ -14,6 +14,8 @@ import numpy as np
 
 from cloudfree.arrays import Float64Array, Image
 from cloudfree.errors import CloudfreeError
+from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.area import Part
 
 TILE_PX, OVERLAP_PX = 512, 64
 """Side of a window where nothing else is wanted, and what neighbours share."""
@@ -74,6 +76,13 @@ def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
         Span(start, stop, (ramp / total[start:stop]).astype(np.float32))
         for (start, stop), ramp in zip(bounds, raw, strict=True)
     )
+
+
+def spans_of_part(grid: Grid, part: Part, tile: int, overlap: int) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """Spans of rows and of columns that touch a part of a scene; they lie as on the whole."""
+    rows, cols = part.rows, part.cols
+    of_rows, of_cols = (spans(length, tile, overlap) for length in (grid.height, grid.width))
+    return touching(of_rows, rows.start, rows.stop), touching(of_cols, cols.start, cols.stop)
 
 
 def touching(spans: Sequence[Span], start: int, stop: int) -> tuple[Span, ...]:

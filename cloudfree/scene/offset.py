@@ -55,12 +55,6 @@ class Offset:
         east, north = zip(*(grid.pixels_to_metres(pair) for pair in self.coefficients_yx_px), strict=True)
         return Displacement(grid, east, north)
 
-    def in_words(self, grid: Grid) -> str:
-        """The decision and its reason; metres along the axes of the grid of the images compared."""
-        east, north = self.on(grid).mean_m
-        done = f"moved by {east:+.1f} m east, {north:+.1f} m north" if self.accepted else "left where it is"
-        return f"Sentinel-1 is {done}: {self.reason} (confidence {self.confidence:.4f})"
-
     def describe(self, grid: Grid) -> dict[str, Any]:
         """Plain data for JSON and tags; metres along the axes of the grid of the images compared."""
         applied = self.on(grid)

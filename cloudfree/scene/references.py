@@ -1,4 +1,4 @@
-"""Images of other dates beside a scene: which of them tell something of it, and where they belong."""
+"""Images of other dates beside a scene: which of them tell something of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from dataclasses import replace
 
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.inputs.files import Inputs
-from cloudfree.scene import coregister
 from cloudfree.scene.model import PIXEL_M
-from cloudfree.scene.offset import Offset
 from cloudfree.scene.survey import Survey
 
 log = logging.getLogger(__name__)
@@ -18,29 +16,13 @@ log = logging.getLogger(__name__)
 _FEWEST_SHARED_PX = 30  # of the survey
 
 
-def align(inputs: Inputs, surveyed: Survey, max_shift_m: float | None) -> tuple[Inputs, Survey, tuple[Offset, ...]]:
-    """References that tell something of a surveyed scene, moved to where they belong, and by which offsets.
-
-    The others are warned of and left out. An offset of up to `max_shift_m` is corrected where it can be had reliably;
-    None leaves all images where they are, without an offset.
-    """
-    inputs, surveyed = _with_telling(inputs, surveyed)
-    if max_shift_m is None:
-        return inputs, surveyed, ()
-    offsets = tuple(coregister.of_other_date(surveyed, inputs.scene, other, max_shift_m) for other in surveyed.others)
-    inputs = inputs.displaced([offset.on(surveyed.grid) for offset in offsets])
-    if any(offset.accepted for offset in offsets):
-        with inputs.open() as reader:
-            surveyed = replace(surveyed, others=reader.others(surveyed.grid, all_cores=True))
-    return inputs, surveyed, offsets
-
-
 def telling(others: Sequence[Image], clear: Mask, pixel_size_m: float) -> tuple[Image, ...]:
     """Those images of other dates (4, H, W) that a model can learn from where a scene is clear (H, W)."""
     return tuple(other for other in others if _tells(other, clear, pixel_size_m))
 
 
-def _with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
+def with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
+    """The inputs and the survey without references that tell hardly anything of the scene, which are warned of."""
     kept = []
     for reference, other in zip(inputs.references, surveyed.others, strict=True):
         if _tells(other, surveyed.clear, surveyed.grid.pixel_size_m):

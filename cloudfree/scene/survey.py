@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from cloudfree.arrays import Image
 from cloudfree.errors import InputError
-from cloudfree.geometry.displacement import Displacement
 from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.files import InputReader, Pixels
 from cloudfree.inputs.optical.scene import Scene
-from cloudfree.inputs.radar.image import SarReader
 
 _PIXEL_M = 10.0  # Sentinel-1's own; nothing finer can be matched
 MOST_PIXELS = 4_000_000
@@ -61,11 +59,6 @@ def take(scene: Scene, reader: InputReader) -> Survey:
             "needed: compare the footprints with cloudfree info"
         )
     return survey
-
-
-def with_sar_displaced(survey: Survey, sar: SarReader, displacement: Displacement) -> Survey:
-    """The same survey with Sentinel-1 displaced over the ground."""
-    return replace(survey, sar_db=sar.on_grid(survey.grid, displacement, all_cores=True))
 
 
 def _coarse(grid: Grid) -> Grid:

@@ -23,7 +23,6 @@ from support import scene_dn
 
 from cloudfree.inputs.files import identify
 from cloudfree.plan import Options
-from cloudfree.planning import files_of
 from cloudfree.product import provenance
 
 Cli = Callable[..., Result]
@@ -171,7 +170,7 @@ def test_what_decides_a_product_is_in_its_identity(scenes: Path, make_scene: Mak
     options = Options.of(**told, references=[reference], aoi=area)
 
     def identity(options: Options) -> str:
-        return provenance.identity(asdict(options), files_of(options, identify(options)), "0")
+        return provenance.identity(asdict(options), identify(options).deciding(options, options.aoi), "0")
 
     found = []
     for text in ("{}", '{"type": "Point"}'):
@@ -190,7 +189,7 @@ def test_headers_and_side_files_are_in_the_identity(scenes: Path, tmp_path: Path
     options = Options.of(**told)
 
     def identity(**versions: str) -> str:
-        return provenance.identity(asdict(options), files_of(options, identify(options)), "0", **versions)
+        return provenance.identity(asdict(options), identify(options).deciding(options, options.aoi), "0", **versions)
 
     before = identity()
     side = folder / "s1.tif.aux.xml"

@@ -8,6 +8,7 @@ from scipy.ndimage import map_coordinates
 from scipy.ndimage import shift as move
 from support import UTM33, pattern
 
+from cloudfree.described import offset_in_words
 from cloudfree.geometry.displacement import basis
 from cloudfree.geometry.grid import Grid
 from cloudfree.scene.coregister import estimate
@@ -112,10 +113,10 @@ def test_metres_follow_the_grid() -> None:
     assert told["shift_m"] == {"east": 20.0, "north": -10.0}
     assert told["residual_spread_m"] == 2.0
     assert told["field_m"] == {"east": [20.0, 5.0, 0.0], "north": [-10.0, 0.0, -1.0]}
-    assert "+20.0 m east, -10.0 m north" in offset.in_words(grid)
+    assert "+20.0 m east, -10.0 m north" in offset_in_words(offset.describe(grid))
     refused = Offset(((1.0, 2.0),), 0.5, accepted=False, reason="it is not so")
     assert refused.describe(grid)["shift_m"] == {"east": 0, "north": 0}
-    assert "left where it is: it is not so" in refused.in_words(grid)
+    assert "left where it is: it is not so" in offset_in_words(refused.describe(grid))
 
 
 @pytest.mark.parametrize("size", [1, 7, 33])
