@@ -81,9 +81,9 @@ def scores(cases: list[Case], method: Method) -> tuple[float, float]:
     """IoU, and share of clear pixels kept, over all known pixels of all cases."""
     union = both = clear = kept = 0
     for case in cases:
-        found, hidden = method(case)[case.known], case.hidden[case.known]
-        union, both = union + int((found | hidden).sum()), both + int((found & hidden).sum())
-        clear, kept = clear + int((~hidden).sum()), kept + int((~hidden & ~found).sum())
+        cloudy, hidden = method(case)[case.known], case.hidden[case.known]
+        union, both = union + int((cloudy | hidden).sum()), both + int((cloudy & hidden).sum())
+        clear, kept = clear + int((~hidden).sum()), kept + int((~hidden & ~cloudy).sum())
     return both / max(union, 1), kept / max(clear, 1)
 
 
@@ -230,11 +230,11 @@ def table(sets: Mapping[str, list[Case]], methods: Mapping[str, Method]) -> str:
 def picture(case: Case, classes: np.ndarray, path: Path) -> None:
     """Colours as seen, classes found, and what is hidden by the mask in white over it."""
     rgb = np.clip(case.reflectance[[2, 1, 0]] / 0.5, 0, 1) ** 0.7
-    found = rgb.copy()
-    for each, colour in _COLOURS.items():
-        found[:, classes == each] = 0.5 * found[:, classes == each] + 0.5 * np.array(colour)[:, None]
+    coloured = rgb.copy()
+    for sky, colour in _COLOURS.items():
+        coloured[:, classes == sky] = 0.5 * coloured[:, classes == sky] + 0.5 * np.array(colour)[:, None]
     truth = np.where(case.known & case.hidden, 0.5 + 0.5 * rgb, np.where(case.known, rgb, 0.3))
-    strip = np.concatenate([rgb, found, truth], 2)
+    strip = np.concatenate([rgb, coloured, truth], 2)
     write_png(path, (255 * strip).astype(np.uint8))
 
 
@@ -245,8 +245,8 @@ def seconds_for(weights: str, side: int) -> float:
     image = ndimage.zoom(rng.random((4, 100, 100)).astype(np.float32), (1, side // 100, side // 100), order=1)
     valid, sar_db = np.ones(image.shape[1:], bool), np.full((2, *image.shape[1:]), -12, np.float32)
     started = time.perf_counter()
-    found = find_sky(image, sar_db, valid, 15.0, (image,), own)
-    assert found.classes.shape == (side, side)
+    detected = find_sky(image, sar_db, valid, 15.0, (image,), own)
+    assert detected.classes.shape == (side, side)
     return time.perf_counter() - started
 
 
@@ -259,32 +259,34 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--count", type=int, default=24, help="crops under simulated and under real skies")
     parser.add_argument("--side", type=int, default=2000, help="of the image that is timed, a multiple of 100")
-    told = parser.parse_args()
-    places = [place for name in ("pairs", "dates") for place in hold_out(read_places(told.data / name))[1]]
+    arguments = parser.parse_args()
+    places = [place for name in ("pairs", "dates") for place in hold_out(read_places(arguments.data / name))[1]]
     print("Held out:", ", ".join(sorted({place.site for place in places})), end="\n\n")
-    _, skies = hold_out(read_real_clouds(told.data / "clouds"))
+    _, skies = hold_out(read_real_clouds(arguments.data / "clouds"))
     clear, snow = clear_places(places)
     sets = {
-        "simulated skies": clouded_places(places, [], 1, told.count),
-        "real skies": clouded_places(places, skies, 2, told.count),
-        "real images": real_images(told.data / "clouds"),
-        "cloudy months": cloudy_months(told.data / "pairs"),
+        "simulated skies": clouded_places(places, [], 1, arguments.count),
+        "real skies": clouded_places(places, skies, 2, arguments.count),
+        "real images": real_images(arguments.data / "clouds"),
+        "cloudy months": cloudy_months(arguments.data / "pairs"),
         "clear: found": clear,
         "snow: found": snow,
     }
-    if told.measure_only:
-        sets["cloudy_clear"] = list(published(told.data / "cloudy_clear"))
-        sets["its clear images: found"] = list(published_clear(told.data / "cloudy_clear"))
-    print(table(sets, methods_of(told.weights)), end="\n\n")
-    print(f"{told.side**2 / 1e6:g} megapixels: {seconds_for(told.weights, told.side):.1f} s")
-    if told.pictures:
-        own = OwnDetector.load(told.weights)
-        told.pictures.mkdir(parents=True, exist_ok=True)
+    if arguments.measure_only:
+        sets["cloudy_clear"] = list(published(arguments.data / "cloudy_clear"))
+        sets["its clear images: found"] = list(published_clear(arguments.data / "cloudy_clear"))
+    print(table(sets, methods_of(arguments.weights)), end="\n\n")
+    print(f"{arguments.side**2 / 1e6:g} megapixels: {seconds_for(arguments.weights, arguments.side):.1f} s")
+    if arguments.pictures:
+        own = OwnDetector.load(arguments.weights)
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
         for name, cases in sets.items():
             for number, case in enumerate(cases):
                 valid = np.ones(case.hidden.shape, bool)
                 classes = find_sky(case.reflectance, case.sar_db, valid, _PIXEL_M, (), own).classes
-                picture(case, classes, told.pictures / f"{name.replace(' ', '_').replace(':', '')}_{number:02d}.png")
+                picture(
+                    case, classes, arguments.pictures / f"{name.replace(' ', '_').replace(':', '')}_{number:02d}.png"
+                )
 
 
 if __name__ == "__main__":
