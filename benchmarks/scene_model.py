@@ -49,8 +49,9 @@ def write(folder: Path, side: int, references: int) -> None:
 
 def plan(folder: Path) -> None:
     """Plan a run and tell how long its stages took."""
-    from cloudfree import plan as planning  # noqa: PLC0415
-    from cloudfree.plan import Options, make_plan  # noqa: PLC0415
+    from cloudfree import planning  # noqa: PLC0415
+    from cloudfree.plan import Options  # noqa: PLC0415
+    from cloudfree.planning import make_plan  # noqa: PLC0415
     from cloudfree.process import peak_memory_mb  # noqa: PLC0415
     from cloudfree.scene.model import of_survey  # noqa: PLC0415
 
@@ -76,7 +77,7 @@ def plan(folder: Path) -> None:
     whole = time.perf_counter() - began
     print(f"{planned.grid.width * planned.grid.height / 1e6:.0f} megapixels, {len(references)} reference(s)")
     print(f"model and holes {seconds[0]:.1f} s of {whole:.1f} s to plan; peak memory {peak_memory_mb():.0f} MB")
-    print(planned.prior.weights if planned.prior else "no model")
+    print(planned.scene_model.weights if planned.scene_model else "no model")
 
 
 def _write_reference(folder: Path, side: int, number: int) -> None:

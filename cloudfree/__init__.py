@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from cloudfree.geometry.grid import Grid
     from cloudfree.network.weights import load_model
     from cloudfree.pipeline import Result, run
-    from cloudfree.plan import Options, make_plan
+    from cloudfree.plan import Options
+    from cloudfree.planning import make_plan
 
 __version__ = version("cloudfree")
 __all__ = ["CloudfreeError", "Grid", "Options", "Result", "__version__", "load_model", "make_plan", "run"]
@@ -33,7 +34,7 @@ _MODULES = {
     "Options": "cloudfree.plan",
     "Result": "cloudfree.pipeline",
     "load_model": "cloudfree.network.weights",
-    "make_plan": "cloudfree.plan",
+    "make_plan": "cloudfree.planning",
     "run": "cloudfree.pipeline",
 }
 

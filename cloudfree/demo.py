@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import rasterio
@@ -14,6 +14,7 @@ from cloudfree.bands import RECONSTRUCTED, REFLECTANCE_SCALE, Qa
 from cloudfree.errors import InputError
 from cloudfree.evaluate import metrics
 from cloudfree.pipeline import Result, run
+from cloudfree.plan import RunArguments
 
 SCENE = "20240615_101530_84_2481_3B_AnalyticMS_SR_clip.tif"
 SAR = ("s1_VV.tif", "s1_VH.tif")
@@ -41,14 +42,19 @@ def sample_folder() -> Path:
     return folder
 
 
-def demo(output: Path, **options: Any) -> tuple[Result, SampleScore]:
+def demo(output: Path, **options: Unpack[RunArguments]) -> tuple[Result, SampleScore]:
     """Run on the sample scene with the earlier one; write cloudfree.tif, qa.tif and quicklook.png into a folder."""
     folder = sample_folder()
     output.mkdir(parents=True, exist_ok=True)
-    outputs = {"qa": output / "qa.tif", "quicklook": output / "quicklook.png", "overwrite": True}
-    references = [folder / EARLIER]
     product = output / "cloudfree.tif"
-    result = run(folder / SCENE, [folder / name for name in SAR], product, references=references, **outputs, **options)
+    options = {
+        "references": [folder / EARLIER],
+        "qa": output / "qa.tif",
+        "quicklook": output / "quicklook.png",
+        "overwrite": True,
+        **options,
+    }
+    result = run(folder / SCENE, [folder / name for name in SAR], product, **options)
     return result, _score(folder, product, output / "qa.tif")
 
 

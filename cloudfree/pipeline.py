@@ -1,4 +1,4 @@
-"""The main job, as a table of contents: plan, then strip by strip read, infer, compose and write, all at once."""
+"""The main job as a table of contents: plan, try the network, then strip by strip read, restore, compose and write."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from cloudfree import detect
-from cloudfree.errors import warnings_heard
+from cloudfree import described, detect
+from cloudfree.errors import DeviceError, warnings_heard
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device
-from cloudfree.plan import Options, Plan, make_plan, with_smaller_tile
+from cloudfree.network.models import CloudRemovalModel
+from cloudfree.plan import Options, Plan, RunArguments
+from cloudfree.planning import make_plan
 from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
 from cloudfree.product.finished import IDENTITY_TAG
@@ -32,9 +34,10 @@ from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.predictor import Predictor, TileTooLargeError
 from cloudfree.reconstruct.sliding_window import SlidingWindow
 from cloudfree.reconstruct.strips import StripReader
-from cloudfree.reconstruct.tile import Priming
+from cloudfree.reconstruct.tile import Method
 from cloudfree.report import page
 from cloudfree.report.views import Views
+from cloudfree.scene.uncertainty import Uncertainty
 from cloudfree.stages import Stopwatch, prefetch
 
 log = logging.getLogger(__name__)
@@ -43,29 +46,45 @@ Progress = Callable[[float], None]
 """Called with the megapixels just finished."""
 
 _LIBRARIES = ("torch", "numpy", "rasterio", "rio-cogeo")
+_SMALLEST_TILE_PX = 64
 
 
 @dataclass
 class Result:
     """What a run did.
 
-    `pixels` counts by class; `deviation` is the mean standard deviation of what was reconstructed, by band, if it was
-    asked for; `peak_memory_mb` is of the whole process, None where it is not told.
-
-    `seconds` are what was waited for, by stage: reading and writing happen beside the network, and count only as far as
-    they keep it waiting.
+    network: the plan's, or as adapted to the scene.
+    tile, overlap: in pixels, smaller than planned where the device ran out of memory.
+    trust: 0..1, how far the network was believed under opaque cloud; 1 where it was shown the plain image.
+    uncertainty: of what was reconstructed, None where nothing calibrates it.
+    pixels: how many, by class of the quality raster.
+    deviation: the mean standard deviation of what was reconstructed, by band, if it was asked for.
+    seconds: what was waited for, by stage. Reading and writing happen beside the network, and count only as far as
+        they keep it waiting.
+    peak_memory_mb: of the whole process, None where the system does not tell.
     """
 
     plan: Plan
+    network: CloudRemovalModel
+    tile: int
+    overlap: int
+    warnings: tuple[str, ...]
+    trust: float = 1.0
+    uncertainty: Uncertainty | None = None
     pixels: dict[str, int] = field(default_factory=dict)
     deviation: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float | None = None
 
+    @classmethod
+    def of(cls, plan: Plan) -> Result:
+        """Before anything is done."""
+        return cls(plan, plan.network, plan.options.tile, plan.options.overlap, plan.warnings)
+
     def as_json(self) -> dict[str, Any]:
         """Plain data for --json."""
         return {
-            **self.plan.describe(),
+            **self.describe(),
             **{kind.field: str(path) for kind, path in self.plan.options.files.items() if kind != UNCERTAINTY},
             "pixels": self.pixels,
             **self._uncertainty(),
@@ -73,14 +92,21 @@ class Result:
             **({} if self.peak_memory_mb is None else {"peak_memory_mb": round(self.peak_memory_mb)}),
         }
 
+    def describe(self) -> dict[str, Any]:
+        """The plan as it was carried out, as plain data."""
+        info = self.network.info
+        weights = {"name": info.name, "sha256": info.sha256, "architecture": info.architecture}
+        carried_out = {"weights": weights, "trust": self.trust, "tile": self.tile, "overlap": self.overlap}
+        return {**described.as_json(self.plan), **carried_out, "warnings": list(self.warnings)}
+
     def _uncertainty(self) -> dict[str, Any]:
-        path, found = self.plan.options.uncertainty, self.plan.uncertainty
-        if not path or not found:
+        path = self.plan.options.uncertainty
+        if not path or not self.uncertainty:
             return {}
-        return {"uncertainty": {"file": str(path), **found.describe(), "mean": self.deviation}}
+        return {"uncertainty": {"file": str(path), **self.uncertainty.describe(), "mean": self.deviation}}
 
 
-def run(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **options: Any) -> Result:
+def run(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **options: Unpack[RunArguments]) -> Result:
     """Remove the clouds of a PlanetScope scene with the help of Sentinel-1, and write a Cloud-Optimized GeoTIFF.
 
     `sar` is one file or several. `options` are the other fields of `Options`. Raises CloudfreeError for what a user can
@@ -91,13 +117,13 @@ def run(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **op
 
 def execute(plan: Plan, progress: Progress | None = None) -> Result:
     """Carry a plan out. Every output appears whole, at the end, or not at all."""
-    options, stopwatch = plan.options, Stopwatch()
+    options, stopwatch, result = plan.options, Stopwatch(), Result.of(plan)
+    result.seconds = stopwatch.seconds
     give_back_memory()
-    result = Result(plan, seconds=stopwatch.seconds)
     if options.adapt_minutes:
-        with stopwatch.timing("adapt"), warnings_heard() as heard:
-            adapted = _adapted(plan)
-        result.plan = replace(adapted, warnings=(*plan.warnings, *heard))
+        with stopwatch.timing("adapt"):
+            _adapt(result)
+    predictor = Predictor(result.network, resolve_device(plan.device), plan.precision, options.batch)
     with (
         gdal_settings(),
         staging(options.targets, options.overwrite, options.wait_s) as stage,
@@ -105,13 +131,15 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     ):
         while True:
             try:
-                if plan.primed:
+                method = _method(plan)
+                if plan.prefill:
                     with stopwatch.timing("trust"):
-                        result.plan = _trusting(result.plan, reader)
-                tags = _write_products(result, reader, stage, stopwatch, progress)
+                        method = _trusting(method, result, reader, predictor)
+                window = SlidingWindow(predictor, plan.scene, plan.scene_model, method, plan.fill)
+                tags = _write_products(result, window, reader, stage, stopwatch, progress)
                 break
             except TileTooLargeError:
-                result.plan = with_smaller_tile(result.plan)
+                _take_smaller_tiles(result)
         if options.write_mask:
             with stopwatch.timing("mask"):
                 write_mask(stage.path(options.write_mask), reader, plan.part, options.compress, tags)
@@ -131,28 +159,55 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     return result
 
 
-def _adapted(plan: Plan) -> Plan:
-    """The plan with its network fine-tuned to its scene."""
+def _adapt(result: Result) -> None:
+    """Fine-tune the network to its scene."""
     from cloudfree.learn.adapt import adapt  # noqa: PLC0415 - few runs learn
 
-    options = plan.options
-    model = adapt(
-        plan.model, plan.inputs, plan.displacement, options.buffer_m, options.adapt_minutes, device=plan.device
-    )
-    return replace(plan, model=model)
+    plan, options = result.plan, result.plan.options
+    with warnings_heard() as warnings:
+        result.network = adapt(
+            plan.network, plan.inputs, plan.displacement, options.buffer_m, options.adapt_minutes, device=plan.device
+        )
+    result.warnings = (*result.warnings, *warnings)
 
 
-def _trusting(plan: Plan, reader: InputReader) -> Plan:
-    """The plan with the trust that its network deserves on its scene, and how far off both are together."""
-    assert plan.prior is not None
-    inputs = plan.scene, reader, plan.survey, plan.displacement, plan.options.buffer_m
-    found = trust.of_scene(*inputs, plan.prior, _predictor(plan).image)
-    log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * found.trust)
-    return replace(plan, trust=found.trust, uncertainty=found.calibrated(plan.prior.uncertainty))
+def _method(plan: Plan) -> Method:
+    """How tiles are restored, with all trust in the network."""
+    reflectance = plan.scene.reflectance(plan.survey.median_dn()[:, None, None])[:, 0, 0]
+    return Method.of(reflectance, plan.survey.median_sar_db(), plan.scene_model, prefill=plan.prefill)
+
+
+def _trusting(method: Method, result: Result, reader: InputReader, predictor: Predictor) -> Method:
+    """The same with the trust that the network deserves on its scene, which the result keeps."""
+    plan = result.plan
+    assert plan.scene_model
+    feather = Feather.of_pixel_size(plan.grid.pixel_size_m, plan.options.buffer_m)
+    read = trust.window_reader(plan.scene, reader, plan.displacement, feather)
+    evidence = trust.measure(predictor, plan.scene_model, method, read, plan.survey.sar_valid, result.tile)
+    result.trust, result.uncertainty = evidence.trust, evidence.calibrated(plan.scene_model.uncertainty)
+    log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * result.trust)
+    return replace(method, trust=result.trust)
+
+
+def _take_smaller_tiles(result: Result) -> None:
+    """Tiles of half the size. Raises DeviceError where that would be absurdly small."""
+    half = result.tile // 2 // tiles.LATTICE_PX * tiles.LATTICE_PX
+    if half < _SMALLEST_TILE_PX:
+        raise DeviceError(
+            f"{result.plan.device} has too little free memory for a tile of {result.tile} pixels; "
+            f"{_SMALLEST_TILE_PX} is the smallest tried: free some memory, or use --device cpu or smaller weights"
+        )
+    log.warning("out of memory on %s: starting again with tiles of %d", result.plan.device, half)
+    result.tile, result.overlap = half, min(result.overlap, half // 4)
 
 
 def _write_products(
-    result: Result, reader: InputReader, stage: Staging, stopwatch: Stopwatch, progress: Progress | None
+    result: Result,
+    window: SlidingWindow,
+    reader: InputReader,
+    stage: Staging,
+    stopwatch: Stopwatch,
+    progress: Progress | None,
 ) -> dict[str, str]:
     """One pass over the scene: its strips are read, go through the network and are written, each beside the others.
 
@@ -160,12 +215,13 @@ def _write_products(
     those of the whole. Returns the tags of what was made.
     """
     plan, options = result.plan, result.plan.options
-    part, spans = plan.part, partial(tiles.spans, tile=plan.tile, overlap=plan.overlap)
+    part, spans = plan.part, partial(tiles.spans, tile=result.tile, overlap=result.overlap)
     rows = tiles.touching(spans(plan.grid.height), part.rows.start, part.rows.stop)
     cols = tiles.touching(spans(plan.grid.width), part.cols.start, part.cols.stop)
-    priming = Priming.of(plan.scene, plan.survey, plan.prior, plan.primed, plan.trust)
-    window = SlidingWindow(_predictor(plan), priming, plan.fill)
-    feather, across = Feather.on(plan.grid, options.buffer_m), [slice(col.start, col.stop) for col in cols]
+    feather, across = (
+        Feather.of_pixel_size(plan.grid.pixel_size_m, options.buffer_m),
+        [slice(col.start, col.stop) for col in cols],
+    )
     strip_reader = StripReader(reader, plan.displacement, feather, plan.fill, across)
     quality, deviation = (stage.path(path) if path else None for path in (options.qa, options.uncertainty))
     paths = ProductPaths(stage.path(options.output), quality, deviation)
@@ -173,7 +229,7 @@ def _write_products(
     total = Counts.none()
     with ExitStack() as stack:
         hashed = stack.enter_context(ThreadPoolExecutor(1)).submit(provenance.hash_files, plan.files)
-        writer = stack.enter_context(open_writer(of_part, plan.fill, plan.uncertainty, paths, options.compress))
+        writer = stack.enter_context(open_writer(of_part, plan.fill, result.uncertainty, paths, options.compress))
         read = stack.enter_context(prefetch(lambda span: strip_reader.read(span.start, span.stop), rows))
         strips = stopwatch.waiting(read, "read")
         finished = stopwatch.waiting(window.over(strips, rows, cols), "infer")
@@ -186,7 +242,7 @@ def _write_products(
         result.pixels, result.deviation = total.by_class(), total.mean_deviation()
         with stopwatch.timing("hash inputs"):
             hashed.result()
-            tags = _tags(plan)
+            tags = _tags(result)
         with stopwatch.timing("cog"):
             writer.finish(tags)
     return tags
@@ -199,7 +255,7 @@ def _write_report(result: Result, stage: Staging) -> None:
     quality, deviation = (stage.path(path) if path else None for path in (options.qa, options.uncertainty))
     views = Views(plan.scene, plan.survey, plan.part, stage.path(options.output), quality, deviation)
     files: list[Path | Source] = [*options.targets, *plan.files]
-    names = {str(each): each.name for each in files}
+    names = {str(file): file.name for file in files}
     vectors = plan.offset.vectors if plan.offset else ()
     page.write(stage.path(options.report), result.as_json(), names, plan.inputs, views, vectors)
 
@@ -211,28 +267,25 @@ def _write_stac(result: Result, stage: Staging) -> None:
     stac.write_item(files, stac.Contents(plan.inputs, plan.survey, plan.part, result.pixels))
 
 
-def _predictor(plan: Plan) -> Predictor:
-    return Predictor(plan.model, resolve_device(plan.device), plan.precision, plan.options.batch)
-
-
-def _tags(plan: Plan) -> dict[str, str]:
-    told = plan.describe()
-    processing = ("fill", "without_sar", "primed", "trust", "device", "precision", "tile", "overlap")
-    identity = provenance.identity(
-        asdict(plan.options), plan.files, told["weights"]["sha256"], **detect.versions(plan.options.find_clouds_with)
-    )
+def _tags(result: Result) -> dict[str, str]:
+    """TIFF tags of the products."""
+    plan, description = result.plan, result.describe()
+    processing = ("fill", "without_sar", "prefill", "trust", "device", "precision", "tile", "overlap")
+    options = asdict(plan.options)
+    versions = detect.versions(plan.options.find_clouds_with)
+    identity = provenance.identity(options, plan.files, description["weights"]["sha256"], **versions)
     stated = provenance.tags(
-        asdict(plan.options),
+        options,
         plan.inputs.paths,
         _LIBRARIES,
         quantity=plan.scene.quantity,
-        weights=told["weights"],
+        weights=description["weights"],
         radar=list(map(str, plan.inputs.sar.reasons)),
-        coregistration=told["coregistration"],
-        references=[{**each, "file": Path(each["file"]).name} for each in told["references"]],
-        found=told["found"],
-        scene_model=told["scene_model"],
-        **({"uncertainty": plan.uncertainty.describe()} if plan.uncertainty else {}),
-        processing={key: told[key] for key in processing},
+        coregistration=description["coregistration"],
+        references=[{**one, "file": Path(one["file"]).name} for one in description["references"]],
+        found=description["found"],
+        scene_model=description["scene_model"],
+        **({"uncertainty": result.uncertainty.describe()} if result.uncertainty else {}),
+        processing={key: description[key] for key in processing},
     )
     return {**stated, IDENTITY_TAG: identity}

@@ -139,13 +139,13 @@ class SafeRecipe:
 
 def _vectors(name: str, tag: str, formula: object, lines: tuple[int, ...], step: int) -> str:
     """The later vectors have fewer pixels."""
-    found = []
+    vectors = []
     for count, line in enumerate(lines, 1):
         pixels = np.append(np.arange(0, WIDTH - 1, step * count), WIDTH - 1)
         values = " ".join(f"{value:.6e}" for value in formula(line, pixels))
         listed = " ".join(map(str, pixels))
-        found.append(f"<{name}><line>{line}</line><pixel>{listed}</pixel><{tag}>{values}</{tag}></{name}>")
-    return "".join(found)
+        vectors.append(f"<{name}><line>{line}</line><pixel>{listed}</pixel><{tag}>{values}</{tag}></{name}>")
+    return "".join(vectors)
 
 
 def _block(first: int, last: int) -> str:

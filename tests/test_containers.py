@@ -231,9 +231,9 @@ def test_udm2_and_reference_by_their_container(cli: Cli, order: Path, s1: Path, 
     result = run(cli, scene, s1, tmp_path / "out.tif", "--udm2", archive, "--reference", archive, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "left out" not in result.stderr
-    told = json.loads(result.stdout)
-    assert told["share"]["cloudy_of_data"] > 0
-    assert told["references"][0]["file"].endswith(f"{ID}_3B_AnalyticMS_SR_clip.tif")
+    report = json.loads(result.stdout)
+    assert report["share"]["cloudy_of_data"] > 0
+    assert report["references"][0]["file"].endswith(f"{ID}_3B_AnalyticMS_SR_clip.tif")
 
 
 def test_radiance_in_an_archive_with_its_coefficients(order: Path, tmp_path: Path) -> None:
@@ -248,9 +248,9 @@ def test_radiance_in_an_archive_with_its_coefficients(order: Path, tmp_path: Pat
     )
     xml = f'<b:EarthObservation xmlns:b="http://schemas.planet.com/ps/v1">{bands}</b:EarthObservation>'
     (scene.parent / f"{ID}_3B_AnalyticMS_metadata_clip.xml").write_text(xml)
-    found = identify_scene(packed(order))
-    assert found.quantity == "top-of-atmosphere radiance"
-    assert found.scale == (1e-5, 2e-5, 3e-5, 4e-5)
+    scene_of_archive = identify_scene(packed(order))
+    assert scene_of_archive.quantity == "top-of-atmosphere radiance"
+    assert scene_of_archive.scale == (1e-5, 2e-5, 3e-5, 4e-5)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -258,7 +258,7 @@ def test_a_scene_of_variables(cli: Cli, make_scene: MakeScene, s1: Path, tmp_pat
     reflectance = (scene_dn(96, 96) * 1e-4).astype(np.float32)
     names = ("nir", "red", "green", "blue", "scl")
     values = [*reflectance[::-1], np.ones((96, 96), np.float32)]
-    bands = {name: (each / scale).astype(np.float32) for name, each in zip(names, values, strict=True)}
+    bands = {name: (band / scale).astype(np.float32) for name, band in zip(names, values, strict=True)}
     cube = variables(tmp_path / "cube.nc", SCENE_GRID, bands, **({"scale_factor": scale} if scale != 1 else {}))
     expected = run(cli, make_scene(), s1, tmp_path / "one.tif", "--find-clouds", "never", "--fill", "all")
     assert expected.exit_code == 0, expected.output
@@ -342,11 +342,11 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: Ranges(*a, directory=str(tmp_path))) as found:
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: Ranges(*a, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
         thread.join()
 
 

@@ -28,7 +28,7 @@ class BrightOrDark:
 
     name, pixel_size_m = "stand-in", 10.0
 
-    def probability(self, view: detect.View) -> Image:
+    def probability(self, view: detect.DetectorInput) -> Image:
         brightness, shares = view.reflectance.mean(axis=0), np.zeros((5, *view.valid.shape), np.float32)
         shares[SkyClass.CLOUD], shares[SkyClass.SHADOW] = brightness > 0.5, brightness < 0.03
         shares[SkyClass.CLEAR] = 1 - shares.sum(axis=0)

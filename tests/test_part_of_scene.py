@@ -99,11 +99,11 @@ def test_its_pixels_are_those_of_the_whole_run(inputs: Inputs, tmp_path: Path) -
     part, report = PART, json.loads(done.stdout)
     for name in PRODUCTS.values():
         with rasterio.open(tmp_path / name) as dataset:
-            found = dataset.read().astype(int)
+            pixels = dataset.read().astype(int)
             assert (dataset.crs, dataset.shape) == (GRID.crs, part.shape)
             assert dataset.transform.almost_equals(GRID.transform @ Affine.translation(part.col, part.row))
         assert cog_validate(tmp_path / name, strict=True, quiet=True)[0]
-        away = np.abs(found - inputs.whole(name)[:, part.rows, part.cols].astype(int))
+        away = np.abs(pixels - inputs.whole(name)[:, part.rows, part.cols].astype(int))
         assert away.max() <= TOLERANCE_DN, name
         assert (away > 0).mean() < 0.01, name
     assert sum(report["pixels"].values()) == part.height * part.width

@@ -56,9 +56,9 @@ def test_the_coastline_scene(shared_data: Path, cli: Cli, tmp_path: Path) -> Non
     result = cli("run", "--planet", scene, "--sar", sar, "-o", out, *options)
     assert result.exit_code == 0, result.output
     with rasterio.open(scene) as before, rasterio.open(out) as after:
-        dn, found = before.read(), after.read()
-    np.testing.assert_array_equal(found.any(axis=0), dn.any(axis=0))
-    assert 0.3 < (found == dn).all(axis=0).mean() <= 1
+        dn, result_dn = before.read(), after.read()
+    np.testing.assert_array_equal(result_dn.any(axis=0), dn.any(axis=0))
+    assert 0.3 < (result_dn == dn).all(axis=0).mean() <= 1
 
 
 def test_radiance_is_scaled_by_its_xml(shared_data: Path) -> None:
@@ -73,8 +73,8 @@ def test_radiance_is_scaled_by_its_xml(shared_data: Path) -> None:
 
 def test_udm2_files_before_and_after_superdove(shared_data: Path) -> None:
     for path in sorted((shared_data / "planet" / "sumatra-udm2").glob("*udm2_clip.tif")):
-        (found,) = inspect([path])
-        assert found.kind == "PlanetScope usable data mask (UDM2)"
+        (inspection,) = inspect([path])
+        assert inspection.kind == "PlanetScope usable data mask (UDM2)"
         with rasterio.open(path) as dataset:
             grid, bands = Grid.of(dataset), dataset.read()
         with identify_udm2(path, grid).open() as reader:

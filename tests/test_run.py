@@ -21,7 +21,8 @@ from support import ORIGIN, UTM33, pattern, sar_values_db, scene_dn, write_raste
 
 import cloudfree
 from cloudfree.bands import Qa
-from cloudfree.network.weights import sha256_of
+from cloudfree.network.models import Identity
+from cloudfree.network.weights import save_model, sha256_of
 
 MakeScene = Callable[..., Path]
 MakeSar = Callable[..., Path]
@@ -151,7 +152,7 @@ def half_seen(
 UNDER_CLOUD_WITHOUT_SAR, UNDER_CLOUD_WITH_SAR = (slice(100, 250), slice(160, 240)), (slice(100, 160), slice(60, 140))
 
 
-@pytest.mark.parametrize("weights", [(), IDENTITY], ids=["primed", "not primed"])
+@pytest.mark.parametrize("weights", [(), IDENTITY], ids=["prefilled", "plain"])
 def test_no_cloud_stands_where_radar_is_missing(half_seen: Callable[..., tuple], weights: tuple[str, ...]) -> None:
     """It is filled from the scene's surroundings, and said to be, whatever the weights."""
     product, (classes, percent), result = half_seen(*weights)
@@ -349,3 +350,23 @@ def test_info_tells_what_each_file_is(cli: Cli, make_scene: MakeScene, make_sar:
     ]
     assert [item["overlap_share"] for item in inspections] == [None, 1.0, 1.0]
     assert "blue, green, red, NIR are bands 1, 2, 3, 4" in cli("info", files[0]).stdout
+
+
+def test_where_the_network_is_believed_to_0_it_is_not_run_again(
+    make_scene: MakeScene, make_sar: MakeSar, make_mask: MakeMask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that only lead astray are tried on a few windows, and then left out; what is hidden is the model's."""
+    model = Identity()
+    model.band_shift.data += 0.3
+    model.expects_prefill = True
+    weights, forward, shapes = save_model(model, tmp_path / "astray.safetensors"), Identity.forward, []
+    monkeypatch.setattr(Identity, "forward", lambda *images: (shapes.append(images[1].shape), forward(*images))[1])
+    cloud = np.zeros((300, 300))
+    cloud[60:160, 30:140] = 1
+    options = {"mask": make_mask(cloud), "weights": str(weights), "tile": 128, "device": "cpu"}
+    result = cloudfree.run(make_scene(300, 300), make_sar(), tmp_path / "out.tif", **options)
+    assert result.trust == 0
+    assert 1 <= len(shapes) <= 6, "windows of trust alone"
+    product = read(tmp_path / "out.tif")
+    hidden = product[:, 80:140, 50:120].astype(int)
+    assert np.abs(hidden - np.median(scene_dn(300, 300), axis=(1, 2))[:, None, None]).mean() < 1000

@@ -3,11 +3,13 @@
 import ast
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
 import cloudfree
+from cloudfree.plan import Options, RunArguments
 
 PACKAGE = Path(cloudfree.__file__).parent
 CHECKOUT = PACKAGE.parent
@@ -18,6 +20,8 @@ LEVELS = (
     {"cli"},
     {"demo", "doctor", "batch"},
     {"pipeline", "align"},
+    {"planning"},
+    {"described"},
     {"plan"},
     {"learn"},
     {"evaluate"},
@@ -33,7 +37,7 @@ LEVELS = (
     {"arrays", "bands", "errors"},
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-MOST_AT_THE_TOP = 13
+MOST_AT_THE_TOP = 14
 
 
 def imports_of(path: Path) -> set[str]:
@@ -119,6 +123,7 @@ def test_each_room_says_what_it_is_for(room: str) -> None:
 def test_the_public_names_are_there_and_documented() -> None:
     code = """
 import cloudfree
+from cloudfree.plan import Options, RunArguments
 for name in cloudfree.__all__:
     value = getattr(cloudfree, name)
     assert name == "__version__" or (value.__doc__ and len(value.__doc__) > 40), name
@@ -136,6 +141,7 @@ def test_nothing_needs_a_module_that_only_unix_has() -> None:
     names = sorted(name for name in modules() if "triton" not in name and name != "cloudfree.__main__")
     code = f"""
 import sys
+import typing
 for absent in ("resource", "fcntl", "termios", "pwd", "grp"):
     sys.modules[absent] = None
 import importlib
@@ -159,3 +165,12 @@ def test_help_is_instant_because_torch_is_not_imported() -> None:
 def test_running_the_module_is_running_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "cloudfree", "--version"], capture_output=True, text=True, check=True)
     assert cloudfree.__version__ in done.stdout
+
+
+def test_arguments_of_run_are_the_fields_of_its_options() -> None:
+    """`run` names them for type checkers; their defaults and what they mean stand once, in `Options`."""
+    options, arguments = typing.get_type_hints(Options), typing.get_type_hints(RunArguments)
+    assert set(arguments) == set(options) - {"planet", "sar", "output"}
+    of_files = {name for name, kind in options.items() if any(t in str(kind) for t in ("Path", "Source"))}
+    for name in set(arguments) - of_files:
+        assert arguments[name] == options[name], name

@@ -50,8 +50,6 @@ class Case:
     reflectance: Image
     hidden: Mask
     known: Mask
-    sar_db: Image | None = None
-    others: tuple[Image, ...] = ()
 
 
 Method = Callable[[Case], Mask]
@@ -68,11 +66,10 @@ def threshold(blue: float) -> Method:
     return find
 
 
-def found_by(detector: Detector, *, radar: bool = False, others: bool = False) -> Method:
+def found_by(detector: Detector) -> Method:
     def find(case: Case) -> Mask:
-        shown = case.others if others else ()
         valid = np.ones(case.hidden.shape, bool)
-        return find_sky(case.reflectance, case.sar_db if radar else None, valid, _PIXEL_M, shown, detector).hidden
+        return find_sky(case.reflectance, valid, _PIXEL_M, detector).hidden
 
     return find
 
@@ -106,10 +103,9 @@ def clouded_places(places: list[Place], skies: list[RealClouds], seed: int, coun
             sky = replace(Sky.draw(rng), cell_m=float(rng.uniform(300, 2500)))
             cover = float(rng.uniform(0.05, 0.8))
             layer = cloud_layer(rng, height, width, pixel_size_m=_PIXEL_M, cover=cover, sky=sky)
-        others = tuple(image[:, *window] for image in place.others[:1])
         sure = ~((layer.opacity > 0.05) & (layer.opacity < 0.13)) & place.valid[window]
         seen = add_clouds(truth, layer)
-        cases.append(Case(place.site, seen, layer.mask, sure, place.sar_db[0][:, *window], others))
+        cases.append(Case(place.site, seen, layer.mask, sure))
     return cases
 
 
@@ -128,19 +124,14 @@ def clear_places(places: list[Place]) -> tuple[list[Case], list[Case]]:
     for place in places:
         snowy = bool((clear_labels(place.reflectance, place.valid) == SkyClass.SNOW).any())
         nothing = np.zeros(place.valid.shape, bool)
-        cases[snowy].append(
-            Case(place.site, place.reflectance, nothing, place.valid, place.sar_db[0], place.others[:1])
-        )
+        cases[snowy].append(Case(place.site, place.reflectance, nothing, place.valid))
     return cases
 
 
 def real_images(folder: Path) -> list[Case]:
     """Held-out images with real clouds, by their sure labels; what may be in shadow is not known."""
     _, held = hold_out(list(read_cloudy_images(folder)))
-    return [
-        Case(g.site, g.reflectance, np.isin(g.labels, SKY_HIDDEN), g.labels != UNLABELLED, None, g.others[:1])
-        for g in held
-    ]
+    return [Case(g.site, g.reflectance, np.isin(g.labels, SKY_HIDDEN), g.labels != UNLABELLED) for g in held]
 
 
 def cloudy_months(folder: Path) -> list[Case]:
@@ -156,7 +147,7 @@ def cloudy_months(folder: Path) -> list[Case]:
         usual = np.median(np.stack([_read(path) for path in sites if name not in path.name]), axis=0)
         hidden = ndimage.binary_dilation(ndimage.uniform_filter(probability[0], 4) > 40, iterations=2)
         known = hidden | (ndimage.median_filter(image[3], 5) > 0.65 * usual[3])
-        cases.append(Case(name, image * np.float32(1e-4), hidden, known, None, (as_image(usual * 1e-4),)))
+        cases.append(Case(name, image * np.float32(1e-4), hidden, known))
     return cases
 
 
@@ -171,7 +162,7 @@ def published(folder: Path) -> Iterator[Case]:
         triplet = triplets.read(files)
         if triplet.seen.mask is not None:
             seen = np.nan_to_num(triplet.seen.reflectance)
-            yield Case(files.name, seen, triplet.seen.mask, triplet.seen.valid, triplet.seen.sar_db, (triplet.truth,))
+            yield Case(files.name, seen, triplet.seen.mask, triplet.seen.valid)
 
 
 def published_clear(folder: Path) -> Iterator[Case]:
@@ -179,7 +170,7 @@ def published_clear(folder: Path) -> Iterator[Case]:
     for files in triplets.find(folder):
         triplet = triplets.read(files)
         nothing = np.zeros(triplet.valid.shape, bool)
-        yield Case(f"{files.name}_clear", triplet.truth, nothing, triplet.valid, triplet.seen.sar_db)
+        yield Case(f"{files.name}_clear", triplet.truth, nothing, triplet.valid)
 
 
 def _window(rng: np.random.Generator, place: Place) -> tuple[slice, slice]:
@@ -193,12 +184,7 @@ def _window(rng: np.random.Generator, place: Place) -> tuple[slice, slice]:
 
 
 def methods_of(weights: str) -> Mapping[str, Method]:
-    own = OwnDetector.load(weights)
-    methods = {
-        "own": found_by(own),
-        "own, with radar": found_by(own, radar=True),
-        "own, with radar and another date": found_by(own, radar=True, others=True),
-    }
+    methods = {"own": found_by(OwnDetector.load(weights))}
     try:
         methods["csmask"] = found_by(load("csmask"))
     except CloudfreeError as error:
@@ -243,9 +229,9 @@ def seconds_for(weights: str, side: int) -> float:
     own = OwnDetector.load(weights)
     rng = np.random.default_rng(0)
     image = ndimage.zoom(rng.random((4, 100, 100)).astype(np.float32), (1, side // 100, side // 100), order=1)
-    valid, sar_db = np.ones(image.shape[1:], bool), np.full((2, *image.shape[1:]), -12, np.float32)
+    valid = np.ones(image.shape[1:], bool)
     started = time.perf_counter()
-    detected = find_sky(image, sar_db, valid, 15.0, (image,), own)
+    detected = find_sky(image, valid, 15.0, own)
     assert detected.classes.shape == (side, side)
     return time.perf_counter() - started
 
@@ -283,7 +269,7 @@ def main() -> None:
         for name, cases in sets.items():
             for number, case in enumerate(cases):
                 valid = np.ones(case.hidden.shape, bool)
-                classes = find_sky(case.reflectance, case.sar_db, valid, _PIXEL_M, (), own).classes
+                classes = find_sky(case.reflectance, valid, _PIXEL_M, own).classes
                 picture(
                     case, classes, arguments.pictures / f"{name.replace(' ', '_').replace(':', '')}_{number:02d}.png"
                 )

@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 MOST_REFERENCES = 3
 
-_SCENE_WORDS = frozenset({"analytic", "analyticms", "bgrn"})
+_SCENE_WORDS = planet_product.ANALYTIC_WORDS
 _RADAR_WORDS = frozenset(
     {"vv", "vh", "s1", "s1a", "s1b", "s1c", "s1d", "sentinel1", "sar", "grd", "rtc", "gamma0", "sigma0"}
 )
-_NEITHER_WORDS = frozenset({"udm", "udm2", "cloudfree", "qa", "mask", "uncertainty", "visual"})
+_NEITHER_WORDS = planet_product.COMPANION_WORDS | {"cloudfree", "qa", "mask", "uncertainty"}
 _ENDINGS = (".tif", ".tiff")
 _LEAST_SHARED = 0.3  # clear share of a scene that another date must cover to be used
 _UNKNOWN_CLEAR = 0.5  # clear share of a scene without UDM2

@@ -18,7 +18,8 @@ from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.pipeline import execute
-from cloudfree.plan import Options, files_of, make_plan, weights_of
+from cloudfree.plan import Options
+from cloudfree.planning import files_of, make_plan, weights_of
 from cloudfree.product import provenance
 from cloudfree.product.finished import is_finished, is_ours
 from cloudfree.product.kinds import OUTPUT, Kind
@@ -93,7 +94,7 @@ def run_job(job: Job, settings: Settings) -> Outcome:
     except Exception as error:  # a bug in one scene must not stop the others
         log.exception("%s failed by a bug", job.planet)
         return Outcome(job, "failed", time.monotonic() - started, f"bug: {type(error).__name__}: {error}")
-    details = {"pixels": result.pixels, "trust": result.plan.trust, "peak_memory_mb": result.peak_memory_mb}
+    details = {"pixels": result.pixels, "trust": result.trust, "peak_memory_mb": result.peak_memory_mb}
     return Outcome(job, "made", time.monotonic() - started, details=details)
 
 
@@ -113,8 +114,7 @@ def _refuse_others(options: Options) -> None:
 def _is_made(options: Options) -> bool:
     if not all(target.exists() for target in options.targets):
         return False
-    info = held_model(weights_of(options)).weights_info
-    assert info is not None
+    info = held_model(weights_of(options)).info
     with gdal_settings():
         files = files_of(options, identify(options))
     versions = detect.versions(options.find_clouds_with)

@@ -31,12 +31,13 @@ def adapt(sar: tuple[Source, ...], minutes: float, seed: int, quiet: bool, verbo
     log_to_stderr(quiet, verbose)
     from cloudfree.learn.adapt import adapt as fine_tune
     from cloudfree.network.weights import save_model
-    from cloudfree.plan import Options, make_plan
+    from cloudfree.plan import Options
+    from cloudfree.planning import make_plan
 
     plan = make_plan(Options(sar=sar, **values))
     with progress_bar(plan.device, quiet, minutes, MINUTES) as progress:
         model = fine_tune(
-            plan.model,
+            plan.network,
             plan.inputs,
             plan.displacement,
             plan.options.buffer_m,
@@ -45,5 +46,4 @@ def adapt(sar: tuple[Source, ...], minutes: float, seed: int, quiet: bool, verbo
             seed=seed,
             progress=lambda share: progress(share * minutes),
         )
-    assert model.weights_info is not None
-    save_model(model, plan.options.output, model.weights_info.provenance)
+    save_model(model, plan.options.output, model.info.provenance)

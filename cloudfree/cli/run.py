@@ -31,12 +31,14 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Sou
     Observed pixels are kept as they are; --qa says which is which.
     """
     log_to_stderr(quiet, verbose)
+    from cloudfree import described
     from cloudfree.pipeline import execute
-    from cloudfree.plan import Options, make_plan
+    from cloudfree.plan import Options
+    from cloudfree.planning import make_plan
 
     plan = make_plan(Options(sar=sar, **values))
     if dry_run:
-        echo_json({**plan.describe(), "option_sources": option_sources(click.get_current_context())})
+        echo_json({**described.as_json(plan), "option_sources": option_sources(click.get_current_context())})
         return
     megapixels = plan.part.width * plan.part.height / 1e6
     with progress_bar(plan.device, quiet, megapixels, MEGAPIXELS) as progress:

@@ -41,13 +41,18 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2]")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.001]")
 @click.option(
+    "--prefill",
     "--primed",
+    "prefill",
     type=click.FloatRange(0, 1),
-    help="Share of samples with the scene's prior in place of the clouds.  [default: 0]",
+    help="Share of samples with the scene's model in place of the clouds.  [default: 0]",
 )
 @click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
 @options.device
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
+@click.option(
+    "--workers", type=click.IntRange(min=0), help="Processes that draw samples.  [default: half of the cores]"
+)
 @options.overwrite
 @options.verbosity
 def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **values: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cloudfree.arrays import Image, as_image
 from cloudfree.bands import OPTICAL_BANDS, SkyClass
-from cloudfree.detect.detector import View, one_hot
+from cloudfree.detect.detector import DetectorInput, one_hot
 from cloudfree.detect.extras import imported
 
 _CLASSES = (SkyClass.CLEAR, SkyClass.CLOUD, SkyClass.SHADOW)  # in the order of its own
@@ -31,9 +31,9 @@ class CSMask:
         """Raises CloudfreeError where it is not installed, or the runtime of its weights is not."""
         return cls(imported("ukis_csmask.mask", "csmask").CSmask)
 
-    def probability(self, view: View) -> Image:
+    def probability(self, scene: DetectorInput) -> Image:
         """See `Detector`; it is sure of one class everywhere, and knows neither haze nor snow."""
-        image = np.ascontiguousarray(np.moveaxis(np.where(view.valid, view.reflectance, np.float32(0)), 0, -1))
+        image = np.ascontiguousarray(np.moveaxis(np.where(scene.valid, scene.reflectance, np.float32(0)), 0, -1))
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # of images under 256 pixels
-            found = self.segment(as_image(image), band_order=list(OPTICAL_BANDS), product_level=self.product_level)
-        return one_hot(found.csm[..., 0], _CLASSES)
+            answer = self.segment(as_image(image), band_order=list(OPTICAL_BANDS), product_level=self.product_level)
+        return one_hot(answer.csm[..., 0], _CLASSES)

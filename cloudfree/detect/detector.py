@@ -12,23 +12,21 @@ from cloudfree.bands import SkyClass
 
 
 @dataclass(frozen=True)
-class View:
+class DetectorInput:
     """What a detector is shown, all on one grid.
 
-    reflectance (4, h, w): blue, green, red, NIR, finite where `valid` (h, w); sar_db (2, h, w): VV and VH, NaN where
-    there is none; other (4, h, w): reflectance on another date, NaN where there is none; `pixel_size_m` is not finer
-    than what the detector wants.
+    reflectance: (4, h, w), blue, green, red, NIR, finite where `valid`.
+    valid: (h, w), where the scene has data.
+    pixel_size_m: not finer than what the detector wants.
     """
 
     reflectance: Image
     valid: Mask
-    sar_db: Image
-    other: Image
     pixel_size_m: float
 
 
 class Detector(Protocol):
-    """A way to find clouds. It is wanted to be pure: equal views give equal probabilities."""
+    """A way to find clouds. It must be pure: equal inputs give equal probabilities."""
 
     @property
     def name(self) -> str: ...
@@ -37,14 +35,14 @@ class Detector(Protocol):
     def pixel_size_m(self) -> float:
         """The resolution that it was made for; finer images are averaged to it first."""
 
-    def probability(self, view: View) -> Image:
+    def probability(self, scene: DetectorInput) -> Image:
         """(5, h, w) float32, of the classes of `SkyClass`, summing to one. Raises CloudfreeError."""
 
 
 def one_hot(labels: Image, classes: tuple[SkyClass, ...]) -> Image:
     """Probability (5, h, w) of a map of labels (h, w): label i is the i-th of the classes, for certain."""
     probability = np.zeros((len(SkyClass), *labels.shape), np.float32)
-    for label, each in enumerate(classes):
-        probability[each] = labels == label
+    for label, sky in enumerate(classes):
+        probability[sky] = labels == label
     probability[SkyClass.CLEAR] += probability.sum(0) == 0
     return probability

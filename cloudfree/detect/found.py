@@ -40,10 +40,10 @@ class FoundSky:
     def hidden(self) -> Mask:
         """(h, w) under cloud, haze or shadow and close to it, without specks and small gaps."""
         likely = self.valid & (self.probability[list(SKY_HIDDEN)].sum(0) > HIDDEN_PROBABILITY)
-        found = _without_specks(likely, round(_LEAST_CLOUD_M2 / self.pixel_size_m**2))
-        if not found.any():  # a scene smaller than a gap is none
-            return found
-        whole = ~_without_specks(~found, round(_LEAST_GAP_M2 / self.pixel_size_m**2))
+        without_specks = _without_specks(likely, round(_LEAST_CLOUD_M2 / self.pixel_size_m**2))
+        if not without_specks.any():  # a scene smaller than a gap is none
+            return without_specks
+        whole = ~_without_specks(~without_specks, round(_LEAST_GAP_M2 / self.pixel_size_m**2))
         return self.valid & _grown(whole, GROWTH_M / self.pixel_size_m)
 
     @cached_property

@@ -10,7 +10,7 @@ import numpy as np
 
 from cloudfree.arrays import Image, as_image
 from cloudfree.bands import REFLECTANCE_SCALE, SkyClass
-from cloudfree.detect.detector import View
+from cloudfree.detect.detector import DetectorInput
 from cloudfree.detect.extras import imported
 from cloudfree.errors import CloudfreeError
 
@@ -32,17 +32,17 @@ class OmniCloudMask:
         """Raises CloudfreeError where it is not installed. It fetches its weights itself at the first call."""
         return cls(imported("omnicloudmask", "omnicloudmask").predict_from_array)
 
-    def probability(self, view: View) -> Image:
+    def probability(self, scene: DetectorInput) -> Image:
         """See `Detector`; it knows no snow. Raises CloudfreeError where it answers otherwise than documented."""
-        shown = view.reflectance[_RED_GREEN_NIR] / np.float32(REFLECTANCE_SCALE)
-        numbers = as_image(np.where(view.valid, np.maximum(shown, 1), 0))  # it takes 0 for nodata
+        shown = scene.reflectance[_RED_GREEN_NIR] / np.float32(REFLECTANCE_SCALE)
+        numbers = as_image(np.where(scene.valid, np.maximum(shown, 1), 0))  # it takes 0 for nodata
         answer = np.asarray(self.predict(numbers, export_confidence=True, softmax_output=True))
-        if answer.shape != (len(_CLASSES), *view.valid.shape):
+        if answer.shape != (len(_CLASSES), *scene.valid.shape):
             raise CloudfreeError(
                 f"omnicloudmask returned an array of {answer.shape}; confidences of {len(_CLASSES)} classes over "
-                f"{view.valid.shape} pixels are needed: install a release that has export_confidence"
+                f"{scene.valid.shape} pixels are needed: install a release that has export_confidence"
             )
-        probability = np.zeros((len(SkyClass), *view.valid.shape), np.float32)
+        probability = np.zeros((len(SkyClass), *scene.valid.shape), np.float32)
         probability[list(_CLASSES)] = np.maximum(answer, 0)
         probability[SkyClass.CLEAR] += probability.sum(0) <= 0
         return probability / probability.sum(0)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
-from cloudfree.detect.detector import View
+from cloudfree.detect.detector import DetectorInput
 from cloudfree.network.device import Precision, autocast
 from cloudfree.network.models.cloud_detector import REACH_PX, CloudDetector
 from cloudfree.network.weights import load_detector
@@ -38,29 +38,32 @@ class OwnDetector:
         """By a registered name or a file. Raises WeightsError."""
         return cls(load_detector(weights), precision)
 
-    def probability(self, view: View, window_px: int = _WINDOW_PX) -> Image:
+    def probability(self, scene: DetectorInput, window_px: int = _WINDOW_PX) -> Image:
         """See `Detector`. Memory is that of a window of at most `window_px`, a multiple of 16.
 
         Windows overlap by all that the network can see, so that they give what the whole would give. They are of one
         size: what one has freed, the next takes.
         """
-        height, width = view.valid.shape
+        height, width = scene.valid.shape
         probability = np.empty((len(SkyClass), height, width), np.float32)
         for rows, its_rows in _windows(height, window_px):
             for cols, its_cols in _windows(width, window_px):
-                seen = self._window(view, rows, cols)
+                seen = self._window(scene, rows, cols)
                 top, left = its_rows.start - rows.start, its_cols.start - cols.start
                 own = seen[:, top : top + len(its_rows), left : left + len(its_cols)]
                 probability[:, its_rows.start : its_rows.stop, its_cols.start : its_cols.stop] = own
         return probability
 
-    def _window(self, view: View, rows: range, cols: range) -> Image:
+    def _window(self, scene: DetectorInput, rows: range, cols: range) -> Image:
         """Probability (5, rows, columns), as the network has it."""
-        part = (..., slice(rows.start, rows.stop), slice(cols.start, cols.stop))
+        window = (..., slice(rows.start, rows.stop), slice(cols.start, cols.stop))
+        nothing = torch.full((1, 1, len(rows), len(cols)), torch.nan)
+        # Radar and another date, which it was trained to do without, did not help on real clouds (benchmarks/quality).
+        sar_db, other = nothing.expand(1, 2, -1, -1), nothing.expand(1, 4, -1, -1)
         with torch.inference_mode(), autocast(torch.device("cpu"), self.precision):
-            logits = self.network(*(_tensor(each[part]) for each in _images(view)))
-            found: Image = logits.float().softmax(1)[0].numpy()
-        return found
+            logits = self.network(_tensor(scene.reflectance[window]), _tensor(scene.valid[window]), sar_db, other)
+            probability: Image = logits.float().softmax(1)[0].numpy()
+        return probability
 
 
 def _windows(side: int, window_px: int) -> Iterator[tuple[range, range]]:
@@ -69,10 +72,6 @@ def _windows(side: int, window_px: int) -> Iterator[tuple[range, range]]:
     cuts = [0, *((one.stop + other.start) // 2 for one, other in pairwise(windows)), side]
     for window, (start, stop) in zip(windows, pairwise(cuts), strict=True):
         yield range(window.start, window.stop), range(start, stop)
-
-
-def _images(view: View) -> tuple[Image | Mask, ...]:
-    return view.reflectance, view.valid, view.sar_db, view.other
 
 
 def _tensor(image: Image | Mask) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from cloudfree.arrays import Image, as_image, known_of
-from cloudfree.evaluate.methods import Method, model_of
+from cloudfree.evaluate.methods import Method, ground_of
 from cloudfree.evaluate.triplets import Observation
 
 _RIDGE_SCALES_M, _RIDGE_AWAY_M, _RIDGE_SHRINKAGE = (10.0, 20.0, 40.0, 80.0), 50.0, 1e-3
@@ -67,8 +67,8 @@ def fitted_reference(seen: Observation) -> Image:
 
 
 def scene_model(seen: Observation) -> Image:
-    """What primes the networks, alone: the model of the scene, and what shows through (`scene.see_through`)."""
-    return _put(seen, model_of(seen)[1].reflectance)
+    """What networks are shown in place of cloud: the model of the scene, and what shows through (`see_through`)."""
+    return _put(seen, ground_of(seen).reflectance)
 
 
 BASELINES: Mapping[str, Method] = {"input": unchanged, "median": median, "ridge": ridge, "scene model": scene_model}

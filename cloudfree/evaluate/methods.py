@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import torch
 
-from cloudfree.arrays import Image
+from cloudfree.arrays import Image, known_of
 from cloudfree.evaluate.triplets import Observation
-from cloudfree.inputs.masks.mask import BUFFER_M
+from cloudfree.geometry import coarse
 from cloudfree.network.models import CloudRemovalModel
-from cloudfree.reconstruct import trust
-from cloudfree.reconstruct.feather import FEATHER_M, Feather
+from cloudfree.reconstruct import tile, trust
+from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.predictor import Predictor
-from cloudfree.reconstruct.tile import blend, kept_share
+from cloudfree.reconstruct.tile import Tile
+from cloudfree.reconstruct.tiles import TILE_PX
 from cloudfree.scene.model import SceneModel, fit_fine
 from cloudfree.scene.see_through import SeenThrough, see_through
 
@@ -22,35 +25,44 @@ Method = Callable[[Observation], Image]
 
 
 def network(model: CloudRemovalModel, device: str = "cpu") -> Method:
-    """A network as a method, run on the whole image at once; primed and tempered if its weights expect that."""
+    """A network as a method: what a run makes of a scene, here on the whole image at once.
+
+    The scene's model takes part as in a run: in place of what the mask hides if the weights expect that, else where
+    radar has a gap under the mask.
+    """
     predictor = Predictor(model, torch.device(device), "fp32", batch=1)
+    return lambda seen: _restored(predictor, seen, prefill=model.expects_prefill and seen.mask is not None)
 
-    def restored(seen: Observation) -> Image:
-        if model.expects_primed and seen.mask is not None:
-            return _primed(predictor, seen)
-        return predictor.image(seen.reflectance, seen.sar_without_gaps())
 
+def scene_model_of(seen: Observation) -> SceneModel:
+    """The scene's own model of what is hidden, with all that other dates tell."""
+    reflectance = np.clip(seen.reflectance, 0, 1)
+    return fit_fine(reflectance, seen.sar_db, seen.hidden, seen.valid, seen.pixel_size_m, seen.telling_others)
+
+
+def ground_of(seen: Observation) -> SeenThrough:
+    """The ground that the scene's model makes of what is hidden and of what shows through."""
+    model = scene_model_of(seen)
+    return see_through(seen.reflectance, model.whole(seen.telling_others), model.error_covariance)
+
+
+def _restored(predictor: Predictor, seen: Observation, *, prefill: bool) -> Image:
+    """What a run makes of a scene: reflectance (4, H, W)."""
+    feather, others = Feather.of_pixel_size(seen.pixel_size_m), seen.telling_others
+
+    def read(rows: range, cols: range) -> tuple[Tile, tuple[Image, ...]]:
+        window = replace(seen, others=others).crop(slice(rows.start, rows.stop), slice(cols.start, cols.stop))
+        cloud_weight = feather.weight(window.hidden)
+        return Tile(window.reflectance, window.valid, window.sar_db, cloud_weight), window.others
+
+    whole, _ = read(*map(range, seen.valid.shape))
+    sar_valid = known_of(seen.sar_db)
+    model = scene_model_of(seen) if prefill or whole.cloud_weight[~sar_valid].any() else None
+    method = tile.Method.of(seen.typical_reflectance, seen.typical_sar_db, model, prefill=prefill)
+    if model is not None:
+        whole = replace(whole, ground=model.whole(others))
+    if model is not None and prefill:
+        sar_seen = coarse.touched(sar_valid, model.coarse_shape)
+        method = replace(method, trust=trust.measure(predictor, model, method, read, sar_seen, TILE_PX).trust)
+    restored: Image = tile.restore([whole], method, predictor).reflectance[0].cpu().numpy()
     return restored
-
-
-def model_of(seen: Observation) -> tuple[SceneModel, SeenThrough]:
-    """The scene's own model of what is hidden, with all that other dates tell, and the ground that it makes of it."""
-    others = seen.telling_others
-    fitted = fit_fine(seen.reflectance, seen.sar_db, seen.hidden, seen.valid, seen.pixel_size_m, others)
-    return fitted, see_through(seen.reflectance, fitted.whole(others), fitted.error_covariance)
-
-
-def _primed(predictor: Predictor, seen: Observation) -> Image:
-    """What a run does with a masked scene, on one image."""
-    assert seen.mask is not None
-    sar_db, pixel_size_m = seen.sar_without_gaps(), seen.pixel_size_m
-    cloud_weight = Feather(BUFFER_M / pixel_size_m, max(1.0, FEATHER_M / pixel_size_m)).weight(seen.mask)
-    fitted, ground = model_of(seen)
-    given, path_radiance = (
-        blend(seen.reflectance, ground.reflectance, cloud_weight),
-        fitted.path_radiance[:, None, None],
-    )
-    near_cloud, others = cloud_weight > 0, seen.telling_others
-    belief = trust.of_image(predictor.image, seen.reflectance, sar_db, near_cloud, seen.valid, fitted, others)
-    restored = path_radiance + predictor.image(given - path_radiance, sar_db)
-    return blend(restored, given, kept_share(cloud_weight, ground.share, belief))

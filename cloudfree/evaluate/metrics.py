@@ -27,10 +27,10 @@ def rmse(restored: Image, truth: Image, mask: Mask | None = None) -> float:
     return float(np.sqrt(_mean(np.square(_difference(restored, truth)).mean(0), mask)))
 
 
-def psnr(restored: Image, truth: Image, mask: Mask | None = None, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB: 10 log10(peak^2 / MSE), one MSE over pixels and bands; infinite if equal."""
+def psnr(restored: Image, truth: Image, mask: Mask | None = None) -> float:
+    """Peak signal-to-noise ratio in dB: -10 log10(MSE), one MSE over pixels and bands; infinite if equal."""
     error = rmse(restored, truth, mask)
-    return float("inf") if error == 0 else float(20 * np.log10(peak / error))
+    return float("inf") if error == 0 else float(20 * np.log10(1 / error))
 
 
 def sam(restored: Image, truth: Image, mask: Mask | None = None) -> float:
@@ -51,24 +51,22 @@ def angle_map(restored: Image, truth: Image, squared_norm_floor: float = 0.0) ->
     return angle
 
 
-def ssim(restored: Image, truth: Image, mask: Mask | None = None, peak: float = 1.0) -> float:
+def ssim(restored: Image, truth: Image, mask: Mask | None = None) -> float:
     """Structural similarity, -1..1, 1 if equal: the mean of `similarity_map` over the chosen pixels."""
-    return _mean(similarity_map(restored, truth, peak), mask)
+    return _mean(similarity_map(restored, truth), mask)
 
 
-def similarity_map(
-    restored: Image, truth: Image, peak: float = 1.0, window: Float64Array = _SSIM_WINDOW
-) -> Float64Array:
-    """Structural similarity (H, W) of Wang et al. (2004), the mean of the bands.
+def similarity_map(restored: Image, truth: Image, window: Float64Array = _SSIM_WINDOW) -> Float64Array:
+    """Structural similarity (H, W) of Wang et al. (2004) for values of 0..1, the mean of the bands.
 
     Gaussian windows of standard deviation 1.5, 11 pixels wide, reflected at the image's edge. A window reaches past
     the mask that is later laid over the map, so pixels within 5 of it take part.
     """
-    bands = [_ssim_map(a, b, peak, window) for a, b in zip(restored, truth, strict=True)]
+    bands = [_ssim_map(a, b, window) for a, b in zip(restored, truth, strict=True)]
     return np.asarray(np.mean(bands, axis=0))
 
 
-def _ssim_map(restored: Image, truth: Image, peak: float, window: Float64Array) -> Float64Array:
+def _ssim_map(restored: Image, truth: Image, window: Float64Array) -> Float64Array:
     def local_mean(image: Float64Array) -> Float64Array:
         smooth: Float64Array = ndimage.correlate1d(ndimage.correlate1d(image, window, axis=0), window, axis=1)
         return smooth
@@ -77,7 +75,7 @@ def _ssim_map(restored: Image, truth: Image, peak: float, window: Float64Array) 
     mean_a, mean_b = local_mean(a), local_mean(b)
     spread = local_mean(a * a) - mean_a**2 + local_mean(b * b) - mean_b**2
     covariance = local_mean(a * b) - mean_a * mean_b
-    c1, c2 = (_SSIM_K1 * peak) ** 2, (_SSIM_K2 * peak) ** 2
+    c1, c2 = _SSIM_K1**2, _SSIM_K2**2
     similarity: Float64Array = (
         (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (spread + c2))
     )

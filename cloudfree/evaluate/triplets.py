@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Float64Array, Image, Mask, as_image
+from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
 from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.files import usable_references
-from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.radar.image import SarOptions, identify_sar
 from cloudfree.inputs.raster import access
 from cloudfree.scene import references
 
@@ -90,6 +90,18 @@ class Observation:
             return np.full(self.hidden.shape, math.inf)
         return np.asarray(self.pixel_size_m * ndimage.distance_transform_edt(~self.hidden))
 
+    @property
+    def typical_reflectance(self) -> Image:
+        """The median (4,) of clear pixels, or of all where none is clear."""
+        clear = self.valid & ~self.hidden
+        return as_image(np.median(self.reflectance[:, clear if clear.any() else self.valid], axis=1))
+
+    @property
+    def typical_sar_db(self) -> Image:
+        """The median (2,) of pixels with both polarisations in dB; 0 if there are none."""
+        known = known_of(self.sar_db)
+        return as_image(np.median(self.sar_db[:, known], axis=1) if known.any() else np.zeros(2))
+
     def sar_without_gaps(self) -> Image:
         """Backscatter (2, H, W) with the median of each polarisation where it is invalid; 0 dB if all of it is."""
         medians = [np.median(band[np.isfinite(band)]) if np.isfinite(band).any() else 0.0 for band in self.sar_db]
@@ -126,13 +138,13 @@ def find(source: Path, root: Path | None = None) -> list[TripletFiles]:
     `NAME_landcover.tif`, and images of other dates: all that `NAME_reference*.tif` matches, in the order of their
     names, but for those with `udm2` in them.
     """
-    found = _in_folder(source) if source.is_dir() else _in_list(source, root)
-    if not found:
+    files = _in_folder(source) if source.is_dir() else _in_list(source, root)
+    if not files:
         raise InputError(
             f"{source} names no images; NAME_cloudy.tif, NAME_clear.tif and NAME_sar.tif are needed, or a list of "
             "such files in the layout of M3R-CR: check the path"
         )
-    return found
+    return files
 
 
 def read(files: TripletFiles, georeferenced: bool = True) -> Triplet:
@@ -179,15 +191,15 @@ def paste_clouds(triplet: Triplet) -> Triplet:
 
 
 def _in_folder(folder: Path) -> list[TripletFiles]:
-    found = []
+    files = []
     for clear in sorted(folder.glob(f"*{_CLEAR_SUFFIX}")):
         name = clear.name.removesuffix(_CLEAR_SUFFIX)
         cloudy, sar = folder / f"{name}_cloudy.tif", folder / f"{name}_sar.tif"
         if cloudy.exists() and sar.exists():
             optional = (folder / f"{name}_{kind}.tif" for kind in ("mask", "landcover"))
             mask, land_cover = (path if path.exists() else None for path in optional)
-            found.append(TripletFiles(name, clear, cloudy, sar, mask, land_cover, _references(folder, name)))
-    return found
+            files.append(TripletFiles(name, clear, cloudy, sar, mask, land_cover, _references(folder, name)))
+    return files
 
 
 def _references(folder: Path, name: str) -> tuple[Path, ...]:
@@ -241,7 +253,7 @@ def _radar(path: Path, grid: Grid) -> Image:
     with access.opened(path) as dataset:
         if dataset.count == 2 and Grid.of(dataset) == grid:
             return _without_noise(dataset.read().astype(np.float32))
-    with identify_sar([path], grid, "db").open() as reader:
+    with identify_sar([path], grid, SarOptions("db")).open() as reader:
         return reader.on_grid(grid)
 
 

@@ -14,12 +14,12 @@ POWERS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (3, 0), (2, 1), (1, 2)
 
 
 def basis(u: Float64Array, v: Float64Array, terms: int) -> Float64Array:
-    """The first `terms` of the polynomials in u and v, stacked along a new last axis."""
+    """The first `terms` terms of u and v, stacked along a new last axis."""
     return np.stack([u**i * v**j for i, j in POWERS[:terms]], axis=-1)
 
 
 def means(terms: int) -> Float64Array:
-    """What each of the first terms is on average over the square of u and v."""
+    """The means (terms,) of the first terms over the square of u and v."""
     # Over -1..1 an odd power averages to 0 and an even one, i, to 1 / (i + 1).
     return np.array([0.0 if i % 2 or j % 2 else 1 / ((i + 1) * (j + 1)) for i, j in POWERS[:terms]])
 
@@ -54,7 +54,7 @@ class Displacement:
         return terms @ np.array(self.east_m), terms @ np.array(self.north_m)
 
     def sources_of(self, x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Where the image as delivered shows what the displaced one shows at coordinates of the CRS."""
+        """Coordinates in the image as delivered of the ground that the displaced image shows at x, y."""
         east, north = self.at(x, y)
         per_x, per_y = self.area.units_per_metre_xy
         return x - east * per_x, y - north * per_y

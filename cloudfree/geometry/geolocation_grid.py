@@ -1,33 +1,32 @@
 """Where the samples of a radar image lie on the ground, by the grid of points in its annotation.
 
-Between the points, positions are interpolated bicubically in earth-centred coordinates, which know no antimeridian and
-follow the curvature of the Earth: an orbit's geometry is met to a centimetre, where a polynomial of longitude and
-latitude misses it by metres. A point's `line` and `pixel` are the centre of the sample of that number: of ESA's grids,
-line 0 has the time of the first line, and pixel 0 the slant range time of the first sample.
+Between the points, positions are interpolated bicubically in earth-centred coordinates, which have no antimeridian and
+follow the curvature of the Earth. That is exact to a centimetre, where a polynomial of longitude and latitude is off by
+metres. A point's `line` and `pixel` are the centre of the sample of that number: in ESA's grids, line 0 has the time of
+the first line, and pixel 0 the slant range time of the first sample.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
 from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
 from cloudfree.arrays import Float64Array
-from cloudfree.geometry.grid import Grid, unrolled
+from cloudfree.geometry.grid import WGS84, Grid, transformer, unrolled
 
 if TYPE_CHECKING:
     from scipy.interpolate import RectBivariateSpline
 
 _SEMI_MAJOR_M, _ECCENTRICITY_2 = 6378137.0, 6.69437999014e-3  # WGS84
-_WGS84, _EARTH_CENTRED = CRS.from_epsg(4326), CRS.from_epsg(4978)
+_EARTH_CENTRED = CRS.from_epsg(4978)
 
 _STEPS = 12  # of Newton's method; four are enough within the image
 _SETTLED_PX = 1e-3
@@ -82,7 +81,7 @@ class GeolocationGrid:
     @property
     def crs(self) -> CRS:
         """Of the points in the annotation: geographic."""
-        return _WGS84
+        return WGS84
 
     @cached_property
     def pixel_size_m(self) -> float:
@@ -99,7 +98,7 @@ class GeolocationGrid:
         around_line = np.concatenate([top, lines, top + self.height, lines[::-1]])
         around_pixel = np.concatenate([pixels, left + self.width, pixels[::-1], left])
         place = self._place(around_line, around_pixel)[0]
-        x, y, _ = _transformer(_EARTH_CENTRED, crs).transform(place[0], place[1], place[2])
+        x, y, _ = transformer(_EARTH_CENTRED, crs).transform(place[0], place[1], place[2])
         return _polygon(unrolled(x, crs), y)
 
     def pixel_bounds_of(self, other: Grid | GeolocationGrid) -> tuple[int, int, int, int]:
@@ -133,7 +132,7 @@ class GeolocationGrid:
 
         Arrays of any one shape. Around the image they go on linearly; NaN where that leads nowhere.
         """
-        lon, lat = _transformer(crs, _WGS84).transform(np.ravel(x), np.ravel(y))
+        lon, lat = transformer(crs, WGS84).transform(np.ravel(x), np.ravel(y))
         ground = _Ground.at(np.where(np.isfinite(lon), lon, np.nan), np.where(np.isfinite(lat), lat, np.nan))
         with np.errstate(all="ignore"):
             line, pixel = self._inverted(ground)
@@ -146,7 +145,7 @@ class GeolocationGrid:
             position, down, across = self._place(line, pixel)
             miss = ground.position_m - position
             (east, a, b), (north, c, d), (up, _, _) = (
-                [(axis * each).sum(axis=0) for each in (miss, down, across)]
+                [(axis * vector).sum(axis=0) for vector in (miss, down, across)]
                 for axis in (ground.east, ground.north, ground.up)
             )
             steps = np.array([d * east - b * north, a * north - c * east]) / (a * d - b * c)
@@ -182,10 +181,8 @@ class GeolocationGrid:
         wanted = np.stack(np.meshgrid(self.lines, self.pixels, indexing="ij")).reshape(2, -1).T
         return np.asarray(np.linalg.lstsq(known, wanted, rcond=None)[0].T)
 
-    # --- relief ---
-
     def relief_over(self, area: Grid | GeolocationGrid) -> Relief:
-        """What the heights of the points at and around `area` say of the terrain there."""
+        """The terrain in and around `area`, by the heights of the points there."""
         row0, row1, col0, col1 = self.pixel_bounds_of(area)
         near = np.ix_(_around(self.lines, row0, row1), _around(self.pixels, col0, col1))
         heights = self.height_m[near]
@@ -195,7 +192,7 @@ class GeolocationGrid:
 
 
 class Relief(NamedTuple):
-    """Lowest and highest terrain in metres, and how far on the ground such a difference, where missed, moves it."""
+    """Lowest and highest terrain in metres, and how many metres ignoring the difference moves ground in the image."""
 
     lowest_m: float
     highest_m: float
@@ -234,11 +231,6 @@ def _polygon(x: Float64Array, y: Float64Array) -> BaseGeometry:
     corners = np.column_stack([x, y])
     corners = corners[np.isfinite(corners).all(axis=1)]
     return shapely.make_valid(shapely.Polygon(corners)) if len(corners) > 3 else shapely.Polygon()
-
-
-@lru_cache(maxsize=8)
-def _transformer(source: CRS, target: CRS) -> Transformer:
-    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def _around(known: Float64Array, start: int, stop: int) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ from shapely.geometry.base import BaseGeometry
 from cloudfree.arrays import Float64Array
 from cloudfree.errors import GridError
 
-_WGS84 = CRS.from_epsg(4326)
+WGS84 = CRS.from_epsg(4326)
 _GEOD = Geod(ellps="WGS84")
 _STEP_M, _STEP_DEGREES = 10.0, 1e-4  # over which the local scale is measured
 _TRUE_TO_SCALE = 0.01
@@ -31,7 +31,7 @@ _CYCLIC_PROJECTIONS = {3857: 2 * math.pi * 6378137.0, 3395: 2 * math.pi * 637813
 
 
 class Outlined(Protocol):
-    """Whatever covers ground and can say which."""
+    """Something with a footprint on the ground."""
 
     def footprint(self, crs: CRS | None = None) -> BaseGeometry:
         """The outline in a CRS."""
@@ -52,23 +52,9 @@ class Grid:
     @classmethod
     def of(cls, dataset: DatasetReader) -> Grid:
         """The grid of an open raster. Raises GridError where the file does not say where it lies."""
-        name = Path(dataset.name).name
-        if dataset.crs is None or dataset.transform == Affine.identity():
-            if dataset.rpcs:
-                raise GridError(
-                    f"{name} is not orthorectified: it has rational polynomial coefficients (RPC) and no map "
-                    "projection; an orthorectified raster is needed: order ortho_analytic, or use gdalwarp -rpc"
-                )
-            if dataset.gcps[0]:
-                raise GridError(
-                    f"{name} has ground control points and no map projection; a projected raster is needed: "
-                    "terrain-correct it first (SNAP, ASF HyP3, Earth Engine), or of Sentinel-1 give the whole SAFE"
-                )
-            missing = "no coordinate reference system" if dataset.crs is None else "no geotransform"
-            raise GridError(f"{name} has {missing}; a georeferenced raster is needed: assign one with rio edit-info")
-        _refuse_unplaceable(name, dataset.crs)
         grid = cls(dataset.crs, dataset.transform, dataset.width, dataset.height)
-        _refuse_nowhere(name, grid)
+        if flaw := _unreferenced(dataset) or _unplaceable(grid.crs) or _nowhere(grid):
+            raise GridError(f"{Path(dataset.name).name} {flaw}")
         return grid
 
     @property
@@ -79,6 +65,10 @@ class Grid:
     def rows(self, start: int, stop: int) -> Grid:
         """The full-width strip of rows start..stop, which may reach beyond the grid."""
         return self.window(start, 0, stop - start, self.width)
+
+    def strips(self, rows: int) -> list[Grid]:
+        """The grid cut from top to bottom into full-width strips of `rows` rows, the last of what is left."""
+        return [self.rows(start, stop) for start, stop in strips(self.height, rows)]
 
     def window(self, row: int, col: int, height: int, width: int) -> Grid:
         """The pixels from a row and a column on."""
@@ -103,7 +93,7 @@ class Grid:
         metres_x = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2]
         metres_y = _GEOD.inv(lon[0], lat[0], lon[2], lat[2])[2]
         measured = step / metres_x, step / metres_y
-        if projected and all(abs(each / stated - 1) < _TRUE_TO_SCALE for each in measured):
+        if projected and all(abs(units / stated - 1) < _TRUE_TO_SCALE for units in measured):
             return stated, stated
         return measured
 
@@ -130,15 +120,15 @@ class Grid:
         if crs is None or crs == self.crs:
             return outline
         dense = shapely.segmentize(outline, outline.length / 80)
-        transformer = Transformer.from_crs(self.crs, crs, always_xy=True)
+        to_crs = transformer(self.crs, crs)
 
         def moved(xy: Float64Array) -> Float64Array:
-            x, y = transformer.transform(xy[:, 0], xy[:, 1])
+            x, y = to_crs.transform(xy[:, 0], xy[:, 1])
             return np.column_stack([unrolled(x, crs), y])
 
         return shapely.make_valid(shapely.transform(dense, moved))
 
-    def pixel_bounds_of(self, other: Outlined, margin_px: int = 0) -> tuple[int, int, int, int]:
+    def pixel_bounds_of(self, other: Outlined) -> tuple[int, int, int, int]:
         """Rows and columns (row_start, row_stop, col_start, col_stop) of this grid that hold `other`, clipped to it.
 
         Empty (start >= stop) where the two are disjoint.
@@ -148,18 +138,18 @@ class Grid:
         if not len(outline):
             return 0, 0, 0, 0
         cols, rows = _apply(~self.transform, outline)
-        row_start, row_stop = math.floor(rows.min()) - margin_px, math.ceil(rows.max()) + margin_px
-        col_start, col_stop = math.floor(cols.min()) - margin_px, math.ceil(cols.max()) + margin_px
+        row_start, row_stop = math.floor(rows.min()), math.ceil(rows.max())
+        col_start, col_stop = math.floor(cols.min()), math.ceil(cols.max())
         return max(row_start, 0), min(row_stop, self.height), max(col_start, 0), min(col_stop, self.width)
 
     def overlap_share(self, other: Outlined) -> float:
         """Share (0..1) of this grid's ground that `other` covers."""
         own = self.footprint()
         theirs = self._turns_of(other.footprint(self.crs))
-        return min(1.0, sum(float(own.intersection(each).area) for each in theirs) / own.area)
+        return min(1.0, sum(float(own.intersection(turned).area) for turned in theirs) / own.area)
 
     def in_turn(self, row: Float64Array, col: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Rows and columns, each moved by whole turns around the Earth to where it is nearest to the grid's centre."""
+        """Rows and columns, moved by whole turns around the Earth to where they are nearest to the grid's centre."""
         turn = turn_of(self.crs)
         if turn is None:
             return row, col
@@ -177,19 +167,19 @@ class Grid:
         return float(x), float(y)
 
     def _lon_lat(self, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
-        lon, lat = _to_wgs84(self.crs).transform(x, y)
+        lon, lat = transformer(self.crs, WGS84).transform(x, y)
         return list(lon), list(lat)
 
 
 @lru_cache(maxsize=32)
-def _to_wgs84(crs: CRS) -> Transformer:
-    """From x, y to longitude, latitude in degrees."""
-    return Transformer.from_crs(crs, _WGS84, always_xy=True)
+def transformer(source: CRS, target: CRS) -> Transformer:
+    """From x, y of one CRS to x, y of another; of a geographic one these are longitude and latitude in degrees."""
+    return Transformer.from_crs(source, target, always_xy=True)
 
 
 @lru_cache(maxsize=32)
 def turn_of(crs: CRS) -> float | None:
-    """After how many units along x the same ground comes again: 360 degrees; None where it never does."""
+    """Length along x, in units of the CRS, of a turn around the Earth (360 degrees); None where x does not cycle."""
     if crs.is_geographic:
         return round(2 * math.pi / crs.units_factor[1], 6)
     return _CYCLIC_PROJECTIONS.get(crs.to_epsg() or 0) if crs.is_projected else None
@@ -221,36 +211,63 @@ def unrolled(x: Float64Array, crs: CRS) -> Float64Array:
     return run_on
 
 
+def strips(height: int, rows: int) -> list[tuple[int, int]]:
+    """Starts and stops of strips of `rows` rows that `height` rows are cut into, the last of what is left."""
+    return [(start, min(start + rows, height)) for start in range(0, height, rows)]
+
+
 def side_by_side(length: int, side: int) -> list[int]:
-    """Starts of windows of `side` <= length pixels from edge to edge, that share as little as they can."""
+    """Starts of the fewest windows of `side` <= `length` pixels that cover a length, with even overlaps."""
     return [int(start) for start in np.linspace(0, length - side, -(-length // side))]
 
 
-def _refuse_unplaceable(name: str, crs: CRS) -> None:
-    """Raise GridError for a CRS that nothing leads from to the Earth: an engineering one, or a damaged one."""
+# --- what is no grid, in words: found, needed, and what to do; "" where nothing is wrong ---
+
+
+def _unreferenced(dataset: DatasetReader) -> str:
+    if dataset.crs is not None and dataset.transform != Affine.identity():
+        return ""
+    if dataset.rpcs:
+        return (
+            "is not orthorectified: it has rational polynomial coefficients (RPC) and no map projection; an "
+            "orthorectified raster is needed: order ortho_analytic, or use gdalwarp -rpc"
+        )
+    if dataset.gcps[0]:
+        return (
+            "has ground control points and no map projection; a projected raster is needed: terrain-correct it first "
+            "(SNAP, ASF HyP3, Earth Engine), or of Sentinel-1 give the whole SAFE"
+        )
+    missing = "no coordinate reference system" if dataset.crs is None else "no geotransform"
+    return f"has {missing}; a georeferenced raster is needed: assign one with rio edit-info"
+
+
+def _unplaceable(crs: CRS) -> str:
+    """For a CRS that nothing leads from to the Earth: an engineering one, or a damaged one."""
     try:
-        Transformer.from_crs(crs, _WGS84, always_xy=True)
-    except (ProjError, RasterioError) as error:
-        raise GridError(
-            f"{name} has a coordinate reference system that cannot be placed on the Earth "
-            f"({' '.join(crs.to_wkt().split())[:60]}...); a geographic or projected one is needed: assign it with "
-            "rio edit-info --crs EPSG:N"
-        ) from error
+        transformer(crs, WGS84)
+    except (ProjError, RasterioError):
+        shown = " ".join(crs.to_wkt().split())[:60]
+        return (
+            f"has a coordinate reference system that cannot be placed on the Earth ({shown}...); a geographic or "
+            "projected one is needed: assign it with rio edit-info --crs EPSG:N"
+        )
+    return ""
 
 
-def _refuse_nowhere(name: str, grid: Grid) -> None:
-    """Raise GridError for a geotransform that is not invertible, not finite, or leads beyond the Earth."""
+def _nowhere(grid: Grid) -> str:
+    """For a geotransform that is not invertible, not finite, or leads beyond the Earth."""
     with np.errstate(all="ignore"):
         corners = np.array([grid.transform @ corner for corner in ((0, 0), (grid.width, 0), (0, grid.height))])
         (ax, ay), (bx, by) = corners[1:] - corners[0]
         area = abs(ax * by - ay * bx)
         there = np.isfinite(corners).all() and 0 < area < math.inf and not grid.transform.is_degenerate
-    if not there or not _has_size(grid):
-        numbers = ", ".join(f"{value:g}" for value in grid.transform[:6])
-        raise GridError(
-            f"{name} has a geotransform that leads nowhere on the Earth ({numbers}); an invertible one in the units of "
-            "its coordinate reference system is needed: mend it with rio edit-info --transform"
-        )
+    if there and _has_size(grid):
+        return ""
+    numbers = ", ".join(f"{value:g}" for value in grid.transform[:6])
+    return (
+        f"has a geotransform that leads nowhere on the Earth ({numbers}); an invertible one in the units of its "
+        "coordinate reference system is needed: mend it with rio edit-info --transform"
+    )
 
 
 def _has_size(grid: Grid) -> bool:

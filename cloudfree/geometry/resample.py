@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,14 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import Transformer
-from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.geometry.displacement import Displacement
 from cloudfree.geometry.geolocation_grid import GeolocationGrid, Geometry
-from cloudfree.geometry.grid import Grid, turn_of
+from cloudfree.geometry.grid import Grid, strips, transformer, turn_of
 
 PIECE_PX = 512
 """Side of what is resampled at once: it sees little of the image, and stays in the processor's cache."""
@@ -35,10 +33,10 @@ Load = Callable[[Window], Image]
 
 @dataclass(frozen=True)
 class PixelSource:
-    """Bands that can be resampled: where they lie, how many they are, and how to load a window of them.
+    """Bands of an image: where it lies, how many they are, and how to load a window of them.
 
-    A pixel is valid where all of its bands are. Averages are taken of what `to_linear` makes of the values, and turned
-    back by `from_linear`.
+    A pixel is valid where all of its bands are. `to_linear` converts values to those that are averaged, and
+    `from_linear` converts the averages back.
     """
 
     grid: Geometry
@@ -48,7 +46,7 @@ class PixelSource:
     from_linear: Callable[[Image], Image] = np.asarray
 
     def parts_of(self, grid: Grid) -> int:
-        """Into how many parts a side a pixel of `grid` is cut to average there; 1 where it is not much coarser."""
+        """Parts per side that a pixel of `grid` is cut into for averaging; 1 where it is not much coarser."""
         fineness = grid.pixel_size_m / self.grid.pixel_size_m
         return 1 if fineness <= _COARSER else math.ceil(fineness)
 
@@ -61,9 +59,9 @@ class PixelSource:
         return self.from_linear(block_means(linear, parts))
 
     def interpolated(self, grid: Grid, displacement: Displacement | None, linear: bool = False) -> Image:
-        """Bilinear at the pixel centres of `grid`, NaN where most of the weight falls on invalid pixels.
+        """Bands (bands, H, W), bilinear at the pixel centres of `grid`; NaN where most of the weight is invalid.
 
-        Of what `to_linear` makes of the values, if so told.
+        If `linear`, of the values that `to_linear` gives.
         """
         taps = bilinear_taps(self.grid, grid, displacement)
         if taps is None:
@@ -72,61 +70,57 @@ class PixelSource:
         if linear:
             values = self.to_linear(values)
         valid, known = known_of(values), taps.inside
-        found = np.empty((self.bands, *grid.shape), np.float32)
-        for band, out in zip(values, found, strict=True):
-            taps.interpolate(np.where(valid, band, 0), out)
+        out = np.empty((self.bands, *grid.shape), np.float32)
+        for band, out_of_band in zip(values, out, strict=True):
+            taps.interpolate(np.where(valid, band, 0), out_of_band)
         if not valid.all():
             weight = taps.interpolate(valid.astype(np.float32), np.empty(grid.shape, np.float32))
             known = known & (weight >= 0.5)
-            found /= np.maximum(weight, 0.5)
+            out /= np.maximum(weight, 0.5)
         if not known.all():
-            np.copyto(found, np.nan, where=~known)
-        return found
+            np.copyto(out, np.nan, where=~known)
+        return out
 
 
 class Resampled(Protocol):
-    """Whatever can be brought onto a grid."""
+    """Bands that can be brought onto a grid."""
 
     @property
     def bands(self) -> int:
-        """How many bands it has."""
+        """How many they are."""
 
     def on_grid(self, grid: Grid, displacement: Displacement | None) -> Image:
-        """The bands (bands, H, W) on `grid`, displaced over the ground if so told; NaN where they say nothing."""
+        """The bands (bands, H, W) on `grid`, NaN where they are invalid."""
 
 
 def resample(
-    sources: Sequence[Resampled],
+    source: Resampled,
     grid: Grid,
     displacement: Displacement | None,
     piece_px: int = PIECE_PX,
     columns: NDArray[np.bool_] | None = None,
     all_cores: bool = False,
 ) -> Image:
-    """All bands of all sources (N, H, W) on `grid`, displaced over the ground if so told; NaN where they say nothing.
+    """The bands (bands, H, W) of a source on `grid`, moved over the ground by a displacement; NaN where invalid.
 
-    Pixels are resampled once, whatever the displacement and the coordinate systems: going finer, bilinearly; going
-    coarser, as means over each pixel's area of which at least half is valid. Only what lies under `grid` is loaded, in
-    pieces of `piece_px` a side, on `all_cores` where nothing else wants them, and only pieces that have some of the
-    `columns` (W,), if these are told; the others are NaN.
+    Pixels are resampled once, whatever the displacement and the coordinate systems: onto a finer grid bilinearly, onto
+    a coarser one as means over each pixel's area of which at least half is valid. Only what lies under `grid` is
+    loaded, in pieces of `piece_px` a side, on all cores if `all_cores`. Where `columns` (W,) are given, pieces without
+    any of them stay NaN.
     """
-    found = np.empty((sum(source.bands for source in sources), *grid.shape), np.float32)
+    out = np.empty((source.bands, *grid.shape), np.float32)
 
     def fill(piece: tuple[range, range]) -> None:
         rows, cols = piece
-        part = found[:, rows.start : rows.stop, cols.start : cols.stop]
+        part = out[:, rows.start : rows.stop, cols.start : cols.stop]
         if columns is not None and not columns[cols.start : cols.stop].any():
             part[:] = np.nan
-            return
-        there = grid.window(rows.start, cols.start, len(rows), len(cols))
-        first = 0
-        for source in sources:
-            part[first : first + source.bands] = source.on_grid(there, displacement)
-            first += source.bands
+        else:
+            part[:] = source.on_grid(grid.window(rows.start, cols.start, len(rows), len(cols)), displacement)
 
     with ThreadPoolExecutor((os.cpu_count() or 1) if all_cores else 1) as pool:
         deque(pool.map(fill, _pieces(range(grid.height), range(grid.width), piece_px)), maxlen=0)
-    return found
+    return out
 
 
 def _pieces(rows: range, cols: range, side_px: int) -> Iterator[tuple[range, range]]:
@@ -149,10 +143,11 @@ def _halves(span: range, side_px: int) -> tuple[range, range]:
 
 @dataclass(frozen=True)
 class BilinearTaps:
-    """Where bilinear interpolation looks in an image, for each pixel (H, W) of a grid.
+    """The neighbours in an image of each pixel (H, W) of a grid, for bilinear interpolation.
 
-    `window` is the part of the image to read, `first` the upper left of four neighbours in it (with one more row and
-    column), `down` and `across` the share (0..1) of the lower and the right ones; `inside` tells what is on the image.
+    `window` is the part of the image to read; `first` the flat index of the upper left of four neighbours in it, padded
+    by one row and column; `down` and `across` the weights (0..1) of the lower and the right ones; `inside` is where
+    pixels are on the image.
     """
 
     window: Window
@@ -162,7 +157,7 @@ class BilinearTaps:
     across: Image
 
     def interpolate(self, values: Image, out: Image) -> Image:
-        """The window's values, interpolated into `out` (H, W), which is returned; beyond its edge as at its edge."""
+        """The window's values interpolated into `out` (H, W), which is returned; beyond the window as at its edge."""
         padded = np.pad(values, (0, 1), mode="edge")
         upper, lower = (self._between_columns(padded, skipped * padded.shape[1]) for skipped in (0, 1))
         lower -= upper
@@ -185,24 +180,24 @@ def bilinear_taps(source: Geometry, grid: Grid, displacement: Displacement | Non
         return None
     at, lengths = _at_pixels(source, grid, nodes), (source.height, source.width)
     # Of most pieces every pixel lies between centres of the image's: then all the rest is a matter of a few passes.
-    ends = [(each.min(), each.max()) for each in at]
+    ends = [(axis.min(), axis.max()) for axis in at]
     inside: Mask = np.broadcast_to(np.True_, grid.shape)
     between = all(low >= 0 and high <= length - 1 for (low, high), length in zip(ends, lengths, strict=True))
     if not between:
         inside = _inside(*at, *lengths)
         if not inside.any():
             return None
-        ends = [(each[inside].min(), each[inside].max()) for each in at]
+        ends = [(axis[inside].min(), axis[inside].max()) for axis in at]
     (row0, row1), (col0, col1) = map(_extent, ends, lengths)
     row, col = at
     if not between:  # fmin and fmax take the number where the other is NaN
         row, col = np.fmin(np.fmax(row, row0), row1 - 1), np.fmin(np.fmax(col, col0), col1 - 1)
     first, (down, across) = np.empty(grid.shape, np.intp), np.empty((2, *grid.shape), np.float32)
-    for top in range(0, grid.height, _CACHED_ROWS):
-        some = np.s_[top : top + _CACHED_ROWS]
-        upper, left = np.floor(row[some]), np.floor(col[some])
-        down[some], across[some] = row[some] - upper, col[some] - left
-        first[some] = (upper - row0) * (col1 - col0 + 1) + (left - col0)
+    for start, stop in strips(grid.height, _CACHED_ROWS):
+        rows = slice(start, stop)
+        upper, left = np.floor(row[rows]), np.floor(col[rows])
+        down[rows], across[rows] = row[rows] - upper, col[rows] - left
+        first[rows] = (upper - row0) * (col1 - col0 + 1) + (left - col0)
     return BilinearTaps(Window(col0, row0, col1 - col0, row1 - row0), inside, first, down, across)
 
 
@@ -219,14 +214,14 @@ def _extent(ends: tuple[float, float], length: int) -> tuple[int, int]:
 def positions(source: Geometry, grid: Grid, displacement: Displacement | None) -> tuple[Float64Array, Float64Array]:
     """Row and column (H, W) in `source` of each pixel centre of `grid`, centres being whole numbers; NaN beyond maps.
 
-    Exact on a lattice, linear between its nodes: wrong by a millimetre at most for map projections, by centimetres for
-    the most bent of fields.
+    Exact on a lattice and linear in between, which is off by a millimetre at most for map projections, and by
+    centimetres for the most bent displacements.
     """
     return _at_pixels(source, grid, _nodes(source, grid, displacement))
 
 
 def _nodes(source: Geometry, grid: Grid, displacement: Displacement | None) -> tuple[Float64Array, Float64Array]:
-    """Row and column in `source` at every `_LATTICE_PX`-th pixel of `grid`, at one turn around the Earth, any one."""
+    """Row and column in `source` of every `_LATTICE_PX`-th pixel of `grid`, all at one turn around the Earth."""
     rows, cols = (np.arange(0, length + _LATTICE_PX, _LATTICE_PX, dtype=np.float64) for length in grid.shape)
     nodes = np.meshgrid(cols + 0.5, rows + 0.5)
     to_crs: Any = grid.transform  # annotated for numbers only
@@ -239,12 +234,12 @@ def _nodes(source: Geometry, grid: Grid, displacement: Displacement | None) -> t
 def _at_pixels(
     source: Geometry, grid: Grid, nodes: tuple[Float64Array, Float64Array]
 ) -> tuple[Float64Array, Float64Array]:
-    row, col = (_between(each, grid.shape) for each in nodes)
+    row, col = (_between(axis, grid.shape) for axis in nodes)
     return (row, col) if isinstance(source, GeolocationGrid) else source.in_turn(row, col)
 
 
 def _all_beyond(source: Geometry, row: Float64Array, col: Float64Array) -> bool:
-    """Whether nodes lie so on one side of an image that nothing between them is on it: most do, of a mosaic's."""
+    """Whether all nodes lie on one side of an image, as for most images of a mosaic: nothing between is on it then."""
     if isinstance(source, Grid):
         row, col = source.in_turn(row, col)
     known = np.isfinite(row) & np.isfinite(col)
@@ -254,8 +249,8 @@ def _all_beyond(source: Geometry, row: Float64Array, col: Float64Array) -> bool:
 
 
 def spread_positions(source: Grid, grid: Grid) -> tuple[Float64Array, Float64Array]:
-    """`positions` as arrays that broadcast to (H, W): of grids along the same axes a column and a row of numbers."""
-    straight = not any((each.transform.b, each.transform.d) != (0, 0) for each in (source, grid))
+    """`positions` as arrays that broadcast to (H, W): (H, 1) and (1, W) for grids along the same axes."""
+    straight = all((own.transform.b, own.transform.d) == (0, 0) for own in (source, grid))
     if source.crs != grid.crs or not straight or turn_of(source.crs) is not None:
         return positions(source, grid, None)
     to_source: Any = ~source.transform @ grid.transform
@@ -264,19 +259,14 @@ def spread_positions(source: Grid, grid: Grid) -> tuple[Float64Array, Float64Arr
 
 
 def _on_map(source: Grid, grid: Grid, x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Row and column in `source` of coordinates in the CRS of `grid`, at any turn around the Earth, but at one."""
+    """Row and column in `source` of coordinates in the CRS of `grid`, all at one turn around the Earth."""
     if source.crs != grid.crs:
-        x, y = _transformer(grid.crs, source.crs).transform(x, y)
+        x, y = transformer(grid.crs, source.crs).transform(x, y)
     x, turn = np.where(np.isfinite(x), x, np.nan), turn_of(source.crs)
     if turn is not None and np.isfinite(x).any():
         x = x - turn * np.rint((x - x[np.isfinite(x)][0]) / turn)  # or what lies between would be around the Earth
     col, row = ~source.transform @ (x, np.where(np.isfinite(y), y, np.nan))
     return row - 0.5, col - 0.5
-
-
-@lru_cache(maxsize=8)
-def _transformer(source: CRS, target: CRS) -> Transformer:
-    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def _between(nodes: Float64Array, shape: tuple[int, int]) -> Float64Array:
@@ -287,14 +277,14 @@ def _between(nodes: Float64Array, shape: tuple[int, int]) -> Float64Array:
 
 
 def _weighed(first: Float64Array, second: Float64Array, share: Float64Array) -> Float64Array:
-    """Between two values by the share of the second."""
-    found = first * (1 - share)
-    found += second * share
-    return found
+    """The mean of two values, weighted by the share (0..1) of the second."""
+    mean = first * (1 - share)
+    mean += second * share
+    return mean
 
 
 def block_means(values: Image, parts: int) -> Image:
-    """Means (bands, H, W) over blocks of parts x parts pixels, of the valid ones; NaN where more than half are not."""
+    """Means (bands, H, W) of the finite pixels in blocks of parts x parts; NaN where more than half are not finite."""
     known = np.isfinite(values)
     count = _block_sums(known, parts)
     mean = _block_sums(np.where(known, values, 0), parts) / np.maximum(count, 1)
@@ -302,7 +292,7 @@ def block_means(values: Image, parts: int) -> Image:
 
 
 def _block_sums(values: Image | Mask, parts: int) -> Image:
-    """Down the blocks first, then across: over both at once numpy is several times as slow."""
+    """Sums down the blocks first, then across: over both at once numpy is several times as slow."""
     bands, height, width = values.shape
     down = values.reshape(bands, height // parts, parts, width).sum(axis=2, dtype=np.float32)
     return as_image(sum(down[..., col::parts] for col in range(parts)))

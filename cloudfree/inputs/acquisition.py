@@ -1,7 +1,7 @@
 """When, and from which orbit, an image was taken, as far as its file says so; and what differences mean for a scene.
 
-What a tag of an acquisition says comes first, then the file's name, last TIFF's own date, which may be when the file
-was written. The tables at the top are all that is known of names and tags.
+Tags of an acquisition count first, then the file's name, last TIFF's own date, which may be when the file was written.
+The tables at the top are all that is known of names and tags.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.inputs.decision import Decision
-from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.optical import planet_product
 
 _TIME_TAGS = (
     *("ZERO_DOPPLER_START_TIME", "FIRST_LINE_TIME", "ACQUISITION_START_TIME", "ACQUISITION_DATETIME"),
@@ -28,12 +28,15 @@ _RELATIVE_ORBIT_TAGS = ("TRACK_NUMBER", "RELATIVE_ORBIT", "RELATIVE_ORBIT_NUMBER
 _ABSOLUTE_ORBIT_TAGS = ("ABSOLUTE_ORBIT_NUMBER", "ABSOLUTE_ORBIT", "ABS_ORBIT", "ORBITNUMBER_START")
 _PLATFORM_TAGS = ("PLATFORM", "MISSION", "SPACECRAFT_NAME")
 
-_FIRST_ORBITS = {"A": 73, "B": 27, "C": 172}
-"""Of each Sentinel-1, the absolute orbit that was relative orbit 1 (ESA); there are 175 of these."""
+_FIRST_ORBITS = {"A": {0: 73}, "B": {0: 27}, "C": {0: 172, 8019: 99}, "D": {0: 42}}
+"""Of each Sentinel-1, an absolute orbit that is relative orbit 1, by the absolute orbit from which on that holds (ESA).
+
+S1C was moved in June 2026, after orbit 8018; its new number and S1D's are those of isce2 (#28123, #28130).
+"""
 _RELATIVE_ORBITS = 175
 
 _DOMAINS = (None, "IMAGERY")
-"""Of metadata, in which GDAL has tags of an acquisition."""
+"""Domains of metadata in which GDAL has tags of an acquisition."""
 
 _DATES = (
     re.compile(
@@ -59,26 +62,21 @@ _ORBITS = (
 )
 _DIRECTION = re.compile(r"(?<![a-z])(?P<direction>asc|desc)(?:ending)?(?![a-z])", re.IGNORECASE)
 
-_PLANET_XML = re.compile(rb"<(?:\w+:)?acquisitionDate(?:Time)?>([^<]+)<")
-
-_PLANET_NAME = re.compile(
-    r"(?<![0-9a-z])(?P<day>\d{8})_(?P<time>\d{6})_(?:\d\d_)?(?P<satellite>[0-9a-f]{4})(?![0-9a-z])", re.IGNORECASE
-)
-"""Planet's name of a scene: day, time of day, of newer satellites hundredths of a second, satellite."""
-
 _PRODUCT = re.compile(r"S1[A-D]_(IW|EW|S\d)_", re.IGNORECASE)
 """How folders of products are called, whose files may have names like iw-vv.rtc.tiff."""
 
+_MOST_LISTED = 4  # file names in a message
 _ONE_PASS = timedelta(minutes=30)  # in which a satellite crosses a continent
 FAR_APART_DAYS = 30
-"""Some passes of Sentinel-1: what changes in more of them, a field above all, radar tells wrongly of a scene."""
+"""Some repeat cycles of Sentinel-1, after which ground, fields above all, may look different from the scene's."""
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What a file says of when an image was taken (UTC; `timed` if to the second) and from where; None is not said.
+    """When an image was taken and from where; None where its file does not say.
 
-    `direction` is ascending or descending; `relative_orbit` 1..175; `stated_by` is where the time is from, in words.
+    `moment` is in UTC, and `timed` whether it has a time of day; `direction` is ascending or descending;
+    `relative_orbit` is 1..175; `stated_by` is, in words, what states the moment.
     """
 
     moment: datetime | None = None
@@ -89,7 +87,7 @@ class Acquisition:
 
     def __str__(self) -> str:
         orbit = self.relative_orbit and f"relative orbit {self.relative_orbit}"
-        return ", ".join(str(each) for each in (self._when, self.direction, orbit) if each) or "an unknown date"
+        return ", ".join(str(part) for part in (self._when, self.direction, orbit) if part) or "an unknown date"
 
     @property
     def _when(self) -> str | None:
@@ -113,7 +111,7 @@ UNKNOWN = Acquisition()
 
 
 def of(dataset: Any, index: int | None = None) -> Acquisition:
-    """What an open raster says of itself, or of its one-based band `index` before that."""
+    """The acquisition of an open raster, by its one-based band `index` first if that is given."""
     path = Path(dataset.name)  # as it may be shown, without the query of an address
     tags = {key.upper(): str(text) for domain in _DOMAINS for key, text in dataset.tags(ns=domain).items()}
     described = ""
@@ -125,47 +123,31 @@ def of(dataset: Any, index: int | None = None) -> Acquisition:
     return Acquisition(moment, timed, *_orbit(names, tags), stated_by)
 
 
-def of_planet_xml(name: str, content: bytes) -> Acquisition:
-    """What the metadata that Planet delivers beside a scene say; `name` is for messages."""
-    texts = (match.decode("ascii", "replace") for match in _PLANET_XML.findall(content))
-    moment, timed = next((found for text in texts for found in moments_in(text)), (None, False))
-    return Acquisition(moment, timed, stated_by=name) if moment else UNKNOWN
+def of_scene(dataset: Any) -> Acquisition:
+    """The acquisition of an open optical scene, by the scene itself, Planet's name of it or the metadata beside it.
 
-
-def of_scene(dataset: Any, metadata: Source | None) -> Acquisition:
-    """What an open optical scene says of itself; the time of that day too, where Planet's name of it or the metadata
-    beside it tell that. These decide as well where the scene says nothing, or only when its file may have been written.
+    The latter two add the time of day, and decide where the scene says nothing or only when its file may have been
+    written.
     """
-    taken = of(dataset)
-    if not _is_sure(taken):
-        taken = _finer(taken, _of_planet_name(Path(dataset.name).name))
-    if not _is_sure(taken) and metadata:
-        taken = _finer(taken, of_planet_xml(metadata.name, metadata.read_bytes()))
-    return taken
+    acquired = of(dataset)
+    if not _is_sure(acquired) and (scene := planet_product.scene_name(dataset.source.name)):
+        acquired = _finer(acquired, [scene.moment], "the file's name")
+    if not _is_sure(acquired) and (xml := planet_product.find(dataset.source, planet_product.METADATA_XML)):
+        acquired = _finer(acquired, planet_product.read_metadata(xml).acquired, xml.name)
+    return acquired
 
 
-def satellite_of(name: str) -> str | None:
-    """Which of Planet's satellites took a scene, by Planet's name of it: 103d, 2456."""
-    match = _PLANET_NAME.search(name)
-    return match["satellite"].lower() if match else None
+def _is_sure(acquired: Acquisition) -> bool:
+    """Whether it has a time of day, and not that of writing."""
+    return acquired.timed and acquired.stated_by != _WRITTEN
 
 
-def _of_planet_name(name: str) -> Acquisition:
-    match = _PLANET_NAME.search(name)
-    found = moments_in(f"{match['day']}T{match['time']}") if match else iter(())
-    moment, timed = next(found, (None, False))
-    return Acquisition(moment, timed, stated_by="the file's name") if moment else UNKNOWN
-
-
-def _is_sure(taken: Acquisition) -> bool:
-    """Whether it tells the time, and that of the satellite."""
-    return taken.timed and taken.stated_by != _WRITTEN
-
-
-def _finer(taken: Acquisition, other: Acquisition) -> Acquisition:
-    """The other where it tells the time of the same day, or where nothing else tells anything for sure."""
-    same_day = other.timed and other.day == taken.day
-    return other if other.moment and (same_day or not taken.moment or taken.stated_by == _WRITTEN) else taken
+def _finer(acquired: Acquisition, texts: Sequence[str], stated_by: str) -> Acquisition:
+    """By the first date in texts, if that adds the time of the same day, or replaces none or the time of writing."""
+    moment, timed = next((dated for text in texts for dated in moments_in(text)), (None, False))
+    other = Acquisition(moment, timed, stated_by=stated_by)
+    same_day = timed and other.day == acquired.day
+    return other if moment and (same_day or not acquired.moment or acquired.stated_by == _WRITTEN) else acquired
 
 
 def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tuple[datetime | None, bool, str]:
@@ -179,13 +161,12 @@ def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tu
 
 
 def moments_in(text: str) -> Iterator[tuple[datetime, bool]]:
-    """The valid dates in a text, each with its time of day, if that is there too, and whether it is."""
+    """The valid dates in a text, and whether the time of day of each is there too."""
     for pattern in _DATES:
         for match in pattern.finditer(text):
-            found = match.groupdict()
-            month = _MONTHS.get(found["month"].lower()) or found["month"]
-            numbers = [found["year"], month, found["day"]]
-            time = [found[name] for name in ("hour", "minute", "second") if found[name]]
+            month = _MONTHS.get(match["month"].lower()) or match["month"]
+            numbers = [match["year"], month, match["day"]]
+            time = [match[name] for name in ("hour", "minute", "second") if match[name]]
             try:
                 yield datetime(*map(int, (*numbers, *time))), bool(time)  # type: ignore[arg-type]
             except ValueError:
@@ -203,9 +184,9 @@ def _orbit(names: Sequence[str], tags: Mapping[str, str]) -> tuple[str | None, i
     relative = _number(tags, _RELATIVE_ORBIT_TAGS) or int(named.get("relative") or 0)
     absolute = _number(tags, _ABSOLUTE_ORBIT_TAGS) or int(named.get("absolute") or 0)
     platform = next((tags[key] for key in _PLATFORM_TAGS if key in tags), "") or named.get("platform") or ""
-    first = _FIRST_ORBITS.get(platform[-1:].upper())
-    if not relative and absolute and first is not None:
-        relative = (absolute - first) % _RELATIVE_ORBITS + 1
+    firsts = [first for since, first in _FIRST_ORBITS.get(platform[-1:].upper(), {}).items() if absolute >= since]
+    if not relative and absolute and firsts:
+        relative = (absolute - firsts[-1]) % _RELATIVE_ORBITS + 1
     return direction, relative or None
 
 
@@ -218,18 +199,18 @@ def _number(tags: Mapping[str, str], keys: Sequence[str]) -> int:
 
 def passes(stated: Sequence[tuple[str, Acquisition]]) -> list[tuple[list[str], Acquisition]]:
     """Files by name and acquisition, grouped by what may be one pass of a satellite, in order."""
-    found: list[tuple[list[str], Acquisition]] = []
+    groups: list[tuple[list[str], Acquisition]] = []
     for name, acquired in stated:
-        group = next((files for files, first in found if first.may_be_of_pass(acquired)), None)
+        group = next((files for files, first in groups if first.may_be_of_pass(acquired)), None)
         if group is None:
-            found.append(([name], acquired))
+            groups.append(([name], acquired))
         elif name not in group:
             group.append(name)
-    return found
+    return groups
 
 
 def described(stated: Sequence[tuple[str, Acquisition]]) -> Iterator[Decision]:
-    """When and from where the files of each pass were taken, and what says so."""
+    """When and from which orbit the files of each pass were taken, and what says so."""
     several = len({name for name, _ in stated}) > 1
     for files, acquired in passes(stated):
         why = f"{acquired.stated_by} ({listing(files)})" if several else acquired.stated_by
@@ -238,12 +219,12 @@ def described(stated: Sequence[tuple[str, Acquisition]]) -> Iterator[Decision]:
 
 def mixture(stated: Sequence[tuple[str, Acquisition]]) -> Decision | None:
     """A warning where files are of different passes."""
-    found = passes(stated)
-    if len(found) < 2:
+    groups = passes(stated)
+    if len(groups) < 2:
         return None
-    told = " and ".join(f"{acquired} ({listing(files)})" for files, acquired in found)
+    shown = " and ".join(f"{acquired} ({listing(files)})" for files, acquired in groups)
     return Decision(
-        f"Sentinel-1 is of different dates or orbits: {told}",
+        f"Sentinel-1 is of different dates or orbits: {shown}",
         "the ground changes with time, and slopes look different from another orbit; files of one pass are better",
     )
 
@@ -252,7 +233,7 @@ def distance(scene: Acquisition, radar: Sequence[Acquisition]) -> Decision | Non
     """A warning where radar was taken long before or after a scene, by the one farthest away."""
     if not scene.moment:
         return None
-    days = [((each.moment.date() - scene.moment.date()).days, each) for each in radar if each.moment]
+    days = [((image.moment.date() - scene.moment.date()).days, image) for image in radar if image.moment]
     farthest, image = max(days, key=lambda pair: abs(pair[0]), default=(0, UNKNOWN))
     if abs(farthest) <= FAR_APART_DAYS:
         return None
@@ -263,8 +244,8 @@ def distance(scene: Acquisition, radar: Sequence[Acquisition]) -> Decision | Non
     )
 
 
-def listing(names: Sequence[str], most: int = 4) -> str:
-    """File names in words, the first of many."""
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
+def listing(names: Sequence[str]) -> str:
+    """File names in words, of many the first."""
+    if len(names) > _MOST_LISTED:
+        return f"{', '.join(names[:_MOST_LISTED])} and {len(names) - _MOST_LISTED} more"
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -14,19 +14,17 @@ import numpy as np
 import shapely
 import shapely.errors
 import shapely.geometry
-from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.grid import Grid, at_turns
+from cloudfree.geometry.grid import WGS84, Grid, at_turns, transformer
 
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees of WGS84; west > east crosses the antimeridian."""
 
-_WGS84 = CRS.from_epsg(4326)
-_NOISE_PX = 1e-6  # of coordinates that were transformed: an edge on a pixel's edge does not need the next pixel
+_NOISE_PX = 1e-6  # of transformed coordinates, so that an edge on a pixel's edge does not need the next pixel
 _ORDER = "--bbox is WEST,SOUTH,EAST,NORTH in degrees"
 _BOX_HINT = "compare it with the scene's corners (cloudfree info, rio bounds)"
 
@@ -63,12 +61,15 @@ class Part:
 
 
 def of_scene(grid: Grid, bbox: BBox | None, aoi: Path | None) -> Part:
-    """The part of a scene that is asked for, the whole without either. Raises InputError or GridError."""
+    """The part of a scene in a box or in the polygons of a file; all of it without either.
+
+    Raises InputError or GridError.
+    """
     if bbox is not None and aoi is not None:
         raise InputError("--bbox and --aoi are both given; one says which part is wanted: leave the other out")
     if bbox is not None:
         west, south, east, north = _checked(bbox)
-        return _around(grid, shapely.box(west, south, east, north), _WGS84, f"--bbox {','.join(map(str, bbox))}")
+        return _around(grid, shapely.box(west, south, east, north), WGS84, f"--bbox {','.join(map(str, bbox))}")
     if aoi is not None:
         return _around(grid, *read_polygons(aoi), f"--aoi {aoi.name}")
     return Part.whole(grid)
@@ -76,38 +77,38 @@ def of_scene(grid: Grid, bbox: BBox | None, aoi: Path | None) -> Part:
 
 def _checked(bbox: Sequence[float]) -> BBox:
     """The box, its east beyond 180 degrees where it crosses them. Raises InputError."""
-    told = ",".join(f"{value:g}" for value in bbox)
+    box = ",".join(f"{value:g}" for value in bbox)
     if len(bbox) != 4 or not all(map(math.isfinite, bbox)):
-        raise InputError(f"--bbox is {told}; four finite numbers are needed, WEST,SOUTH,EAST,NORTH: give these")
+        raise InputError(f"--bbox is {box}; four finite numbers are needed, WEST,SOUTH,EAST,NORTH: give these")
     west, south, east, north = map(float, bbox)
     if not (-90 <= south <= 90 and -90 <= north <= 90 and -360 <= west <= 360 and -360 <= east <= 360):
         raise InputError(
-            f"--bbox is {told}, which are no degrees; latitudes of -90..90 and longitudes of -180..180 (or 0..360) are "
+            f"--bbox is {box}, which are no degrees; latitudes of -90..90 and longitudes of -180..180 (or 0..360) are "
             f"needed: {_ORDER}"
         )
     if south >= north:
-        raise InputError(f"--bbox is {told}, whose south is not under its north; {_ORDER}: put them in this order")
+        raise InputError(f"--bbox is {box}, whose south is not under its north; {_ORDER}: put them in this order")
     east_of_west = east + 360 if west > east else east
     if east_of_west - west > 180 or west == east:
         raise InputError(
-            f"--bbox is {told}, which is {(east_of_west - west) % 360:g} degrees wide from west to east; up to 180 are "
+            f"--bbox is {box}, which is {(east_of_west - west) % 360:g} degrees wide from west to east; up to 180 are "
             f"allowed, and west > east crosses the antimeridian: {_ORDER}, so put them in this order"
         )
     return west, south, east_of_west, north
 
 
-def _around(grid: Grid, area: BaseGeometry, crs: CRS, told: str) -> Part:
-    """The pixels around what of an area lies in a scene. Raises GridError where nothing does."""
+def _around(grid: Grid, area: BaseGeometry, crs: CRS, option: str) -> Part:
+    """The pixels around the part of an area that lies in a scene. Raises GridError where none does."""
     outline = grid.footprint(crs)
-    common = shapely.union_all([outline.intersection(each) for each in at_turns(area, outline, crs)])
+    common = shapely.union_all([outline.intersection(turned) for turned in at_turns(area, outline, crs)])
     if common.is_empty or common.area == 0:
-        left, lower, right, upper = grid.footprint(_WGS84).bounds
+        left, lower, right, upper = grid.footprint(WGS84).bounds
         raise GridError(
-            f"{told} does not overlap the scene, which lies at {left:.4f},{lower:.4f},{right:.4f},{upper:.4f}; a part "
-            f"of it is needed: {_BOX_HINT}"
+            f"{option} does not overlap the scene, which lies at {left:.4f},{lower:.4f},{right:.4f},{upper:.4f}; a "
+            f"part of it is needed: {_BOX_HINT}"
         )
     xy = shapely.get_coordinates(shapely.segmentize(common, max(common.length / 400, 1e-9)))
-    x, y = Transformer.from_crs(crs, grid.crs, always_xy=True).transform(xy[:, 0], xy[:, 1])
+    x, y = transformer(crs, grid.crs).transform(xy[:, 0], xy[:, 1])
     col, row = ~grid.transform @ (np.asarray(x), np.asarray(y))
     row, col = grid.in_turn(row, col)
     (row0, row1), (col0, col1) = _snapped(row, grid.height), _snapped(col, grid.width)
@@ -115,7 +116,7 @@ def _around(grid: Grid, area: BaseGeometry, crs: CRS, told: str) -> Part:
 
 
 def _snapped(at: Any, length: int) -> tuple[int, int]:
-    """First pixel and last plus one, one at least."""
+    """First pixel and last plus one that positions along an axis lie in, clipped to its length; one pixel at least."""
     first = min(max(math.floor(at.min() + _NOISE_PX), 0), length - 1)
     return first, max(min(math.ceil(at.max() - _NOISE_PX), length), first + 1)
 
@@ -138,25 +139,25 @@ def read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
         geometries, crs = _by_library(path)
     else:
         geometries, crs = _by_json(path, document)
-    polygons = [each for each in geometries if each.area > 0]
+    polygons = [shape for shape in geometries if shape.area > 0]
     if not polygons:
-        kinds = ", ".join(sorted({each.geom_type for each in geometries})) or "nothing"
+        kinds = ", ".join(sorted({shape.geom_type for shape in geometries})) or "nothing"
         raise InputError(f"{path.name} holds {kinds}; --aoi needs polygons: draw one around the area")
-    return shapely.union_all([shapely.make_valid(each) for each in polygons]), crs
+    return shapely.union_all([shapely.make_valid(polygon) for polygon in polygons]), crs
 
 
 def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
     """GeoJSON, in longitude and latitude (RFC 7946) or in the CRS that older files name."""
     try:
-        geometries = [shapely.geometry.shape(each) for each in _members(document)]
+        geometries = [shapely.geometry.shape(member) for member in _members(document)]
         named = document.get("crs")
-        crs = CRS.from_user_input(named["properties"]["name"]) if named else _WGS84
+        crs = CRS.from_user_input(named["properties"]["name"]) if named else WGS84
     except (AttributeError, KeyError, TypeError, ValueError, CRSError, shapely.errors.ShapelyError) as error:
         raise InputError(
             f"{path.name} is no GeoJSON that can be read ({' '.join(str(error).split())[:120]}); a Feature, a "
             "FeatureCollection or a geometry is needed: export it again"
         ) from error
-    bounds = np.array([each.bounds for each in geometries if not each.is_empty]).reshape(-1, 4)
+    bounds = np.array([shape.bounds for shape in geometries if not shape.is_empty]).reshape(-1, 4)
     if crs.is_geographic and (np.abs(bounds) > [360, 90, 360, 90]).any():
         raise InputError(
             f"{path.name} has coordinates like {np.abs(bounds).max():.6g} and names no CRS; GeoJSON is in degrees of "
@@ -204,9 +205,9 @@ def _by_library(path: Path) -> tuple[list[BaseGeometry], CRS]:
 
 def _by_pyogrio(path: Path) -> tuple[list[BaseGeometry], str | None]:
     meta, _, geometry, _ = importlib.import_module("pyogrio.raw").read(path, columns=[])
-    return [shapely.from_wkb(each) for each in (geometry if geometry is not None else ()) if each], meta["crs"]
+    return [shapely.from_wkb(wkb) for wkb in (geometry if geometry is not None else ()) if wkb], meta["crs"]
 
 
 def _by_fiona(path: Path) -> tuple[list[BaseGeometry], str | None]:
     with importlib.import_module("fiona").open(path) as layer:
-        return [shapely.geometry.shape(each.geometry) for each in layer if each.geometry], layer.crs_wkt
+        return [shapely.geometry.shape(feature.geometry) for feature in layer if feature.geometry], layer.crs_wkt

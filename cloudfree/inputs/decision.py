@@ -1,4 +1,4 @@
-"""What a file was taken for in one respect, and why: so that it can be told, and overruled."""
+"""One decision on how to read a file, and why, so that a user can see it and overrule it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Decision:
-    """`what` was found, in words; `why`: what states it, or shows it; `option`: what would decide otherwise, if any."""
+    """`what` was decided, `why`, and the `option` that overrules it, if there is one; all in words."""
 
     what: str
     why: str

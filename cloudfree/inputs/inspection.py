@@ -1,13 +1,13 @@
-"""What a file would be taken for, and why: the same code that `run` trusts, asked without running."""
+"""What a run would take a file for, and why, without running."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 from rasterio import DatasetReader
-from rasterio.windows import Window
 
 from cloudfree.arrays import as_image, known_of
 from cloudfree.bands import SAR_BANDS, UDM2_BAND_COUNT
@@ -17,18 +17,21 @@ from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.location import containers
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.masks.mask import identify_mask, identify_udm2, is_named
+from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.optical.bands import band_texts
-from cloudfree.inputs.optical.scene import identify_scene, sensor
+from cloudfree.inputs.optical.scene import identify_scene
 from cloudfree.inputs.radar.image import identify_sar, one_polarisation
-from cloudfree.inputs.radar.safe.product import SafeDataset, find_safe, geometry_of, opened_radar
-from cloudfree.inputs.raster import access, validity
-
-_SAMPLE_PX = 512
+from cloudfree.inputs.radar.safe.layout import find_safe
+from cloudfree.inputs.radar.safe.product import SafeDataset, geometry_of, opened_radar
+from cloudfree.inputs.raster import access, sample, validity
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A file in words and numbers. `overlap_share` is the share of the first file's ground that this one covers."""
+    """A file in words and numbers, of which lengths are in metres and shares 0..1.
+
+    `overlap_share` is the share of the first file's ground that this one covers; None for the first itself.
+    """
 
     file: str
     kind: str
@@ -59,26 +62,24 @@ class Inspection:
 
 
 def inspect(paths: Sequence[AnyPath]) -> list[Inspection]:
-    """Say of each file what it is, of a container what a run would take of it; the first is the reference for overlaps.
+    """Say of each file what it is, of a container what a run would take of it; overlaps are with the first.
 
     Raises InputError or GridError.
     """
-    found: list[Inspection] = []
-    reference: Geometry | None = None
+    inspections: list[Inspection] = []
+    first: Geometry | None = None
     with access.gdal_settings():
-        for path in (each for told in map(Source.of, paths) for each in _usable(told)):
+        given = map(Source.of, paths)
+        usable = [[path] if find_safe(path) else containers.usable(path) for path in given]
+        for path in chain.from_iterable(usable):
             with opened_radar(path) as dataset:
                 grid = geometry_of(dataset)
-                found.append(_inspect(path, dataset, grid, reference))
-            reference = reference or grid
-    return found
+                inspections.append(_inspect(path, dataset, grid, first))
+            first = first or grid
+    return inspections
 
 
-def _usable(told: Source) -> list[Source]:
-    return [told] if find_safe(told) else containers.usable(told)
-
-
-def _inspect(path: Source, dataset: DatasetReader, grid: Geometry, reference: Geometry | None) -> Inspection:
+def _inspect(path: Source, dataset: DatasetReader, grid: Geometry, first: Geometry | None) -> Inspection:
     kind, reasons = _kind(path, dataset, grid)
     return Inspection(
         file=str(path),
@@ -91,7 +92,7 @@ def _inspect(path: Source, dataset: DatasetReader, grid: Geometry, reference: Ge
         height=grid.height,
         pixel_size_m=round(grid.pixel_size_m, 4),
         valid_share=_valid_share(dataset),
-        overlap_share=None if reference is None else round(reference.overlap_share(grid), 4),
+        overlap_share=None if first is None else round(first.overlap_share(grid), 4),
     )
 
 
@@ -103,11 +104,11 @@ def _kind(path: Source, dataset: DatasetReader, grid: Geometry) -> tuple[str, tu
         if dtype == "uint8" and count >= UDM2_BAND_COUNT:
             mask = identify_udm2(path, grid)
             return "PlanetScope usable data mask (UDM2)", tuple(map(str, mask.reasons))
-        if count == 1 and (dtype == "uint8" or is_named(path, dataset)):
+        if count == 1 and (dtype == "uint8" or is_named(dataset)):
             return "mask", tuple(map(str, identify_mask(path, grid).reasons))
-        if count >= 4 and not dtype.startswith("complex") and not _says_radar(dataset):
+        if count >= 4 and not access.is_complex(dataset) and not _says_radar(dataset):
             scene = identify_scene(path)
-            return f"{sensor(path, count)}, {scene.quantity}", tuple(map(str, scene.reasons))
+            return f"{planet_product.sensor(path, count)}, {scene.quantity}", tuple(map(str, scene.reasons))
         return _sentinel1(dataset, grid)
     except CloudfreeError as error:
         return "nothing that cloudfree can use as it is", (error.message,)
@@ -129,10 +130,7 @@ def _sentinel1(dataset: DatasetReader, grid: Geometry) -> tuple[str, tuple[str, 
 
 def _valid_share(dataset: DatasetReader) -> float:
     """Share of pixels with data in every band of a thinned sample: no nodata, NaN, or (in all bands) zero."""
-    shape = (min(dataset.height, _SAMPLE_PX), min(dataset.width, _SAMPLE_PX))
-    values = access.read(dataset, list(dataset.indexes), Window(0, 0, dataset.width, dataset.height), shape)
-    window = Window(0, 0, dataset.width, dataset.height)
+    values, window = sample.whole(dataset, dataset.indexes)
     if isinstance(dataset, SafeDataset):
         return round(float(known_of(as_image(values)).mean()), 4)
-    valid = validity.of_image(dataset, dataset.indexes, window, values)
-    return round(float(valid.mean()), 4)
+    return round(float(validity.of_image(dataset, dataset.indexes, window, values).mean()), 4)

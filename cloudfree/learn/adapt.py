@@ -1,8 +1,8 @@
 """Light fine-tuning of weights on one scene: its clear pixels are truth of the same sensor, day and light.
 
 Clear windows of the scene are clouded over, half of them by simulated clouds and half by clouds of the scene's own
-shapes, primed as the scene will be, and learned from. Windows held out decide when to stop, and whether the new weights
-are better at all.
+shapes, prefilled as the scene will be, and learned from. Windows held out decide when to stop, and whether the new
+weights are better at all.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def adapt(
 ) -> CloudRemovalModel:
     """A model fine-tuned to a scene, or as it was if that never did better on held-out clear windows.
 
-    The radar is displaced, the mask buffered, and what references tell shown to primed weights, as in a run. Raises
-    InputError where the scene has too little clear ground.
+    The radar is displaced, the mask buffered, and weights that expect it are shown the scene's model, as in a run.
+    Raises InputError where the scene has too little clear ground.
     """
     name = inputs.scene.path.name
     with gdal_settings(), inputs.open() as reader:
@@ -91,7 +91,7 @@ def adapt(
         "adapted in %d steps: %.2f dB on held-out clear windows, %.2f before",
         *(tuned.steps, tuned.after_db, tuned.before_db),
     )
-    return _signed(tuned, model.weights_info, name)
+    return _signed(tuned, model.info, name)
 
 
 def fine_tune(
@@ -105,9 +105,9 @@ def fine_tune(
     """Learn from two windows of a scene or more, until those held out no longer gain or the time is up."""
     torch.manual_seed(seed)
     training = [place for i, place in enumerate(ground.places) if i % _HELD_OUT_EVERY]
-    primed, layers, where = float(model.expects_primed), _layers_like(ground.shapes), torch.device(device)
-    sampler = CloudedPlaces(training, CROP_PX, primed, layers, colour_jitter=False)
-    held_out = CloudedPlaces(ground.places[::_HELD_OUT_EVERY], CROP_PX, primed, layers, colour_jitter=False)
+    prefill, layers, where = float(model.expects_prefill), _layers_like(ground.shapes), torch.device(device)
+    sampler = CloudedPlaces(training, CROP_PX, prefill, layers, colour_jitter=False)
+    held_out = CloudedPlaces(ground.places[::_HELD_OUT_EVERY], CROP_PX, prefill, layers, colour_jitter=False)
     validation = fixed_samples(held_out, _VALIDATION_SAMPLES)
     learner, goal = Learner.of(copy.deepcopy(model), _LEARNING_RATE, where), CloudRemoval("psnr")
     best, before_db = model, validate(model.to(where), validation, where)["psnr_hidden"]
@@ -127,9 +127,8 @@ def fine_tune(
     return Tuned(best.eval().requires_grad_(requires_grad=False), before_db, best_db, learner.step)
 
 
-def _signed(tuned: Tuned, info: WeightsInfo | None, scene_name: str) -> CloudRemovalModel:
+def _signed(tuned: Tuned, info: WeightsInfo, scene_name: str) -> CloudRemovalModel:
     """The model, and what it says of itself: which weights it was, and what it was adapted to."""
-    assert info is not None
     provenance = {
         **info.provenance,
         "adapted_from": info.name,

@@ -68,12 +68,12 @@ def read_real_clouds(folder: Path) -> list[RealClouds]:
     Raises InputError where none is left.
     """
     paths = sorted(folder.glob(f"*{_CLOUDY_SUFFIX}"))
-    found = [clouds for path in paths if (clouds := _read_clouds(path))]
-    if not found:
+    images = [clouds for path in paths if (clouds := _read_clouds(path))]
+    if not images:
         raise InputError(
             f"{folder} holds no image with clouds (NAME{_CLOUDY_SUFFIX}, four bands, uint16): check --clouds"
         )
-    return found
+    return images
 
 
 def real_or_simulated_layers(clouds: Sequence[RealClouds], share: float = 0.6) -> DrawCloudLayer:

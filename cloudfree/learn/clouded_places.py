@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Image, as_image
+from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.errors import InputError
 from cloudfree.learn import augment
 from cloudfree.learn.cloud_layers import PLANETSCOPE_PIXEL_M, DrawCloudLayer, simulated_layer
 from cloudfree.learn.places import Place
-from cloudfree.learn.samples import LEAST_KNOWN, Sample, primed
+from cloudfree.learn.samples import LEAST_KNOWN, MOST_DRAWS, Sample, has_clear_ground, prefilled
 from cloudfree.simulate.clouds import add_clouds, imperfect_mask
 
 # This share of samples of a place with fine radar keeps its pixels as what they are; in others they stand for
@@ -31,23 +31,23 @@ _MAX_SHIFT_PX = 2
 class CloudedPlaces:
     """Random crops of places, augmented and clouded over; equal generators give equal samples.
 
-    A share `primed` (0..1) of the samples has the prior of its surroundings, and of other dates where there are any, in
-    place of the clouds, as a masked scene has when it is run. Without `colour_jitter` colours and backscatter stay as
-    they are; other dates, which have a light of their own, do in any case.
+    A share `prefill` (0..1) of the samples has the model of its surroundings, and of other dates where there are any,
+    in place of the clouds, as a masked scene has when it is run. Without `colour_jitter` colours and backscatter stay
+    as they are; other dates, which have a light of their own, do in any case.
     """
 
     def __init__(
         self,
         places: Sequence[Place],
         crop: int,
-        primed: float = 0.0,
+        prefill: float = 0.0,
         draw_layer: DrawCloudLayer = simulated_layer,
         *,
         colour_jitter: bool = True,
     ) -> None:
         """Raises InputError where no place has a valid square of `crop` pixels, with room to displace the radar."""
         self._crop = crop
-        self._primed = primed
+        self._prefill = prefill
         self._draw_layer = draw_layer
         self._colour_jitter = colour_jitter
         self._squares = [squares for place in places if (squares := _valid_squares(place, crop))]
@@ -60,6 +60,17 @@ class CloudedPlaces:
         return len(self._squares)
 
     def draw(self, rng: np.random.Generator) -> Sample:
+        """A sample; one to be prefilled that has no clear ground is drawn again."""
+        for _ in range(MOST_DRAWS):
+            sample, mask, pixel_size_m, others = self._clouded(rng)
+            if mask is None or has_clear_ground(sample, mask):
+                break
+        if mask is not None:
+            sample = prefilled(sample, mask, pixel_size_m, others)
+        return sample.crop(rng, self._crop)
+
+    def _clouded(self, rng: np.random.Generator) -> tuple[Sample, Mask | None, float, list[Image]]:
+        """A square of a place under clouds; the mask to prefill it by, if it is to be, its pixel size, other dates."""
         squares = self._squares[rng.integers(len(self._squares))]
         place, pixel_size_m = squares.place, squares.place.pixel_size_m
         clear, sar_db, hidden, *others = augment.random_d4(rng, *squares.cut(rng))
@@ -72,9 +83,8 @@ class CloudedPlaces:
             sar_db = augment.without_vh(sar_db) if rng.random() < _VV_ALONE_SHARE else sar_db
         layer = self._draw_layer(rng, squares.side)
         sample = Sample(add_clouds(clear, layer), sar_db, clear, layer.mask, ~hidden[0].astype(bool))
-        if rng.random() < self._primed:
-            sample = primed(sample, imperfect_mask(rng, layer.mask), pixel_size_m, others)
-        return sample.crop(rng, self._crop)
+        mask = imperfect_mask(rng, layer.mask) if rng.random() < self._prefill else None
+        return sample, mask, pixel_size_m, others
 
 
 class _Squares(NamedTuple):
@@ -111,7 +121,7 @@ class _Squares(NamedTuple):
 
 
 def _valid_squares(place: Place, crop: int) -> _Squares | None:
-    """The largest of up to three crops a side: a prior needs surroundings."""
+    """The largest of up to three crops a side: a model needs surroundings."""
     for side in (3 * crop, 2 * crop, crop):
         fitting = min(side, min(place.valid.shape) - 2 * _MAX_SHIFT_PX)
         if fitting >= crop and len(corners := _corners(place, fitting)):

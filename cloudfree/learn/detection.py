@@ -15,7 +15,7 @@ from cloudfree.learn.cloud_layers import read_real_clouds
 from cloudfree.learn.labelled_grounds import UNLABELLED, read_grounds
 from cloudfree.learn.losses import Batch
 from cloudfree.learn.places import hold_out
-from cloudfree.learn.samples import Source
+from cloudfree.learn.samples import SampleSource
 from cloudfree.learn.sky_samples import CloudedGrounds, SkySample
 from cloudfree.learn.sources import SourceOptions, Sources
 
@@ -30,7 +30,7 @@ class Detection:
 
     decides: str = "hidden_iou"
 
-    def choose(self, source: Source[SkySample], count: int) -> list[SkySample]:
+    def choose(self, source: SampleSource[SkySample], count: int) -> list[SkySample]:
         """Three times as many as are asked for: they are small, and many are cloudless."""
         return [source.draw(np.random.default_rng([0, number])) for number in range(3 * count)]
 
@@ -38,25 +38,25 @@ class Detection:
         """Cross entropy of the five classes, and one minus the soft overlap (Dice) of what hides the ground."""
         logits = model(batch["reflectance"], batch["valid"], batch["sar_db"], batch["other"]).float()
         labels = batch["labels"].long()
-        weights = torch.tensor([_CLASS_WEIGHTS.get(each, 1.0) for each in SkyClass], device=logits.device)
+        weights = torch.tensor([_CLASS_WEIGHTS.get(sky, 1.0) for sky in SkyClass], device=logits.device)
         entropy = F.cross_entropy(logits, labels, weights, ignore_index=UNLABELLED)
         known = labels != UNLABELLED
-        found = _hidden(logits.softmax(1))[known]
+        predicted = _hidden(logits.softmax(1))[known]
         hides = _hidden(F.one_hot(labels.clamp(max=len(SkyClass) - 1), len(SkyClass)).movedim(-1, 1).float())[known]
-        overlap = (2 * (found * hides).sum() + 1) / (found.sum() + hides.sum() + 1)
+        overlap = (2 * (predicted * hides).sum() + 1) / (predicted.sum() + hides.sum() + 1)
         return entropy + _OVERLAP_WEIGHT * (1 - overlap)
 
     def validate(self, model: nn.Module, samples: Sequence[SkySample], device: torch.device) -> dict[str, float]:
         """Over all labelled pixels: IoU of what hides the ground, share of clear pixels kept, accuracy of the class."""
-        truth, found = [], []
+        truth, predicted = [], []
         for sample in samples:
             images = sample.reflectance, sample.valid, sample.sar_db, sample.other
             with torch.inference_mode():
-                probability = model(*(torch.from_numpy(each)[None].to(device) for each in images)).softmax(1)[0].cpu()
+                probability = model(*(torch.from_numpy(image)[None].to(device) for image in images)).softmax(1)[0].cpu()
             known = sample.labels != UNLABELLED
             truth.append(sample.labels[known])
-            found.append(probability.numpy()[:, known])
-        labels, probability = np.concatenate(truth), np.concatenate(found, 1)
+            predicted.append(probability.numpy()[:, known])
+        labels, probability = np.concatenate(truth), np.concatenate(predicted, 1)
         hides, hidden = np.isin(labels, SKY_HIDDEN), probability[list(SKY_HIDDEN)].sum(0) > 0.5
         scores = {
             "hidden_iou": (hides & hidden).sum() / max((hides | hidden).sum(), 1),
@@ -76,4 +76,4 @@ def open_sky_sources(options: SourceOptions) -> Sources[SkySample]:
 
 def _hidden(shares: Tensor) -> Tensor:
     """Of classes (B, 5, H, W), those that hide the ground (B, H, W)."""
-    return shares[:, [int(each) for each in SKY_HIDDEN]].sum(1)
+    return shares[:, [int(sky) for sky in SKY_HIDDEN]].sum(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 from cloudfree.evaluate import metrics
 from cloudfree.learn.distributed import SINGLE_PROCESS, ProcessGroup
 from cloudfree.learn.losses import LOSSES, Batch
-from cloudfree.learn.samples import Sample, Source
+from cloudfree.learn.samples import Sample, SampleSource
+from cloudfree.network.device import autocast, bfloat16_pays
 from cloudfree.network.models import CloudDetector, CloudRemovalModel
 
 _ALIGNMENT_RATE = 0.1  # of the learning rate, as published: offsets that jump do not come back
@@ -36,7 +36,7 @@ class Goal(Protocol):
     def decides(self) -> str:
         """The score, higher is better, by which the best weights are told."""
 
-    def choose(self, source: Source[Any], count: int) -> list[Any]:
+    def choose(self, source: SampleSource[Any], count: int) -> list[Any]:
         """Samples to validate on, the same at each call."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor: ...
@@ -51,7 +51,7 @@ class CloudRemoval:
     loss_name: str
     decides: str = "psnr"
 
-    def choose(self, source: Source[Sample], count: int) -> list[Sample]:
+    def choose(self, source: SampleSource[Sample], count: int) -> list[Sample]:
         return fixed_samples(source, count)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -97,7 +97,8 @@ class Learner(Generic[M]):
         """
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate_factor
-        with _autocast(next(iter(batch.values())).device.type):
+        device = next(iter(batch.values())).device
+        with autocast(device, "bf16" if bfloat16_pays(device) else "fp32"):
             value = goal.loss(self.model, batch)
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
@@ -122,7 +123,7 @@ def collate(samples: Sequence[Any], device: torch.device) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.stack([getattr(s, name) for s in samples])).to(device) for name in names}
 
 
-def fixed_samples(source: Source[Sample], count: int) -> list[Sample]:
+def fixed_samples(source: SampleSource[Sample], count: int) -> list[Sample]:
     """The same samples at each call, some of their pixels hidden and some not."""
     rng = np.random.default_rng(0)
     drawn = (source.draw(rng) for _ in range(100 * count))
@@ -133,7 +134,7 @@ def fixed_samples(source: Source[Sample], count: int) -> list[Sample]:
 def validate(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
     """Means over samples of PSNR (dB): of all pixels; and of the hidden ones as restored, as given, and as a median.
 
-    As given is the cloud, or the prior of a primed sample; the median is of the pixels that are not hidden.
+    As given is the cloud, or the scene's model in a prefilled sample; the median is of the pixels that are not hidden.
     """
     names = ("psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median")
     scores: dict[str, list[float]] = {name: [] for name in names}
@@ -160,16 +161,3 @@ def _optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> t
     return torch.optim.AdamW(
         [g for g in groups if g["params"]], lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay
     )
-
-
-def _autocast(device: str) -> AbstractContextManager[object]:
-    # Not autocast with enabled=False: that refuses device types which it has never heard of.
-    return torch.autocast(device, torch.bfloat16) if _bfloat16_is_fast(device) else nullcontext()
-
-
-def _bfloat16_is_fast(device: str) -> bool:
-    """More than twice the speed of float32 where the hardware multiplies it, a hindrance elsewhere."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, and not in every version
-    return device == "cpu" and bool(probe and probe())

@@ -11,7 +11,7 @@ from cloudfree.arrays import Image, as_image
 from cloudfree.errors import InputError
 from cloudfree.evaluate.triplets import Triplet, TripletFiles, paste_clouds, read
 from cloudfree.learn.augment import random_d4
-from cloudfree.learn.samples import Sample, primed
+from cloudfree.learn.samples import MOST_DRAWS, Sample, has_clear_ground, prefilled
 
 _CACHED_IMAGES = 256  # an M3R-CR patch takes 4 MB
 
@@ -19,7 +19,7 @@ _CACHED_IMAGES = 256  # an M3R-CR patch takes 4 MB
 class Pairs:
     """Random crops of pairs, turned and mirrored; equal generators give equal samples.
 
-    A share `primed` (0..1) of the samples that have a mask is primed, with their other dates where there are any.
+    A share `prefill` (0..1) of the samples that have a mask is prefilled, with their other dates where there are any.
     `same_date`: the clouds are laid over the clear image, and nothing else differs. `stretched_sar`: radar is stretched
     over the image as the published code does it, instead of lying where it belongs.
     """
@@ -28,14 +28,14 @@ class Pairs:
         self,
         files: Sequence[TripletFiles],
         crop: int,
-        primed: float = 0.0,
+        prefill: float = 0.0,
         *,
         same_date: bool = False,
         stretched_sar: bool = False,
     ) -> None:
         self._files = files
         self._crop = crop
-        self._primed = primed
+        self._prefill = prefill
         self._same_date = same_date
         self._read = lru_cache(_CACHED_IMAGES)(lambda one: read(one, georeferenced=not stretched_sar))
 
@@ -43,17 +43,28 @@ class Pairs:
         return len(self._files)
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """A sample. Raises InputError where an image is smaller than the crop."""
+        """A sample; one to be prefilled that has no clear ground is drawn again.
+
+        Raises InputError where an image is smaller than the crop.
+        """
+        for _ in range(MOST_DRAWS):
+            triplet = self._triplet(rng)
+            sample, others = _turned(rng, paste_clouds(triplet) if self._same_date else triplet)
+            prefill = triplet.seen.mask is not None and rng.random() < self._prefill
+            if not prefill or has_clear_ground(sample, sample.mask):
+                break
+        if prefill:
+            sample = prefilled(sample, sample.mask, triplet.seen.pixel_size_m, others)
+        return sample.crop(rng, self._crop)
+
+    def _triplet(self, rng: np.random.Generator) -> Triplet:
         triplet = self._read(self._files[int(rng.integers(len(self._files)))])
         if min(triplet.valid.shape) < self._crop:
             raise InputError(
                 f"{triplet.name} has {triplet.valid.shape[0]} x {triplet.valid.shape[1]} pixels, less than the crop of "
                 f"{self._crop}: give a smaller --crop"
             )
-        sample, others = _turned(rng, paste_clouds(triplet) if self._same_date else triplet)
-        if triplet.seen.mask is not None and rng.random() < self._primed:
-            sample = primed(sample, sample.mask, triplet.seen.pixel_size_m, others)
-        return sample.crop(rng, self._crop)
+        return triplet
 
 
 def _turned(rng: np.random.Generator, triplet: Triplet) -> tuple[Sample, list[Image]]:

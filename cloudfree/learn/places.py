@@ -86,9 +86,9 @@ def _with_others(places: list[Place]) -> list[Place]:
         return same_ground and candidate is not place
 
     others = (
-        tuple(image for image, each in zip(shown, places, strict=True) if is_other(place, each)) for place in places
+        tuple(image for image, other in zip(shown, places, strict=True) if is_other(place, other)) for place in places
     )
-    return [replace(place, others=found) for place, found in zip(places, others, strict=True)]
+    return [replace(place, others=images) for place, images in zip(places, others, strict=True)]
 
 
 def _without_missing(sar_db: Image) -> Image:

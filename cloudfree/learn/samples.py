@@ -11,11 +11,15 @@ import numpy as np
 from cloudfree.arrays import Image, Mask
 from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.reconstruct.feather import FEATHER_M, Feather
-from cloudfree.reconstruct.tile import prime
+from cloudfree.reconstruct.tile import Method, Tile, network_input
+from cloudfree.scene.model import fit_fine
 from cloudfree.scene.references import telling
 
 LEAST_KNOWN = 0.3
 """Share of a sample whose truth must be known."""
+
+MOST_DRAWS = 8
+"""How often a sample without clear ground is drawn again."""
 
 _CROP_ATTEMPTS = 8
 
@@ -24,7 +28,7 @@ _CROP_ATTEMPTS = 8
 class Sample:
     """cloudy, clear (4, H, W) reflectance; sar_db (2, H, W); mask (H, W): what is to be reconstructed.
 
-    That is where cloud, haze or shadow is; if the sample is primed, where the scene's prior stands in `cloudy`. known
+    That is where cloud, haze or shadow is; of a prefilled sample, where the scene's model stands in `cloudy`. known
     (H, W): where `clear` is the truth; elsewhere nothing is to be learned.
     """
 
@@ -50,7 +54,7 @@ class Sample:
 S_co = TypeVar("S_co", covariant=True)
 
 
-class Source(Protocol[S_co]):
+class SampleSource(Protocol[S_co]):
     """Where samples come from; equal generators give equal samples."""
 
     def __len__(self) -> int:
@@ -63,7 +67,7 @@ class Source(Protocol[S_co]):
 class Mixture(Generic[S_co]):
     """Several sources, each drawn from equally often, whatever its size."""
 
-    sources: Sequence[Source[S_co]]
+    sources: Sequence[SampleSource[S_co]]
 
     def __len__(self) -> int:
         return sum(map(len, self.sources))
@@ -72,17 +76,24 @@ class Mixture(Generic[S_co]):
         return self.sources[int(rng.integers(len(self.sources)))].draw(rng)
 
 
-def primed(sample: Sample, mask: Mask, pixel_size_m: float, others: Sequence[Image] = ()) -> Sample:
-    """The sample as a run would prime it by a mask (H, W): feathered, filled by a prior, less its path radiance.
+def has_clear_ground(sample: Sample, mask: Mask) -> bool:
+    """Whether a mask (H, W) leaves anything of a sample for the scene's model to learn from."""
+    return bool((sample.known & ~mask).any())
 
-    What is not known is masked too, for a run would not show it either. others: the place on other dates (4, H, W), NaN
-    where an image shows nothing; as in a run, those that tell hardly anything are left out.
+
+def prefilled(sample: Sample, mask: Mask, pixel_size_m: float, others: Sequence[Image] = ()) -> Sample:
+    """The sample as a run would show it to a network, by a mask (H, W).
+
+    The mask is feathered, the scene's model stands in place of what it hides, and path radiance is subtracted. What is
+    not known is masked too, for a run would not show it either. others: the place on other dates (4, H, W), NaN where
+    an image shows nothing; as in a run, those that show hardly any clear ground of the sample are left out.
     """
-    hidden = mask | ~sample.known
+    hidden, everywhere = mask | ~sample.known, np.ones(mask.shape, bool)
     cloud_weight = Feather(BUFFER_M / pixel_size_m, FEATHER_M / pixel_size_m).weight(hidden)
-    everywhere = np.ones(hidden.shape, bool)
     others = telling(others, ~hidden, pixel_size_m)
-    inputs = sample.cloudy, sample.sar_db, hidden, cloud_weight, everywhere, pixel_size_m
-    filled, prior = prime(*inputs, others)
-    path_radiance = prior.path_radiance[:, None, None]
-    return replace(sample, cloudy=filled - path_radiance, clear=sample.clear - path_radiance, mask=cloud_weight > 0)
+    model = fit_fine(sample.cloudy, sample.sar_db, hidden, everywhere, pixel_size_m, others, by_holes=False)
+    tile = Tile(sample.cloudy, everywhere, sample.sar_db, cloud_weight, model.whole(others))
+    method = Method.of(np.zeros(4, np.float32), np.zeros(2, np.float32), model, prefill=True)  # a sample has no nodata
+    shown = network_input(tile, method).reflectance
+    path_radiance = model.path_radiance[:, None, None]
+    return replace(sample, cloudy=shown - path_radiance, clear=sample.clear - path_radiance, mask=cloud_weight > 0)

@@ -48,16 +48,16 @@ def find_clear_ground(
     Its mask hides what lies within `buffer_m` of it too; its radar is displaced to where it belongs. With the windows
     comes what its references show.
     """
-    found = ClearGround([], [])
+    ground = ClearGround([], [])
     for place in _windows(scene, reader, displacement, buffer_m, crop, _LOOKED_AT * count):
         assert place.hidden is not None
         if 0.05 < place.hidden.mean() < 0.95:
-            found.shapes.append(place.hidden)
+            ground.shapes.append(place.hidden)
         if _is_learnable(place, crop):
-            found.places.append(place)
-        if len(found.places) == count:
+            ground.places.append(place)
+        if len(ground.places) == count:
             break
-    return found
+    return ground
 
 
 def is_manifest(path: Path) -> bool:
@@ -94,13 +94,13 @@ def _scenes(path: Path) -> Iterator[Inputs]:
             raise InputError(f"line {number} of {path.name} has no {missing[0]}; each scene needs planet and sar")
         udm2, mask = (path.parent / given[name] if name in given else None for name in ("udm2", "mask"))
         sar, others = (
-            [path.parent / each.strip() for each in given.get(name, "").split(";") if each.strip()]
+            [path.parent / cell.strip() for cell in given.get(name, "").split(";") if cell.strip()]
             for name in ("sar", "reference")
         )
-        told = InputOptions.of(path.parent / given["planet"], sar, udm2=udm2, mask=mask, references=others)
+        options = InputOptions.of(path.parent / given["planet"], sar, udm2=udm2, mask=mask, references=others)
         with gdal_settings():
-            found = identify(told)
-        yield found
+            inputs = identify(options)
+        yield inputs
     if not rows:
         raise InputError(f"{path.name} names no scene; below the header each line names one: {', '.join(_COLUMNS)}")
 
@@ -113,9 +113,9 @@ def _clear_ground(inputs: Inputs, crop: int, count: int) -> list[Place]:
         displacement = coregister.of_survey(surveyed, scene, InputOptions.max_shift_m).on(surveyed.grid)
         inputs, _, _ = references.align(inputs, surveyed, InputOptions.max_shift_m)
         with inputs.open() as reader:
-            found = find_clear_ground(scene, reader, displacement, BUFFER_M, crop, count).places
-    log.info("%s: %d windows with clear ground", scene.path.name, len(found))
-    return [replace(place, site=scene.path.name) for place in found]
+            places = find_clear_ground(scene, reader, displacement, BUFFER_M, crop, count).places
+    log.info("%s: %d windows with clear ground", scene.path.name, len(places))
+    return [replace(place, site=scene.path.name) for place in places]
 
 
 def _windows(

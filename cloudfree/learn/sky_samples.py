@@ -27,7 +27,7 @@ from cloudfree.simulate.noise import fast_shape, fractal_noise
 
 # Shares of samples.
 _CLOUDLESS, _REAL_SKIES, _SNOWED, _SCALED = 0.33, 0.35, 0.2, 0.6
-_HAZY, _VEILED, _DIM = 0.35, 0.4, 0.3  # of simulated skies, of hazy ones, of all
+_HAZY, _HAZED_OVER, _DIM = 0.35, 0.4, 0.3  # of simulated skies, of hazy ones, of all
 _WITH_RADAR, _WITH_OTHER, _WITH_EDGE, _BLURRED, _SATURATED = 0.55, 0.45, 0.15, 0.3, 0.25
 # Pixels that clouds are made for (m), how often ground is enlarged, real clouds enlarged.
 _CLOUD_PIXEL_M, _GROUND_SCALE, _CLOUD_SCALE = (8.0, 20.0), (0.6, 1.5), (0.8, 1.8)
@@ -116,7 +116,7 @@ def _cut(rng: np.random.Generator, ground: LabelledGround, side: int) -> Labelle
     y, x = (
         int(rng.integers(length + pad - taken + 1)) for length, (_, pad) in zip(ground.labels.shape, pads, strict=True)
     )
-    images = [np.pad(each, [(0, 0), *pads], "symmetric")[:, y : y + taken, x : x + taken] for each in images]
+    images = [np.pad(image, [(0, 0), *pads], "symmetric")[:, y : y + taken, x : x + taken] for image in images]
     reflectance, labels, *rest = augment.random_d4(rng, *images)
     where = (np.arange(side) + 0.5) * taken / side - 0.5
     nearest = np.clip(np.round(where), 0, taken - 1).astype(np.intp)
@@ -174,7 +174,7 @@ def _sky(rng: np.random.Generator) -> tuple[Sky, float]:
     cover = float(rng.uniform(0.02, 1.0))
     if rng.random() < _HAZY:
         sky = replace(sky, haze_share=rng.uniform(0.5, 1), haze_depth=rng.uniform(0.2, 1.5))
-        cover = float(rng.uniform(0.85, 1)) if rng.random() < _VEILED else cover
+        cover = float(rng.uniform(0.85, 1)) if rng.random() < _HAZED_OVER else cover
     return sky, cover
 
 

@@ -13,7 +13,7 @@ from cloudfree.learn.cloud_layers import DrawCloudLayer, read_real_clouds, real_
 from cloudfree.learn.clouded_places import CloudedPlaces
 from cloudfree.learn.pairs import Pairs
 from cloudfree.learn.places import Place, hold_out, procedural_places, read_places
-from cloudfree.learn.samples import Mixture, Sample, Source
+from cloudfree.learn.samples import Mixture, Sample, SampleSource
 from cloudfree.learn.scenes import is_manifest, read_manifest
 
 _MANIFEST_WINDOWS = 400  # of 256 pixels a side: 630 MB, and 420 more for every reference
@@ -25,7 +25,7 @@ class SourceOptions:
 
     data: see `open_sources`. clouds: a folder of real cloudy images (`cloud_layers.read_real_clouds`) for most of the
     cloud layers over clear ground. procedural: places to make up, from the seed. crop: side of the samples in pixels.
-    primed (0..1): share of samples with the scene's prior in place of the clouds. stretched_sar: radar of data sets
+    prefill (0..1): share of samples with the scene's model in place of the clouds. stretched_sar: radar of data sets
     over the whole image, as published.
     """
 
@@ -33,7 +33,7 @@ class SourceOptions:
     clouds: Path | None = None
     procedural: int = 40
     crop: int = 96
-    primed: float = 0.0
+    prefill: float = 0.0
     stretched_sar: bool = False
     seed: int = 0
 
@@ -44,8 +44,8 @@ S = TypeVar("S")
 class Sources(NamedTuple, Generic[S]):
     """To train on, and to validate on: other sites under other clouds; None where nothing could be held out."""
 
-    training: Source[S]
-    validation: Source[S] | None
+    training: SampleSource[S]
+    validation: SampleSource[S] | None
 
 
 def open_sources(options: SourceOptions) -> Sources[Sample]:
@@ -56,24 +56,24 @@ def open_sources(options: SourceOptions) -> Sources[Sample]:
     fifth site is held out, and every fifth of the clouds. Raises InputError.
     """
     draw_layer, draw_unseen_layer = _cloud_layers(options.clouds)
-    crop, training = options.crop, list[Source[Sample]]()
+    crop, training = options.crop, list[SampleSource[Sample]]()
     unseen_places, unseen_pairs = list[Place](), list[TripletFiles]()
     for path in options.data:
         if _names_pairs(path):
             pairs, held_pairs = hold_out(triplets.find(path))
-            training.append(Pairs(pairs, crop, options.primed, stretched_sar=options.stretched_sar))
+            training.append(Pairs(pairs, crop, options.prefill, stretched_sar=options.stretched_sar))
             unseen_pairs += held_pairs
     for places in _places(options):
         seen, held_places = hold_out(places)
-        training.append(CloudedPlaces(seen, crop, options.primed, draw_layer))
+        training.append(CloudedPlaces(seen, crop, options.prefill, draw_layer))
         unseen_places += held_places
     if not training:
         raise InputError("there is nothing to train on; give --data, or --procedural 1 or more")
-    validation, primed = list[Source[Sample]](), float(options.primed > 0)  # as a run would prime it
+    validation, prefill = list[SampleSource[Sample]](), float(options.prefill > 0)  # as in a run
     if unseen_places:
-        validation.append(CloudedPlaces(unseen_places, crop, primed, draw_unseen_layer))
+        validation.append(CloudedPlaces(unseen_places, crop, prefill, draw_unseen_layer))
     if unseen_pairs:
-        validation.append(Pairs(unseen_pairs, crop, primed, same_date=True, stretched_sar=options.stretched_sar))
+        validation.append(Pairs(unseen_pairs, crop, prefill, same_date=True, stretched_sar=options.stretched_sar))
     return Sources(Mixture(training), Mixture(validation) if validation else None)
 
 

@@ -6,16 +6,20 @@ The same options, seed and machine give the same weights. A run that was killed 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
+import multiprocessing
+import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 import cloudfree
@@ -23,7 +27,7 @@ from cloudfree.errors import InputError, WeightsError
 from cloudfree.learn.detection import Detection, open_sky_sources
 from cloudfree.learn.distributed import ProcessGroup, init_process_group, local_device
 from cloudfree.learn.learner import CloudRemoval, Goal, Learner, collate
-from cloudfree.learn.samples import Source
+from cloudfree.learn.samples import SampleSource
 from cloudfree.learn.sources import Sources, open_sources
 from cloudfree.learn.train_options import PUBLISHED_EPOCHS, TrainOptions
 from cloudfree.network.device import resolve_device
@@ -75,9 +79,10 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
     state = _start(options, device)
     saved = time.monotonic()
     with _Progress(device, shown=processes.is_main) as progress:
+        batches = _batches(source, options, state.step, processes)
         while (spent := processes.broadcast(_spent(options, state))) < 1:
             started = time.monotonic()
-            batch = _batch(source, options, state.step, processes, device)
+            batch = collate(next(batches), device)
             factor = _learning_rate_factor(options.schedule, spent)
             loss = state.learner.training_step(batch, goal, factor, processes)
             state.seconds += time.monotonic() - started
@@ -97,19 +102,37 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
         options.checkpoint.unlink(missing_ok=True)
 
 
-def _batch(
-    source: Source[Any], options: TrainOptions, step: int, processes: ProcessGroup, device: torch.device
-) -> dict[str, Tensor]:
-    """This process's share of a step's samples.
+@dataclass(frozen=True)
+class _Draws(Dataset[Any]):
+    """Samples by step and index, each drawn by a generator of its own.
 
-    Each is drawn by a generator of its own: a resumed run, or one of more processes, sees what it would have seen.
+    So a resumed run, or one of more processes, sees what it would have seen.
     """
+
+    source: SampleSource[Any]
+    seed: int
+
+    def __getitem__(self, step_and_index: tuple[int, int]) -> Any:
+        return self.source.draw(np.random.default_rng([self.seed, *step_and_index]))
+
+
+def _batches(
+    source: SampleSource[Any], options: TrainOptions, first_step: int, processes: ProcessGroup
+) -> Iterator[list[Any]]:
+    """This process's share of the samples of each step, from a step on, drawn by `options.workers` beside it."""
     if options.batch % processes.world_size:
         raise InputError(
             f"--batch is {options.batch}, of {processes.world_size} processes; each takes an equal share: change it"
         )
     mine = range(processes.rank, options.batch, processes.world_size)
-    return collate([source.draw(np.random.default_rng([options.seed, step, index])) for index in mine], device)
+    numbers = ([(step, index) for index in mine] for step in itertools.count(first_step))
+    workers = options.workers if options.workers is not None else (os.cpu_count() or 1) // 2
+    # Sources hold open caches and closures, which only a fork can take along.
+    context = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
+    draws, workers = _Draws(source, options.seed), workers if context else 0
+    return iter(
+        DataLoader(draws, batch_sampler=numbers, num_workers=workers, collate_fn=list, multiprocessing_context=context)
+    )
 
 
 # --- the start and the schedule ---
@@ -146,7 +169,7 @@ def _new_model(options: TrainOptions) -> CloudRemovalModel | CloudDetector:
         architecture = ARCHITECTURES[options.architecture]
         model = architecture(architecture.small if options.size == "small" else architecture.config_type())
         model.start_as_identity()
-    model.expects_primed = options.primed > 0
+    model.expects_prefill = options.prefill > 0
     return model
 
 

@@ -1,4 +1,4 @@
-"""What a training is told, the published recipe, and the command that repeats a training."""
+"""Options of a training, the published recipe, and the command that repeats a training."""
 
 from __future__ import annotations
 
@@ -33,22 +33,24 @@ PUBLISHED: Mapping[str, Any] = {
 # What the recorded command names, in this order, and where an option is called otherwise than its field.
 _RECORDED = (
     *("data", "clouds", "procedural", "architecture", "size", "loss", "schedule", "minutes", "steps", "epochs"),
-    *("seed", "crop", "batch", "learning_rate", "primed", "start"),
+    *("seed", "crop", "batch", "learning_rate", "prefill", "start"),
 )
 _OPTION_NAMES = {"start": "weights"}
 
 # What may differ where an unfinished run goes on.
-_FREE = ("output", "minutes", "steps", "epochs", "threads", "device")
+_FREE = ("output", "minutes", "steps", "epochs", "threads", "workers", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(SourceOptions):
     """What to train on, how long, and from which seed. Ends when `minutes`, `steps` or `epochs` are up, by the first.
 
-    Weights trained on `primed` samples will expect priming wherever a run has a mask. start: weights to go on from
-    instead of fresh ones of `size`. A "cloud_detector" has one size and one loss, its own. batch: samples a step, of
-    all processes together. schedule: half a cosine, or as published halved every five of 30 epochs from the tenth.
-    keep: the last weights, or those that validated best.
+    Weights trained with `prefill` will be shown the scene's model wherever a run has a mask. start: weights to go on
+    from instead of fresh ones of `size`. A "cloud_detector" has one size and one loss, its own. batch: samples a step,
+    of all processes together. schedule: half a cosine, or as published halved every five of 30 epochs from the tenth.
+    keep: the last weights, or those that validated best. workers: processes that draw samples beside the training, None
+    is half as many as cores; samples are the same whatever their number.
+
     Raises InputError where nothing says when to end.
     """
 
@@ -67,6 +69,7 @@ class TrainOptions(SourceOptions):
     keep: Literal["last", "best"] = "last"
     start: str | None = None
     threads: int | None = None
+    workers: int | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:

@@ -28,6 +28,8 @@ from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalM
 METADATA_KEY = "cloudfree"
 FORMAT_VERSION = 1
 
+_PREFILL_KEY = "expects_primed"  # as files of this format have it
+
 GOLDEN_TOLERANCE = 1e-4
 """Reflectance, or probability, by which an output may differ from machine to machine."""
 
@@ -124,9 +126,9 @@ def verify_output(name: str) -> float | None:
     golden, network = load_file(entry.golden_path), load_network(name)
     expected = golden.pop(GOLDEN_OUTPUT)
     with torch.inference_mode():
-        found = network(**golden)
-    found = found.softmax(1) if isinstance(network, CloudDetector) else found
-    difference = float((found - expected).abs().max())
+        output = network(**golden)
+    output = output.softmax(1) if isinstance(network, CloudDetector) else output
+    difference = float((output - expected).abs().max())
     if not difference < GOLDEN_TOLERANCE:
         raise WeightsError(
             f"{name} differs from its golden output by {difference:.1g}, {GOLDEN_TOLERANCE:g} is allowed: "
@@ -142,21 +144,17 @@ def load_model(path_or_name: str | Path, device: str | torch.device = "cpu") -> 
     """
     network = load_network(path_or_name, device)
     if isinstance(network, CloudDetector):
-        assert network.weights_info is not None
         raise WeightsError(
-            f"{network.weights_info.name} finds clouds and removes none; to remove them, {_choices(ARCHITECTURES)}"
+            f"{network.info.name} finds clouds and removes none; to remove them, {_choices(ARCHITECTURES)}"
         )
     return network
 
 
 def load_detector(path_or_name: str | Path, device: str | torch.device = "cpu") -> CloudDetector:
-    """A detector of clouds ready for inference; what is said of `load_model` holds for it too."""
+    """A detector of clouds ready for inference; as `load_model` otherwise."""
     network = load_network(path_or_name, device)
     if not isinstance(network, CloudDetector):
-        assert network.weights_info is not None
-        raise WeightsError(
-            f"{network.weights_info.name} removes clouds and finds none; to find them, {_choices([_DETECTOR])}"
-        )
+        raise WeightsError(f"{network.info.name} removes clouds and finds none; to find them, {_choices([_DETECTOR])}")
     return network
 
 
@@ -167,7 +165,7 @@ def load_network(path_or_name: str | Path, device: str | torch.device = "cpu") -
     state, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_published(path), {})
     model = _build(path, state, metadata)
     if isinstance(model, CloudRemovalModel):
-        model.expects_primed = bool(metadata.get("expects_primed", False))
+        model.expects_prefill = bool(metadata.get(_PREFILL_KEY, False))
     model.weights_info = WeightsInfo(
         name=entry.name if entry else path.name,
         sha256=digest,
@@ -187,7 +185,7 @@ def save_model(
         "architecture": model.architecture,
         "config": model.config_dict(),
         "normalization": model.normalization.as_dict(),
-        "expects_primed": isinstance(model, CloudRemovalModel) and model.expects_primed,
+        _PREFILL_KEY: isinstance(model, CloudRemovalModel) and model.expects_prefill,
         "provenance": dict(provenance or {}),
     }
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
@@ -199,9 +197,8 @@ def save_model(
 def convert(source: str | Path, target: str | Path) -> Path:
     """Rewrite any weights that `load_model` reads as a weights file; its provenance says where they came from."""
     model = load_model(source)
-    assert model.weights_info is not None
-    provenance = {"converted_from": model.weights_info.name, "converted_from_sha256": model.weights_info.sha256}
-    return save_model(model, target, {**model.weights_info.provenance, **provenance})
+    provenance = {"converted_from": model.info.name, "converted_from_sha256": model.info.sha256}
+    return save_model(model, target, {**model.info.provenance, **provenance})
 
 
 @contextmanager

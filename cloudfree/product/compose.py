@@ -11,8 +11,7 @@ from cloudfree.arrays import Image
 from cloudfree.bands import DN_MIN, REFLECTANCE_SCALE, Qa
 from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.product.profiles import NO_DEVIATION
-from cloudfree.reconstruct.strips import Fill, Strip
-from cloudfree.reconstruct.tile import RestoredStrip
+from cloudfree.reconstruct.strips import Fill, RestoredStrip, Strip
 from cloudfree.scene.uncertainty import Uncertainty
 
 _CACHED_COLUMNS = 512  # composed at once: with a few rows they fit into the processor's cache
@@ -64,7 +63,7 @@ def _composed(scene: Scene, restored: RestoredStrip, fill: Fill) -> tuple[NDArra
         dn = np.where(weight > 0, blended.astype(np.uint16), dn)
     if fill.without_sar == "nodata":
         dn = np.where((strip.cloud_weight == 1) & ~strip.sar_valid, np.uint16(0), dn)
-    return dn, weight, _classes(strip, dn, weight, restored.seen_through)
+    return dn, weight, _classes(strip, dn, weight, restored.seen_share)
 
 
 def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncertainty) -> NDArray[np.uint16]:
@@ -82,14 +81,14 @@ def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncer
     return np.where(has_data(composed.dn), units, NO_DEVIATION).astype(np.uint16)
 
 
-def _classes(strip: Strip, dn: NDArray[np.uint16], weight: Image, seen_through: Image) -> NDArray[np.uint8]:
+def _classes(strip: Strip, dn: NDArray[np.uint16], weight: Image, seen_share: Image) -> NDArray[np.uint8]:
     reconstructed, cloudy, data = weight > 0, strip.cloud_weight > 0, has_data(dn)
     classes = np.where(data, np.uint8(Qa.OBSERVED), np.uint8(Qa.NODATA))
     if not cloudy.any() and not reconstructed.any():
         return classes
     cases = {
         Qa.NODATA: ~data,
-        Qa.SEEN_THROUGH: reconstructed & strip.sar_valid & cloudy & (seen_through > _SEEN_THROUGH * strip.cloud_weight),
+        Qa.SEEN_THROUGH: reconstructed & strip.sar_valid & cloudy & (seen_share > _SEEN_THROUGH * strip.cloud_weight),
         Qa.RECONSTRUCTED: reconstructed & strip.sar_valid,
         Qa.RECONSTRUCTED_WITHOUT_SAR: reconstructed,
         Qa.NOT_RECONSTRUCTED: cloudy,

@@ -10,7 +10,6 @@ import shapely
 import shapely.affinity
 import shapely.geometry
 from affine import Affine
-from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.features import shapes
 from scipy.ndimage import label
@@ -18,9 +17,8 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from cloudfree.arrays import Float64Array, Mask
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry.grid import WGS84, Grid, transformer
 
-_WGS84 = CRS.from_epsg(4326)
 _MOST_PX = 1024  # along a side of the mask that is outlined
 _MOST_PARTS, _MOST_POINTS = 20, 200  # of an outline, holes included
 _PIECES = 20  # into which a side of the product is cut before it is transformed, for straight lines become curves
@@ -98,14 +96,14 @@ def _pooled(data: Mask, factor: int) -> Mask:
 
 def _unrolled(xy: Float64Array, crs: CRS, centre: float) -> Float64Array:
     """Return longitude and latitude of points (N, 2) of a CRS, longitudes within 180 degrees of the centre's."""
-    lon, lat = Transformer.from_crs(crs, _WGS84, always_xy=True).transform(xy[:, 0], xy[:, 1])
+    lon, lat = transformer(crs, WGS84).transform(xy[:, 0], xy[:, 1])
     return np.column_stack([centre + (lon - centre + 180) % 360 - 180, lat])
 
 
 def _centre(grid: Grid) -> tuple[float, float]:
     """Return longitude (-180..180) and latitude of the centre of a grid."""
     x, y = grid.transform @ (grid.width / 2, grid.height / 2)
-    lon, lat = Transformer.from_crs(grid.crs, _WGS84, always_xy=True).transform(x, y)
+    lon, lat = transformer(grid.crs, WGS84).transform(x, y)
     return turned(lon, -180), lat
 
 

@@ -31,9 +31,9 @@ from rasterio.crs import CRS
 
 from cloudfree.bands import RECONSTRUCTED, Qa
 from cloudfree.geometry.grid import Grid
-from cloudfree.inputs import acquisition
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.optical import planet_product
 from cloudfree.product import footprint, kinds, pictures
 from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.footprint import Footprint
@@ -122,8 +122,8 @@ def _times(inputs: Inputs) -> dict[str, Any]:
 
 def _instrument(inputs: Inputs, grid: Grid) -> dict[str, Any]:
     """Return constellation, satellite (both only of a scene with Planet's name) and pixel size in metres."""
-    satellite = acquisition.satellite_of(inputs.scene.path.name)
-    planet = {"constellation": "planetscope", "platform": satellite} if satellite else {}
+    scene = planet_product.scene_name(inputs.scene.path.name)
+    planet = {"constellation": "planetscope", "platform": scene.satellite} if scene else {}
     return {**planet, "gsd": round(grid.pixel_size_m, 2)}
 
 

@@ -16,8 +16,7 @@ from cloudfree.inputs.optical.scene import Scene
 from cloudfree.product import profiles
 from cloudfree.product.cog import WORK_ROWS, CogProfile, CogWriter
 from cloudfree.product.compose import Composed, compose, deviation_dn
-from cloudfree.reconstruct.strips import Fill
-from cloudfree.reconstruct.tile import RestoredStrip
+from cloudfree.reconstruct.strips import Fill, RestoredStrip
 from cloudfree.scene.uncertainty import Uncertainty
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.geometry.distance import squared_distance_px
-from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.masks.mask import BUFFER_M
 
 FEATHER_M = 30.0
@@ -24,9 +23,9 @@ class Feather:
     feather_px: float
 
     @classmethod
-    def on(cls, grid: Grid, buffer_m: float = BUFFER_M) -> Feather:
-        """The feather for a grid's pixel size; at least one pixel wide."""
-        return cls(buffer_m / grid.pixel_size_m, max(1.0, FEATHER_M / grid.pixel_size_m))
+    def of_pixel_size(cls, pixel_size_m: float, buffer_m: float = BUFFER_M) -> Feather:
+        """The feather for a pixel size in metres; at least one pixel wide."""
+        return cls(buffer_m / pixel_size_m, max(1.0, FEATHER_M / pixel_size_m))
 
     @property
     def reach_px(self) -> int:

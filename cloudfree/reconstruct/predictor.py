@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloudfree.arrays import Image
-from cloudfree.network.cuda_graphs import GraphedForward, capture_graph
 from cloudfree.network.device import DTYPES, Precision, autocast
 from cloudfree.network.models import CloudRemovalModel
 
-_MEMORY_SHARE = 0.4  # of what is free on the device: a CUDA graph needs as much again; the rest is for other users
+_MEMORY_SHARE = 0.8  # of what is free on the device; the rest is for other users
 _MAX_BATCH = 16
 
 log = logging.getLogger(__name__)
@@ -34,45 +32,36 @@ class Predictor:
         self._converts = device.type == "cpu" and precision != "fp32"
         self._model = model.in_half(DTYPES[precision]) if self._converts else model.to(device).eval()
         self._batch = batch
-        self._forward = GraphedForward(self._model_forward, capture_graph if device.type == "cuda" else None)
+        self._measured_of: dict[int, int] = {}
 
     @torch.inference_mode()
     def batch_for(self, tile: int) -> int:
-        """Tiles to run at once; where it is not given, measured with one tile on CUDA, and one elsewhere."""
-        if self._batch is None:
-            self._batch = self._measured_batch(tile) if self.device.type == "cuda" else 1
-        return self._batch
+        """Tiles of that side to run at once: as given, or measured with one tile on CUDA, and one elsewhere."""
+        if self._batch is not None:
+            return self._batch
+        if tile not in self._measured_of:
+            self._measured_of[tile] = self._measured_batch(tile) if self.device.type == "cuda" else 1
+        return self._measured_of[tile]
 
     @torch.inference_mode()
-    def __call__(self, optical: Tensor, sar_db: Tensor) -> Tensor:
-        """Reflectance (N, 4, H, W) float32. Out of memory gives up graphs, then halves the batch, each for good.
+    def __call__(self, reflectance: Tensor, sar_db: Tensor) -> Tensor:
+        """Reflectance (N, 4, H, W) float32. Out of memory halves the batch, for good.
 
         Raises TileTooLargeError where one tile is too much.
         """
         try:
-            return self._forward(optical, sar_db)
+            with autocast(self.device, "fp32" if self._converts else self.precision):
+                restored: Tensor = self._model(reflectance, sar_db)
+            return restored.float()
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-        if self._forward.release():
-            return self(optical, sar_db)  # what graphs held may be enough
-        if len(optical) == 1:
+        if len(reflectance) == 1:
             raise TileTooLargeError
-        self._batch = len(optical) // 2
+        self._batch = len(reflectance) // 2
         log.warning("out of memory on %s: going on with a batch of %d", self.device, self._batch)
-        halves = zip(torch.split(optical, self._batch), torch.split(sar_db, self._batch), strict=True)
+        halves = zip(torch.split(reflectance, self._batch), torch.split(sar_db, self._batch), strict=True)
         return torch.cat([self(*half) for half in halves])
-
-    def image(self, reflectance: Image, sar_db: Image) -> Image:
-        """Reflectance (4, H, W) of one image, from arrays to an array."""
-        inputs = (torch.from_numpy(image)[None].to(self.device) for image in (reflectance, sar_db))
-        restored: Image = self(*inputs)[0].cpu().numpy()
-        return restored
-
-    def _model_forward(self, optical: Tensor, sar_db: Tensor) -> Tensor:
-        with autocast(self.device, "fp32" if self._converts else self.precision):
-            reflectance: Tensor = self._model(optical, sar_db)
-        return reflectance.float()
 
     def _measured_batch(self, tile: int) -> int:
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -85,5 +74,5 @@ class Predictor:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """CUDA has an error of its own; CPU and MPS say it in words."""
-    said = ("can't allocate memory", "MPS backend out of memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)
+    messages = ("can't allocate memory", "MPS backend out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in messages)

@@ -1,4 +1,4 @@
-"""A scene through the network: strips of rows in, blended reflectance of finished rows out."""
+"""A scene through the network in overlapping tiles: strips of rows in, blended reflectance of finished rows out."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from cloudfree.arrays import Image
+from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.reconstruct.predictor import Predictor
-from cloudfree.reconstruct.strips import Fill, Strip
-from cloudfree.reconstruct.tile import Priming, RestoredStrip
+from cloudfree.reconstruct.strips import Fill, RestoredStrip, Strip
+from cloudfree.reconstruct.tile import Method, Tile, restore
 from cloudfree.reconstruct.tiles import Span
+from cloudfree.scene.model import SceneModel
 
 T = TypeVar("T")
 Fetch = Callable[[], Image]
@@ -23,62 +25,70 @@ Fetch = Callable[[], Image]
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """A network over strips of a scene, in overlapping tiles that are blended where they overlap."""
+    """The network over strips of a scene, in overlapping tiles that are blended where they overlap.
+
+    `model` is the scene's model of the ground, None for a scene without a mask; `fill` says what is reconstructed.
+    """
 
     predictor: Predictor
-    priming: Priming
+    scene: Scene
+    model: SceneModel | None
+    method: Method
     fill: Fill
 
     def over(self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]) -> Iterator[RestoredStrip]:
         """Run the network over strips, one per span of `rows`, and yield finished rows from top to bottom.
 
-        Spans may be some of those of the scene: then only what all of them together cover is finished.
-        Yields the strip cut to the finished rows and what is blended of its tiles there. Rows are finished when no
-        later tile can touch them. Tiles with nothing to reconstruct are skipped; a pixel to be reconstructed
-        lies only in tiles that are not, so there the weights sum to one all the same.
+        Rows are finished when no later tile can touch them. Spans may be a part of the scene's: then only what all of
+        them together cover is finished. Tiles with nothing to reconstruct are skipped; a pixel to be reconstructed lies
+        only in tiles that are not, so there the weights sum to one all the same.
         """
-        begun = self._begun(strips, rows, cols)
+        blended_strips = self._blended(strips, rows, cols)
         # On CUDA a strip is fetched when the next has been begun, so that the device has work meanwhile.
-        for strip, fetch in one_behind(begun) if self.predictor.device.type == "cuda" else begun:
+        for strip, fetch in one_behind(blended_strips) if self.predictor.device.type == "cuda" else blended_strips:
             blended = fetch()
-            seen_through = blended[4] if len(blended) > 4 else np.broadcast_to(np.float32(0), blended.shape[1:])
-            yield RestoredStrip(strip, blended[:4], seen_through)
+            seen_share = blended[4] if len(blended) > 4 else np.broadcast_to(np.float32(0), blended.shape[1:])
+            yield RestoredStrip(strip, blended[:4], seen_share)
             del strip, fetch, blended  # they are large
 
-    def _begun(
+    def _blended(
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
     ) -> Iterator[tuple[Strip, Fetch]]:
-        width, device = self.priming.scene.grid.width, self.predictor.device
-        # Reflectance, and what is seen through, if that is known.
-        channels = 5 if self.priming.primed else 4
+        width, device = self.scene.grid.width, self.predictor.device
+        channels = 5 if self.method.prefill else 4  # reflectance, and the share that was observed through cloud
         blended = torch.zeros(channels, max(map(len, rows)), width, device=device)
-        path_radiance = _sent(np.pad(self.priming.path_radiance, ((0, channels - 4), (0, 0), (0, 0))), device)
+        across = {col: torch.from_numpy(col.weights).to(device) for col in cols}
         # By hand, for zip and enumerate keep what they gave last while they wait for the next.
         strips, starts = iter(strips), [*(span.start for span in rows[1:]), rows[-1].stop]
         for span, next_start in zip(rows, starts, strict=True):
             strip = next(strips)
-            self._add_tiles(blended[:, : len(span)], strip, span, cols)
+            self._add_tiles(blended[:, : len(span)], strip, span, across)
             done = next_start - span.start
-            yield strip.rows(0, done).without_sources(), _fetched(blended[:, :done] + path_radiance)
+            yield strip.rows(0, done).without_sources(), _fetched(blended[:, :done].clone())
             del strip  # the next is about to be waited for
             begun = len(span) - done
             blended[:, :begun] = blended[:, done : len(span)].clone()
             blended[:, begun:] = 0
 
-    def _add_tiles(self, blended: Tensor, strip: Strip, span: Span, cols: Sequence[Span]) -> None:
-        """Add the strip's tiles, each times its blend weights, to its rows (4 or 5, H, W)."""
-        chosen = [col for col in cols if strip.columns(col.start, col.stop).blend_weight(self.fill).any()]
-        row_weights = torch.from_numpy(span.weights).to(blended.device)[:, None]
-        for group in _batches(chosen, self.predictor.batch_for(len(span))):
-            tiles = [self.priming.tile(strip.columns(col.start, col.stop)) for col in group]
-            given, radar, kept, through = (_sent(_stacked(each), blended.device) for each in zip(*tiles, strict=True))
-            restored = self.predictor(given, radar)
-            if any(tile.kept.any() for tile in tiles):
-                restored = torch.lerp(restored, given, kept)
-            for col, tile, seen in zip(group, restored, through, strict=True):
-                weights = row_weights * torch.from_numpy(col.weights).to(blended.device)
-                blended[:4, :, col.start : col.stop].addcmul_(tile, weights)
-                blended[4:, :, col.start : col.stop].addcmul_(seen, weights)
+    def _add_tiles(self, blended: Tensor, strip: Strip, rows: Span, across: dict[Span, Tensor]) -> None:
+        """Add the strip's tiles, each times its blend weights (`across` by columns), to its rows (4 or 5, H, W)."""
+        down = torch.from_numpy(rows.weights).to(blended.device)[:, None]
+        chosen = [col for col in across if strip.columns(col.start, col.stop).blend_weight(self.fill).any()]
+        for group in _batches(chosen, self.predictor.batch_for(len(rows))):
+            tiles = [self._tile(strip.columns(col.start, col.stop)) for col in group]
+            for col, reflectance, seen_share in zip(group, *restore(tiles, self.method, self.predictor), strict=True):
+                weight = down * across[col]
+                blended[:4, :, col.start : col.stop].addcmul_(reflectance, weight)
+                blended[4:, :, col.start : col.stop].addcmul_(seen_share, weight)
+
+    def _tile(self, strip: Strip) -> Tile:
+        """Some columns of a strip as a tile."""
+        ground = None
+        if self.model and (self.method.prefill or strip.cloud_weight[~strip.sar_valid].any()):
+            cols = range(strip.left, strip.left + strip.dn.shape[2])
+            ground = self.model.window(range(strip.start, strip.stop), cols, strip.others)
+        observed = self.scene.reflectance(strip.dn), has_data(strip.dn), strip.sar_db, strip.cloud_weight
+        return Tile(*observed, ground, wanted=strip.blend_weight(self.fill))
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:
@@ -89,17 +99,6 @@ def one_behind(items: Iterable[T]) -> Iterator[T]:
         if len(waiting) > 1:
             yield waiting.pop(0)
     yield from waiting
-
-
-def _stacked(images: Sequence[Image]) -> Image:
-    """Images along a new first axis, each as large as the largest; one alone is not copied."""
-    return np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(np.broadcast_arrays(*images))
-
-
-def _sent(image: Image, device: torch.device) -> Tensor:
-    """The image on the device; to CUDA it travels while the processor goes on."""
-    tensor = torch.from_numpy(image)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _fetched(result: Tensor) -> Fetch:

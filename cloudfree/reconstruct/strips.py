@@ -1,16 +1,17 @@
-"""A scene strip by strip: full-width rows, and how much of each pixel is to be reconstructed."""
+"""A scene strip by strip: full-width rows, how much of each pixel is to be reconstructed, and what comes out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.geometry.displacement import Displacement
+from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.optical.scene import has_data
 from cloudfree.reconstruct.feather import Feather
@@ -66,28 +67,28 @@ class Strip:
 
     def rows(self, first: int, last: int) -> Strip:
         """Its rows from `first` up to `last`, counted from its own start."""
-        some = slice(first, last)
+        kept = slice(first, last)
         return replace(
             self,
             start=self.start + first,
-            dn=self.dn[:, some],
-            sar_db=self.sar_db[:, some],
-            sar_valid=self.sar_valid[some],
-            cloud_weight=self.cloud_weight[some],
-            others=tuple(image[:, some] for image in self.others),
+            dn=self.dn[:, kept],
+            sar_db=self.sar_db[:, kept],
+            sar_valid=self.sar_valid[kept],
+            cloud_weight=self.cloud_weight[kept],
+            others=tuple(image[:, kept] for image in self.others),
         )
 
     def columns(self, first: int, last: int) -> Strip:
         """Its columns from `first` up to `last`, counted from its own left."""
-        some = slice(first, last)
+        kept = slice(first, last)
         return replace(
             self,
             left=self.left + first,
-            dn=self.dn[..., some],
-            sar_db=self.sar_db[..., some],
-            sar_valid=self.sar_valid[:, some],
-            cloud_weight=self.cloud_weight[:, some],
-            others=tuple(image[..., some] for image in self.others),
+            dn=self.dn[..., kept],
+            sar_db=self.sar_db[..., kept],
+            sar_valid=self.sar_valid[:, kept],
+            cloud_weight=self.cloud_weight[:, kept],
+            others=tuple(image[..., kept] for image in self.others),
         )
 
     def without_sources(self) -> Strip:
@@ -103,6 +104,33 @@ class Strip:
         without_sar = self.cloud_weight if fill.without_sar == "fill" else nothing
         weight = with_sar if with_sar is without_sar else np.where(self.sar_valid, with_sar, without_sar)
         return np.where(has_data(self.dn), weight, nothing)
+
+
+class RestoredStrip(NamedTuple):
+    """Rows of a scene after the network.
+
+    reflectance (4, H, W); seen_share (H, W), 0..1: how much of what the mask hides was observed through the cloud.
+    """
+
+    strip: Strip
+    reflectance: Image
+    seen_share: Image
+
+    def rows(self, first: int, last: int) -> RestoredStrip:
+        """Its rows from `first` up to `last`, counted from its own start."""
+        rows = slice(first, last)
+        return RestoredStrip(self.strip.rows(first, last), self.reflectance[:, rows], self.seen_share[rows])
+
+    def columns(self, first: int, last: int) -> RestoredStrip:
+        """Its columns from `first` up to `last`, counted from its own left."""
+        cols = slice(first, last)
+        return RestoredStrip(self.strip.columns(first, last), self.reflectance[..., cols], self.seen_share[..., cols])
+
+    def within(self, part: Part) -> RestoredStrip:
+        """What of it lies in a part of the scene; it may have no rows."""
+        top, height = self.strip.start, self.strip.dn.shape[1]
+        first, last = (min(max(at - top, 0), height) for at in (part.rows.start, part.rows.stop))
+        return self.rows(first, last).columns(part.cols.start, part.cols.stop)
 
 
 @dataclass(frozen=True)
@@ -128,14 +156,14 @@ class StripReader:
         return Strip.of(start, dn, sar_db, cloud_weight, others)
 
     def _with_tiles(self, dn: NDArray[np.uint16], cloud_weight: Image) -> NDArray[np.bool_] | None:
-        """Columns (W,) of tiles in which something may be reconstructed; None, all of them, where no tiles are told."""
+        """Columns (W,) of tiles in which something may be reconstructed; None, all of them, without `tiles`."""
         if not self.tiles:
             return None
         asked = np.any(has_data(dn) if self.fill.extent == "all" else cloud_weight, axis=0)
-        found = np.zeros(asked.shape, bool)
+        chosen = np.zeros(asked.shape, bool)
         for tile in self.tiles:
-            found[tile] |= asked[tile].any()
-        return found
+            chosen[tile] |= asked[tile].any()
+        return chosen
 
     def _cloud_weight(self, start: int, stop: int) -> Image:
         """By more rows of the mask than the strip has, as far as a feather reaches: strips equal the whole."""

@@ -1,152 +1,171 @@
-"""What a network is shown of a scene: the prior in place of cloud, typical values in place of nodata.
+"""One window of a scene through the network: what the network is shown, and how far its answer is taken.
 
-And how far its answer is taken where the prior stood: as far as the scene bears it out (`trust`).
+Cloud is replaced by the ground that the scene's model expects there, together with what shows through the cloud; the
+network sees that, and its answer counts as far as it is trusted. `restore` does all of it, for a run, for `evaluate`
+and for `trust`; `network_input` is its first half, which training samples are made by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from cloudfree.arrays import Image, Mask, as_image
-from cloudfree.inputs.area import Part
-from cloudfree.inputs.optical.scene import Scene, has_data
-from cloudfree.reconstruct.strips import Strip
-from cloudfree.scene.model import SceneModel, fit_fine
+from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
+from cloudfree.scene.model import SceneModel
 from cloudfree.scene.see_through import see_through
-from cloudfree.scene.survey import Survey
+
+
+class Network(Protocol):
+    """A network on its device, such as a `Predictor`."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, reflectance: Tensor, sar_db: Tensor) -> Tensor:
+        """Reflectance (N, 4, H, W) from reflectance (N, 4, H, W) and backscatter (N, 2, H, W) in dB."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What is known of a window.
+
+    reflectance: (4, H, W), not clipped; any value where there are no data.
+    data: (H, W), where the scene has data.
+    sar_db: (2, H, W), VV and VH in dB, NaN where invalid.
+    cloud_weight: (H, W), 0..1, how much of each pixel the mask hides, its buffer and feather included.
+    ground: (4, H, W), 0..1, the reflectance that the scene's model expects; None where nothing is to be replaced.
+    wanted: (H, W), 0..1, how much of each pixel comes from what is restored; None is all of every pixel.
+    """
+
+    reflectance: Image
+    data: Mask
+    sar_db: Image
+    cloud_weight: Image
+    ground: Image | None = None
+    wanted: Image | None = None
+
+    def needs_network(self, kept: Image) -> bool:
+        """Whether it changes any pixel that is wanted, given how far (1, H, W), 0..1, its input is kept."""
+        return self.wanted is None or bool((self.wanted > kept[0]).any())
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the tiles of one scene are restored.
+
+    typical_reflectance: (4,), shown to the network where there are no data, for nodata is not black ground.
+    typical_sar_db: (2,), the same for radar.
+    prefill: whether the network is shown `ground` in place of all that the mask hides; otherwise it is shown the plain
+        image, and `ground` stands only where radar has no valid pixel.
+    trust: 0..1, how far the network is believed where `ground` stands and radar is valid.
+    path_radiance: (4,) reflectance, subtracted before the network and added again after it.
+    error_covariance: (4, 4), of the errors of `ground`; None leaves out what shows through the cloud.
+    """
+
+    typical_reflectance: Image
+    typical_sar_db: Image
+    prefill: bool = False
+    trust: float = 1.0
+    path_radiance: Image = field(default_factory=lambda: np.zeros(4, np.float32))
+    error_covariance: Float64Array | None = None
+
+    @classmethod
+    def of(cls, reflectance: Image, sar_db: Image, model: SceneModel | None, *, prefill: bool) -> Method:
+        """With what is typical of a scene, reflectance (4,) and sar_db (2,), and its model, if there is one."""
+        if model is None:
+            return cls(reflectance, sar_db)
+        path_radiance = model.path_radiance if prefill else np.zeros(4, np.float32)
+        covariance = model.error_covariance
+        return cls(reflectance, sar_db, prefill, path_radiance=path_radiance, error_covariance=covariance)
 
 
 class NetworkInput(NamedTuple):
-    """A tile as a network is shown it.
+    """A tile as the network is shown it, before path radiance is subtracted.
 
-    reflectance (4, H, W), sar_db (2, H, W); kept (1, H, W), 0..1: how far to stay with that reflectance whatever the
-    network makes of it; seen_through (1, H, W), 0..1: how much of what the mask hides it was shown all the same. Both
-    are (1, 1, 1) where they are zero everywhere.
+    reflectance (4, H, W); sar_db (2, H, W), without gaps; kept (1, H, W), 0..1: how far to stay with that reflectance
+    whatever the network makes of it; seen_share (1, H, W), 0..1: how much of what the mask hides was observed through
+    the cloud. The last two are (1, 1, 1) where they are zero everywhere.
     """
 
     reflectance: Image
     sar_db: Image
     kept: Image
-    seen_through: Image
+    seen_share: Image
 
 
-class RestoredStrip(NamedTuple):
-    """Rows of a scene after the network: reflectance (4, H, W), and seen_through (H, W) as in `NetworkInput`."""
+class Restored(NamedTuple):
+    """Reflectance (N, 4, H, W) and `seen_share` (N, 1, H, W) of tiles, on the network's device."""
 
-    strip: Strip
-    reflectance: Image
-    seen_through: Image
-
-    def rows(self, first: int, last: int) -> RestoredStrip:
-        """Its rows from `first` up to `last`, counted from its own start."""
-        some = slice(first, last)
-        return RestoredStrip(self.strip.rows(first, last), self.reflectance[:, some], self.seen_through[some])
-
-    def columns(self, first: int, last: int) -> RestoredStrip:
-        """Its columns from `first` up to `last`, counted from its own left."""
-        some = slice(first, last)
-        return RestoredStrip(self.strip.columns(first, last), self.reflectance[..., some], self.seen_through[..., some])
-
-    def within(self, part: Part) -> RestoredStrip:
-        """What of it lies in a part of the scene; it may have no rows."""
-        top, height = self.strip.start, self.strip.dn.shape[1]
-        first, last = (min(max(at - top, 0), height) for at in (part.rows.start, part.rows.stop))
-        return self.rows(first, last).columns(part.cols.start, part.cols.stop)
+    reflectance: Tensor
+    seen_share: Tensor
 
 
-@dataclass(frozen=True)
-class Priming:
-    """Makes tiles of a scene fit for a network.
+def restore(tiles: Sequence[Tile], method: Method, network: Network) -> Restored:
+    """Restore tiles, of one size if they are several, in one batch; those that need no network without it."""
+    inputs = [network_input(tile, method) for tile in tiles]
+    needed = [tile.needs_network(given.kept) for tile, given in zip(tiles, inputs, strict=True)]
+    shown, sar_db, kept, seen_share = (_sent(_stacked(images), network.device) for images in zip(*inputs, strict=True))
+    path_radiance = _sent(method.path_radiance[:, None, None], network.device)
+    has_path_radiance = method.path_radiance.any()
+    shown = shown - path_radiance if has_path_radiance else shown
+    reflectance = shown
+    if all(needed):
+        reflectance = torch.lerp(network(shown, sar_db), shown, kept)
+    elif any(needed):
+        chosen = torch.tensor(needed, device=shown.device)
+        reflectance = shown.clone()
+        reflectance[chosen] = torch.lerp(network(shown[chosen], sar_db[chosen]), shown[chosen], kept[chosen])
+    return Restored(reflectance + path_radiance if has_path_radiance else reflectance, seen_share)
 
-    Where there is no data the network sees `fill_reflectance` (4,) and `fill_sar_db` (2,). A `prior` stands where the
-    mask hides the ground from camera and radar; if the network is `primed`, wherever the mask hides it. `trust` (0..1)
-    is how far the network is then believed where radar sees.
+
+def network_input(tile: Tile, method: Method) -> NetworkInput:
+    """What the network is shown of a tile."""
+    sar_valid = known_of(tile.sar_db)
+    reflectance, sar_db = tile.reflectance, tile.sar_db
+    if not tile.data.all():
+        reflectance = np.where(tile.data, reflectance, method.typical_reflectance[:, None, None])
+    if not sar_valid.all():
+        sar_db = np.where(np.isfinite(sar_db), sar_db, method.typical_sar_db[:, None, None])
+    kept = seen_share = np.zeros((1, 1, 1), np.float32)
+    if tile.ground is not None:
+        weight = tile.cloud_weight if method.prefill else np.where(sar_valid, np.float32(0), tile.cloud_weight)
+        ground, share = tile.ground, np.zeros(weight.shape, np.float32)
+        if method.error_covariance is not None:
+            ground, share = see_through(reflectance, tile.ground, method.error_covariance)
+        # Without radar a network has nothing to see but what is typical: there it adds nothing.
+        trust = np.where(sar_valid, np.float32(method.trust), np.float32(0))
+        kept = kept_share(weight, share, trust)[None]
+        reflectance = blend(reflectance, ground, weight)
+        if method.prefill:
+            seen_share = (weight * share)[None]
+    return NetworkInput(reflectance, sar_db, kept, seen_share)
+
+
+def kept_share(cloud_weight: Image, seen_share: Image, trust: float | Image) -> Image:
+    """How far (H, W), 0..1, to stay with what the network was shown.
+
+    The network is believed, by its trust, where the model stands. What was observed through the cloud, a share
+    (H, W) 0..1 of each pixel, it can only spoil.
     """
-
-    scene: Scene
-    fill_reflectance: Image
-    fill_sar_db: Image
-    prior: SceneModel | None = None
-    primed: bool = False
-    trust: float = 1.0
-
-    @classmethod
-    def of(cls, scene: Scene, survey: Survey, prior: SceneModel | None, primed: bool, trust: float) -> Priming:
-        """With what is typical of the scene in place of nodata, which is not black ground."""
-        fill = scene.reflectance(survey.median_dn()[:, None, None])[:, 0, 0]
-        return cls(scene, fill, survey.median_sar_db(), prior, primed, trust)
-
-    @property
-    def path_radiance(self) -> Image:
-        """(4, 1, 1), what is taken off before the network, and to be put back after."""
-        if self.prior is None or not self.primed:
-            return np.zeros((4, 1, 1), np.float32)
-        return self.prior.path_radiance[:, None, None]
-
-    def prior_of(self, strip: Strip) -> Image | None:
-        """The prior's reflectance (4, H, W) of a strip, where it is needed."""
-        if self.prior is None or (not self.primed and not strip.cloud_weight[~strip.sar_valid].any()):
-            return None
-        cols = range(strip.left, strip.left + strip.dn.shape[2])
-        return self.prior.window(range(strip.start, strip.stop), cols, strip.others)
-
-    def tile(self, strip: Strip) -> NetworkInput:
-        """Some columns of a strip, as a network is shown them."""
-        dn, sar_db, sar_valid, prior = strip.dn, strip.sar_db, strip.sar_valid, self.prior_of(strip)
-        kept = seen_through = np.zeros((1, 1, 1), np.float32)
-        reflectance = self.scene.reflectance(dn)
-        if not (data := has_data(dn)).all():
-            np.copyto(reflectance, self.fill_reflectance[:, None, None], where=~data)
-        if not sar_valid.all():
-            sar_db = np.where(np.isfinite(sar_db), sar_db, self.fill_sar_db[:, None, None])
-        if prior is not None:
-            cloud_weight = strip.cloud_weight
-            assert self.prior
-            ground = see_through(reflectance, prior, self.prior.error_covariance)
-            if self.primed:
-                seen_through = (cloud_weight * ground.share)[None]
-            else:
-                cloud_weight = np.where(sar_valid, np.float32(0), cloud_weight)
-            # Without radar the network has nothing to see but what is typical: there it adds nothing.
-            trust = np.where(sar_valid, np.float32(self.trust), np.float32(0))
-            kept = kept_share(cloud_weight, ground.share, trust)[None]
-            reflectance = blend(reflectance, ground.reflectance, cloud_weight) - self.path_radiance
-        return NetworkInput(reflectance, sar_db, kept, seen_through)
-
-
-def prime(
-    reflectance: Image,
-    sar_db: Image,
-    mask: Mask,
-    cloud_weight: Image,
-    valid: Mask,
-    pixel_size_m: float,
-    others: Sequence[Image] = (),
-) -> tuple[Image, SceneModel]:
-    """An image (4, H, W) with the prior in place of what cloud hides, and the prior.
-
-    The prior is fitted to all that the mask (H, W) leaves clear: thin edges that it missed count little there.
-    cloud_weight (H, W) 0..1: how much of each pixel is to be reconstructed, the mask with its feather. others: the
-    place on other dates (4, H, W), NaN where an image shows nothing.
-    """
-    prior = fit_fine(reflectance, sar_db, mask, valid, pixel_size_m, others, by_holes=False)
-    ground = see_through(reflectance, prior.whole(others), prior.error_covariance)
-    return blend(reflectance, ground.reflectance, cloud_weight), prior
-
-
-def kept_share(cloud_weight: Image, share: Image, trust: float | Image) -> Image:
-    """How far (H, W), 0..1, to stay with what a network was shown, given how much of each pixel is reconstructed.
-
-    The network is believed, by its trust, where the model stands; what is seen through cloud, `share` (H, W) 0..1 of
-    each pixel, it only spoils: it is judged where nothing is seen.
-    """
-    return as_image(cloud_weight * (1 - trust * (1 - share)))
+    return as_image(cloud_weight * (1 - trust * (1 - seen_share)))
 
 
 def blend(observed: Image, made: Image, weight: Image) -> Image:
     """(4, H, W): `made` where `weight` (H, W) is 1, `observed` bit for bit where it is 0."""
     return np.where(weight > 0, observed + (made - observed) * weight, observed).astype(np.float32)
+
+
+def _stacked(images: Sequence[Image]) -> Image:
+    """Images along a new first axis, each as large as the largest; one alone is not copied."""
+    return np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(np.broadcast_arrays(*images))
+
+
+def _sent(image: Image, device: torch.device) -> Tensor:
+    """The image on the device; to CUDA it travels while the processor goes on."""
+    tensor = torch.from_numpy(image)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

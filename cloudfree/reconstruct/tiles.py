@@ -15,11 +15,14 @@ import numpy as np
 from cloudfree.arrays import Float64Array, Image
 from cloudfree.errors import CloudfreeError
 
+TILE_PX, OVERLAP_PX = 512, 64
+"""Side of a window where nothing else is wanted, and what neighbours share."""
+
 LATTICE_PX = 16
 """Twice the attention window of 8, which works at half resolution."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Span:
     """Pixels start <= x < stop of one axis, and their blend weights: those of all spans sum to one at each pixel."""
 

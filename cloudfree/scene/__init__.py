@@ -3,7 +3,7 @@
 `survey` looks first; `coregister` finds the `offset` of Sentinel-1 and of other dates. `model` is what the ground
 under cloud probably looks like: by the `features` that are known of every pixel (radar under Gaussians: `smoothing`)
 and a field on a `lattice`, with settings found by `evidence`, several `candidates` mixed by a `stack` as holes decide;
-`coarse` leads to its grid and back, rows go on all `threads`, `references` says which other dates help. `see_through`
-sets it against what shows through thin cloud and in shadow, and `cloud_edges` follows a mask's clouds to where they
-end. `uncertainty` is how far off all of that may be.
+rows go on all `threads`, `references` says which other dates help. `see_through` sets it against what shows through
+thin cloud and in shadow, and `cloud_edges` follows a mask's clouds to where they end.
+`uncertainty` is how far off all of that may be.
 """

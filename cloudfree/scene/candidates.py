@@ -20,7 +20,7 @@ from cloudfree.arrays import Float64Array, Image, Mask, as_image
 from cloudfree.geometry.distance import distance_m
 from cloudfree.scene import evidence
 from cloudfree.scene.evidence import Fit, Samples
-from cloudfree.scene.features import DateTerm, OtherDate, Radar, Source, features_at, land_coefficients, summed
+from cloudfree.scene.features import DateTerm, FeatureSource, OtherDate, Radar, features_at, land_coefficients, summed
 from cloudfree.scene.lattice import Lattice
 from cloudfree.scene.uncertainty import Gap
 
@@ -31,7 +31,7 @@ _MOST_SAMPLES = 12_000  # clear pixels to fit to: bounds the time whatever the a
 # Cloud leaks beyond its mask: nearer than this a clear pixel counts less, at half the distance hardly at all, which is
 # enough where there is nothing else. What of it reaches farther is told from the ground by its decay.
 _LEAK_M, _LEAK_POWER, _LEAST_WEIGHT = 50.0, 8, 1e-3
-_VEIL_ENDS_M = 6 * _LEAK_M
+_LEAK_ENDS_M = 6 * _LEAK_M
 _ITERATIONS, _WARM_ITERATIONS = 5, 1
 _OUTLIER, _MAD_TO_DEVIATION, _LEAST_ERROR = 3.0, 1.4826, 0.003
 
@@ -40,8 +40,9 @@ _OUTLIER, _MAD_TO_DEVIATION, _LEAST_ERROR = 3.0, 1.4826, 0.003
 class Candidate:
     """A model of the ground: with which groups of features, drawn around what, and with a field or none.
 
-    `expected_weight` is that in the mixture for a scene that tells nothing: those that know most share all of it, where
-    there are images with each of these alone, which fails in other ways.
+    `expected_weight` is its share (0..1) of the mixture for a scene that has no holes to decide by. The models with
+    the most features share all of it; where there are images of other dates, half goes to each of these alone, for
+    they fail in other ways.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Candidate:
     expected_weight: float = 0.0
 
     def fitted(self, samples: Samples, start: Fit | None, iterations: int) -> Fit:
-        """To samples, from the beginning or from a fit to like ones."""
+        """Fit it to samples, from the beginning or from a fit to similar ones."""
         return evidence.fit(
             samples, self.groups, self.expected, with_field=self.with_field, start=start, iterations=iterations
         )
@@ -60,14 +61,14 @@ class Candidate:
 def fitted_side_by_side(
     candidates: Sequence[Candidate], samples: Samples, starts: Sequence[Fit] | None = None
 ) -> list[Fit]:
-    """Each of the candidates to samples, on a thread of its own, from the beginning or from fits to like samples.
+    """Fit each candidate to samples, on a thread of its own, from the beginning or from fits to similar samples.
 
     Matrices are too small for the threads of BLAS, which cost a third here; SuperLU has none.
     """
-    told: Iterator[tuple[Candidate, Fit | None]] = zip(candidates, starts or itertools.repeat(None), strict=False)
+    pairs: Iterator[tuple[Candidate, Fit | None]] = zip(candidates, starts or itertools.repeat(None), strict=False)
     iterations = _WARM_ITERATIONS if starts else _ITERATIONS
     with _blas().limit(limits=1), ThreadPoolExecutor(min(len(candidates), os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda pair: pair[0].fitted(samples, pair[1], iterations), told))
+        return list(pool.map(lambda pair: pair[0].fitted(samples, pair[1], iterations), pairs))
 
 
 @cache
@@ -75,32 +76,32 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def candidates_of(view: View) -> list[Candidate]:
-    """The whole model, and simpler ones: the mean, a regression on radar, what radar says, each date by itself."""
-    nothing, land = np.zeros((view.design.shape[1], 4)), view.land()
-    one, both, with_veil, every = [0], [0, 1], [0, 1, view.veil], list(range(view.veil))
+def candidates_of(pixels: ClearPixels) -> list[Candidate]:
+    """The whole model, and simpler ones: the mean, a regression on radar, radar with a field, each date by itself."""
+    nothing, land = np.zeros((pixels.design.shape[1], 4)), pixels.land()
+    one, both, with_leak, every = [0], [0, 1], [0, 1, pixels.leak_group], list(range(pixels.leak_group))
     simple = [
         Candidate("mean", [], nothing, False),
         Candidate("regression on radar", one, land, False),
     ]
     of_radar = [
         Candidate("radar and surroundings", both, land, True),
-        Candidate("the same, cloud's edges heeded", with_veil, land, True),
+        Candidate("radar, surroundings, leaking cloud", with_leak, land, True),
     ]
-    if not view.dates:
-        return [*simple, *(replace(each, expected_weight=0.5) for each in of_radar)]
+    if not pixels.dates:
+        return [*simple, *(replace(candidate, expected_weight=0.5) for candidate in of_radar)]
     alone = [
-        Candidate(f"image {number} alone", [2 * number], nothing, False, 0.5 / len(view.dates))
-        for number in range(1, len(view.dates) + 1)
+        Candidate(f"image {number} alone", [2 * number], nothing, False, 0.5 / len(pixels.dates))
+        for number in range(1, len(pixels.dates) + 1)
     ]
     return [*simple, *of_radar, *alone, Candidate("all together", every, nothing, True, 0.5)]
 
 
 @dataclass(frozen=True)
-class View:
-    """Some clear pixels of a scene, and what every source shows there.
+class ClearPixels:
+    """Some clear pixels of a scene, and the features of every source there.
 
-    sample (n,): their flat indexes; design (n, features + 2), the last but one the veil of cloud beyond the mask, the
+    sample (n,): their flat indexes; design (n, features + 2), the last but one cloud that leaks beyond the mask, the
     last ones; target (n, 4); distance_m (n,) from the mask, as far as cloud leaks.
     """
 
@@ -120,32 +121,32 @@ class View:
         clear: Mask,
         radar: Radar,
         dates: tuple[OtherDate, ...],
-    ) -> View:
+    ) -> ClearPixels:
         """Of a scene (4, h, w), `hidden` in part, `clear` (h, w) where it can be learned from; one grid for all."""
         pixel_size_m = radar.pixel_size_m
         sample = np.random.default_rng(0).permutation(np.flatnonzero(clear))[:_MOST_SAMPLES]
-        away_m = distance_m(hidden, pixel_size_m, _VEIL_ENDS_M).ravel()[sample].astype(np.float64)
-        veil = np.where(away_m > _VEIL_ENDS_M, 0, np.exp(-away_m / _LEAK_M))
-        sources: list[Source] = [radar, *dates]
-        columns = [each for source in sources for each in features_at(source, sample)]
-        design = np.stack([*columns, veil, np.ones(len(sample))], axis=1, dtype=np.float64)
+        away_m = distance_m(hidden, pixel_size_m, _LEAK_ENDS_M).ravel()[sample].astype(np.float64)
+        leak = np.where(away_m > _LEAK_ENDS_M, 0, np.exp(-away_m / _LEAK_M))
+        sources: list[FeatureSource] = [radar, *dates]
+        columns = [feature for source in sources for feature in features_at(source, sample)]
+        design = np.stack([*columns, leak, np.ones(len(sample))], axis=1, dtype=np.float64)
         target = reflectance.reshape(len(reflectance), -1)[:, sample].T.astype(np.float64)
         lattice = Lattice((hidden.shape[0], hidden.shape[1]), pixel_size_m)
         return cls(radar, dates, lattice, sample, design, target, away_m)
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[FeatureSource]:
         return [self.radar, *self.dates]
 
     @cached_property
     def group_of(self) -> NDArray[np.intp]:
-        """The group of each feature: two of every source, the veil, and -1 for the ones."""
+        """The group of each feature: two of every source, the leak, and -1 for the ones."""
         sizes = [size for source in self.sources for size in source.sizes]
         return np.concatenate([np.repeat(np.arange(len(sizes)), sizes), [len(sizes), -1]])
 
     @property
-    def veil(self) -> int:
-        """The group of the veil."""
+    def leak_group(self) -> int:
+        """The group of the leak."""
         return 2 * (1 + len(self.dates))
 
     def land(self) -> Float64Array:
@@ -169,20 +170,20 @@ class View:
 
     def mixed(self, fits: Sequence[Fit], weights: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Coefficients (features, 4) and nodes of the field (nodes, 4) of a mixture of fits."""
-        coefficients = np.einsum("k,kfb->fb", weights, [each.coefficients for each in fits])
-        return coefficients, np.einsum("k,knb->nb", weights, [each.field for each in fits])
+        coefficients = np.einsum("k,kfb->fb", weights, [fit.coefficients for fit in fits])
+        return coefficients, np.einsum("k,knb->nb", weights, [fit.field for fit in fits])
 
     def terms(self, *mixtures: tuple[Float64Array, Float64Array]) -> list[tuple[Image, tuple[DateTerm, ...]]]:
         """Of mixtures, as `mixed` gives them, the ground (4, h, w) without other dates, and what these add."""
         parts = [np.split(coefficients, self._ends) for coefficients, _ in mixtures]
         of_radar = np.concatenate([radar for radar, *_ in parts], axis=1)
         grounds = np.split(summed(self.radar.shown, self.radar.features, of_radar, self.lattice.shape), len(mixtures))
-        found = []
+        grounds_and_terms = []
         for ground, (_, *of_dates, rest), (_, nodes) in zip(grounds, parts, mixtures, strict=True):
             np.add(ground, as_image(rest[-1])[:, None, None], out=ground)
             self.lattice.add(nodes, ground)
-            found.append((ground, tuple(map(DateTerm, self.dates, of_dates))))
-        return found
+            grounds_and_terms.append((ground, tuple(map(DateTerm, self.dates, of_dates))))
+        return grounds_and_terms
 
     def error_covariance(self, coefficients: Float64Array, nodes: Float64Array) -> Float64Array:
         """Of what a model leaves over (4, 4) on clear pixels: on those that no cloud leaks to, if they are enough."""
@@ -215,8 +216,12 @@ class View:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What candidates make of a hole: fits without it, predicted (k, n, 4) and truth (n, 4) at flat indexes in it."""
+class HoleTest:
+    """How k candidates do in a hole (h, w) of the clear ground.
+
+    fits: to the pixels outside it; where (n,): flat indexes of pixels inside; predicted (k, n, 4) and truth (n, 4)
+    there.
+    """
 
     hole: Mask
     fits: list[Fit]
@@ -225,21 +230,26 @@ class Tried:
     truth: Float64Array
 
     @classmethod
-    def of(cls, view: View, candidates: Sequence[Candidate], fits: Sequence[Fit], hole: Mask) -> Tried | None:
-        """None where the hole, or what it leaves, is too small to tell. Goes on from `fits` to all that is clear."""
-        in_hole = hole.ravel()[view.sample]
-        tested = in_hole & (view.distance_m > _LEAK_M)
-        from_hole_m = distance_m(hole, view.lattice.pixel_size_m, _LEAK_M).ravel()[view.sample]
-        weight = np.where(in_hole, 0, _edge_weight(np.minimum(view.distance_m, from_hole_m)))
+    def of(
+        cls, pixels: ClearPixels, candidates: Sequence[Candidate], fits: Sequence[Fit], hole: Mask
+    ) -> HoleTest | None:
+        """Test candidates on a hole (h, w), their fits begun from `fits` to all clear pixels.
+
+        None where the hole, or what it leaves, is too small to tell.
+        """
+        in_hole = hole.ravel()[pixels.sample]
+        tested = in_hole & (pixels.distance_m > _LEAK_M)
+        from_hole_m = distance_m(hole, pixels.lattice.pixel_size_m, _LEAK_M).ravel()[pixels.sample]
+        weight = np.where(in_hole, 0, _edge_weight(np.minimum(pixels.distance_m, from_hole_m)))
         if min(tested.sum(), (~in_hole).sum()) < FEWEST_TESTED:
             return None
-        samples = view.samples(weight)
+        samples = pixels.samples(weight)
         starts = [replace(before, tail=before.tail[~in_hole]) for before in fits]
         fits = fitted_side_by_side(candidates, samples, starts)
-        at_nodes, design = view.lattice.at(view.sample[tested]), view.design[tested].copy()
-        design[:, -2] = 0  # what is predicted is the ground without the veil
-        predicted = np.stack([design @ each.coefficients + at_nodes @ each.field for each in fits])
-        return cls(hole, fits, view.sample[tested], predicted, view.target[tested])
+        at_nodes, design = pixels.lattice.at(pixels.sample[tested]), pixels.design[tested].copy()
+        design[:, -2] = 0  # what is predicted is the ground without the leak
+        predicted = np.stack([design @ fit.coefficients + at_nodes @ fit.field for fit in fits])
+        return cls(hole, fits, pixels.sample[tested], predicted, pixels.target[tested])
 
 
 def _edge_weight(distance_m: Float64Array) -> Float64Array:

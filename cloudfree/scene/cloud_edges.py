@@ -50,35 +50,35 @@ def follow(surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M) -> NDArray[
     return np.where(beyond, np.where(hazy, SkyClass.HAZE, SkyClass.SHADOW), nothing).astype(np.uint8)
 
 
-def with_edges(surveyed: Survey, found: FoundClouds | None, classes: NDArray[np.uint8]) -> tuple[Survey, FoundClouds]:
-    """A survey and what was found in its scene, `classes` of `follow` among it.
+def with_edges(surveyed: Survey, clouds: FoundClouds | None, classes: NDArray[np.uint8]) -> tuple[Survey, FoundClouds]:
+    """The survey, and the clouds found in its scene with the `classes` that `follow` returns among them.
 
     Of these the survey takes for cloudy, and a model leaves out, only what lies far from the mask.
     """
     beyond = classes != SkyClass.CLEAR
     clear = np.full(beyond.shape, SkyClass.CLEAR, np.uint8)
-    found = found or FoundClouds(surveyed.grid, clear, np.zeros(beyond.shape, np.float32))
+    clouds = clouds or FoundClouds(surveyed.grid, clear, np.zeros(beyond.shape, np.float32))
     away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, _LEAK_M)
     left_out = surveyed.cloudy | (beyond & (away_m > _LEAK_M))
-    probability = np.where(beyond, np.float32(1), found.probability)
-    found = replace(found, classes=np.where(beyond, classes, found.classes), probability=probability)
-    return replace(surveyed, cloudy=left_out), found
+    probability = np.where(beyond, np.float32(1), clouds.probability)
+    clouds = replace(clouds, classes=np.where(beyond, classes, clouds.classes), probability=probability)
+    return replace(surveyed, cloudy=left_out), clouds
 
 
 def _in_the_way(surveyed: Survey, scene: Scene) -> Obstruction:
     """Haze and shadow, each (h, w), by what the scene's model says of the ground."""
     model = of_survey(surveyed, scene, by_holes=False)
-    ground, found = model.coarse(), Obstruction(*np.empty((2, *surveyed.cloudy.shape), np.float32))
+    ground, amounts = model.coarse(), Obstruction(*np.empty((2, *surveyed.cloudy.shape), np.float32))
 
     def look(rows: slice) -> None:
         wider = slice(max(0, rows.start - _REACH_PX), rows.stop + _REACH_PX)
         observed = np.clip(scene.reflectance(surveyed.dn[:, wider]), 0, 1)
         part = obstruction(observed, ground[:, wider], model.error_covariance, _PENUMBRA_PX)
-        for whole, some in zip(found, part, strict=True):
-            whole[rows] = some[rows.start - wider.start :][: rows.stop - rows.start]
+        for whole, values in zip(amounts, part, strict=True):
+            whole[rows] = values[rows.start - wider.start :][: rows.stop - rows.start]
 
     over_rows(look, len(surveyed.cloudy))
-    return found
+    return amounts
 
 
 def _by_chance(amount: Image, far: Mask, least: float) -> float:

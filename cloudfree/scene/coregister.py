@@ -102,7 +102,9 @@ def _estimate(
     images = optical, optical_valid, moving, moving_valid, layers_of
     with ThreadPoolExecutor(_BLOCKS_AT_ONCE) as pool:  # scipy's filters and transforms let other threads run
         surfaces = [
-            surface for found in pool.map(lambda block: _surfaces(block, *images, reach), blocks) for surface in found
+            surface
+            for surfaces_of_block in pool.map(lambda block: _surfaces(block, *images, reach), blocks)
+            for surface in surfaces_of_block
         ]
     compared = [window for block in blocks for window in block]
     every = [window.centre for block in layout for window in block]

@@ -20,11 +20,11 @@ from scipy.sparse.linalg import splu
 
 from cloudfree.arrays import Float64Array
 
-# Neighbours are no independent witnesses: so many pixels count as one.
-_PX_PER_WITNESS = 10.0
+# Errors of neighbours go together: so many pixels count as one independent sample.
+_PX_PER_INDEPENDENT = 10.0
 _FREEDOM = 5.0  # of Student's t
 _PROBES = 6  # random vectors that estimate a trace
-_PULL_OF_MEAN = 1e-4  # in witnesses
+_PULL_OF_MEAN = 1e-4  # in independent samples
 _LEAST = 1e-8
 
 
@@ -111,8 +111,8 @@ class _Step:
         return Fit(
             self.expected,
             np.zeros((s.precision.shape[0], bands)),
-            np.full((groups, bands), 1 / _PX_PER_WITNESS),
-            1 / _PX_PER_WITNESS,
+            np.full((groups, bands), 1 / _PX_PER_INDEPENDENT),
+            1 / _PX_PER_INDEPENDENT,
             np.median(np.abs(self.target - np.median(self.target, axis=0)), axis=0) ** 2 + _LEAST,
             np.ones(len(s.target)),
         )
@@ -120,34 +120,34 @@ class _Step:
     def taken(self, last: Fit) -> Fit:
         """One iteration: what the data say of coefficients and field, then what these say of the variances."""
         s, bands = self.samples, self.target.shape[1]
-        witness = s.weight * last.tail / _PX_PER_WITNESS
-        weighted = self.design * witness[:, None]
+        weight = s.weight * last.tail / _PX_PER_INDEPENDENT
+        weighted = self.design * weight[:, None]
         gram, moment = weighted.T @ self.design, weighted.T @ self.target
-        field = _FieldStep.of(self, witness, last.field_variance) if self.with_field else None
+        field = _FieldStep.of(self, weight, last.field_variance) if self.with_field else None
         if field:
             gram, moment = gram - field.coupling.T @ field.of_design, moment - field.coupling.T @ field.of_target
-        found = np.empty((len(self.used), bands))
+        solved = np.empty((len(self.used), bands))
         variance, freedom, uncertain = last.variance.copy(), np.zeros(bands), np.zeros_like(gram)
         for band in range(bands):
             pull = self._pull(last.variance[:, band])
             covariance = np.linalg.inv(gram + np.diag(pull))
-            found[:, band] = covariance @ moment[:, band]
+            solved[:, band] = covariance @ moment[:, band]
             freedom[band] = (1 - np.diag(covariance) * pull).sum()
             uncertain += covariance / bands
-            size = (found[:, band] ** 2 / last.noise[band] + np.diag(covariance)) * self.spread
+            size = (solved[:, band] ** 2 / last.noise[band] + np.diag(covariance)) * self.spread
             self._update(variance[:, band], size)
-        left_over = self.target - self.design @ found
+        left_over = self.target - self.design @ solved
         nodes, field_variance = last.field, last.field_variance
         if field:
-            nodes = field.of_target - field.of_design @ found
+            nodes = field.of_target - field.of_design @ solved
             left_over -= s.at_nodes @ nodes
             freedom += field.freedom(last.field_variance)
             field_variance = field.variance(nodes, last.noise, uncertain)
-        count = witness.sum()
-        noise = (witness @ left_over**2) / np.maximum(count - freedom, 0.2 * count + _LEAST) + _LEAST
+        count = weight.sum()
+        noise = (weight @ left_over**2) / np.maximum(count - freedom, 0.2 * count + _LEAST) + _LEAST
         coefficients = self.expected.copy()
-        coefficients[self.used] += found
-        return Fit(coefficients, nodes, variance, field_variance, noise, _tail(left_over / np.sqrt(noise), witness))
+        coefficients[self.used] += solved
+        return Fit(coefficients, nodes, variance, field_variance, noise, _tail(left_over / np.sqrt(noise), weight))
 
     def _pull(self, variance: Float64Array) -> Float64Array:
         """Precision (used,) of coefficients in units of the noise's: weak of the mean, which may be anything."""
@@ -178,9 +178,9 @@ class _FieldStep:
     of_probes: Float64Array
 
     @classmethod
-    def of(cls, step: _Step, witness: Float64Array, variance: float) -> _FieldStep:
+    def of(cls, step: _Step, weight: Float64Array, variance: float) -> _FieldStep:
         s = step.samples
-        weighted = (s.at_nodes.T @ sparse.diags_array(witness)).tocsr()
+        weighted = (s.at_nodes.T @ sparse.diags_array(weight)).tocsr()
         system = (weighted @ s.at_nodes + s.precision / variance).tocsc()
         solve = splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve
         coupling = weighted @ step.design
@@ -206,9 +206,9 @@ class _FieldStep:
         return float((self.probes * (self.precision @ self.of_probes)).sum() / self.probes.shape[1])
 
 
-def _tail(deviation: Float64Array, witness: Float64Array) -> Float64Array:
+def _tail(deviation: Float64Array, weight: Float64Array) -> Float64Array:
     """Weights (n,) of Student's t for what is left over (n, C), in standard deviations, correlated between bands."""
     bands = deviation.shape[1]
-    scatter = (deviation * witness[:, None]).T @ deviation / (witness.sum() + _LEAST) + 1e-3 * np.eye(bands)
+    scatter = (deviation * weight[:, None]).T @ deviation / (weight.sum() + _LEAST) + 1e-3 * np.eye(bands)
     squared = np.einsum("nb,bc,nc->n", deviation, np.linalg.inv(scatter), deviation)
     return np.asarray((_FREEDOM + bands) / (_FREEDOM + squared))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.bands import TYPICAL_SAR_DB
-from cloudfree.scene.coarse import without_gaps
+from cloudfree.geometry.coarse import without_gaps
 from cloudfree.scene.smoothing import Smoothed
 from cloudfree.scene.threads import over_rows
 
@@ -41,7 +41,7 @@ _CACHED_PX = 1 << 14
 """Whose features are made and added up while the processor's cache holds them."""
 
 
-class Source(Protocol):
+class FeatureSource(Protocol):
     """Something that is known of every pixel, in groups of features."""
 
     @property
@@ -90,8 +90,8 @@ class Cosines:
         share = np.empty_like(standard[0])
         for direction, phase in zip(self.directions.T, self.phases, strict=True):
             angle = np.full_like(share, phase)
-            for factor, each in zip(direction, standard, strict=True):  # BLAS would add up by where a pixel lies
-                angle += np.multiply(factor, each, out=share)
+            for factor, layer in zip(direction, standard, strict=True):  # BLAS would add up by where a pixel lies
+                angle += np.multiply(factor, layer, out=share)
             yield np.cos(angle, out=angle)
 
 
@@ -135,14 +135,14 @@ class Radar:
 
     def features(self, shown: Image) -> Iterator[Image]:
         """VV and VH and their squares at each scale; then cosines of both at two of them."""
-        for each in _of_scales(RADAR_SCALES_M, shown):
-            yield each
-            yield each * each
+        for layer in _of_scales(RADAR_SCALES_M, shown):
+            yield layer
+            yield layer * layer
         yield from self.cosines.of_values(_of_scales(_TEXTURE_SCALES_M, shown))
 
 
 def _stacked(smoothed: Sequence[Smoothed], rows: slice) -> Image:
-    return np.concatenate([each.rows(rows) for each in smoothed])
+    return np.concatenate([layer.rows(rows) for layer in smoothed])
 
 
 def _of_scales(scales_m: Sequence[float], values: Image) -> Image:
@@ -153,8 +153,8 @@ def _of_scales(scales_m: Sequence[float], values: Image) -> Image:
 def _some_of(seen: Mask) -> Mask:
     """Enough of the pixels (h, w) to tell how values spread, evenly."""
     step = max(1, int(seen.sum()) // _ENOUGH_PX)
-    thinned = np.zeros_like(seen)
-    thinned.ravel()[np.flatnonzero(seen)[::step]] = True
+    thinned = np.zeros(seen.shape, bool)
+    thinned.flat[np.flatnonzero(seen)[::step]] = True
     return thinned
 
 
@@ -228,7 +228,7 @@ def _land_in_general() -> dict[str, list[float]]:
     return table
 
 
-def features_at(source: Source, sample: NDArray[np.intp]) -> Iterator[Image]:
+def features_at(source: FeatureSource, sample: NDArray[np.intp]) -> Iterator[Image]:
     """A source's features (n,) of the pixels at flat indexes (n,)."""
     return source.features(_at(sample, source.known.shape, source.shown))
 
@@ -251,8 +251,8 @@ def summed(
         part = shown(rows).reshape(-1, (rows.stop - rows.start) * width)
         into = total[:, rows.start * width : rows.stop * width]
         for start in range(0, part.shape[1], _CACHED_PX):
-            some = slice(start, start + _CACHED_PX)
-            _add(features(part[:, some]), table, into[:, some])
+            chunk = slice(start, start + _CACHED_PX)
+            _add(features(part[:, chunk]), table, into[:, chunk])
 
     over_rows(add, height)
     return total.reshape(-1, height, width)
@@ -261,24 +261,24 @@ def summed(
 def _add(features: Iterator[Image], table: Image, total: Image) -> None:
     """Add features (n,), each times a row (C,) of the table, to the total (C, n)."""
     product = np.empty_like(total[0])
-    for row, each in zip(table, features, strict=False):
+    for row, values in zip(table, features, strict=False):
         for band, coefficient in zip(total, row, strict=True):
-            np.add(band, np.multiply(each, coefficient, out=product), out=band)
+            np.add(band, np.multiply(values, coefficient, out=product), out=band)
 
 
 def _at(sample: NDArray[np.intp], shape: tuple[int, ...], shown: Callable[[slice], Image]) -> Image:
     """What is shown (k, n) at flat indexes (n,) of an image of `shape` (h, w), of which `shown` gives rows."""
     height, width = shape
     row = sample // width
-    found: list[tuple[NDArray[np.intp], Image]] = []
+    parts: list[tuple[NDArray[np.intp], Image]] = []
 
     def take(rows: slice) -> None:
         inside = np.flatnonzero((row >= rows.start) & (row < rows.stop))
         part = shown(rows)
-        found.append((inside, part.reshape(len(part), -1)[:, sample[inside] - rows.start * width]))
+        parts.append((inside, part.reshape(len(part), -1)[:, sample[inside] - rows.start * width]))
 
     over_rows(take, height)
-    values = np.empty((len(found[0][1]), len(sample)), np.float32)
-    for inside, part in found:
+    values = np.empty((len(parts[0][1]), len(sample)), np.float32)
+    for inside, part in parts:
         values[:, inside] = part
     return values

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from cloudfree.arrays import Float64Array, Image, as_image
-from cloudfree.scene.coarse import neighbours, stretched
+from cloudfree.geometry.coarse import neighbours, upsampled
 from cloudfree.scene.threads import over_rows
 
 _FINEST_PX, _MOST_NODES = 4, 6_000
@@ -39,7 +39,7 @@ class Lattice:
         """The sparse matrix (n, nodes) that interpolates at flat indexes (n,) of the image."""
         rows, cols = self.nodes_yx
         (above, below, down), (left, right, across) = (
-            tuple(each[place] for each in neighbours(count, count * self.pitch_px, slice(0, length)))
+            tuple(part[place] for part in neighbours(count, count * self.pitch_px, slice(0, length)))
             for count, length, place in zip((rows, cols), self.shape, np.divmod(sample, self.shape[1]), strict=True)
         )
         corners = [(above, left), (above, right), (below, left), (below, right)]
@@ -64,8 +64,8 @@ class Lattice:
         rows, cols = self.nodes_yx
         field, whole = as_image(nodes.T).reshape(-1, rows, cols), (rows * self.pitch_px, cols * self.pitch_px)
 
-        def add(some: slice) -> None:
-            image[:, some] += stretched(field, whole, some, slice(0, self.shape[1]))
+        def add(strip: slice) -> None:
+            image[:, strip] += upsampled(field, whole, strip, slice(0, self.shape[1]))
 
         over_rows(add, self.shape[0])
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
+from cloudfree.geometry import coarse
 from cloudfree.inputs.optical.scene import Scene
-from cloudfree.scene import coarse, stack
-from cloudfree.scene.candidates import FEWEST_TESTED, Tried, View, candidates_of, fitted_side_by_side
+from cloudfree.scene import stack
+from cloudfree.scene.candidates import FEWEST_TESTED, ClearPixels, HoleTest, candidates_of, fitted_side_by_side
 from cloudfree.scene.features import (
     DateTerm,
     OtherDate,
@@ -48,7 +49,7 @@ class SceneModel:
     clear pixels have, beyond what dark ground has, as in top-of-atmosphere products. To a network it would look like
     haze, so it is taken off before and put back after. `weights` are what the holes gave each candidate. `uncertainty`
     is what they tell of its errors, at the resolution of the coarse grid; `error_covariance` (4, 4) is how errors go
-    together over the bands, by what is left over on clear ground. `trial` is the same model without what one hole
+    together over the bands, by what is left over on clear ground. `held_out` is the same model without what one hole
     hides, to try a network on.
     """
 
@@ -60,7 +61,7 @@ class SceneModel:
     weights: dict[str, float]
     uncertainty: Uncertainty
     error_covariance: Float64Array
-    trial: Trial | None = None
+    held_out: HeldOutModel | None = None
 
     def window(self, rows: range, cols: range, others: Sequence[Image] = ()) -> Image:
         """Reflectance (4, rows, columns), 0..1, of a window of the scene.
@@ -69,12 +70,17 @@ class SceneModel:
         without them the coarse grid has to do.
         """
         where = self.shape, slice(rows.start, rows.stop), slice(cols.start, cols.stop)
-        found = coarse.stretched(self.ground, *where)
+        reflectance = coarse.upsampled(self.ground, *where)
         shown: Sequence[Image | None] = others or [None] * len(self.dates)
         for term, seen in zip(self.dates, shown, strict=True) if self.dates else ():  # without clear ground it has none
-            smooth = coarse.stretched(term.image.reflectance, *where)
-            found += term.reflectance(smooth if seen is None else np.where(np.isfinite(seen), seen, smooth))
-        return np.clip(found, 0, 1)
+            smooth = coarse.upsampled(term.image.reflectance, *where)
+            reflectance += term.reflectance(smooth if seen is None else np.where(np.isfinite(seen), seen, smooth))
+        return np.clip(reflectance, 0, 1)
+
+    @property
+    def coarse_shape(self) -> tuple[int, int]:
+        """(h, w) of the coarse grid."""
+        return self.ground.shape[1], self.ground.shape[2]
 
     def rows(self, start: int, stop: int, others: Sequence[Image] = ()) -> Image:
         """Full-width rows (4, stop - start, W), 0 <= start <= stop <= H."""
@@ -82,8 +88,8 @@ class SceneModel:
 
     def coarse(self) -> Image:
         """Reflectance (4, h, w) on the coarse grid."""
-        found = self.ground + sum(term.reflectance(term.image.reflectance) for term in self.dates)
-        return np.clip(as_image(found), 0, 1)
+        reflectance = self.ground + sum(term.reflectance(term.image.reflectance) for term in self.dates)
+        return np.clip(as_image(reflectance), 0, 1)
 
     def whole(self, others: Sequence[Image] = ()) -> Image:
         """Reflectance (4, H, W) of the scene."""
@@ -91,7 +97,7 @@ class SceneModel:
 
 
 @dataclass(frozen=True)
-class Trial:
+class HeldOutModel:
     """The model of a scene some of whose clear ground, `hole` (h, w), was hidden too."""
 
     hole: Mask
@@ -128,29 +134,29 @@ def fit(
     radar, shape = Radar.of(sar_db, clear, pixel_size_m), shape or (hidden.shape[0], hidden.shape[1])
     if not clear.any():
         return _land_alone(radar, shape)
-    view = View.of(reflectance, hidden, clear, radar, _dates(others, radar))
-    candidates = [each for each in candidates_of(view) if by_holes or each.expected_weight]
-    fits = fitted_side_by_side(candidates, view.samples())
+    pixels = ClearPixels.of(reflectance, hidden, clear, radar, _dates(others, radar))
+    candidates = [candidate for candidate in candidates_of(pixels) if by_holes or candidate.expected_weight]
+    fits = fitted_side_by_side(candidates, pixels.samples())
     holes = stack.holes(hidden, clear) if by_holes else []
-    trials = [trial for hole in holes if (trial := Tried.of(view, candidates, fits, hole))]
-    expected = np.array([each.expected_weight for each in candidates])
-    weights = stack.mixture([each.predicted for each in trials], [each.truth for each in trials], expected)
-    coefficients, nodes = view.mixed(fits, weights)
-    tried = [view.mixed(trial.fits, weights) for trial in trials[:1]]
-    (ground, dates), *of_trial = view.terms((coefficients, nodes), *tried)
-    found = SceneModel(
+    tests = [test for hole in holes if (test := HoleTest.of(pixels, candidates, fits, hole))]
+    expected = np.array([candidate.expected_weight for candidate in candidates])
+    weights = stack.mixture([test.predicted for test in tests], [test.truth for test in tests], expected)
+    coefficients, nodes = pixels.mixed(fits, weights)
+    without_hole = [pixels.mixed(test.fits, weights) for test in tests[:1]]
+    (ground, dates), *held_out = pixels.terms((coefficients, nodes), *without_hole)
+    model = SceneModel(
         shape,
         ground,
         dates,
         clear_share=float(clear.sum() / valid.sum()),
         path_radiance=_path_radiance(reflectance[:, clear]),
-        weights={each.name: round(float(weight), 3) for each, weight in zip(candidates, weights, strict=True)},
-        uncertainty=_uncertainty(view, trials, weights, coefficients, shape),
-        error_covariance=view.error_covariance(coefficients, nodes),
+        weights={one.name: round(float(weight), 3) for one, weight in zip(candidates, weights, strict=True)},
+        uncertainty=_uncertainty(pixels, tests, weights, coefficients, shape),
+        error_covariance=pixels.error_covariance(coefficients, nodes),
     )
-    for ground, dates in of_trial:
-        found = replace(found, trial=Trial(trials[0].hole, replace(found, ground=ground, dates=dates)))
-    return found
+    for ground, dates in held_out:
+        model = replace(model, held_out=HeldOutModel(tests[0].hole, replace(model, ground=ground, dates=dates)))
+    return model
 
 
 def fit_fine(
@@ -193,22 +199,22 @@ def _land_alone(radar: Radar, shape: tuple[int, int]) -> SceneModel:
 
 
 def _uncertainty(
-    view: View,
-    trials: Sequence[Tried],
+    pixels: ClearPixels,
+    tests: Sequence[HoleTest],
     weights: Float64Array,
     coefficients: Float64Array,
     shape: tuple[int, int],
 ) -> Uncertainty:
-    """Of the mixture, by its errors in the holes where every source shows something."""
-    gaps = view.gaps(coefficients)
-    shown = ~np.logical_or.reduce([np.zeros(view.lattice.shape, bool), *(gap.missing for gap in gaps)]).ravel()
-    chosen = [shown[each.where] for each in trials]
-    if sum(each.sum() for each in chosen) < FEWEST_TESTED:
+    """Calibrate the mixture's uncertainty by its errors in the holes, where every source shows something."""
+    gaps = pixels.gaps(coefficients)
+    shown = ~np.logical_or.reduce([np.zeros(pixels.lattice.shape, bool), *(gap.missing for gap in gaps)]).ravel()
+    chosen = [shown[test.where] for test in tests]
+    if sum(part.sum() for part in chosen) < FEWEST_TESTED:
         return replace(Uncertainty.constantly(land_deviation(), shape), gaps=gaps)
     predicted = np.concatenate(
-        [np.einsum("k,knb->nb", weights, each.predicted)[some] for each, some in zip(trials, chosen, strict=True)]
+        [np.einsum("k,knb->nb", weights, test.predicted)[part] for test, part in zip(tests, chosen, strict=True)]
     )
-    truth = np.concatenate([each.truth[some] for each, some in zip(trials, chosen, strict=True)])
+    truth = np.concatenate([test.truth[part] for test, part in zip(tests, chosen, strict=True)])
     return Uncertainty.of_errors(predicted.T, (predicted - truth).T, gaps, shape)
 
 
@@ -230,11 +236,11 @@ def _dates(others: Sequence[Image], radar: Radar) -> tuple[OtherDate, ...]:
         if seen.all() or not seen.any():
             continue
         rest = (*dates[:number], *dates[number + 1 :])
-        view = View.of(dates[number].reflectance, ~seen, seen, radar, rest)
-        (whole,) = fitted_side_by_side(candidates_of(view)[-1:], view.samples())
-        ((ground, terms),) = view.terms((whole.coefficients, whole.field))
+        pixels = ClearPixels.of(dates[number].reflectance, ~seen, seen, radar, rest)
+        (whole,) = fitted_side_by_side(candidates_of(pixels)[-1:], pixels.samples())
+        ((ground, terms),) = pixels.terms((whole.coefficients, whole.field))
         expected = ground + sum(term.reflectance(term.image.reflectance) for term in terms)
         filled = as_image(np.where(seen, dates[number].reflectance, np.clip(expected, 0, 1)))
-        unexplained = float(np.clip(whole.noise.sum() / view.target.var(axis=0).sum(), 0, 1))
+        unexplained = float(np.clip(whole.noise.sum() / pixels.target.var(axis=0).sum(), 0, 1))
         dates[number] = OtherDate.of(filled, radar.seen, seen, unexplained)
     return tuple(dates)

@@ -27,9 +27,9 @@ def align(inputs: Inputs, surveyed: Survey, max_shift_m: float | None) -> tuple[
     inputs, surveyed = _with_telling(inputs, surveyed)
     if max_shift_m is None:
         return inputs, surveyed, ()
-    offsets = tuple(coregister.of_other_date(surveyed, inputs.scene, each, max_shift_m) for each in surveyed.others)
-    inputs = inputs.displaced([each.on(surveyed.grid) for each in offsets])
-    if any(each.accepted for each in offsets):
+    offsets = tuple(coregister.of_other_date(surveyed, inputs.scene, other, max_shift_m) for other in surveyed.others)
+    inputs = inputs.displaced([offset.on(surveyed.grid) for offset in offsets])
+    if any(offset.accepted for offset in offsets):
         with inputs.open() as reader:
             surveyed = replace(surveyed, others=reader.others(surveyed.grid, all_cores=True))
     return inputs, surveyed, offsets
@@ -37,7 +37,7 @@ def align(inputs: Inputs, surveyed: Survey, max_shift_m: float | None) -> tuple[
 
 def telling(others: Sequence[Image], clear: Mask, pixel_size_m: float) -> tuple[Image, ...]:
     """Those images of other dates (4, H, W) that a model can learn from where a scene is clear (H, W)."""
-    return tuple(each for each in others if _tells(each, clear, pixel_size_m))
+    return tuple(other for other in others if _tells(other, clear, pixel_size_m))
 
 
 def _with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
@@ -49,7 +49,7 @@ def _with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
             log.warning(
                 "reference left out: %s shows hardly any ground that the scene shows clear", reference.path.name
             )
-    references, others = tuple(each for each, _ in kept), tuple(other for _, other in kept)
+    references, others = tuple(reference for reference, _ in kept), tuple(other for _, other in kept)
     return replace(inputs, references=references), replace(surveyed, others=others)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from cloudfree.arrays import Image
-from cloudfree.scene.coarse import stretched
+from cloudfree.geometry.coarse import upsampled
 
 _TRUNCATE = 3.0  # standard deviations
 _COARSE_SIGMA_PX = 3.0  # of a wide Gaussian on its coarser grid
@@ -41,7 +41,7 @@ class Smoothed:
         """Some rows (C, rows, w), which are those of the whole to the bit."""
         if self.factor > 1:
             whole = self.image.shape[1] * self.factor, self.image.shape[2] * self.factor
-            return stretched(self.image, whole, rows, slice(0, self.shape[1]))
+            return upsampled(self.image, whole, rows, slice(0, self.shape[1]))
         reach = int(_TRUNCATE * self.sigma_px + 0.5)
         first, last = max(0, rows.start - reach), min(self.shape[0], rows.stop + reach)
         return _gaussian(self.image[:, first:last], self.sigma_px)[:, rows.start - first : rows.stop - first]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
-from cloudfree.scene import coarse
+from cloudfree.geometry import coarse
 
 _WITHIN_ONE, _WITHIN_TWO = 0.683, 0.954  # of a normal distribution
 _STEPS = 10
@@ -57,8 +57,8 @@ class Uncertainty:
     ) -> Uncertainty:
         """From pixels of hidden ground, where no source had a gap: what was predicted and how far off (4, n)."""
         terms = np.array([_fitted(*band) for band in zip(predicted, error, strict=True)])
-        found = cls(shape, as_image(terms[:, 0]), as_image(terms[:, 1]), gaps)
-        return found._covering(error, found._variance(as_image(predicted)))
+        uncertainty = cls(shape, as_image(terms[:, 0]), as_image(terms[:, 1]), gaps)
+        return uncertainty._covering(error, uncertainty._variance(as_image(predicted)))
 
     def calibrated(self, error: Image, deviation: Image) -> Uncertainty:
         """The same by errors of the product itself (4, n), where it says `deviation` (4, n).
@@ -75,7 +75,7 @@ class Uncertainty:
         variance = self._variance(reflectance)
         for gap in self.gaps:
             where = slice(rows.start, rows.stop), slice(cols.start, cols.stop)
-            variance += gap.variance[:, None, None] * coarse.stretched(as_image(gap.missing[None]), self.shape, *where)
+            variance += gap.variance[:, None, None] * coarse.upsampled(as_image(gap.missing[None]), self.shape, *where)
         return np.sqrt(variance)
 
     def describe(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Uncertainty:
     def _variance(self, reflectance: Image) -> Image:
         """For reflectance (4, ...), without gaps."""
         constant, relative = (
-            np.expand_dims(each, tuple(range(1, reflectance.ndim))) for each in (self.constant, self.relative)
+            np.expand_dims(term, tuple(range(1, reflectance.ndim))) for term in (self.constant, self.relative)
         )
         return constant + relative * reflectance**2
 

@@ -73,8 +73,8 @@ def districts(canvas: Canvas, spacing_m: float) -> tuple[Index, Image]:
     rows, columns = (math.ceil(size / spacing_m) + 2 for size in canvas.size_m)
     lattice = np.mgrid[-1 : rows - 1, -1 : columns - 1].reshape(2, -1).T
     seeds_m = (lattice + canvas.rng.uniform(0, 1, lattice.shape)) * spacing_m
-    found = KDTree(seeds_m).query(np.stack([y, x], -1), k=2)
-    (near_m, next_m), (owner, neighbour) = (np.moveaxis(np.asarray(two), -1, 0) for two in found)
+    nearest_two = KDTree(seeds_m).query(np.stack([y, x], -1), k=2)
+    (near_m, next_m), (owner, neighbour) = (np.moveaxis(np.asarray(two), -1, 0) for two in nearest_two)
     # From the bisector between two seeds: half the difference of the squared distances over the seeds' own distance.
     apart_m = np.linalg.norm(seeds_m[owner] - seeds_m[neighbour], axis=-1)
     return owner.astype(np.int32), as_image((next_m**2 - near_m**2) / (2 * apart_m))

@@ -22,7 +22,8 @@ from safe_support import NAME, SafeRecipe
 from support import scene_dn
 
 from cloudfree.inputs.files import identify
-from cloudfree.plan import Options, files_of
+from cloudfree.plan import Options
+from cloudfree.planning import files_of
 from cloudfree.product import provenance
 
 Cli = Callable[..., Result]

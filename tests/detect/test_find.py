@@ -6,7 +6,7 @@ import torch
 from detect_support import SIDE, clouded, land_at_10_m
 
 from cloudfree.bands import SKY_HIDDEN, SKY_NODATA, SkyClass
-from cloudfree.detect import FoundSky, find_sky, load
+from cloudfree.detect import DetectorInput, FoundSky, find_sky, load
 from cloudfree.detect.own import OwnDetector
 from cloudfree.network.models.cloud_detector import REACH_PX, CloudDetector
 
@@ -26,7 +26,7 @@ def test_any_size_gives_probabilities(own, shape, pixel_size_m):
     rng = np.random.default_rng(0)
     reflectance = rng.uniform(0, 1, (4, *shape)).astype(np.float32)
     valid = rng.random(shape) > 0.2
-    found = find_sky(reflectance, None, valid, pixel_size_m, (), own)
+    found = find_sky(reflectance, valid, pixel_size_m, own)
     assert found.probability.shape == (5, *shape)
     assert found.probability.dtype == np.float32
     np.testing.assert_allclose(found.probability.sum(0), 1, atol=1e-5)
@@ -40,22 +40,18 @@ def test_pixels_without_data_change_nothing_whatever_they_hold(own):
     seen, _ = clouded()
     valid = np.ones((SIDE, SIDE), bool)
     valid[:, :40] = False
-    first = find_sky(np.where(valid, seen, 0), None, valid, 10.0, (), own)
-    second = find_sky(np.where(valid, seen, np.float32(0.9)), None, valid, 10.0, (), own)
+    first = find_sky(np.where(valid, seen, 0), valid, 10.0, own)
+    second = find_sky(np.where(valid, seen, np.float32(0.9)), valid, 10.0, own)
     np.testing.assert_array_equal(first.probability, second.probability)
 
 
 def test_windows_give_what_the_whole_gives(own):
-    """Of an image of more than one window, with radar that ends and another date that ends."""
-    rng = np.random.default_rng(1)
+    """Of an image of more than one window, with a corner of nodata."""
     shape = 75, 2 * REACH_PX + 200
-    seen = rng.uniform(0, 0.6, (4, *shape)).astype(np.float32)
-    sar_db, other = np.full((2, *shape), -12, np.float32), seen[::-1].copy()
-    sar_db[:, :30], other[:, :, 300:] = np.nan, np.nan
-    from cloudfree.detect import View
-
-    view = View(seen, np.ones(shape, bool), sar_db, other, 10.0)
-    whole, windows = own.probability(view), own.probability(view, window_px=2 * REACH_PX + 112)
+    valid = np.ones(shape, bool)
+    valid[:30, 300:] = False
+    scene = DetectorInput(np.random.default_rng(1).uniform(0, 0.6, (4, *shape)).astype(np.float32), valid, 10.0)
+    whole, windows = own.probability(scene), own.probability(scene, window_px=2 * REACH_PX + 112)
     np.testing.assert_allclose(windows, whole, atol=2e-5)
 
 
@@ -84,16 +80,14 @@ def test_flat_snow_is_no_cloud(own):
     snow = np.array([0.85, 0.84, 0.83, 0.72], np.float32)[:, None, None]
     woods = land.reflectance[2] < np.quantile(land.reflectance[2], 0.3)
     snowed = np.where(woods, 0.5 * land.reflectance + 0.03, snow * (1 + 0.3 * (land.reflectance[2] - 0.1)))
-    found = find_sky(snowed.astype(np.float32), None, np.ones((SIDE, SIDE), bool), 10.0, (), own)
+    found = find_sky(snowed.astype(np.float32), np.ones((SIDE, SIDE), bool), 10.0, own)
     assert found.hidden.mean() < 0.1
     assert (found.classes[~woods] == SkyClass.SNOW).mean() > 0.7
 
 
 def test_clear_land_is_kept(own):
     land = land_at_10_m()
-    valid = np.ones((SIDE, SIDE), bool)
-    for others in ((), (land.reflectance,), (land.reflectance, 1.1 * land.reflectance, 0.9 * land.reflectance)):
-        assert find_sky(land.reflectance, land.sar_db, valid, 10.0, others, own).hidden.mean() < 0.02
+    assert find_sky(land.reflectance, np.ones((SIDE, SIDE), bool), 10.0, own).hidden.mean() < 0.02
 
 
 @pytest.mark.parametrize("air", [0.0, 0.08])
@@ -101,7 +95,7 @@ def test_a_simulated_sky_is_found_at_the_surface_and_above_the_air(own, air):
     seen, layer = clouded()
     valid = np.ones((SIDE, SIDE), bool)
     toa = seen + air * np.array([1, 0.7, 0.4, 0.1], np.float32)[:, None, None]
-    found = find_sky(toa.astype(np.float32), None, valid, 10.0, (), own)
+    found = find_sky(toa.astype(np.float32), valid, 10.0, own)
     assert iou(found.hidden, layer.mask) > 0.65
     assert found.hidden[layer.cloud].mean() > 0.97
 
@@ -109,8 +103,8 @@ def test_a_simulated_sky_is_found_at_the_surface_and_above_the_air(own, air):
 def test_finer_pixels_are_averaged_and_come_back(own):
     seen, _ = clouded()
     fine = np.repeat(np.repeat(seen, 3, 1), 3, 2)
-    coarse = find_sky(seen, None, np.ones((SIDE, SIDE), bool), 10.0, (), own)
-    found = find_sky(fine, None, np.ones((3 * SIDE, 3 * SIDE), bool), 10 / 3, (), own)
+    coarse = find_sky(seen, np.ones((SIDE, SIDE), bool), 10.0, own)
+    found = find_sky(fine, np.ones((3 * SIDE, 3 * SIDE), bool), 10 / 3, own)
     assert iou(found.hidden[1::3, 1::3], coarse.hidden) > 0.97
 
 

@@ -57,7 +57,7 @@ def ukis_csmask(monkeypatch):
 def test_omnicloudmask_sees_red_green_nir_and_its_classes_become_ours(omnicloudmask):
     valid = VALID.copy()
     valid[0, 0] = False
-    found = find_sky(SEEN, None, valid, 10.0, (), load("omnicloudmask"))
+    found = find_sky(SEEN, valid, 10.0, load("omnicloudmask"))
     np.testing.assert_allclose(omnicloudmask.shown[:, 5, 5], [3000, 2000, 4000], rtol=1e-5)
     assert (omnicloudmask.shown[:, 0, 0] == 0).all()
     assert found.classes[5, 5] == SkyClass.CLEAR
@@ -69,13 +69,13 @@ def test_omnicloudmask_sees_red_green_nir_and_its_classes_become_ours(omnicloudm
 def test_omnicloudmask_that_answers_otherwise_is_refused_in_one_line(omnicloudmask):
     omnicloudmask.predict_from_array = lambda array, **_: np.zeros((1, *array.shape[1:]))
     with pytest.raises(CloudfreeError) as refusal:
-        find_sky(SEEN, None, VALID, 10.0, (), load("omnicloudmask"))
+        find_sky(SEEN, VALID, 10.0, load("omnicloudmask"))
     assert "install a release" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_csmask_is_shown_30_m_and_its_classes_become_ours(ukis_csmask):
-    found = find_sky(np.repeat(np.repeat(SEEN, 3, 1), 3, 2), None, np.ones((120, 150), bool), 10.0, (), load("csmask"))
+    found = find_sky(np.repeat(np.repeat(SEEN, 3, 1), 3, 2), np.ones((120, 150), bool), 10.0, load("csmask"))
     assert ukis_csmask.shown.shape == (40, 50, 4)
     np.testing.assert_allclose(ukis_csmask.shown[5, 5], [0.1, 0.2, 0.3, 0.4], rtol=1e-5)
     assert found.classes[10, 140] == SkyClass.CLOUD
@@ -100,9 +100,9 @@ def test_an_unknown_name_is_refused_with_those_that_are_known():
 
 
 def test_a_detector_may_be_anything_that_keeps_the_promise():
-    def probability(view):
-        assert view.sar_db.shape == (2, *view.valid.shape)
-        return np.array([0.1, 0.5, 0.2, 0.2, 0], np.float32)[:, None, None] + np.zeros(view.valid.shape, np.float32)
+    def probability(scene):
+        assert scene.reflectance.shape == (4, *scene.valid.shape)
+        return np.array([0.1, 0.5, 0.2, 0.2, 0], np.float32)[:, None, None] + np.zeros(scene.valid.shape, np.float32)
 
-    found = find_sky(SEEN, None, VALID, 10.0, (), SimpleNamespace(name="x", pixel_size_m=10.0, probability=probability))
+    found = find_sky(SEEN, VALID, 10.0, SimpleNamespace(name="x", pixel_size_m=10.0, probability=probability))
     assert found.hidden.all()

@@ -229,14 +229,14 @@ def test_a_network_is_a_method(folder):
     assert score(table, "a", "identity").psnr_db == pytest.approx(score(table, "a", "input").psnr_db, abs=1e-3)
 
 
-def test_a_network_that_expects_it_is_primed(folder):
+def test_a_network_that_expects_it_is_prefilled(folder):
     from cloudfree.network.models import Identity
 
     model = Identity(Identity.config_type())
-    model.expects_primed = True
-    table = evaluate(folder, {"primed": network(model)}, same_date=True)
+    model.expects_prefill = True
+    table = evaluate(folder, {"prefilled": network(model)}, same_date=True)
     ranks = {s.method: s.psnr_db for s in table.averages() if s.region == "cloud"}
-    assert ranks["primed"] > max(ranks["input"], ranks["median"]) + 2
+    assert ranks["prefilled"] > max(ranks["input"], ranks["median"]) + 2
 
 
 def test_the_callback_sees_every_image(folder):

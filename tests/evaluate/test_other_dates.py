@@ -122,11 +122,11 @@ def test_what_shares_too_little_clear_ground_is_not_fitted(folder: Path) -> None
     np.testing.assert_array_equal(baselines.scene_model(seen), baselines.scene_model(replace(seen, others=())))
 
 
-def test_model_and_primed_network_see_the_detail_of_another_date(folder: Path) -> None:
+def test_model_and_prefilled_network_see_the_detail_of_another_date(folder: Path) -> None:
     from cloudfree.network.models import Identity
 
     network_of = Identity(Identity.config_type())
-    network_of.expects_primed = True
+    network_of.expects_prefill = True
     seen, truth = observation(folder), ground(0) * 1e-4
     shown = seen.mask & np.isfinite(seen.others[0][0])
     for method in (baselines.scene_model, network(network_of)):

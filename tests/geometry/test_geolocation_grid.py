@@ -31,8 +31,8 @@ def samples() -> np.ndarray:
 def test_samples_are_found_in_any_coordinates_and_at_any_height(samples: np.ndarray, crs: CRS, height_m: float) -> None:
     """To a hundredth of a sample. Heights that the grid states are no matter: its positions are of them."""
     x, y = transform_points(UTM33, crs, *ground_of(*samples))
-    found = geolocation_grid(height_m=height_m).pixels_at(crs, np.array(x), np.array(y))
-    assert np.abs(np.array(found) - samples).max() < (0.01 if height_m == 0 else 0.1)
+    line_pixel = geolocation_grid(height_m=height_m).pixels_at(crs, np.array(x), np.array(y))
+    assert np.abs(np.array(line_pixel) - samples).max() < (0.01 if height_m == 0 else 0.1)
 
 
 @pytest.mark.parametrize(

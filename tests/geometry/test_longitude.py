@@ -68,9 +68,9 @@ def test_radar_lies_where_it_lies(tmp_path: Path, name: str) -> None:
     scene, image = CASES[name]
     assert scene.overlap_share(image) == pytest.approx(1, abs=1e-3)
     with identify_sar([radar(tmp_path / "s1.tif", image)], scene).open() as reader:
-        found = reader.on_grid(scene)
-    assert np.isfinite(found).all()
-    assert np.abs(found - field(*centres(scene))).max() < 0.05
+        result_db = reader.on_grid(scene)
+    assert np.isfinite(result_db).all()
+    assert np.abs(result_db - field(*centres(scene))).max() < 0.05
 
 
 def test_tiles_on_either_side_of_180_are_one_image(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_tiles_on_either_side_of_180_are_one_image(tmp_path: Path) -> None:
         with identify_sar([path], scene).open() as reader:
             assert np.isfinite(reader.on_grid(scene)).mean() == pytest.approx(share, abs=0.02)
     with identify_sar([west, east], scene).open() as reader:
-        found = reader.on_grid(scene)
-    assert np.isfinite(found).all()
-    assert np.abs(found - field(*centres(scene))).max() < 0.3
+        result_db = reader.on_grid(scene)
+    assert np.isfinite(result_db).all()
+    assert np.abs(result_db - field(*centres(scene))).max() < 0.3
 
 
 @pytest.mark.parametrize("left", [180 - 0.011, -180 - 0.011])
@@ -94,10 +94,10 @@ def test_a_mask_beyond_180_hides_what_it_covers(tmp_path: Path, left: float) -> 
     cloudy = ((lon - 180 + 180) % 360 - 180 > 0.0003)[None]
     path = write_raster(tmp_path / "mask.tif", cloudy.astype(np.uint8), grid.transform, grid.crs)
     with identify_mask(path, scene).open() as reader:
-        found = reader.on_grid(scene)
+        on_scene = reader.on_grid(scene)
     expected = (centres(scene)[0] % 360 - 180) > 0.0003
-    assert (found == expected).mean() > 0.98
-    assert 0.2 < found.mean() < 0.5
+    assert (on_scene == expected).mean() > 0.98
+    assert 0.2 < on_scene.mean() < 0.5
 
 
 def test_the_other_side_of_the_earth_is_elsewhere() -> None:

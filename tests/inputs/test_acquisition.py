@@ -13,11 +13,12 @@ from support import sar_values_db
 
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition, moments_in
-from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.radar.image import identify_sar
 from cloudfree.inputs.radar.safe.product import geometry_of, opened_radar
+from cloudfree.inputs.raster import access
 
 MakeSar = Callable[..., Path]
+NOTHING_STATES_IT = "neither a tag nor the file's name tells"
 HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
 
 
@@ -47,6 +48,15 @@ HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
         ),
         ("x_20241399_12345678901.tif", {}, "an unknown date"),
         ("x.tif", {"PLATFORM": "Sentinel-1B", "ABSOLUTE_ORBIT": "027"}, "relative orbit 1"),
+        # By ESA's formulas, as isce2 and sentineleof have them; S1C was moved after orbit 8018.
+        (
+            "S1C_IW_GRDH_1SDV_20250331T060127_20250331T060154_001681_002CBA_7C21.tif",
+            {},
+            "2025-03-31 06:01 UTC, relative orbit 110",
+        ),
+        ("x.tif", {"PLATFORM": "S1C", "ABSOLUTE_ORBIT": "8018"}, "relative orbit 147"),
+        ("x.tif", {"PLATFORM": "S1C", "ABSOLUTE_ORBIT": "8019"}, "relative orbit 46"),
+        ("x.tif", {"PLATFORM": "SENTINEL-1D", "ABSOLUTE_ORBIT": "45"}, "relative orbit 4"),
     ],
 )
 def test_what_names_and_tags_say(make_sar: MakeSar, tmp_path: Path, name: str, tags: dict, expected: str) -> None:
@@ -69,9 +79,9 @@ def test_a_safe_product_says_it_in_its_annotation(tmp_path: Path) -> None:
     for xml in path.glob("annotation/*.xml"):
         xml.write_text(xml.read_text().replace(*next(iter(stated.items()))))
     with opened_radar(path) as dataset:
-        found = acquisition.of(dataset)
-    assert found.moment == datetime(2024, 6, 12, 16, 58, 10)
-    assert (found.direction, found.relative_orbit) == ("ascending", (54295 - 73) % 175 + 1)
+        acquired = acquisition.of(dataset)
+    assert acquired.moment == datetime(2024, 6, 12, 16, 58, 10)
+    assert (acquired.direction, acquired.relative_orbit) == ("ascending", (54295 - 73) % 175 + 1)
 
 
 def test_one_pass_takes_half_an_hour_and_may_cross_midnight() -> None:
@@ -97,10 +107,10 @@ def test_dates_are_reported_and_mixed_ones_warned_of(make_sar: MakeSar, caplog: 
     assert "acquired 2024-06-12 16:58 UTC: the file's name" in " ".join(map(str, image.reasons))
     assert "different" not in caplog.text
     image = identify_sar(pair(make_sar, "20240612", "20170101"), area)
-    told = [record.message for record in caplog.records if "different dates or orbits" in record.message]
-    assert len(told) == 1
+    warnings = [record.message for record in caplog.records if "different dates or orbits" in record.message]
+    assert len(warnings) == 1
     for part in ("2024-06-12", "2017-01-01", HYP3.format("20240612", "VV"), HYP3.format("20170101", "VH")):
-        assert part in told[0]
+        assert part in warnings[0]
         assert part in " ".join(map(str, image.reasons))
 
 
@@ -117,8 +127,8 @@ def test_radar_of_another_year_is_warned_of(
 ) -> None:
     scene = make_scene(name="20240615_101530_84_2481_3B_AnalyticMS_SR.tif")
     vv, vh = pair(make_sar, day, day)
-    told = ("--sar", vv, "--sar", vh, "-o", tmp_path / "out.tif", "--max-shift", "0", "--json")
-    result = cli("align", "--planet", scene, *told)
+    options = ("--sar", vv, "--sar", vh, "-o", tmp_path / "out.tif", "--max-shift", "0", "--json")
+    result = cli("align", "--planet", scene, *options)
     assert result.exit_code == 0, result.stderr
     assert ("days before" in result.stderr) == bool(words)
     assert words in result.stderr
@@ -128,11 +138,20 @@ def test_radar_of_another_year_is_warned_of(
     assert f"acquired {day[:4]}" in info.stdout
 
 
-def test_planet_metadata_say_when_a_renamed_scene_was_taken() -> None:
-    xml = b"<ps:Acquisition><ps:acquisitionDateTime>2022-05-15T10:15:30+00:00</ps:acquisitionDateTime></ps:Acquisition>"
-    found = acquisition.of_planet_xml("field_metadata.xml", xml)
-    assert (str(found), found.stated_by) == ("2022-05-15 10:15 UTC", "field_metadata.xml")
-    assert acquisition.of_planet_xml("field_metadata.xml", b"<nothing/>").moment is None
+@pytest.mark.parametrize("end", [b"</ps:Acquisition>", b"<cut off here"])
+def test_planet_metadata_say_when_a_renamed_scene_was_taken(make_sar: MakeSar, tmp_path: Path, end: bytes) -> None:
+    """Of a damaged file, what stands before the damage."""
+    path, metadata = make_sar(20, name="field.tif"), tmp_path / "field_metadata.xml"
+    xml = (
+        b'<ps:Acquisition xmlns:ps="http://schemas.planet.com/ps/v1">'
+        b"<ps:acquisitionDateTime>2022-05-15T10:15:30+00:00</ps:acquisitionDateTime>"
+    )
+    for content, expected in ((xml + end, "2022-05-15 10:15 UTC"), (b"<nothing/>", "an unknown date")):
+        metadata.write_bytes(content)
+        with access.opened(path) as dataset:
+            acquired = acquisition.of_scene(dataset)
+        assert str(acquired) == expected
+        assert acquired.stated_by == ("field_metadata.xml" if acquired.moment else NOTHING_STATES_IT)
 
 
 @pytest.mark.parametrize("xml", [b"<a>2024-06-15T10:15:30Z</a>", b"<a>2024-06-15</a>"])
@@ -142,8 +161,8 @@ def test_planet_metadata_count_for_more_than_when_a_file_was_written(
     path, metadata = make_sar(name="field.tif"), tmp_path / "field_metadata.xml"
     with rasterio.open(path, "r+") as dataset:
         dataset.update_tags(TIFFTAG_DATETIME="2024:09:01 12:00:00")
-    metadata.write_bytes(xml.replace(b"a>", b"acquisitionDateTime>"))
-    with rasterio.open(path) as dataset:
-        assert str(acquisition.of_scene(dataset, None)) == "2024-09-01 12:00 UTC"
-        found = acquisition.of_scene(dataset, Source.of(metadata))
-    assert (found.day, found.stated_by) == ("2024-06-15", "field_metadata.xml")
+    with access.opened(path) as dataset:
+        assert str(acquisition.of_scene(dataset)) == "2024-09-01 12:00 UTC"
+        metadata.write_bytes(xml.replace(b"a>", b"acquisitionDateTime>"))
+        acquired = acquisition.of_scene(dataset)
+    assert (acquired.day, acquired.stated_by) == ("2024-06-15", "field_metadata.xml")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from scipy.ndimage import distance_transform_edt
-from support import ORIGIN, UTM33, scene_dn
+from support import ORIGIN, UTM33, scene_dn, write_raster
 
 from cloudfree.bands import Udm2
 from cloudfree.errors import GridError, InputError
@@ -50,7 +50,7 @@ def test_the_share_is_one_in_the_buffer_and_falls_over_the_feather() -> None:
 
 def test_strips_with_a_halo_equal_the_whole() -> None:
     cloudy = np.random.default_rng(0).random((200, 100)) > 0.999
-    feather = Feather.on(SCENE)
+    feather = Feather.of_pixel_size(SCENE.pixel_size_m)
     whole = feather.weight(cloudy)
     for start in range(0, 200, 40):
         first, last = max(0, start - feather.reach_px), min(200, start + 40 + feather.reach_px)
@@ -75,8 +75,8 @@ COLUMNS = np.broadcast_to(np.arange(96), (96, 96))
 CLOUD = (COLUMNS >= 30) & (COLUMNS < 40)
 
 
-def cloudy_of(path: Path, told: MaskOptions | None = None) -> np.ndarray:
-    with identify_mask(path, SCENE, told).open() as reader:
+def cloudy_of(path: Path, options: MaskOptions | None = None) -> np.ndarray:
+    with identify_mask(path, SCENE, options).open() as reader:
         return reader.on_grid(SCENE)
 
 
@@ -132,35 +132,67 @@ def test_classes_are_refused_until_they_are_told(make_mask: MakeMask) -> None:
         identify_mask(path, SCENE, MaskOptions(values="2", bits="1"))
 
 
+CLEAR, UNKNOWN, CLOUDY = State
+PUBLISHED = {
+    # Sentinel-2 level 2A, scene classification (ESA): 0 to 11 in order.
+    ("scl", None): {
+        **dict.fromkeys((0, 1), UNKNOWN),  # no data, saturated or defective
+        **dict.fromkeys((2, 4, 5, 6, 7, 11), CLEAR),  # dark, vegetation, bare, water, unclassified, snow
+        **dict.fromkeys((3, 8, 9, 10), CLOUDY),  # cloud shadow, cloud of medium and high probability, thin cirrus
+    },
+    # Fmask 4: clear land, clear water, cloud shadow, snow, cloud, no observation.
+    ("fmask", None): {0: CLEAR, 1: CLEAR, 2: CLOUDY, 3: CLEAR, 4: CLOUDY, 255: UNKNOWN},
+    # Landsat Collection 2, QA_PIXEL (USGS): single bits, and values that the data format control book lists.
+    (None, "qa_pixel"): {
+        **{1 << 0: UNKNOWN},  # fill
+        **dict.fromkeys((1 << bit for bit in (1, 2, 3, 4)), CLOUDY),  # dilated cloud, cirrus, cloud, cloud shadow
+        **dict.fromkeys((1 << bit for bit in range(5, 16)), CLEAR),  # snow, clear, water; confidences
+        **{21824: CLEAR, 21888: CLEAR, 30048: CLEAR},  # clear land and water, snow
+        **{21826: CLOUDY, 22280: CLOUDY, 23888: CLOUDY, 54596: CLOUDY},  # dilated cloud, cloud, shadow, cirrus
+    },
+}
+
+
+@pytest.mark.parametrize(("values", "bits"), PUBLISHED)
+def test_presets_are_the_published_tables(tmp_path: Path, values: str | None, bits: str | None) -> None:
+    table = PUBLISHED[values, bits]
+    stored = np.zeros((1, 96, 96), np.uint16)
+    stored[0, 0, : len(table)] = list(table)
+    path = write_raster(tmp_path / "mask.tif", stored, SCENE.transform)
+    with identify_mask(path, SCENE, MaskOptions(values, bits)).open() as reader:
+        states = reader.states(SCENE)[0, : len(table)]
+    assert dict(zip(table, map(State, states.tolist()), strict=True)) == table
+
+
 def test_of_several_bands_the_one_that_is_called_cloud(make_mask: MakeMask) -> None:
     path = make_mask(np.stack([CLOUD * 0 + 5, CLOUD]), descriptions=("scene_provenance", "cloud_mask"))
     np.testing.assert_array_equal(cloudy_of(path), CLOUD)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("20220515_3B_AnalyticMS_DN_udm.tif", None), ("m.tif", "udm1"), ("m.tif", "1")]
+    ("name", "bits_option"), [("20220515_3B_AnalyticMS_DN_udm.tif", None), ("m.tif", "udm1"), ("m.tif", "1")]
 )
-def test_the_older_mask_is_a_bit_field(make_mask: MakeMask, name: str, told: str | None) -> None:
+def test_the_older_mask_is_a_bit_field(make_mask: MakeMask, name: str, bits_option: str | None) -> None:
     bits = np.where(COLUMNS < 20, 1, 0) | np.where(CLOUD, 2, 0) | np.where(COLUMNS >= 80, 4, 0)
     path = make_mask(bits, name=name)
-    np.testing.assert_array_equal(cloudy_of(path, MaskOptions(bits=told) if told else None), CLOUD)
+    np.testing.assert_array_equal(cloudy_of(path, MaskOptions(bits=bits_option) if bits_option else None), CLOUD)
     with pytest.raises(InputError, match="has 1 band"):
         identify_udm2(path, SCENE)
 
 
 @pytest.mark.parametrize("unknown", ["cloud", "clear"])
-def test_unknown_ground_is_told_and_counts_as_told(
+def test_unknown_ground_is_warned_of_and_counts_as_the_option_says(
     make_mask: MakeMask, make_scene: Callable[..., Path], caplog: pytest.LogCaptureFixture, unknown: str
 ) -> None:
     """Ground alone: where the scene has no data, what the mask does not know is no cloud."""
     dn = scene_dn(96, 96)
     dn[:, :, :10] = 0
     path = make_mask(np.where(COLUMNS < 20, 255, CLOUD), nodata=255)
-    found = identify_mask_of(identify_scene(make_scene(dn=dn)), None, path, MaskOptions(unknown=unknown))
+    mask = identify_mask_of(identify_scene(make_scene(dn=dn)), None, path, MaskOptions(unknown=unknown))
     assert "11.6 % of the scene" in caplog.text  # 10 of 86 columns
-    assert found is not None
+    assert mask is not None
     expected = CLOUD | ((COLUMNS >= 10) & (COLUMNS < 20)) if unknown == "cloud" else CLOUD
-    with found.open() as reader:
+    with mask.open() as reader:
         np.testing.assert_array_equal(reader.on_grid(SCENE), expected)
         strips = [reader.on_grid(SCENE.rows(row, row + 12)) for row in range(0, 96, 12)]
     np.testing.assert_array_equal(np.concatenate(strips), expected)
@@ -199,7 +231,7 @@ def test_distances_near_a_mask_are_those_of_the_distance_transform(shape: tuple[
         mask = rng.random(shape) < share
         mask.flat[rng.integers(mask.size)] = True
         exact = np.rint(distance_transform_edt(~mask) ** 2)
-        found = squared_distance_px(mask, reach_px)
+        squared = squared_distance_px(mask, reach_px)
         near = exact <= reach_px**2
-        np.testing.assert_array_equal(found[near], exact[near])
-        assert (found[~near] > reach_px**2).all()
+        np.testing.assert_array_equal(squared[near], exact[near])
+        assert (squared[~near] > reach_px**2).all()

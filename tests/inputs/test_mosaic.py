@@ -13,7 +13,7 @@ from support import ORIGIN, UTM33, write_raster
 
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry.grid import Grid
-from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.radar.image import SarOptions, identify_sar
 from cloudfree.inputs.radar.mosaic import FEATHER_M, blend_weights
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 80)
@@ -42,7 +42,7 @@ def frame(path: Path, first: int, last: int, to: Callable = power) -> Path:
 
 
 def on_grid(paths: list[Path], grid: Grid = SCENE, **options: object) -> np.ndarray:
-    with identify_sar(paths, grid, **options).open() as reader:
+    with identify_sar(paths, grid, SarOptions(**options)).open() as reader:
         return reader.on_grid(grid)
 
 
@@ -111,9 +111,9 @@ def safe_and_raster(folder: Path) -> list[Path]:
     ],
 )
 def test_files_together_are_the_ground(tmp_path: Path, make: Callable) -> None:
-    found = on_grid(make(tmp_path))
-    assert np.isfinite(found).all()
-    off = np.abs(found - ground_db(SCENE))
+    result_db = on_grid(make(tmp_path))
+    assert np.isfinite(result_db).all()
+    off = np.abs(result_db - ground_db(SCENE))
     assert np.percentile(off, 99) < 0.2
     assert off.max() < 0.5
 
@@ -125,23 +125,26 @@ def test_what_one_lacks_the_other_fills(tmp_path: Path) -> None:
     holed = write(tmp_path / "b.tif", WIDE, values, "VV", "VH")
     assert np.isnan(on_grid([holed])).any()
     for paths in ([first, holed], [holed, first]):
-        found = on_grid(paths)
-        assert np.isfinite(found).all()
-        assert np.abs(found - ground_db(SCENE)).max() < 0.5
+        result_db = on_grid(paths)
+        assert np.isfinite(result_db).all()
+        assert np.abs(result_db - ground_db(SCENE)).max() < 0.5
 
 
-def stepped(folder: Path, gain_db: float = 3.0) -> list[Path]:
-    """Two flat frames of different gain, which overlap over columns 60..140 of `WIDE`."""
-    found = []
-    for name, first, last, vv in (("a.tif", 0, 140, -10.0), ("b.tif", 60, 200, -10.0 + gain_db)):
+def stepped(folder: Path, overlap_px: int = 80) -> list[Path]:
+    """Two flat frames, VV at -10 and -7 dB, which overlap in the middle columns of `WIDE`."""
+    paths = []
+    for name, first, last, vv in (
+        ("a.tif", 0, 100 + overlap_px // 2, -10.0),
+        ("b.tif", 100 - overlap_px // 2, 200, -7.0),
+    ):
         part = WIDE.window(0, first, WIDE.height, last - first)
-        found.append(write(folder / name, part, np.stack(np.broadcast_arrays(vv, vv - 7, np.zeros(part.shape)))[:2]))
-    return found
+        paths.append(write(folder / name, part, np.stack(np.broadcast_arrays(vv, vv - 7, np.zeros(part.shape)))[:2]))
+    return paths
 
 
 def test_the_seam_lies_in_the_middle_of_the_overlap_and_fades_in_power(tmp_path: Path) -> None:
-    found = on_grid(stepped(tmp_path), WIDE)
-    across = found[0, 60]
+    result_db = on_grid(stepped(tmp_path), WIDE)
+    across = result_db[0, 60]
     reach = round(FEATHER_M / 2 / 10)
     np.testing.assert_allclose(across[: 100 - reach], -10, atol=1e-3)
     np.testing.assert_allclose(across[100 + reach :], -7, atol=1e-3)
@@ -149,7 +152,20 @@ def test_the_seam_lies_in_the_middle_of_the_overlap_and_fades_in_power(tmp_path:
     np.testing.assert_allclose(across[99:101].mean(), middle, atol=0.01)
     assert (np.diff(across) >= -1e-4).all()
     assert np.diff(across).max() < 0.3
-    np.testing.assert_allclose(found[0] - found[1], 7, atol=1e-3)
+    np.testing.assert_allclose(result_db[0] - result_db[1], 7, atol=1e-3)
+
+
+def test_a_feather_is_no_wider_than_a_narrow_overlap(tmp_path: Path) -> None:
+    """It would end in steps at the overlap's rims, which a network takes for the edges of fields."""
+    across = on_grid(stepped(tmp_path, overlap_px=14), WIDE)[0, 60]
+    np.testing.assert_allclose(across[[92, 107]], [-10, -7], atol=1e-3)
+    assert (np.diff(across) >= -1e-4).all()
+    assert np.diff(across).max() < 0.5  # 3 dB over 14 pixels; a step of a third of that at a rim would be 1 dB
+    across_m = np.linspace(0, 140, 15)
+    np.testing.assert_allclose(
+        blend_weights(np.ones((2, 1, 15), bool), np.stack([across_m, across_m[::-1]])[:, None])[0, 0, [0, 7, 14]],
+        [0, 0.5, 1],
+    )
 
 
 def test_strips_of_a_mosaic_equal_the_whole(tmp_path: Path) -> None:
@@ -178,9 +194,9 @@ def test_of_files_that_cover_the_same_the_first_is_shown(tmp_path: Path) -> None
     flat[0][:, 50:55, 70:80] = np.nan
     paths = [write(tmp_path / f"{n}.tif", WIDE, values, "VV", "VH") for n, values in enumerate(flat)]
     for order, shown in ((paths, -10), (paths[::-1], -8)):
-        found = on_grid(order, WIDE)[0]
-        assert np.isfinite(found).all()
-        assert (found == shown).mean() > 0.95
+        result_db = on_grid(order, WIDE)[0]
+        assert np.isfinite(result_db).all()
+        assert (result_db == shown).mean() > 0.95
     assert (on_grid(paths, WIDE)[0, 51:54, 71:79] == -8).all()
 
 
@@ -192,11 +208,11 @@ def test_corners_of_tiles_are_whole_on_a_coarser_grid(tmp_path: Path) -> None:
             part = WIDE.window(row, col, 60, 100)
             paths.append(write(tmp_path / f"{row}_{col}.tif", part, power(ground_db(part)), "VV", "VH"))
     coarse = Grid(UTM33, WIDE.transform @ Affine.translation(-30, -30) @ Affine.scale(20), 13, 9)
-    found, mean = on_grid(paths, coarse), on_grid([frame(tmp_path / "all.tif", 0, 200)], coarse)
-    assert (np.isfinite(found) == np.isfinite(mean)).all()
-    assert np.isfinite(found[:, 2:-2, 2:-3]).all()
+    result_db, mean = on_grid(paths, coarse), on_grid([frame(tmp_path / "all.tif", 0, 200)], coarse)
+    assert (np.isfinite(result_db) == np.isfinite(mean)).all()
+    assert np.isfinite(result_db[:, 2:-2, 2:-3]).all()
     inside = np.s_[:, 2:-2, 2:-3]
-    np.testing.assert_allclose(found[inside], mean[inside], atol=0.05)
+    np.testing.assert_allclose(result_db[inside], mean[inside], atol=0.05)
 
 
 def test_weights_of_many_images_sum_to_one() -> None:
@@ -224,9 +240,9 @@ def test_files_that_show_nothing_of_the_scene_are_left_out(tmp_path: Path, caplo
 def test_a_frame_of_vv_alone_beside_others_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     vv, vh = single(tmp_path, 110, 200, "east_{}.tif")
     vh.unlink()
-    found = on_grid([frame(tmp_path / "west.tif", 0, 118), vv])
-    assert np.isfinite(found[0]).all()
-    assert 0.2 < np.isfinite(found[1]).mean() < 0.9
+    result_db = on_grid([frame(tmp_path / "west.tif", 0, 118), vv])
+    assert np.isfinite(result_db[0]).all()
+    assert 0.2 < np.isfinite(result_db[1]).mean() < 0.9
     assert "east_VV.tif has no file of the other polarisation" in caplog.text
 
 

@@ -49,9 +49,9 @@ def test_suffixes_come_in_any_order_and_case(tmp_path: Path, scene: str, udm2: s
 def test_what_is_of_another_scene_or_kind_is_not_taken(tmp_path: Path, scene: str, other: str) -> None:
     path = touch(tmp_path, scene, other)
     assert find(path, UDM2) is None
-    said = str(planet_product.decision(path, UDM2))
-    assert said.startswith("no UDM2 beside the scene")
-    assert "--udm2" in said
+    decision = str(planet_product.which_udm2(Source.of(path)))
+    assert decision.startswith("no UDM2 beside the scene")
+    assert "--udm2" in decision
 
 
 def test_of_several_the_one_of_the_same_clip(tmp_path: Path) -> None:

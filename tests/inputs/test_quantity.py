@@ -56,7 +56,7 @@ def test_counts_have_no_coefficients(make_scene: MakeScene, tmp_path: Path) -> N
     write_xml(tmp_path / f"{ID}_AnalyticMS_metadata.xml")
     with pytest.raises(InputError, match=r"unscaled counts.*--planet-quantity"):
         identify_scene(path)
-    assert identify_scene(path, told=QuantityOptions("radiance")).scale == COEFFICIENTS
+    assert identify_scene(path, options=QuantityOptions("radiance")).scale == COEFFICIENTS
 
 
 def test_the_header_has_coefficients(make_scene: MakeScene) -> None:
@@ -107,9 +107,9 @@ def test_other_types_become_ten_thousandths_without_loss(
     stored = (dn * (stored_of_one / 1e4)).astype(dtype)
     stored[:, :, :20] = nodata if dtype == "int16" else np.nan
     with identify_scene(make_scene(dn=stored, nodata=nodata)).open() as reader:
-        found = reader.rows(0, 60)
-    assert found.dtype == np.uint16
-    np.testing.assert_array_equal(found, np.where(np.arange(50) < 20, 0, dn))
+        rows = reader.rows(0, 60)
+    assert rows.dtype == np.uint16
+    np.testing.assert_array_equal(rows, np.where(np.arange(50) < 20, 0, dn))
 
 
 def test_a_negative_reflectance_is_data(make_scene: MakeScene) -> None:
@@ -131,7 +131,7 @@ def test_values_that_cannot_be_it_are_refused(make_scene: MakeScene, dtype: str,
 
 def test_a_scale_that_is_told_decides(make_scene: MakeScene) -> None:
     path = make_scene(dn=(scene_dn(40, 40) // 40).astype(np.uint8))
-    scene = identify_scene(path, told=QuantityOptions(scale=(1 / 255,)))
+    scene = identify_scene(path, options=QuantityOptions(scale=(1 / 255,)))
     assert scene.scale == (1 / 255,) * 4
     assert scene.dn_of_one.tolist() == [255] * 4
     assert "--planet-scale" in str(scene.reasons[2])

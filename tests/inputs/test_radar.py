@@ -13,14 +13,15 @@ from support import ORIGIN, UTM33, sar_values_db, write_raster
 from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry.grid import Grid
-from cloudfree.inputs.radar.image import identify_sar
+from cloudfree.inputs.radar import border_noise
+from cloudfree.inputs.radar.image import SarOptions, identify_sar
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 80)
 MakeSar = Callable[..., Path]
 
 
 def on_scene(*paths: Path, **options: object) -> np.ndarray:
-    image = identify_sar(list(paths), SCENE, **options)
+    image = identify_sar(list(paths), SCENE, SarOptions(**options))
     with image.open() as reader:
         return reader.on_grid(SCENE)
 
@@ -73,11 +74,11 @@ def test_invalid_values_are_nan_and_never_ground(make_sar: MakeSar) -> None:
     holes = {"zero": 0, "nan": np.nan, "minus infinity": -np.inf, "noise": -60, "nodata": -9999}
     for position, value in enumerate(holes.values()):
         db[:, 104 + 4 * position : 106 + 4 * position, 104:110] = value
-    found = on_scene(make_sar(values=db, nodata=-9999))
-    valid = np.isfinite(found)
+    result_db = on_scene(make_sar(values=db, nodata=-9999))
+    valid = np.isfinite(result_db)
     assert not valid.all()
     assert valid.mean() > 0.9
-    assert found[valid].min() > -30
+    assert result_db[valid].min() > -30
 
 
 def test_warp_is_subpixel_exact_across_coordinate_systems(tmp_path: Path) -> None:
@@ -86,13 +87,13 @@ def test_warp_is_subpixel_exact_across_coordinate_systems(tmp_path: Path) -> Non
     lon, lat = transform_points(UTM33, crs, [ORIGIN[0] - 500], [ORIGIN[1] + 500])
     transform = Affine(1.3e-4, 0, lon[0], 0, -9e-5, lat[0])
     values = sar_values_db(200, 200)
-    found = on_scene(write_raster(tmp_path / "geo.tif", values, transform, crs, descriptions=("VV", "VH")))
+    result_db = on_scene(write_raster(tmp_path / "geo.tif", values, transform, crs, descriptions=("VV", "VH")))
     rows, cols = np.mgrid[: SCENE.height, : SCENE.width] + 0.5
     x, y = SCENE.transform @ (cols.ravel(), rows.ravel())
     lons, lats = transform_points(UTM33, crs, x, y)
     at_col, at_row = ~transform @ (np.array(lons), np.array(lats))
     expected = [map_coordinates(band, [at_row - 0.5, at_col - 0.5], order=1).reshape(SCENE.shape) for band in values]
-    np.testing.assert_allclose(found, expected, atol=0.02)  # dB; the field changes by about 1 dB a pixel
+    np.testing.assert_allclose(result_db, expected, atol=0.02)  # dB; the field changes by about 1 dB a pixel
 
 
 def test_strips_equal_the_whole(make_sar: MakeSar) -> None:
@@ -112,8 +113,8 @@ def test_power_is_averaged_when_going_coarser(tmp_path: Path) -> None:
         Affine(1, 0, ORIGIN[0], 0, -1, ORIGIN[1]),
         descriptions=("VV", "VH"),
     )
-    found = on_scene(path)
-    inside = found[:, 5:70, 5:60]
+    result_db = on_scene(path)
+    inside = result_db[:, 5:70, 5:60]
     area = Grid(UTM33, Affine(4, 0, ORIGIN[0], 0, -4, ORIGIN[1]), 50, 50)
     with identify_sar([path], area).open() as reader:
         inside = reader.on_grid(area)[:, 5:-5, 5:-5]
@@ -122,9 +123,9 @@ def test_power_is_averaged_when_going_coarser(tmp_path: Path) -> None:
 
 def test_beyond_the_image_is_nan(make_sar: MakeSar) -> None:
     path = make_sar(20, transform=Affine(10, 0, ORIGIN[0] - 50, 0, -10, ORIGIN[1] + 50))
-    found = on_scene(path)
-    assert np.isfinite(found[:, :40, :40]).all()
-    assert np.isnan(found[:, 60:, 60:]).all()
+    result_db = on_scene(path)
+    assert np.isfinite(result_db[:, :40, :40]).all()
+    assert np.isnan(result_db[:, 60:, 60:]).all()
 
 
 def test_disjoint_is_an_error(make_sar: MakeSar) -> None:
@@ -151,8 +152,8 @@ def linear(db: np.ndarray, factor: float = 10) -> np.ndarray:
 def test_stated_units_that_values_bear_out(make_sar: MakeSar, name: str, names: tuple, factor: float) -> None:
     db = sar_values_db(300, 300)
     expected = on_scene(make_sar(name="db.tif", values=db))
-    found = on_scene(make_sar(name=name, values=linear(db, factor), descriptions=names))
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    result_db = on_scene(make_sar(name=name, values=linear(db, factor), descriptions=names))
+    np.testing.assert_allclose(result_db, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -190,32 +191,32 @@ def test_fill_without_a_tag_is_no_ground(make_sar: MakeSar, fill: float, units: 
     db = sar_values_db(300, 300)
     values = db.copy() if units == "db" else linear(db)
     values[:, 105:115, 105:115] = fill
-    found, expected = on_scene(make_sar(values=values)), on_scene(make_sar(name="db.tif", values=db))
-    valid = np.isfinite(found)
+    result_db, expected = on_scene(make_sar(values=values)), on_scene(make_sar(name="db.tif", values=db))
+    valid = np.isfinite(result_db)
     assert 0.5 < valid.mean() < 0.95
-    assert np.abs(found - expected)[valid].max() < 3
+    assert np.abs(result_db - expected)[valid].max() < 3
 
 
 def test_negative_power_is_very_low_and_a_lone_pixel_is_as_its_neighbours(make_sar: MakeSar) -> None:
     db = sar_values_db(300, 300)
     power = linear(db)
     power[1, 110, 110] = -0.0005
-    found, expected = on_scene(make_sar(values=power)), on_scene(make_sar(name="db.tif", values=db))
-    assert np.isfinite(found).all()
-    assert np.abs(found - expected).max() < 2
+    result_db, expected = on_scene(make_sar(values=power)), on_scene(make_sar(name="db.tif", values=db))
+    assert np.isfinite(result_db).all()
+    assert np.abs(result_db - expected).max() < 2
     power[1] = -0.0003
-    found = on_scene(make_sar(values=power))
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
-    np.testing.assert_allclose(found[1], -40, atol=1e-3)
+    result_db = on_scene(make_sar(values=power))
+    np.testing.assert_allclose(result_db[0], expected[0], atol=1e-3)
+    np.testing.assert_allclose(result_db[1], -40, atol=1e-3)
 
 
 def test_zero_db_in_one_band_is_a_value_and_in_all_bands_is_none(make_sar: MakeSar) -> None:
     db = sar_values_db(300, 300)
     db[0, 105:110, 105:110] = 0
     db[:, 112:117, 105:110] = 0
-    found = on_scene(make_sar(values=db))
-    assert np.nanmax(found[0]) == 0
-    assert 0.02 < np.isnan(found[0]).mean() < 0.2
+    result_db = on_scene(make_sar(values=db))
+    assert np.nanmax(result_db[0]) == 0
+    assert 0.02 < np.isnan(result_db[0]).mean() < 0.2
 
 
 def test_border_noise_is_cut_and_said(make_sar: MakeSar, caplog: pytest.LogCaptureFixture) -> None:
@@ -223,23 +224,32 @@ def test_border_noise_is_cut_and_said(make_sar: MakeSar, caplog: pytest.LogCaptu
     expected = on_scene(make_sar(name="db.tif", values=db))
     db[:, :, :114] = np.random.default_rng(2).normal(-38, 3, db[:, :, :114].shape)
     path = make_sar(values=db)
-    found = on_scene(path)
-    edge = np.isnan(found[0]).mean()
+    result_db = on_scene(path)
+    edge = np.isnan(result_db[0]).mean()
     assert 0.4 < edge < 0.5  # 13.6 of 28.8 pixels
-    assert np.abs(found - expected)[np.isfinite(found)].max() < 3
+    assert np.abs(result_db - expected)[np.isfinite(result_db)].max() < 3
     assert "border noise is cut" in caplog.text
     image = identify_sar([path], SCENE)
     with image.open() as reader:
         strips = [reader.on_grid(SCENE.rows(start, start + 16)) for start in range(0, 80, 16)]
-    np.testing.assert_allclose(np.concatenate(strips, axis=1), found, atol=1e-3)
+    np.testing.assert_allclose(np.concatenate(strips, axis=1), result_db, atol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "is_noise"), [(45, False), (55, True)])
+def test_a_dark_strip_at_an_edge_is_noise_from_half_of_the_image_on(rows: int, is_noise: bool) -> None:
+    """What spans less of it may be a calm lake."""
+    db = sar_values_db(100, 100)
+    db[:, 20 : 20 + rows, :15] = -35
+    share = border_noise.share_of(list(db))
+    assert share == (pytest.approx(rows * 15 / 1e4, rel=0.02) if is_noise else 0)
 
 
 def test_vv_alone_has_a_typical_vh_and_says_so(make_sar: MakeSar, caplog: pytest.LogCaptureFixture) -> None:
     db = sar_values_db(300, 300)
     expected = on_scene(make_sar(name="db.tif", values=db))
-    found = on_scene(make_sar(values=np.stack([db[0], 0 * db[0] + 38]), descriptions=("VV", "angle")))
-    np.testing.assert_array_equal(found[0], expected[0])
-    assert (found[1] == TYPICAL_SAR_DB[1]).all()
+    result_db = on_scene(make_sar(values=np.stack([db[0], 0 * db[0] + 38]), descriptions=("VV", "angle")))
+    np.testing.assert_array_equal(result_db[0], expected[0])
+    assert (result_db[1] == TYPICAL_SAR_DB[1]).all()
     assert "VV alone" in caplog.text
     with pytest.raises(InputError, match="two different"):
         on_scene(make_sar(), band_numbers=(1, 1))
@@ -247,8 +257,8 @@ def test_vv_alone_has_a_typical_vh_and_says_so(make_sar: MakeSar, caplog: pytest
 
 def test_hh_and_hv_for_those_who_know(make_sar: MakeSar) -> None:
     db = sar_values_db(300, 300)
-    found = on_scene(make_sar(values=db[::-1], descriptions=("HV", "HH")), allow_hh_hv=True)
-    np.testing.assert_array_equal(found, on_scene(make_sar(name="vv.tif", values=db)))
+    result_db = on_scene(make_sar(values=db[::-1], descriptions=("HV", "HH")), allow_hh_hv=True)
+    np.testing.assert_array_equal(result_db, on_scene(make_sar(name="vv.tif", values=db)))
 
 
 def test_names_in_band_metadata(make_sar: MakeSar) -> None:

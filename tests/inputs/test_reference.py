@@ -21,6 +21,7 @@ from cloudfree.bands import Udm2
 from cloudfree.errors import CloudfreeError, GridError, InputError
 from cloudfree.geometry.displacement import Displacement
 from cloudfree.geometry.grid import Grid
+from cloudfree.inputs.optical.bands import choose_bands
 from cloudfree.inputs.optical.reference import Reference, identify_reference
 from cloudfree.inputs.raster import access
 
@@ -45,8 +46,8 @@ def centres(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (H, W) in the CRS of the scene."""
     rows, cols = np.mgrid[: grid.height, : grid.width] + 0.5
     x, y = grid.transform @ (cols.ravel(), rows.ravel())
-    found = transform_points(grid.crs, UTM33, x, y) if grid.crs != UTM33 else (x, y)
-    return tuple(np.array(axis).reshape(grid.shape) for axis in found)
+    coordinates = transform_points(grid.crs, UTM33, x, y) if grid.crs != UTM33 else (x, y)
+    return tuple(np.array(axis).reshape(grid.shape) for axis in coordinates)
 
 
 def write_ramp(path: Path, grid: Grid) -> Path:
@@ -67,9 +68,9 @@ def grid_around(crs: CRS, pixel_x: float, pixel_y: float) -> Grid:
 @pytest.mark.parametrize("shape", [(80, 96), (97, 83), (1, 7), (530, 601)])
 def test_on_its_own_grid_it_is_itself(make_scene: MakeScene, shape: tuple[int, int]) -> None:
     dn = scene_dn(*shape)
-    found = on_grid(make_scene(dn=dn), Grid(UTM33, NORTH_UP_3M, shape[1], shape[0]))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, dn * 1e-4, atol=1e-6)
+    reflectance = on_grid(make_scene(dn=dn), Grid(UTM33, NORTH_UP_3M, shape[1], shape[0]))
+    assert reflectance.dtype == np.float32
+    np.testing.assert_allclose(reflectance, dn * 1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +80,8 @@ def test_on_its_own_grid_it_is_itself(make_scene: MakeScene, shape: tuple[int, i
 def test_ground_stays_where_it_is_in_any_crs_and_resolution(
     tmp_path: Path, crs: CRS, pixel_x: float, pixel_y: float
 ) -> None:
-    found = on_grid(write_ramp(tmp_path / "ramp.tif", grid_around(crs, pixel_x, pixel_y)))
-    np.testing.assert_allclose(found, ramp(*centres(SCENE)), atol=2e-5)  # a tenth of a metre
+    reflectance = on_grid(write_ramp(tmp_path / "ramp.tif", grid_around(crs, pixel_x, pixel_y)))
+    np.testing.assert_allclose(reflectance, ramp(*centres(SCENE)), atol=2e-5)  # a tenth of a metre
 
 
 def test_displaced_it_shows_what_was_there_minus_the_displacement(tmp_path: Path) -> None:
@@ -103,10 +104,10 @@ def test_a_coarse_pixel_needs_half_of_its_ground(make_scene: MakeScene) -> None:
     dn = scene_dn(40, 40)
     dn[:, :8, :2] = 0  # half of two pixels
     dn[:, :8, 4:7] = 0  # three quarters of two
-    found = on_grid(make_scene(dn=dn), Grid(UTM33, NORTH_UP_3M @ Affine.scale(4), 10, 10))
-    assert np.isnan(found[:, :2, 1]).all()
-    assert np.isfinite(found).sum() == 4 * 98
-    np.testing.assert_allclose(found[:, 0, 0], dn[:, :4, 2:4].mean(axis=(1, 2)) * 1e-4, rtol=1e-5)
+    reflectance = on_grid(make_scene(dn=dn), Grid(UTM33, NORTH_UP_3M @ Affine.scale(4), 10, 10))
+    assert np.isnan(reflectance[:, :2, 1]).all()
+    assert np.isfinite(reflectance).sum() == 4 * 98
+    np.testing.assert_allclose(reflectance[:, 0, 0], dn[:, :4, 2:4].mean(axis=(1, 2)) * 1e-4, rtol=1e-5)
 
 
 def test_pieces_and_strips_equal_the_whole(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +134,11 @@ def test_no_data_and_beyond_is_nan(make_scene: MakeScene) -> None:
     dn = scene_dn(80, 60)
     dn[:, :5] = 0
     dn[0, 40:50, 10:20] = 0  # black in one band is data, where nodata is another number
-    found = on_grid(make_scene(dn=dn, nodata=65535))
-    assert np.isnan(found[:, :5]).all()
-    assert np.isnan(found[:, :, 60:]).all()
-    assert np.isfinite(found[:, 5:, :60]).all()
-    assert (found[0, 40:50, 10:20] == 0).all()
+    reflectance = on_grid(make_scene(dn=dn, nodata=65535))
+    assert np.isnan(reflectance[:, :5]).all()
+    assert np.isnan(reflectance[:, :, 60:]).all()
+    assert np.isfinite(reflectance[:, 5:, :60]).all()
+    assert (reflectance[0, 40:50, 10:20] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -148,10 +149,10 @@ def test_fill_of_one_band_is_nan_in_all_whether_declared_or_not(
 ) -> None:
     values = scene_dn(80, 96) * 1e-4
     values[2, 10:30, 20:50] = fill
-    found = on_grid(write_raster(tmp_path / "float.tif", values, NORTH_UP_3M, nodata=nodata))
+    reflectance = on_grid(write_raster(tmp_path / "float.tif", values, NORTH_UP_3M, nodata=nodata))
     expected = np.zeros(SCENE.shape, bool)
     expected[10:30, 20:50] = True
-    np.testing.assert_array_equal(np.isnan(found), np.stack([expected] * 4))
+    np.testing.assert_array_equal(np.isnan(reflectance), np.stack([expected] * 4))
 
 
 def write_udm2(scene: Path, cloud: tuple[slice, slice], shape: tuple[int, int] = SCENE.shape) -> Path:
@@ -168,13 +169,13 @@ def test_its_own_clouds_and_30_m_around_are_nan_and_move_with_it(
 ) -> None:
     path = make_scene(dn=scene_dn(*SCENE.shape), name=PRODUCT)
     udm2 = write_udm2(path, np.s_[30:36, 40:44])
-    found = identify_reference(path, SCENE)
-    assert found.mask is not None
-    assert found.mask.path.file == udm2
+    reference = identify_reference(path, SCENE)
+    assert reference.mask is not None
+    assert reference.mask.path.file == udm2
     cloudy = np.zeros(SCENE.shape, bool)
     cloudy[30 - round(north_m / 3) :, 40 + round(east_m / 3) :][:6, :4] = True
     near = distance_transform_edt(~cloudy) <= 10
-    with replace(found, displacement=Displacement(SCENE, (east_m,), (north_m,))).open() as reader:
+    with replace(reference, displacement=Displacement(SCENE, (east_m,), (north_m,))).open() as reader:
         hidden = np.isnan(reader.on_grid(SCENE)).all(axis=0)
     inside = np.s_[8:, 12:]  # of the displaced image
     np.testing.assert_array_equal(hidden[inside], near[inside])
@@ -204,10 +205,10 @@ def test_bands_by_name_before_position(
 ) -> None:
     dn = scene_dn(80, 96, bands=len(names))
     path = make_scene(dn=dn, descriptions=names)
-    found = identify_reference(path, SCENE)
-    assert found.band_indexes == expected
+    reference = identify_reference(path, SCENE)
+    assert reference.band_indexes == expected
     why = "by position" if names[-1] in (None, "Band 4") and names[0] != "red" else "band descriptions"
-    assert why in found.reasons[0]
+    assert why in str(reference.reasons[0])
     np.testing.assert_allclose(on_grid(path), dn[np.array(expected) - 1] * 1e-4, atol=1e-6)
 
 
@@ -222,9 +223,9 @@ def test_bands_by_common_name(make_scene: MakeScene) -> None:
 def test_bands_by_colour(make_scene: MakeScene) -> None:
     """Three of them and a nameless fourth, as TIFF has them, or all four."""
     path = make_scene(dn=scene_dn(80, 96), photometric="RGB")
-    found = identify_reference(path, SCENE)
-    assert found.band_indexes == (3, 2, 1, 4)
-    assert "color interpretation" in found.reasons[0]
+    reference = identify_reference(path, SCENE)
+    assert reference.band_indexes == (3, 2, 1, 4)
+    assert "color interpretation" in str(reference.reasons[0])
     with rasterio.open(path, "r+") as dataset:
         dataset.colorinterp = [ColorInterp.nir, ColorInterp.blue, ColorInterp.red, ColorInterp.green]
     assert identify_reference(path, SCENE).band_indexes == (2, 4, 3, 1)
@@ -234,17 +235,40 @@ def test_a_planetscope_name_says_more_than_colours(make_scene: MakeScene) -> Non
     path = make_scene(dn=scene_dn(80, 96), name=PRODUCT, photometric="RGB")
     assert identify_reference(path, SCENE).band_indexes == (1, 2, 3, 4)
     superdove = make_scene(dn=scene_dn(80, 96, bands=8), name=PRODUCT.replace("SR", "SR_8b"))
-    found = identify_reference(superdove, SCENE)
-    assert found.band_indexes == (2, 4, 6, 8)
-    assert "PlanetScope's 8-band product" in found.reasons[0]
-    assert found.acquired == date(2023, 4, 15)
+    reference = identify_reference(superdove, SCENE)
+    assert reference.band_indexes == (2, 4, 6, 8)
+    assert "PlanetScope's 8-band product" in str(reference.reasons[0])
+    assert reference.acquired == date(2023, 4, 15)
 
 
-@pytest.mark.parametrize(("stored", "said"), [(1.0, "reflectance: floats"), (1e4, "reflectance x 10000: floats")])
-def test_floats_are_reflectance_or_ten_thousand_times_it(tmp_path: Path, stored: float, said: str) -> None:
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("is_planet", [False, True])
+def test_a_product_has_the_same_bands_as_scene_and_as_reference(
+    make_scene: MakeScene, is_planet: bool, alpha: bool
+) -> None:
+    path = make_scene(dn=scene_dn(80, 96, bands=5 if alpha else 4), name=PRODUCT, nodata=None)
+    with rasterio.open(path, "r+") as dataset:
+        rest = [ColorInterp.undefined, ColorInterp.alpha] if alpha else [ColorInterp.undefined]
+        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, *rest]
+    with access.opened(path) as dataset:
+        indexes, why = choose_bands(dataset, is_planet=is_planet)
+    assert indexes == (1, 2, 3, 4)
+    assert why.why == "order of PlanetScope's 4-band product"
+
+
+def test_wavelengths_tell_the_bands_of_any_image(make_scene: MakeScene) -> None:
+    path = make_scene(dn=scene_dn(80, 96, bands=6))
+    with rasterio.open(path, "r+") as dataset:
+        for index, nm in enumerate((833, 443, 665, 705, 560, 492), 1):
+            dataset.update_tags(index, wavelength=nm, wavelength_units="nm")
+    assert identify_reference(path, SCENE).band_indexes == (6, 5, 3, 1)
+
+
+@pytest.mark.parametrize(("stored", "why"), [(1.0, "reflectance: floats"), (1e4, "reflectance x 10000: floats")])
+def test_floats_are_reflectance_or_ten_thousand_times_it(tmp_path: Path, stored: float, why: str) -> None:
     values = (scene_dn(80, 96) * 1e-4 * stored).astype(np.float32)
     path = write_raster(tmp_path / "float.tif", values, NORTH_UP_3M)
-    assert said in identify_reference(path, SCENE).reasons[1]
+    assert why in str(identify_reference(path, SCENE).reasons[2])
     np.testing.assert_allclose(on_grid(path), values / stored, rtol=1e-5)
 
 
@@ -253,9 +277,9 @@ def test_a_stated_scale_and_offset_win(make_scene: MakeScene) -> None:
     path = make_scene(dn=dn)
     with rasterio.open(path, "r+") as dataset:
         dataset.scales, dataset.offsets = (2.75e-5,) * 4, (-0.2,) * 4
-    found = identify_reference(path, SCENE)
-    assert found.scale == (2.75e-5,) * 4
-    assert found.offset == (-0.2,) * 4
+    reference = identify_reference(path, SCENE)
+    assert reference.scale == (2.75e-5,) * 4
+    assert reference.offset == (-0.2,) * 4
     np.testing.assert_allclose(on_grid(path), dn * 2.75e-5 - 0.2, atol=1e-6)
 
 
@@ -377,8 +401,8 @@ def test_a_thinned_read_takes_the_pixels_that_gdal_takes(make_scene: MakeScene, 
     path = make_scene(dn=scene_dn(1201, 850), tiled=True, blockxsize=256, blockysize=256, compress="lzw")
     window = Window(31, 17, 800, 1100)
     with rasterio.open(path) as dataset:
-        found = access.read(dataset, [3, 1], window, out_shape=shape)
-        np.testing.assert_array_equal(found, dataset.read([3, 1], window=window, out_shape=(2, *shape)))
+        values = access.read(dataset, [3, 1], window, out_shape=shape)
+        np.testing.assert_array_equal(values, dataset.read([3, 1], window=window, out_shape=(2, *shape)))
 
 
 def test_gdal_keeps_the_blocks_that_pieces_share(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,9 +420,9 @@ def test_the_coastline_scene(shared_data: Path) -> None:
     path = first(sorted((shared_data / "planet" / "coastline").glob("*_SR_clip.tif")))
     with rasterio.open(path) as dataset:
         grid, dn = Grid.of(dataset), dataset.read()
-    found = identify_reference(path, grid)
-    assert (found.band_indexes, found.acquired) == ((1, 2, 3, 4), date(2016, 9, 9))
-    with found.open() as reader:
+    reference = identify_reference(path, grid)
+    assert (reference.band_indexes, reference.acquired) == ((1, 2, 3, 4), date(2016, 9, 9))
+    with reference.open() as reader:
         values = reader.on_grid(grid)
     np.testing.assert_array_equal(np.isfinite(values), np.stack([dn.any(axis=0)] * 4))
     np.testing.assert_allclose(np.nan_to_num(values), dn * 1e-4, atol=1e-6)
@@ -409,12 +433,12 @@ def test_sentinel_2_in_degrees(shared_data: Path) -> None:
     with rasterio.open(path) as dataset:
         own, dn = Grid.of(dataset), dataset.read()
     assert own.crs.is_geographic
-    found: Reference = identify_reference(path, own)
+    reference: Reference = identify_reference(path, own)
     x, y = own.transform @ (own.width / 2, own.height / 2)
     zone = CRS.from_epsg(32601 + int((x + 180) // 6) + (100 if y < 0 else 0))
     (east,), (north,) = transform_points(own.crs, zone, [x], [y])
     grid = Grid(zone, Affine(3, 0, east - 450, 0, -3, north + 450), 300, 300)
-    with found.open() as reader:
+    with reference.open() as reader:
         near = reader.on_grid(grid)
     assert np.isfinite(near).all()
     middle = np.s_[:, own.height // 2 - 45 : own.height // 2 + 45, own.width // 2 - 45 : own.width // 2 + 45]

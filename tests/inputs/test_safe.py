@@ -18,14 +18,14 @@ from support import ORIGIN, UTM33
 from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry.grid import Grid
-from cloudfree.inputs.radar.image import identify_sar
-from cloudfree.inputs.radar.safe.product import find_safe
+from cloudfree.inputs.radar.image import SarOptions, identify_sar
+from cloudfree.inputs.radar.safe.layout import find_safe
 
 SCENE = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 96, 80)
 
 
 def on_scene(*paths: Path, grid: Grid = SCENE, **options: object) -> np.ndarray:
-    image = identify_sar(list(paths), grid, **options)
+    image = identify_sar(list(paths), grid, SarOptions(**options))
     with image.open() as reader:
         return reader.on_grid(grid)
 
@@ -39,8 +39,8 @@ def truth(grid: Grid = SCENE) -> np.ndarray:
 @pytest.mark.parametrize("zipped", [False, True])
 def test_sigma_nought_where_it_belongs(tmp_path: Path, old_noise: bool, zipped: bool) -> None:
     """To 0.05 dB; half a sample off would be 0.2 dB, and noise left in 0.3 dB to 1 dB."""
-    found = on_scene(SafeRecipe(old_noise=old_noise).write(tmp_path, zipped))
-    assert np.abs(found - truth()).max() < 0.05
+    db = on_scene(SafeRecipe(old_noise=old_noise).write(tmp_path, zipped))
+    assert np.abs(db - truth()).max() < 0.05
 
 
 def test_whatever_a_user_points_at(tmp_path: Path) -> None:
@@ -102,26 +102,26 @@ def test_coarser_grids_and_strips(tmp_path: Path) -> None:
 
 
 def test_counts_of_zero_are_no_ground(tmp_path: Path) -> None:
-    found = on_scene(SafeRecipe(holes=(slice(None), slice(0, 200))).write(tmp_path))
-    assert 0.3 < np.isnan(found).mean() < 0.7
-    assert np.nanmax(np.abs(found - truth())) < 0.5
+    db = on_scene(SafeRecipe(holes=(slice(None), slice(0, 200))).write(tmp_path))
+    assert 0.3 < np.isnan(db).mean() < 0.7
+    assert np.nanmax(np.abs(db - truth())) < 0.5
 
 
 def test_power_that_noise_removal_leaves_negative_is_very_low(tmp_path: Path) -> None:
     water = SafeRecipe(power_db=lambda x, y: np.stack([sigma0_db(x, y)[0], np.full(x.shape, -60.0)]))
-    found = on_scene(water.write(tmp_path))
-    assert np.isfinite(found).all()
-    assert np.abs(found[0] - truth()[0]).max() < 0.05
-    assert found[1].max() < -33
+    db = on_scene(water.write(tmp_path))
+    assert np.isfinite(db).all()
+    assert np.abs(db[0] - truth()[0]).max() < 0.05
+    assert db[1].max() < -33
 
 
 def test_a_scene_partly_beyond_the_image(tmp_path: Path) -> None:
     product = SafeRecipe().write(tmp_path)
     partly = Grid(UTM33, SCENE.transform @ Affine.translation(660, 0), 96, 80)
-    found = on_scene(product, grid=partly)
-    valid = np.isfinite(found)
+    db = on_scene(product, grid=partly)
+    valid = np.isfinite(db)
     assert 0.1 < valid.mean() < 0.9
-    wrong = np.abs(found - truth(partly))[valid]
+    wrong = np.abs(db - truth(partly))[valid]
     assert np.median(wrong) < 0.01
     assert wrong.max() < 0.25  # in the outer half of the last samples
     with pytest.raises(GridError, match="does not overlap"):
@@ -131,13 +131,13 @@ def test_a_scene_partly_beyond_the_image(tmp_path: Path) -> None:
 
 
 def test_one_polarisation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    found = on_scene(SafeRecipe(polarisations=("vv",)).write(tmp_path / "a"))
-    assert np.abs(found[0] - truth()[0]).max() < 0.05
-    assert (found[1] == TYPICAL_SAR_DB[1]).all()
+    db = on_scene(SafeRecipe(polarisations=("vv",)).write(tmp_path / "a"))
+    assert np.abs(db[0] - truth()[0]).max() < 0.05
+    assert (db[1] == TYPICAL_SAR_DB[1]).all()
     assert "VV alone" in caplog.text
     product = SafeRecipe().write(tmp_path / "b")
     next((product / "measurement").glob("*-vh-*")).unlink()
-    np.testing.assert_array_equal(on_scene(product), found)
+    np.testing.assert_array_equal(on_scene(product), db)
 
 
 def test_hh_and_hv_are_named(tmp_path: Path) -> None:
@@ -148,14 +148,14 @@ def test_hh_and_hv_are_named(tmp_path: Path) -> None:
 
 
 def test_noise_is_removed_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    found = on_scene(SafeRecipe(denoised=True).write(tmp_path))
-    assert np.abs(found - truth()).max() < 0.05
+    db = on_scene(SafeRecipe(denoised=True).write(tmp_path))
+    assert np.abs(db - truth()).max() < 0.05
     assert "thermal noise" not in caplog.text
 
 
 def test_noise_that_stays_in_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    found = on_scene(SafeRecipe(noise=False).write(tmp_path / "none"))
-    assert np.median(found[1] - truth()[1]) > 0.3
+    db = on_scene(SafeRecipe(noise=False).write(tmp_path / "none"))
+    assert np.median(db[1] - truth()[1]) > 0.3
     assert "thermal noise stays in" in caplog.text
     caplog.clear()
     product = SafeRecipe(old_noise=True).write(tmp_path / "zero")
@@ -166,8 +166,8 @@ def test_noise_that_stays_in_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_relief_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    found = on_scene(SafeRecipe(height_m=20).write(tmp_path / "low"))
-    assert np.abs(found - truth()).max() < 0.05
+    db = on_scene(SafeRecipe(height_m=20).write(tmp_path / "low"))
+    assert np.abs(db - truth()).max() < 0.05
     assert "relief" not in caplog.text
     image = identify_sar([SafeRecipe(height_m=100).write(tmp_path / "high")], SCENE)
     assert "relief may move ground by up to 128 m" in caplog.text
@@ -292,10 +292,10 @@ def test_align_info_and_the_hashes_of_what_was_read(
         tags = dataset.tags()
     assert tags["CLOUDFREE_INPUTS"].count("sha256") == 1 + 2 * 4
     assert "calibrated to sigma nought by its tables, thermal noise removed" in tags["CLOUDFREE_RADAR"]
-    said = cli("info", scene, product).output
-    assert "Sentinel-1, VV and VH" in said
-    assert f"{WIDTH} x {HEIGHT} px of 10" in said
-    assert "covers 100.0 % of the first file's footprint" in said
+    output = cli("info", scene, product).output
+    assert "Sentinel-1, VV and VH" in output
+    assert f"{WIDTH} x {HEIGHT} px of 10" in output
+    assert "covers 100.0 % of the first file's footprint" in output
     measured = next((product / "measurement").iterdir())
     refused = cli("align", "--planet", scene, "--sar", product, "-o", measured, "--overwrite")
     assert "is an input" in refused.stderr

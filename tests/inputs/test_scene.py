@@ -102,7 +102,7 @@ def test_nodata_of_one_band_is_no_data(make_scene: MakeScene) -> None:
 
 
 def write_pam(path: Path, inner: list[str]) -> None:
-    bands = "".join(f'<PAMRasterBand band="{i}">{each}</PAMRasterBand>' for i, each in enumerate(inner, 1))
+    bands = "".join(f'<PAMRasterBand band="{i}">{element}</PAMRasterBand>' for i, element in enumerate(inner, 1))
     path.with_name(f"{path.name}.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
 
 
@@ -183,15 +183,15 @@ def test_the_coarse_scene_is_an_average_by_area_without_nodata(make_scene: MakeS
     dn = scene_dn(90, 60)
     dn[:, :31, :17] = 0
     with identify_scene(make_scene(dn=dn)).open() as reader:
-        found = reader.averaged(*shape)
+        coarse = reader.averaged(*shape)
     ratio = [np.lcm(n, m) for n, m in zip((90, 60), shape, strict=True)]
     fine = dn.repeat(ratio[0] // 90, axis=1).repeat(ratio[1] // 60, axis=2).astype(float)
     fine[:, ~fine.any(axis=0)] = np.nan
     parts = fine.reshape(4, shape[0], ratio[0] // shape[0], shape[1], ratio[1] // shape[1])
     known = np.isfinite(parts).any(axis=(2, 4))
     expected = np.nansum(parts, axis=(2, 4)) / np.maximum(np.isfinite(parts).sum(axis=(2, 4)), 1)
-    np.testing.assert_array_equal(found.any(axis=0), known.all(axis=0))
-    np.testing.assert_allclose(found, expected, atol=0.51)
+    np.testing.assert_array_equal(coarse.any(axis=0), known.all(axis=0))
+    np.testing.assert_allclose(coarse, expected, atol=0.51)
 
 
 def test_a_large_scene_is_told_by_some_of_its_blocks_each_unpacked_once(

@@ -18,7 +18,7 @@ SIGNED = "https://user:word@host.org/a/iw-vv.rtc.tiff?sig=SECRET&sr=c"
 
 
 @pytest.mark.parametrize(
-    ("told", "address", "shown", "name"),
+    ("written", "address", "shown", "name"),
     [
         ("a/scene.tif", "a/scene.tif", "a/scene.tif", "scene.tif"),
         ("./scene.tif", "scene.tif", "scene.tif", "scene.tif"),
@@ -43,8 +43,8 @@ SIGNED = "https://user:word@host.org/a/iw-vv.rtc.tiff?sig=SECRET&sr=c"
         ),
     ],
 )
-def test_addresses_as_they_are_written(told: str, address: str, shown: str, name: str) -> None:
-    source = Source.of(told)
+def test_addresses_as_they_are_written(written: str, address: str, shown: str, name: str) -> None:
+    source = Source.of(written)
     assert (source.address, str(source), source.name) == (address, shown, name)
     assert Source.of(source) is source
 
@@ -57,7 +57,15 @@ def test_a_path_that_was_an_address_is_one_again() -> None:
 def test_secrets_are_shown_nowhere() -> None:
     source = Source.of(SIGNED)
     options = InputOptions.of(SIGNED, ["b.tif", SIGNED], mask=SIGNED)
-    for text in (str(source), repr(source), source.name, source.stem, source.told, repr(options), str(asdict(options))):
+    for text in (
+        str(source),
+        repr(source),
+        source.name,
+        source.stem,
+        source.as_written,
+        repr(options),
+        str(asdict(options)),
+    ):
         assert "SECRET" not in text
         assert "word" not in text
     assert without_secrets(f"HTTP 403: {SIGNED} (denied)") == "HTTP 403: https://host.org/a/iw-vv.rtc.tiff (denied)"
@@ -78,9 +86,9 @@ def test_a_source_is_a_value() -> None:
 
 
 def test_python_callers_write_texts_paths_and_sources() -> None:
-    told = InputOptions.of("scene.tif", Path("s1.tif"), mask="netcdf:m.nc:cloud")
-    assert told.sar == (Source.of("s1.tif"),)
-    assert told == InputOptions(planet=Path("scene.tif"), sar=("s1.tif",), mask=Source.of("netcdf:m.nc:cloud"))
+    options = InputOptions.of("scene.tif", Path("s1.tif"), mask="netcdf:m.nc:cloud")
+    assert options.sar == (Source.of("s1.tif"),)
+    assert options == InputOptions(planet=Path("scene.tif"), sar=("s1.tif",), mask=Source.of("netcdf:m.nc:cloud"))
 
 
 def test_an_archive_is_listed_like_a_folder(tmp_path: Path) -> None:
@@ -93,11 +101,11 @@ def test_an_archive_is_listed_like_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     packed, plain = Source.of(f"zip://{tmp_path}/o.zip!a/one.tif"), Source.of(tmp_path / "a/one.tif")
     for source in (packed, plain):
-        assert [each.name for each in source.beside()] == ["one.tif", "two.xml"]
+        assert [file.name for file in source.beside()] == ["one.tif", "two.xml"]
         assert source.exists
         assert source.with_ending(".xml").exists is False
         assert source.beside()[1].read_bytes() == b"a/two.xml"
-    assert [each.inside for each in Source.of(tmp_path / "o.zip").files()] == list(names)
+    assert [file.inside for file in Source.of(tmp_path / "o.zip").files()] == list(names)
     assert Source.of(f"zip://{tmp_path}/o.zip!a").is_folder
     assert not Source.of(f"zip://{tmp_path}/o.zip!a/none.tif").exists
 
@@ -106,7 +114,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     (tmp_path / "cut.zip").write_bytes(b"PK\3\4 and no more")
     with zipfile.ZipFile(tmp_path / "o.zip", "w") as archive:
         archive.writestr("a.tif", b"words")
-    for told, words in (
+    for path, words in (
         (tmp_path / "none.tif", "does not exist"),
         (f"zip://{tmp_path}/none.zip!a.tif", "does not exist"),
         (f"zip://{tmp_path}/o.zip!b.tif", "is not in its archive"),
@@ -115,5 +123,5 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         (tmp_path / "o.zip", "is an archive"),
         (f"netcdf:{tmp_path}/none.nc:VV", "does not exist"),
     ):
-        with pytest.raises(InputError, match=words), access.opened(told):
+        with pytest.raises(InputError, match=words), access.opened(path):
             pass

@@ -27,7 +27,7 @@ SIDE = 300
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """A scene of a made-up place, a cloud over its corner, its SAR, and weights that expect priming."""
+    """A scene of a made-up place, a cloud over its corner, its SAR, and weights that expect the scene's model."""
     monkeypatch.setattr(adapting, "_VALIDATION_SAMPLES", 3)
     monkeypatch.setattr(adapting, "_CHECK_EVERY", 4)
     monkeypatch.setattr(adapting, "_LEARNING_RATE", 3e-3)
@@ -40,7 +40,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     model = AlignCR(TINY_ONE_BLOCK)
     model.start_as_identity()
     torch.nn.init.constant_(model.get_parameter("UPNet.2.bias"), 0.05)  # a colour that the scene can put right
-    model.expects_primed = True
+    model.expects_prefill = True
     return {
         "planet": write_raster(tmp_path / "scene.tif", dn, grid, nodata=0),
         "sar": write_raster(tmp_path / "s1.tif", land.sar_db, grid, descriptions=("VV", "VH")),
@@ -72,7 +72,7 @@ def test_clear_ground_is_known_and_clouds_are_not(files: dict[str, Path]) -> Non
 def test_what_the_scene_hides_is_never_the_truth_of_a_sample(files: dict[str, Path]) -> None:
     found = ground_of(files)
     places = [place for place in found.places if place.hidden.any()]
-    sampler = CloudedPlaces(places, 96, primed=1.0, colour_jitter=False)
+    sampler = CloudedPlaces(places, 96, prefill=1.0, colour_jitter=False)
     rng = np.random.default_rng(3)
     samples = [sampler.draw(rng) for _ in range(10)]
     assert any(not sample.known.all() for sample in samples)
@@ -88,7 +88,7 @@ def test_it_learns_and_says_so(cli: Cli, files: dict[str, Path], tmp_path: Path)
     done = cli("adapt", *inputs, "-o", out, "--minutes", 0.5, "-v")
     assert done.exit_code == 0, done.output
     model = load_model(out)
-    assert model.expects_primed
+    assert model.expects_prefill
     provenance = model.weights_info.provenance
     assert provenance["adapted_to"] == "scene.tif"
     scores = provenance["adaptation"]["held_out_psnr_db"]

@@ -1,4 +1,4 @@
-"""Other dates in learning: they turn and are cut with the place, prime its samples, and come with a user's scenes."""
+"""Other dates in learning: they turn and are cut with the place, prefill its samples, and come with a user's scenes."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -33,7 +33,7 @@ def draws(source: CloudedPlaces | Pairs, count: int = 6) -> list[Sample]:
 
 
 def error(samples: list[Sample]) -> float:
-    """Root mean square of what primed samples show in place of the clouds."""
+    """Root mean square of what prefilled samples show in place of the clouds."""
     off = [(sample.cloudy - sample.clear)[:, sample.mask & sample.known].ravel() for sample in samples]
     return float(np.sqrt(np.square(np.concatenate(off)).mean()))
 
@@ -66,7 +66,7 @@ def place() -> Place:
 
 
 @pytest.mark.parametrize("colour_jitter", [True, False])
-def test_samples_are_primed_by_other_dates_however_turned_and_cut(place: Place, colour_jitter: bool) -> None:
+def test_samples_are_prefilled_by_other_dates_however_turned_and_cut(place: Place, colour_jitter: bool) -> None:
     with_other, alone = (
         error(draws(CloudedPlaces([each], 64, 1.0, block, colour_jitter=colour_jitter)))
         for each in (place, replace(place, others=()))
@@ -74,7 +74,7 @@ def test_samples_are_primed_by_other_dates_however_turned_and_cut(place: Place, 
     assert with_other < 0.6 * alone
 
 
-def test_other_dates_are_not_used_where_nothing_is_primed(place: Place) -> None:
+def test_other_dates_are_not_used_where_nothing_is_prefilled(place: Place) -> None:
     assert equal(draws(CloudedPlaces([place], 64)), draws(CloudedPlaces([replace(place, others=())], 64)))
 
 
@@ -84,16 +84,16 @@ def test_a_date_that_shows_nothing_of_a_place_changes_nothing(place: Place) -> N
     assert equal(*(draws(CloudedPlaces([each], 64, 1.0, block), 2) for each in (blind, alone)))
 
 
-def test_pairs_are_primed_by_other_dates(place: Place, tmp_path: Path) -> None:
+def test_pairs_are_prefilled_by_other_dates(place: Place, tmp_path: Path) -> None:
     clear, mask = np.rint(1e4 * place.reflectance).astype(np.uint16), np.zeros((120, 120), np.uint8)
     mask[40:80, 50:90] = 1
     other = np.rint(8e3 * place.reflectance + 200).astype(np.uint16)
     for name, values in (("clear", clear), ("cloudy", np.where(mask, np.uint16(9000), clear)), ("mask", mask[None])):
         write_raster(tmp_path / f"here_{name}.tif", values, GRID_3M)
     write_raster(tmp_path / "here_sar.tif", place.sar_db[0], GRID_3M, descriptions=("VV", "VH"))
-    alone = error(draws(Pairs(find(tmp_path), 96, primed=1.0)))
+    alone = error(draws(Pairs(find(tmp_path), 96, prefill=1.0)))
     write_raster(tmp_path / "here_reference.tif", other, GRID_3M, nodata=0)
-    assert error(draws(Pairs(find(tmp_path), 96, primed=1.0))) < 0.2 * alone
+    assert error(draws(Pairs(find(tmp_path), 96, prefill=1.0))) < 0.2 * alone
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_scene_is_adapted_to_with_its_other_dates(
     monkeypatch.chdir(files)
     model = AlignCR(TINY_ONE_BLOCK)
     model.start_as_identity()
-    model.expects_primed = True
+    model.expects_prefill = True
     save_model(model, files / "tiny.safetensors")
     inputs = ("--planet", "scene.tif", "--sar", "s1.tif", "--mask", "mask.tif", "--weights", "tiny.safetensors")
     done = cli(*command, *inputs, "--reference", "moved.tif")

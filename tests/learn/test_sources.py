@@ -62,9 +62,9 @@ def test_same_date_leaves_nothing_but_clouds(triplets):
         assert (sample.cloudy - sample.clear)[:, ~sample.mask].min() > -1e-6
 
 
-def test_pairs_are_primed_by_their_mask(triplets):
-    for sample in draws(Pairs(find(triplets), 48, primed=1.0)):
-        assert sample.cloudy.max() < 0.9, "the cloud has given way to the prior"
+def test_pairs_are_prefilled_by_their_mask(triplets):
+    for sample in draws(Pairs(find(triplets), 48, prefill=1.0)):
+        assert sample.cloudy.max() < 0.9, "the cloud has given way to the model"
         assert 0 < sample.mask.mean() < 1
 
 
@@ -112,7 +112,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def test_scenes_without_a_clear_image(manifest):
-    sources = open_sources(SourceOptions(data=(manifest,), procedural=0, crop=64, primed=0.5))
+    sources = open_sources(SourceOptions(data=(manifest,), procedural=0, crop=64, prefill=0.5))
     assert len(sources.training) >= 2
     assert sources.validation is not None
     for sample in draws(sources.training):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cloudfree.errors import DeviceError
-from cloudfree.network.device import bfloat16_instructions, resolve_device, resolve_precision
+from cloudfree.network.device import bfloat16_instructions, bfloat16_pays, resolve_device, resolve_precision
 from cloudfree.network.models import Identity
 from cloudfree.reconstruct.predictor import Predictor
 
@@ -53,13 +53,15 @@ def test_a_number_beyond_the_last_device(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
+    # A card that can only emulate it: slower than float32.
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: including_emulation)
     monkeypatch.setattr("torch.cpu.get_capabilities", dict)
     assert [resolve_precision("auto", torch.device(name)) for name in ("cpu", "mps", "cuda")] == [
         "fp32",
         "fp32",
         "fp16",
     ]
+    assert not any(bfloat16_pays(torch.device(name)) for name in ("cpu", "mps", "cuda"))
     assert resolve_precision("fp32", MPS) == "fp32"
     assert resolve_precision("bf16", torch.device("cpu")) == "bf16"
 

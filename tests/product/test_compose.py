@@ -12,8 +12,7 @@ from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.product.compose import Composed, compose, deviation_dn
 from cloudfree.product.profiles import NO_DEVIATION
-from cloudfree.reconstruct.strips import Fill, Strip
-from cloudfree.reconstruct.tile import RestoredStrip
+from cloudfree.reconstruct.strips import Fill, RestoredStrip, Strip
 from cloudfree.scene.uncertainty import Uncertainty
 
 SCENE = Scene(

@@ -223,7 +223,7 @@ def test_a_day_is_its_start_and_end(described: Callable[..., Any], make_scene: M
 
 
 def test_metadata_beside_a_scene_tell_the_time(described: Callable[..., Any], make_scene: Make, tmp_path: Path) -> None:
-    xml = "<ps:acquisitionDateTime>2024-06-06T10:15:31+00:00</ps:acquisitionDateTime>"
+    xml = '<m xmlns:ps="ps/v1"><ps:acquisitionDateTime>2024-06-06T10:15:31+00:00</ps:acquisitionDateTime></m>'
     (tmp_path / "my_own_field_metadata.xml").write_text(xml)
     assert described(scene=make_scene(name="my_own_field.tif"))["properties"]["datetime"] == "2024-06-06T10:15:31Z"
 

@@ -27,7 +27,7 @@ def test_strips_equal_the_whole(inputs: Inputs) -> None:
     grid = inputs.scene.grid
     moved = Displacement(grid, (7.0,), (-4.0,))
     with inputs.open() as reader:
-        strips = StripReader(reader, moved, Feather.on(grid))
+        strips = StripReader(reader, moved, Feather.of_pixel_size(grid.pixel_size_m))
         whole = strips.read(0, H)
         assert 0 < (whole.cloud_weight == 1).mean() < (whole.cloud_weight > 0).mean() < 1
         for start in range(0, H, 33):
@@ -50,8 +50,10 @@ def test_radar_is_read_where_tiles_may_ask_for_it(
     inputs, fill = identify(files), Fill(extent)
     grid, tiles = inputs.scene.grid, [slice(0, 450), slice(350, 800), slice(750, 1200)]
     with inputs.open() as reader:
-        whole = StripReader(reader, Displacement(grid), Feather.on(grid)).read(0, 40)
-        some = StripReader(reader, Displacement(grid), Feather.on(grid), fill, tiles).read(0, 40)
+        whole = StripReader(reader, Displacement(grid), Feather.of_pixel_size(grid.pixel_size_m)).read(0, 40)
+        some = StripReader(reader, Displacement(grid), Feather.of_pixel_size(grid.pixel_size_m), fill, tiles).read(
+            0, 40
+        )
     assert whole.sar_valid.all()
     np.testing.assert_array_equal(some.sar_db[..., tiles[0]], whole.sar_db[..., tiles[0]])
     np.testing.assert_array_equal(some.blend_weight(fill), whole.blend_weight(fill))
@@ -73,7 +75,7 @@ def test_a_window_shows_what_strips_show(inputs: Inputs) -> None:
 def test_what_is_reconstructed_needs_data_and_radar_or_a_word(inputs: Inputs) -> None:
     grid = inputs.scene.grid
     with inputs.open() as reader:
-        strip = StripReader(reader, Displacement(grid), Feather.on(grid)).read(0, H)
+        strip = StripReader(reader, Displacement(grid), Feather.of_pixel_size(grid.pixel_size_m)).read(0, H)
     strip.dn[:, :10] = 0
     strip.sar_valid[-10:] = False
     everything = strip.blend_weight(Fill("all"))

@@ -1,103 +1,150 @@
-"""What a network is shown: the prior for cloud, typical values for nodata, and what is seen wherever it can be."""
+"""What a network is shown: the scene's model for cloud, typical values for nodata; and how its answer is taken."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from affine import Affine
-from support import ORIGIN, UTM33, pattern, sar_values_db, scene_dn
+import torch
+from support import pattern, sar_values_db, scene_dn
 
-from cloudfree.geometry.grid import Grid
-from cloudfree.inputs.optical.scene import Scene
-from cloudfree.reconstruct.strips import Strip
-from cloudfree.reconstruct.tile import Priming, blend, kept_share
+from cloudfree.reconstruct.tile import Method, Tile, blend, kept_share, network_input, restore
 from cloudfree.scene.model import SceneModel
 from cloudfree.scene.uncertainty import Uncertainty
 
 H, W = 60, 80
-GRID = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), W, H)
-SCENE = Scene(Path("scene.tif"), GRID, (1, 2, 3, 4), (1e-4,) * 4, "surface reflectance", ())
-FILL, FILL_DB = np.array([0.1, 0.2, 0.3, 0.4], np.float32), np.array([-11, -18], np.float32)
+TYPICAL, TYPICAL_DB = np.array([0.1, 0.2, 0.3, 0.4], np.float32), np.array([-11, -18], np.float32)
+GROUND = 0.15
 
 
 @pytest.fixture
-def strip() -> Strip:
-    """A strip with a bright cloud that the mask flags, a corner of nodata, and one of no radar."""
-    dn, sar_db = scene_dn(H, W), sar_values_db(H, W)
-    weight = np.zeros((H, W), np.float32)
+def tile() -> Tile:
+    """A bright cloud that the mask flags, a corner of nodata, and one of no radar."""
+    reflectance, sar_db = scene_dn(H, W) * np.float32(1e-4), sar_values_db(H, W)
+    weight, data = np.zeros((H, W), np.float32), np.ones((H, W), bool)
     weight[20:40, 20:50] = 1
-    dn[:, 20:40, 20:50] = 9000
-    dn[:, :10, :10], sar_db[:, -10:, -10:] = 0, np.nan
-    return Strip.of(0, dn, sar_db, weight)
+    reflectance[:, 20:40, 20:50] = 0.9
+    reflectance[:, :10, :10], data[:10, :10], sar_db[:, -10:, -10:] = 0, False, np.nan
+    return Tile(reflectance, data, sar_db, weight)
 
 
-def prior_of(path_radiance: float) -> SceneModel:
-    reflectance = np.full((4, H // 3, W // 3), 0.15, np.float32)
+def with_ground(tile: Tile) -> Tile:
+    return replace(tile, ground=np.full((4, H, W), GROUND, np.float32))
+
+
+def method(*, path_radiance: float = 0.0, prefill: bool = True, trust: float = 1.0) -> Method:
     unsure = Uncertainty.constantly(np.full(4, 0.05, np.float32), (H, W))
-    errors = np.diag(np.full(4, 0.02**2))
-    return SceneModel((H, W), reflectance, (), 0.8, np.full(4, path_radiance, np.float32), {}, unsure, errors)
+    air, covariance = np.full(4, path_radiance, np.float32), np.diag(np.full(4, 0.02**2))
+    coarse = np.full((4, H // 3, W // 3), GROUND, np.float32)
+    model = SceneModel((H, W), coarse, (), 0.8, air, {}, unsure, covariance)
+    of_scene = Method.of(TYPICAL, TYPICAL_DB, model, prefill=prefill)
+    return Method(TYPICAL, TYPICAL_DB, prefill, trust, of_scene.path_radiance, of_scene.error_covariance)
 
 
-def test_without_a_prior_a_network_sees_the_scene_and_no_gaps(strip: Strip) -> None:
-    priming = Priming(SCENE, FILL, FILL_DB)
-    shown = priming.tile(strip)
-    np.testing.assert_allclose(shown.reflectance[:, :10, :10], np.broadcast_to(FILL[:, None, None], (4, 10, 10)))
-    np.testing.assert_array_equal(shown.reflectance[:, 10:], SCENE.reflectance(strip.dn)[:, 10:])
-    np.testing.assert_array_equal(shown.sar_db[:, -10:, -10:], np.broadcast_to(FILL_DB[:, None, None], (2, 10, 10)))
+class Doubling:
+    """A network that doubles whatever it is shown, and remembers that."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.shown: list[torch.Tensor] = []
+
+    def __call__(self, reflectance: torch.Tensor, sar_db: torch.Tensor) -> torch.Tensor:
+        assert torch.isfinite(sar_db).all()
+        self.shown.append(reflectance)
+        return 2 * reflectance
+
+
+def test_without_a_model_a_network_is_shown_the_scene_without_gaps(tile: Tile) -> None:
+    plain = Method.of(TYPICAL, TYPICAL_DB, None, prefill=False)
+    shown = network_input(tile, plain)
+    np.testing.assert_allclose(shown.reflectance[:, :10, :10], np.broadcast_to(TYPICAL[:, None, None], (4, 10, 10)))
+    np.testing.assert_array_equal(shown.reflectance[:, 10:], tile.reflectance[:, 10:])
+    np.testing.assert_array_equal(shown.sar_db[:, -10:, -10:], np.broadcast_to(TYPICAL_DB[:, None, None], (2, 10, 10)))
     assert not shown.kept.any()
-    assert not priming.path_radiance.any()
-    assert np.isnan(strip.sar_db).any(), "the strip itself stays as it was"
+    assert not shown.seen_share.any()
+    assert np.isnan(tile.sar_db).any(), "the tile itself stays as it was"
 
 
-def test_under_cloud_it_sees_the_prior_less_path_radiance_and_is_believed_by_trust(strip: Strip) -> None:
-    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), primed=True, trust=0.25)
-    shown = priming.tile(strip)
-    np.testing.assert_allclose(shown.reflectance[:, 22:38, 22:48], 0.15 - 0.03, atol=1e-3)
-    np.testing.assert_allclose(shown.kept[0, 22:38, 22:48], 0.75, atol=0.01)
-    clear = strip.cloud_weight == 0
-    assert not shown.kept[0, clear].any()
-    seen = SCENE.reflectance(strip.dn)[:, 45:] - np.float32(0.03)
-    np.testing.assert_allclose(shown.reflectance[:, 45:], seen, atol=1e-6)
+def test_under_cloud_it_is_shown_the_model_less_path_radiance_and_believed_by_trust(tile: Tile) -> None:
+    network = Doubling()
+    (restored,), _ = restore([with_ground(tile)], method(path_radiance=0.03, trust=0.25), network)
+    (shown,) = network.shown
+    np.testing.assert_allclose(shown[0, :, 22:38, 22:48], GROUND - 0.03, atol=1e-3)
+    np.testing.assert_allclose(shown[0, :, 10:, 52:], tile.reflectance[:, 10:, 52:] - np.float32(0.03), atol=1e-6)
+    expected = 0.25 * 2 * (GROUND - 0.03) + 0.75 * (GROUND - 0.03) + 0.03
+    np.testing.assert_allclose(restored[:, 22:38, 22:48], expected, atol=0.01)
+    clear = tile.reflectance[:, 45:, :50]
+    np.testing.assert_allclose(restored[:, 45:, :50], 2 * (clear - np.float32(0.03)) + np.float32(0.03), atol=1e-6)
 
 
-def test_without_radar_the_prior_is_all_whatever_the_network(strip: Strip) -> None:
-    sar_db = strip.sar_db.copy()
-    sar_db[:, 25:35, 25:45] = np.nan
-    strip = Strip.of(0, strip.dn, sar_db, strip.cloud_weight)
-    for primed, elsewhere in ((True, 0.15), (False, 0.9)):
-        priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed, trust=1.0)
-        shown = priming.tile(strip)
-        np.testing.assert_allclose(shown.reflectance[:, 25:35, 25:45], 0.15, atol=1e-3)
-        assert (shown.kept[0, 25:35, 25:45] > 0.99).all()
-        np.testing.assert_allclose(shown.reflectance[:, 38, 30], elsewhere, atol=1e-3)
-        assert (shown.kept[0, :24] < 0.05).all()
+@pytest.mark.parametrize(("prefill", "elsewhere"), [(True, GROUND), (False, 0.9)])
+def test_without_radar_the_model_is_all_whatever_the_network(tile: Tile, prefill: bool, elsewhere: float) -> None:
+    tile.sar_db[:, 25:35, 25:45] = np.nan
+    shown = network_input(with_ground(tile), method(prefill=prefill))
+    np.testing.assert_allclose(shown.reflectance[:, 25:35, 25:45], GROUND, atol=1e-3)
+    assert (shown.kept[0, 25:35, 25:45] > 0.99).all()
+    np.testing.assert_allclose(shown.reflectance[:, 38, 30], elsewhere, atol=1e-3)
+    assert (shown.kept[0, :24] < 0.05).all()
 
 
-def test_a_network_that_is_not_primed_sees_the_plain_image_where_radar_is(strip: Strip) -> None:
-    seen = Strip.of(0, strip.dn, sar_values_db(H, W), strip.cloud_weight)
-    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.03), primed=False)
-    assert priming.prior_of(seen) is None
-    assert not priming.path_radiance.any()
+def test_a_network_that_is_shown_the_plain_image_keeps_its_path_radiance(tile: Tile) -> None:
+    assert not method(path_radiance=0.03, prefill=False).path_radiance.any()
 
 
-def test_what_shows_through_thin_cloud_is_told(strip: Strip) -> None:
-    """The cloud is opaque but for its west, where the ground shows; without a prior nobody can tell."""
-    strip.dn[:, :, :34] = 1600
-    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed=True)
-    through = priming.tile(strip).seen_through[0]
-    assert (through[22:38, 20:25] > 0.95).all()
-    assert (through[24:36, 38:46] < 0.01).all()
-    assert not through[strip.cloud_weight == 0].any()
-    plain = Priming(SCENE, FILL, FILL_DB)
-    assert not plain.tile(strip).seen_through.any()
+def test_the_share_that_shows_through_thin_cloud_is_told(tile: Tile) -> None:
+    """The cloud is opaque but for its west, where the ground shows; without a model nobody can tell."""
+    tile.reflectance[:, :, :34] = 0.16
+    share = network_input(with_ground(tile), method()).seen_share[0]
+    assert (share[22:38, 20:25] > 0.95).all()
+    assert (share[24:36, 38:46] < 0.01).all()
+    assert not share[tile.cloud_weight == 0].any()
+    assert not network_input(tile, Method(TYPICAL, TYPICAL_DB)).seen_share.any()
 
 
-def test_some_columns_are_those_of_the_whole(strip: Strip) -> None:
-    priming = Priming(SCENE, FILL, FILL_DB, prior_of(0.0), primed=True, trust=0.5)
-    whole = priming.tile(strip)
-    part = priming.tile(strip.columns(0, 70))
-    for found, expected in zip(part, whole, strict=True):
-        np.testing.assert_array_equal(found[..., :50], expected[..., :50])  # filters reach 15 pixels
+def test_a_part_of_a_tile_is_that_of_the_whole(tile: Tile) -> None:
+    whole = with_ground(tile)
+    part = Tile(*(array[..., :70] for array in (whole.reflectance, whole.data, whole.sar_db, whole.cloud_weight)))
+    part = Tile(part.reflectance, part.data, part.sar_db, part.cloud_weight, whole.ground[..., :70])
+    pairs = zip(network_input(part, method(trust=0.5)), network_input(whole, method(trust=0.5)), strict=True)
+    for some, every in pairs:
+        np.testing.assert_array_equal(some[..., :50], every[..., :50])  # filters reach 15 pixels
+
+
+def test_tiles_of_a_batch_are_each_as_by_itself(tile: Tile) -> None:
+    """Also where one of them has no cloud, and so nothing that is kept."""
+    tiles = [with_ground(tile), tile]
+    together = restore(tiles, method(trust=0.5), Doubling())
+    for number, one in enumerate(tiles):
+        alone = restore([one], method(trust=0.5), Doubling())
+        np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
+        np.testing.assert_array_equal(together.seen_share[number], alone.seen_share[0].expand(1, H, W))
+
+
+def wanting(tile: Tile, wanted: np.ndarray) -> Tile:
+    return replace(with_ground(tile), wanted=wanted)
+
+
+def test_a_network_that_is_not_believed_is_not_run(tile: Tile) -> None:
+    """What is wanted of it stays with what it would have been shown."""
+    network = Doubling()
+    cloud = wanting(tile, tile.cloud_weight)
+    (restored,), _ = restore([cloud], method(trust=0.0, path_radiance=0.03), network)
+    assert not network.shown
+    np.testing.assert_allclose(restored[:, 22:38, 22:48], GROUND, atol=1e-3)
+    restore([cloud], method(trust=0.01), network)
+    restore([wanting(tile, np.ones((H, W), np.float32))], method(trust=0.0), network)
+    assert len(network.shown) == 2, "where it is believed a little, and where clear ground is wanted of it"
+
+
+def test_a_tile_without_radar_needs_no_network_and_its_neighbour_does(tile: Tile) -> None:
+    tile = replace(tile, sar_db=sar_values_db(H, W))
+    blind = replace(tile, sar_db=np.full((2, H, W), np.nan, np.float32))
+    tiles, network = [wanting(one, tile.cloud_weight) for one in (blind, tile)], Doubling()
+    together = restore(tiles, method(), network)
+    assert [len(shown) for shown in network.shown] == [1]
+    for number, one in enumerate(tiles):
+        alone = restore([one], method(), Doubling())
+        np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
 
 
 def test_a_network_is_believed_where_the_model_stands_and_not_where_the_ground_is_seen() -> None:

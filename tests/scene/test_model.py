@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 from support import pattern, sar_values_db
 
+from cloudfree.arrays import as_image
 from cloudfree.scene import candidates, lattice, model
 
 
@@ -200,15 +201,29 @@ def test_an_image_at_full_resolution_brings_its_detail():
     np.testing.assert_array_equal(window, whole[:, 30:90, 70:140])
 
 
-def test_the_trial_had_to_do_without_its_hole():
+def test_the_held_out_model_had_to_do_without_its_hole():
     truth, sar_db = scene()
     hidden, valid = hole(), np.ones((96, 120), bool)
     fitted = model.fit(truth, sar_db, hidden, valid)
-    assert fitted.trial is not None
-    cut = fitted.trial.hole
+    assert fitted.held_out is not None
+    cut = fitted.held_out.hole
     assert 0.05 < cut.sum() / (~hidden).sum() < 0.5
     assert not (cut & hidden).any()
     elsewhere = np.where(cut, 0.9, truth).astype(np.float32)
     again = model.fit(elsewhere, sar_db, hidden, valid)
-    assert again.trial is not None
-    assert rms(again.trial.model.whole(), truth, cut) < 0.05, "what is hidden there is not looked at"
+    assert again.held_out is not None
+    assert rms(again.held_out.model.whole(), truth, cut) < 0.05, "what is hidden there is not looked at"
+
+
+@pytest.mark.parametrize("clear_share", [0.0, 0.5])
+def test_images_may_lie_turned_in_memory(clear_share: float) -> None:
+    """As training turns them; nothing clear at all is what a wholly clouded crop has."""
+    rng = np.random.default_rng(0)
+    reflectance = as_image(0.1 + 0.05 * rng.random((4, 40, 40)))
+    sar_db, hidden = as_image(rng.normal(-12, 2, (2, 40, 40))), rng.random((40, 40)) >= clear_share
+    turned = [image.swapaxes(-1, -2).copy().swapaxes(-1, -2) for image in (sar_db, hidden)]
+    assert not turned[1].flags.c_contiguous
+    valid = np.ones((40, 40), bool)
+    straight = model.fit(reflectance, sar_db, hidden, valid, by_holes=False)
+    lying = model.fit(reflectance, turned[0], turned[1], np.asfortranarray(valid), by_holes=False)
+    np.testing.assert_array_equal(lying.ground, straight.ground)

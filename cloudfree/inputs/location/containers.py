@@ -1,8 +1,8 @@
 """What comes as several rasters: folders and archives as delivered, BEAM-DIMAP, files of several variables.
 
-`within` reads a container, of whatever kind; `one` and `radar` choose in it by the names of its files or variables, as
-`siblings` does beside a scene: the words of a name say which kind of file it is. Where several could be meant, or none,
-that is refused with their names. An ENVI header stands for its image.
+`within` lists the rasters of a container, of whatever kind; `one` and `radar` choose among them by the words in the
+names of its files or variables. Where several could be wanted, or none, that is refused with their names. An ENVI
+header stands for its image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from cloudfree.inputs.location.stacked import stacked
 from cloudfree.inputs.masks.codes import CLEAR_WORDS, CLOUD_WORDS
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.optical.bands import bands_by_words
-from cloudfree.inputs.radar import polarisation
+from cloudfree.inputs.radar import names
+from cloudfree.inputs.radar.names import POLARISATIONS
 from cloudfree.inputs.raster import access
 
 RASTER_ENDINGS = (".tif", ".tiff", ".img", ".vrt", ".jp2", ".bsq", ".bil", ".bip", ".dat")
@@ -34,33 +35,35 @@ IMAGE_ENDINGS = ("", ".img", ".dat", ".bin", ".raw", ".bsq", ".bil", ".bip")
 """How the image of an ENVI header may end, instead of .hdr or before it."""
 
 VARIABLE_ENDINGS = {
-    **dict.fromkeys((".nc", ".nc4", ".cdf"), ("netcdf",)),
-    **dict.fromkeys((".h5", ".hdf5", ".he5"), ("netcdf", "hdf5")),
+    **dict.fromkeys((".nc", ".nc4", ".cdf"), ("netCDF",)),
+    **dict.fromkeys((".h5", ".hdf5", ".he5"), ("netCDF", "HDF5")),
 }
 """Of files of several variables, and by which of GDAL's drivers: of HDF5, netCDF's knows where pixels lie (CF)."""
 
-_DRIVER_NAMES = {"netcdf": "netCDF", "hdf5": "HDF5"}
-_POLARISATIONS = (*SAR_BANDS, "HH", "HV")
 _MOST_NAMED = 6  # files of a container in a message
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is looked for in a container: names with some of `words`, without any of `others`; or the only ones left."""
+    """What is looked for in a container: the raster with one of `words` in its name and none of `others`.
+
+    Where no name has one of `words`, the only raster with none of `others`. `title` and `option` are for messages.
+    """
 
     title: str
     words: frozenset[str]
-    others: frozenset[str] = frozenset()
-    option: str | None = None
+    others: frozenset[str]
+    option: str
 
 
-_COMPANIONS = frozenset({"udm", "udm2", "visual", "browse", "thumbnail", "angle", "inc", "lia", "ls", "dem", "rgb"})
-_RADAR = frozenset(word.lower() for word in _POLARISATIONS)
-_MASKS = frozenset(CLOUD_WORDS | CLEAR_WORDS | {"mask", "qa", "scl", "fmask"})
+_RADAR_WORDS = frozenset(name.lower() for name in POLARISATIONS)
+_MASK_WORDS = frozenset(CLOUD_WORDS | CLEAR_WORDS | {"mask", "qa", "scl", "fmask"})
+# A study area may be in the name of a scene.
+_NO_SCENE_WORDS = planet_product.COMPANION_WORDS | (names.COMPANION_WORDS - {"area"}) | _RADAR_WORDS | _MASK_WORDS
 
-SCENE = Wanted("scene", frozenset({"analyticms", "analytic", "bgrn"}), _COMPANIONS | _RADAR | _MASKS, "--planet")
-UDM2 = Wanted("UDM2", frozenset({"udm2"}), option="--udm2")
-MASK = Wanted("mask", _MASKS, _RADAR, "--mask")
+SCENE = Wanted("scene", planet_product.ANALYTIC_WORDS, _NO_SCENE_WORDS, "--planet")
+UDM2 = Wanted("UDM2", frozenset({planet_product.UDM2.word}), frozenset(), "--udm2")
+MASK = Wanted("mask", _MASK_WORDS, _RADAR_WORDS, "--mask")
 REFERENCE = Wanted("reference", SCENE.words, SCENE.others, "--reference")
 
 
@@ -76,48 +79,51 @@ def within(source: Source) -> list[Source] | None:
 
 
 def one(source: Source, wanted: Wanted) -> tuple[Source, tuple[Decision, ...]]:
-    """The raster that is meant, and why if it was chosen. Raises InputError where that cannot be told."""
-    held = within(source)
-    if held is None:
+    """The raster that is wanted, and why if it was chosen in a container. Raises InputError where that is not clear."""
+    rasters = within(source)
+    if rasters is None:
         return source, ()
-    if wanted in (SCENE, REFERENCE) and (bands := _by_colour(held)):
-        names = ", ".join(band.inside for band in bands)
-        return stacked(source, bands), (Decision(f"a scene of {names} of {source.name}", "the variables' names"),)
-    possible = [each for each in held if not wanted.others & _words(each)] if len(held) > 1 else held
-    named = [each for each in possible if wanted.words & _words(each)] or possible
+    if wanted in (SCENE, REFERENCE) and (bands := _by_colour(rasters)):
+        listed = ", ".join(band.inside for band in bands)
+        return stacked(source, bands), (Decision(f"a scene of {listed} of {source.name}", "the variables' names"),)
+    possible = _without(rasters, wanted.others)
+    named = [raster for raster in possible if wanted.words & _words(raster)] or possible
     if len(named) != 1:
-        raise InputError(_refusal(source, held, named, wanted.title, wanted.option))
-    return named[0], _taken(source, named)
+        raise InputError(_refusal(source, rasters, named, wanted.title, wanted.option))
+    return named[0], _decision(source, named)
 
 
 def radar(source: Source) -> tuple[list[Source], tuple[Decision, ...]]:
-    """The rasters of VV and VH, or of what else there is, that are meant. Raises InputError where that is not clear."""
-    held = within(source)
-    if held is None:
+    """The rasters of VV and VH, or of other polarisations, and why if they were chosen in a container.
+
+    Raises InputError where it is not clear which these are.
+    """
+    rasters = within(source)
+    if rasters is None:
         return [source], ()
-    found = {name: [each for each in held if _is_of(each, name)] for name in _POLARISATIONS}
-    names = [name for name in SAR_BANDS if found[name]] or [name for name in _POLARISATIONS if found[name]]
-    for name in names:
-        if len(found[name]) > 1:
-            raise InputError(_refusal(source, held, found[name], name, "--sar"))
-    chosen = [found[name][0] for name in names]
+    named = {name: [raster for raster in rasters if _is_of(raster, name)] for name in POLARISATIONS}
+    present = [name for name in SAR_BANDS if named[name]] or [name for name in POLARISATIONS if named[name]]
+    for name in present:
+        if len(named[name]) > 1:
+            raise InputError(_refusal(source, rasters, named[name], name, "--sar"))
+    chosen = [named[name][0] for name in present]
     if not chosen:
-        chosen = [each for each in held if not SCENE.others & _words(each)] if len(held) > 1 else held
+        chosen = _without(rasters, SCENE.others)
         if len(chosen) != 1:
-            raise InputError(_refusal(source, held, chosen, "Sentinel-1 image", "--sar"))
-    return chosen, _taken(source, chosen)
+            raise InputError(_refusal(source, rasters, chosen, "Sentinel-1 image", "--sar"))
+    return chosen, _decision(source, chosen)
 
 
 def usable(source: Source) -> list[Source]:
-    """What a run would look at of a container: its scene, its radar, or else all that it holds."""
-    held = within(source)
-    if not held:
+    """The rasters of a container that a run would take: its scene, its radar, or else all of them."""
+    rasters = within(source)
+    if not rasters:
         return [source]
-    if any(SCENE.words & _words(each) for each in held) or _by_colour(held):
+    if any(SCENE.words & _words(raster) for raster in rasters) or _by_colour(rasters):
         return [one(source, SCENE)[0]]
-    if any(_is_of(each, name) for each in held for name in _POLARISATIONS):
+    if any(_is_of(raster, name) for raster in rasters for name in POLARISATIONS):
         return radar(source)[0]
-    return held
+    return rasters
 
 
 # --- choosing ---
@@ -127,30 +133,35 @@ def _words(source: Source) -> set[str]:
     return set(planet_product.words(source.stem))
 
 
-def _is_of(source: Source, name: str) -> bool:
-    """Whether it is backscatter of a polarisation."""
-    return polarisation.named_in(source.stem) == name and not polarisation.names_companion(source.stem)
+def _without(rasters: list[Source], others: frozenset[str]) -> list[Source]:
+    """The rasters with none of these words in their names; one that is alone may be called anything."""
+    return [raster for raster in rasters if not others & _words(raster)] if len(rasters) > 1 else rasters
 
 
-def _by_colour(held: Sequence[Source]) -> list[Source] | None:
+def _is_of(source: Source, polarisation: str) -> bool:
+    """Whether it is backscatter of a polarisation, by its name."""
+    return names.polarisation_in(source.stem) == polarisation and not names.is_companion(source.stem)
+
+
+def _by_colour(rasters: Sequence[Source]) -> list[Source] | None:
     """Blue, green, red and NIR, where they are variables of their own."""
-    numbers = bands_by_words([_words(each) for each in held]) if all(s.is_variable for s in held) else None
-    return [held[number - 1] for number in numbers] if numbers else None
+    numbers = bands_by_words([*map(_words, rasters)]) if all(raster.is_variable for raster in rasters) else None
+    return [rasters[number - 1] for number in numbers] if numbers else None
 
 
-def _taken(source: Source, chosen: Sequence[Source]) -> tuple[Decision, ...]:
-    names = " and ".join(each.name for each in chosen)
-    return () if names == source.name else (Decision(f"{names} of {source.name}", "by the names of what it holds"),)
+def _decision(source: Source, chosen: Sequence[Source]) -> tuple[Decision, ...]:
+    listed = " and ".join(raster.name for raster in chosen)
+    return () if listed == source.name else (Decision(f"{listed} of {source.name}", "by the names of what it holds"),)
 
 
-def _refusal(source: Source, held: Sequence[Source], possible: Sequence[Source], title: str, option: str | None) -> str:
+def _refusal(source: Source, rasters: Sequence[Source], possible: Sequence[Source], title: str, option: str) -> str:
     several = len(possible) > 1
-    shown = [each.inside or each.name for each in (possible if several else held)]
-    listed = ", ".join(shown[:_MOST_NAMED]) + (f" and {len(shown) - _MOST_NAMED} more" if shown[_MOST_NAMED:] else "")
-    found = f"{len(possible)} files that may be the {title}" if several else f"no {title}"
-    example = f", like {option} '{(possible or held)[0].told}'" if held else ""
-    held_words = f"({listed})" if listed else "(and no other raster)"
-    return f"{source.name} holds {found} {held_words}; one is needed: give the file itself{example}"
+    shown = [raster.inside or raster.name for raster in (possible if several else rasters)]
+    more = f" and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
+    listed = f"({', '.join(shown[:_MOST_NAMED])}{more})" if shown else "(and no other raster)"
+    count = f"{len(possible)} files that may be the {title}" if several else f"no {title}"
+    example = f", like {option} '{(possible or rasters)[0].as_written}'" if rasters else ""
+    return f"{source.name} holds {count} {listed}; one is needed: give the file itself{example}"
 
 
 # --- reading, a kind at a time ---
@@ -158,11 +169,11 @@ def _refusal(source: Source, held: Sequence[Source], possible: Sequence[Source],
 
 def _of_folder(source: Source) -> list[Source]:
     """Rasters in a folder or an archive, and in the folders within."""
-    return [each for each in source.files() if each.suffix in RASTER_ENDINGS]
+    return [file for file in source.files() if file.suffix in RASTER_ENDINGS]
 
 
 def _of_dimap(source: Source) -> list[Source] | None:
-    """The images in the .data folder beside a .dim file of SNAP's; None of what SPOT calls so, which GDAL reads."""
+    """The images in the .data folder beside a .dim file of SNAP's; None for a .dim file of SPOT's, which GDAL reads."""
     folder = source.with_ending(DIMAP_FOLDER)
     if not folder.is_folder and _BEAM not in source.read_bytes():
         return None
@@ -175,11 +186,11 @@ def _of_header(source: Source) -> list[Source]:
     """The image that an ENVI header is of."""
     bare = source.with_ending("")
     candidates = {bare.with_ending(ending) if ending else bare for ending in IMAGE_ENDINGS}
-    images = [each for each in source.beside() if each in candidates and each != source]
+    images = [file for file in source.beside() if file in candidates and file != source]
     if len(images) != 1:
-        found = f"{len(images)} images ({', '.join(each.name for each in images)})" if images else "no image"
+        count = f"{len(images)} images ({', '.join(image.name for image in images)})" if images else "no image"
         raise InputError(
-            f"{source.name} is an ENVI header with {found} beside it; the one image is needed that it is of: give that"
+            f"{source.name} is an ENVI header with {count} beside it; the one image is needed that it is of: give that"
         )
     return images
 
@@ -188,23 +199,22 @@ def _of_variables(source: Source) -> list[Source] | None:
     """The variables of a netCDF or HDF5 file; None where GDAL opens it as one raster."""
     drivers = [driver for driver in VARIABLE_ENDINGS[source.suffix] if _has(driver)]
     if not drivers:
-        needed = " or ".join(_DRIVER_NAMES[driver] for driver in VARIABLE_ENDINGS[source.suffix])
         raise InputError(
-            f"{source.name} needs GDAL's driver for {needed}, which this rasterio lacks; a GeoTIFF is read: convert it "
-            "(gdal_translate), or install a rasterio that has it"
+            f"{source.name} needs GDAL's driver for {' or '.join(VARIABLE_ENDINGS[source.suffix])}, which this "
+            "rasterio lacks; a GeoTIFF is read: convert it (gdal_translate), or install a rasterio that has it"
         )
     for driver in drivers:
-        whole = source.made_of(f'NETCDF:"{source.address}"') if driver == "netcdf" else source
+        whole = source.made_of(f'NETCDF:"{source.address}"') if driver == "netCDF" else source
         try:
-            count, names = _subdatasets(whole)
+            count, variables = _subdatasets(whole)
         except InputError:
             if driver == drivers[-1]:
                 raise
             continue
         if count:
             return [whole]
-        if names:
-            return [source.variable(driver, name) for name in names]
+        if variables:
+            return [source.variable(driver, name) for name in variables]
     return None
 
 
@@ -218,7 +228,7 @@ def _subdatasets(source: Source) -> tuple[int, list[str]]:
 
 def _has(driver: str) -> bool:
     with rasterio.Env() as env:
-        return _DRIVER_NAMES[driver] in env.drivers()
+        return driver in env.drivers()
 
 
 def _remote_archive(source: Source) -> list[Source]:

@@ -1,4 +1,4 @@
-"""What a server says of a file: which version of it was read."""
+"""The version of a file at an address, by what its server states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECONDS = 10.0
 
 
 def stated(source: Source) -> dict[str, str]:
-    """Its ETag, when it was last modified, and its size in bytes, as far as its server states them; no secret."""
+    """A file's `etag`, `last_modified` and `size` in bytes, as far as its server states them; no secrets."""
     if not source.url:
         return {}
     # A signature may be of GET alone, not of HEAD; of the content a byte is enough.
@@ -23,7 +23,7 @@ def stated(source: Source) -> dict[str, str]:
             headers = answer.headers
     except (OSError, ValueError, http.client.HTTPException):
         return {}
-    found = {name: headers[header] for header, name in _HEADERS.items() if headers[header]}
+    version = {name: headers[header] for header, name in _HEADERS.items() if headers[header]}
     whole = re.search(r"/(\d+)$", headers["Content-Range"] or "")
     size = whole[1] if whole else headers["Content-Length"]
-    return found | ({"size": size} if size else {})
+    return version | ({"size": size} if size else {})

@@ -23,12 +23,12 @@ REMOTE = {
 }
 """Schemes of addresses, and what GDAL calls what lies there."""
 
-DRIVERS = {"netcdf": "NETCDF", "hdf5": "HDF5"}
-"""Formats with files of several variables, by the prefix under which GDAL opens one."""
+DRIVERS = ("netCDF", "HDF5")
+"""GDAL's drivers for files of several variables; in capitals, the prefixes of addresses of one variable."""
 
 ARCHIVE_ENDING = ".zip"
-UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
-"""What Python raises of damaged archives."""
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
+"""What Python raises for damaged archives."""
 
 _USER = re.compile(r"(?<=://)[^/\s'\"@]*@")
 _QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
@@ -42,28 +42,28 @@ def without_secrets(text: str) -> str:
 
 
 class Source:
-    """Where a raster, or a container of some, is. Unchanging, and equal to another of the same `address`.
+    """Where a raster or a container of rasters is. Immutable, and equal to another of the same `address`.
 
-    `address` is what GDAL opens. `file` is what holds it on disk, if anything does: itself, its archive, its file of
-    several variables. `inside` is its place in that, "" for the file itself. `str` is what a user may see. It is no
-    dataclass, so that `asdict` of options does not spread what an address hides.
+    `address` is what GDAL opens. `file` is the file on disk that holds it, if any: itself, its archive, its file of
+    several variables. `inside` is its place in that, "" for the file itself. `str` has no secrets. It is no dataclass,
+    so that `asdict` of options does not show an address.
     """
 
-    __slots__ = ("_address", "_file", "_inside", "_shown")
+    __slots__ = ("_shown", "address", "file", "inside")
 
     def __init__(self, address: str, shown: str, file: Path | None = None, inside: str = "") -> None:
         shown = without_secrets(shown)
-        if "://" in shown:  # in which a space would end a query for who looks at texts
+        if "://" in shown:  # a space in it would end a query for `without_secrets`
             shown = shown.partition("?")[0]
-        self._address, self._shown, self._file, self._inside = address, shown, file, inside
+        self.address, self.file, self.inside, self._shown = address, file, inside, shown
 
     @classmethod
-    def of(cls, told: AnyPath) -> Source:
-        """What a user wrote: a path, or an address as the web, rasterio or GDAL write it."""
-        if isinstance(told, Source):
-            return told
-        text = os.fspath(told)
-        if isinstance(told, Path):  # which makes one slash of two
+    def of(cls, path: AnyPath) -> Source:
+        """The source that a user wrote: as a path, or as an address in the way of the web, rasterio or GDAL."""
+        if isinstance(path, Source):
+            return path
+        text = os.fspath(path)
+        if isinstance(path, Path):  # which makes one slash of two
             text = _LOST_SLASH.sub(r"\1://", text)
         for pattern, source in _FORMS:
             if match := pattern.match(text):
@@ -80,28 +80,14 @@ class Source:
         return cls(f"/vsizip/{{{archive.resolve()}}}/{name}", f"{archive}/{name}", archive, name)
 
     def variable(self, driver: str, name: str) -> Source:
-        """One variable of this file, by a prefix of `DRIVERS` and its name."""
-        slashes = "//" if driver == "hdf5" else ""
-        address = f'{DRIVERS[driver]}:"{self.address}":{slashes}{name.lstrip("/") if slashes else name}'
+        """One variable of this file, by one of `DRIVERS` and its name."""
+        path = f"//{name.lstrip('/')}" if driver == "HDF5" else name
+        address = f'{driver.upper()}:"{self.address}":{path}'
         return Source(address, f"{self}:{name.lstrip('/')}", self.file, name)
 
     def made_of(self, address: str) -> Source:
-        """What GDAL makes of several parts of this file, under this file's name."""
-        return Source(address, self._shown, self._file, self._inside)
-
-    # --- what it is called ---
-
-    @property
-    def address(self) -> str:
-        return self._address
-
-    @property
-    def file(self) -> Path | None:
-        return self._file
-
-    @property
-    def inside(self) -> str:
-        return self._inside
+        """A raster that GDAL makes of parts of this file, under this file's name."""
+        return Source(address, self._shown, self.file, self.inside)
 
     def __str__(self) -> str:
         return self._shown
@@ -110,10 +96,10 @@ class Source:
         return f"Source({self._shown!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Source) and self._address == other._address
+        return isinstance(other, Source) and self.address == other.address
 
     def __hash__(self) -> int:
-        return hash(self._address)
+        return hash(self.address)
 
     @property
     def name(self) -> str:
@@ -121,46 +107,46 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """The name without its suffix; of a variable, that of the variable."""
-        return PurePosixPath(self._inside).name if self.is_variable else Path(self._shown).stem
+        """The name without its suffix; for a variable, the variable's name."""
+        return PurePosixPath(self.inside).name if self.is_variable else Path(self._shown).stem
 
     @property
     def suffix(self) -> str:
-        """In lower case, with its dot."""
+        """In lower case, with its dot; "" for a variable."""
         return "" if self.is_variable else Path(self._shown).suffix.lower()
 
     @property
-    def told(self) -> str:
-        """How a user would write it."""
+    def as_written(self) -> str:
+        """How a user can write it."""
         if self.is_variable:
-            return f"{self._address.partition(':')[0].lower()}:{self._file or '...'}:{self._inside.lstrip('/')}"
-        return f"zip://{self._file}!{self._inside}" if self.is_archived else self._shown
+            return f"{self.address.partition(':')[0].lower()}:{self.file or '...'}:{self.inside.lstrip('/')}"
+        return f"zip://{self.file}!{self.inside}" if self.is_archived else self._shown
 
     # --- where it is ---
 
     @property
     def plain(self) -> Path | None:
         """Itself as a path, where it is a file or folder on disk."""
-        whole = self._file is not None and not self._inside and self._address == str(self._file)
-        return self._file if whole else None
+        whole = self.file is not None and not self.inside and self.address == str(self.file)
+        return self.file if whole else None
 
     @property
     def url(self) -> str | None:
-        """What a web server is asked for, secrets included, where that is what it is."""
+        """The address of a file on a web server, secrets included; None for other sources."""
         prefix = "/vsicurl/"
-        return self._address.removeprefix(prefix) if self._address.startswith(prefix) else None
+        return self.address.removeprefix(prefix) if self.address.startswith(prefix) else None
 
     @property
     def is_remote(self) -> bool:
-        return self._file is None
+        return self.file is None
 
     @property
     def is_variable(self) -> bool:
-        return self._address.startswith(tuple(f"{prefix}:" for prefix in DRIVERS.values()))
+        return self.address.startswith(tuple(f"{driver.upper()}:" for driver in DRIVERS))
 
     @property
     def is_archived(self) -> bool:
-        return self._file is not None and self._address.startswith("/vsizip/")
+        return self.file is not None and self.address.startswith("/vsizip/")
 
     @property
     def is_archive(self) -> bool:
@@ -173,77 +159,80 @@ class Source:
             return self.plain.is_dir() or (self.is_archive and self.plain.is_file())
         if not self.is_archived:
             return False
-        return any(name.startswith(f"{self._inside}/") for name in self._names())
+        return any(name.startswith(f"{self.inside}/") for name in self._names())
 
     @property
     def exists(self) -> bool:
         """Whether it is there, as far as can be seen without opening it."""
         if self.is_archived and not self.is_variable:
-            return self.is_folder or self._inside in self._names()
-        return self._file is None or self._file.exists()
+            return self.is_folder or self.inside in self._names()
+        return self.file is None or self.file.exists()
 
     def resolved(self) -> Source:
         """The same without links."""
         return Source.of(self.plain.resolve()) if self.plain else self
 
-    # --- what is there too ---
+    # --- what is in it and beside it ---
 
     def beside(self) -> list[Source]:
-        """The files in the folder where it is, also within an archive; none at an address, which lists nothing."""
+        """The files in its folder, on disk or in an archive; none at an address, which cannot be listed."""
         if self.plain:
             folder = self.plain.parent
             return [Source.of(path) for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
         if not self.is_archived or self.is_variable:
             return []
-        folder_inside = PurePosixPath(self._inside).parent
+        folder_inside = PurePosixPath(self.inside).parent
         return [self._member(name) for name in self._names() if PurePosixPath(name).parent == folder_inside]
 
-    def files(self) -> list[Source]:
-        """All files in a folder or an archive, and in the folders within."""
+    def files(self, levels: int = _SEVERAL_LEVELS) -> list[Source]:
+        """All files in a folder and in the folders within, down to so many `levels`; or all files in an archive."""
         if not self.plain:
-            return [self._member(name) for name in self._names() if name.startswith(f"{self._inside}/")]
+            return [self._member(name) for name in self._names() if name.startswith(f"{self.inside}/")]
         if self.plain.is_file():
             return [self._member(name) for name in self._names()]
-        return [Source.of(path) for path in sorted(_below(self.plain, _SEVERAL_LEVELS))]
+        return [Source.of(path) for path in sorted(_below(self.plain, levels))]
 
     def with_ending(self, ending: str) -> Source:
-        """What has the same name with another ending, in the same place."""
+        """The file of the same name with another ending, in the same place."""
         if self.is_archived:
-            return self._member(str(PurePosixPath(self._inside).with_suffix(ending)))
+            return self._member(str(PurePosixPath(self.inside).with_suffix(ending)))
         assert self.plain
         return Source.of(self.plain.with_suffix(ending))
 
     def read_bytes(self) -> bytes:
-        """Its content. Raises InputError, or OSError for a file on disk."""
-        if self.plain:
-            return self.plain.read_bytes()
-        assert self.is_archived
-        assert self._file
+        """The content of a file on disk or in an archive. Raises InputError where it cannot be read."""
+        assert self.file
         try:
-            with zipfile.ZipFile(self._file) as archive:
-                return archive.read(self._inside)
-        except UNREADABLE as error:
-            raise damaged(self._file, error) from error
+            if self.plain:
+                return self.plain.read_bytes()
+            assert self.is_archived
+            with zipfile.ZipFile(self.file) as archive:
+                return archive.read(self.inside)
+        except _UNREADABLE as error:
+            raise _damaged(self.file, error) from error
 
     def _member(self, name: str) -> Source:
-        assert self._file
-        return Source.member(self._file, name)
+        assert self.file
+        return Source.member(self.file, name)
 
     def _names(self) -> tuple[str, ...]:
-        assert self._file
-        return names_in(self._file)
+        assert self.file
+        return names_in(self.file)
 
 
 AnyPath = str | Path | Source
 
 
 def names_in(archive: Path) -> tuple[str, ...]:
-    """The files of an archive on disk by name, but for what systems put there for themselves. Raises InputError."""
+    """The names of the files in an archive on disk, without what systems put there for themselves. Raises InputError.
+
+    A list is kept until the archive changes.
+    """
     try:
         seen = archive.stat()
         return _names_in(archive, seen.st_mtime_ns, seen.st_size)
-    except UNREADABLE as error:
-        raise damaged(archive, error) from error
+    except _UNREADABLE as error:
+        raise _damaged(archive, error) from error
 
 
 @lru_cache(maxsize=8)
@@ -253,12 +242,12 @@ def _names_in(archive: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
     return tuple(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.split("/")))
 
 
-def damaged(path: Path, error: BaseException) -> InputError:
-    """What is said of an archive that cannot be read."""
+def _damaged(path: Path, error: BaseException) -> InputError:
+    """The error for a file or an archive that cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return InputError(f"{path} does not exist; an archive is needed: check the path")
+        return InputError(f"{path} does not exist; a file that is there is needed: check the path")
     return InputError(
-        f"{path.name} is damaged or cut short ({' '.join(str(error).split())[:120]}); a whole archive is needed: "
+        f"{path.name} is damaged or cut short ({' '.join(str(error).split())[:120]}); a whole one is needed: "
         "fetch it again"
     )
 
@@ -296,7 +285,8 @@ def _of_vsizip(match: re.Match[str]) -> Source:
 
 def _of_variable(match: re.Match[str]) -> Source:
     """One variable of a file: netcdf:FILE:VARIABLE, HDF5:"FILE"://GROUP/VARIABLE."""
-    return Source.of(match["quoted"] or match["file"]).variable(match["driver"].lower(), match["variable"])
+    driver = next(driver for driver in DRIVERS if driver.upper() == match["driver"].upper())
+    return Source.of(match["quoted"] or match["file"]).variable(driver, match["variable"])
 
 
 def _of_remote(match: re.Match[str]) -> Source:
@@ -304,7 +294,7 @@ def _of_remote(match: re.Match[str]) -> Source:
 
 
 def _of_vsi(match: re.Match[str]) -> Source:
-    """Other file systems of GDAL's; what of them lies on disk is held by the first file along its name."""
+    """Other file systems of GDAL's; `file` is the first file on disk along the name, if there is one."""
     text = match[0]
     for scheme, prefix in REMOTE.items():
         if text.startswith(prefix):
@@ -337,4 +327,4 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Source]], ...] = 
     (re.compile(r"^file://(?:localhost)?(?P<path>/.+)$"), _of_file_scheme),
     (re.compile(r"^/vsi[a-z0-9_]+[/?].*$"), _of_vsi),
 )
-"""How an address can be written, and what it then means; what has none of these forms is a path."""
+"""Forms of addresses, and the source of a match; whatever has none of them is a path."""

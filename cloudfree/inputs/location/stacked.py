@@ -1,4 +1,4 @@
-"""Bands that are stored apart, each a raster of its own, as one: a virtual raster of GDAL's (VRT), nothing written."""
+"""Bands in rasters of their own as one raster: a virtual one of GDAL's (VRT), for which nothing is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPES |= {"float32": "Float32", "float64": "Float64"}
 
 
 def stacked(container: Source, bands: Sequence[Source]) -> Source:
-    """The first band of each raster as the bands of one, called like its container; names, scale and nodata stay.
+    """The first band of each raster as the bands of one, named like its container, with names, scale and nodata.
 
     Raises InputError where they are not of one grid.
     """
@@ -43,7 +43,7 @@ def _place(root: Element, dataset: DatasetReader) -> None:
     if dataset.crs:
         SubElement(root, "SRS").text = dataset.crs.to_wkt()
     if not dataset.transform.is_identity:
-        SubElement(root, "GeoTransform").text = ", ".join(repr(float(each)) for each in dataset.transform.to_gdal())
+        SubElement(root, "GeoTransform").text = ", ".join(repr(float(number)) for number in dataset.transform.to_gdal())
 
 
 def _add(root: Element, number: int, source: Source, dataset: DatasetReader) -> None:

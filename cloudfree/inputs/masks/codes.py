@@ -1,8 +1,8 @@
-"""What the numbers of a mask mean: tables of known kinds, what a user tells; cloud, clear and unknown out of them."""
+"""What the numbers of a mask mean: cloud, clear or unknown, by tables of known kinds or the user's options."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
@@ -13,18 +13,18 @@ from cloudfree.errors import InputError
 
 
 class State(IntEnum):
-    """What a mask says of a pixel; of several bands the largest holds."""
+    """What a mask says of a pixel; of several bands the largest counts."""
 
     CLEAR = 0
     UNKNOWN = 1
-    CLOUDY = 2  # or in shadow or haze
+    CLOUDY = 2  # or shadow or haze
 
 
 @dataclass(frozen=True)
 class Codes:
-    """How numbers say cloud: `values` that do, or `bits` of which any does, or (neither) every number but zero.
+    """Which numbers are cloud: `values`, or those with any of `bits` set, or (neither) every number but zero.
 
-    `unknown` are values, or bits, that say nothing of the ground; `inverted` is a band that says clear instead.
+    `unknown` are values, or bits, that say nothing of the ground. Where `inverted`, the numbers are clear instead.
     """
 
     values: frozenset[int] | None = None
@@ -33,12 +33,12 @@ class Codes:
     inverted: bool = False
 
     def states(self, stored: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """`State` of each pixel, of bands (N, H, W) of which one is enough; (H, W) uint8."""
+        """`State` (H, W) uint8 of stored bands (N, H, W): cloud where one of them is."""
         if stored.dtype == np.uint8:  # nearly all masks, many times as fast by a table
-            each = self._of_values(np.arange(256, dtype=np.uint8))[stored]
+            of_bands = self._of_values(np.arange(256, dtype=np.uint8))[stored]
         else:
-            each = self._of_values(stored)
-        return np.asarray(each.max(axis=0))
+            of_bands = self._of_values(stored)
+        return np.asarray(of_bands.max(axis=0))
 
     def _of_values(self, stored: NDArray[np.generic]) -> NDArray[np.uint8]:
         """`State` of each number."""
@@ -76,10 +76,10 @@ NAME_WORDS = {"udm": "udm1", "udm1": "udm1"} | {name: name for name in (*VALUE_P
 """Whole words in the name of a mask's file or band that state a preset."""
 
 CLEAR_WORDS, CLOUD_WORDS = {"clear"}, {"cloud", "clouds", "shadow", "haze", "cirrus"}
-"""Whole words in the name of a band that is one where the ground is seen, or where something hides it."""
+"""Whole words in the name of a band that is set where the ground is seen, or where something hides it."""
 
 OTHER_WORDS = {"confidence", "probability", "snow", "udm1"}
-"""In the name of a band that says how sure another is, or of ground."""
+"""Whole words in the name of a band that says how sure another is, or that is of ground."""
 
 NO_CLASS = 255
 """No data in bytes that hold classes, declared or not."""
@@ -87,64 +87,59 @@ NO_CLASS = 255
 
 @dataclass(frozen=True)
 class MaskOptions:
-    """What a user says of a mask: `values` or `bits` that are cloud or shadow ("2,3", "4-7", or a preset's name).
-
-    `unknown` is what becomes of ground of which the mask says nothing.
-    """
+    """Options for reading a mask, those of `files.InputOptions`; None means: take it from the file."""
 
     values: str | None = None
     bits: str | None = None
     unknown: Literal["cloud", "clear"] = "cloud"
 
     def codes(self) -> Codes | None:
-        """What was told, if anything. Raises InputError."""
+        """What numbers mean by `values` or `bits`, None without either. Raises InputError."""
         if self.values and self.bits:
             raise InputError(
                 "--mask-values and --mask-bits are both given; one says what a mask means: leave the other out"
             )
         if self.values:
             return VALUE_PRESETS.get(self.values.lower()) or Codes(
-                frozenset(_numbers("--mask-values", self.values, VALUE_PRESETS))
+                _numbers("--mask-values", self.values, VALUE_PRESETS)
             )
         if self.bits:
-            return BIT_PRESETS.get(self.bits.lower()) or Codes(
-                bits=frozenset(_numbers("--mask-bits", self.bits, BIT_PRESETS))
-            )
+            return BIT_PRESETS.get(self.bits.lower()) or Codes(bits=_numbers("--mask-bits", self.bits, BIT_PRESETS))
         return None
 
 
 def codes_of_words(words: set[str]) -> tuple[Codes, str] | None:
-    """What the whole words of a name state, and which word did."""
+    """The preset that a whole word of a name states, and why; None where none does."""
     for word in sorted(words & set(NAME_WORDS)):
         preset = NAME_WORDS[word]
         return VALUE_PRESETS.get(preset) or BIT_PRESETS[preset], f"{word!r} in its name, preset {preset}"
     return None
 
 
-def codes_of_values(found: list[int]) -> Codes | None:
-    """What numbers mean that nothing explains: one that is not zero is cloud; of more, nobody knows which.
+def codes_of_values(values: list[int]) -> Codes | None:
+    """The meaning of values that nothing explains: the one that is not zero is cloud; None where there are more.
 
-    255 beside another number that is not zero is no data.
+    255 beside another value that is not zero is no data.
     """
-    others = [value for value in found if value != 0]
+    others = {value for value in values if value != 0}
     unknown = {NO_CLASS} if len(others) > 1 else set()
-    return replace(Codes(), unknown=frozenset(unknown)) if len(set(others) - unknown) <= 1 else None
+    return Codes(unknown=frozenset(unknown)) if len(others - unknown) <= 1 else None
 
 
-def _numbers(option: str, text: str, presets: dict[str, Codes]) -> set[int]:
-    """Numbers and ranges like 2,3 or 4-7."""
-    found: set[int] = set()
+def _numbers(option: str, text: str, presets: dict[str, Codes]) -> frozenset[int]:
+    """The numbers of a text like 2,3 or 4-7. Raises InputError."""
+    numbers: set[int] = set()
     try:
         for part in text.split(","):
             low, dash, high = part.strip().lstrip("-").partition("-")
             sign = -1 if part.strip().startswith("-") else 1
-            found |= set(range(int(low), int(high) + 1)) if dash else {sign * int(low)}
+            numbers |= set(range(int(low), int(high) + 1)) if dash else {sign * int(low)}
     except ValueError as error:
         raise InputError(
             f"{option} {text} is neither numbers nor a preset; allowed are 2,3 or 4-7 or {', '.join(presets)}: "
             "name the values that are cloud or shadow"
         ) from error
-    return found
+    return frozenset(numbers)
 
 
 def _field(bits: frozenset[int]) -> int:

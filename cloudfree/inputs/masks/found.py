@@ -1,4 +1,4 @@
-"""Clouds and shadows that no file tells of: found in the scene, on a coarse grid of its outline."""
+"""Clouds and shadows that were detected in the scene itself, on a coarse grid of its outline."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from cloudfree.inputs.masks.mask import nearest
 
 @dataclass(frozen=True)
 class FoundClouds:
-    """What was found on a coarse grid (h, w).
+    """Detected clouds on a coarse grid (h, w).
 
-    classes: `bands.SkyClass`, SKY_NODATA where the scene shows nothing. probability (h, w), 0..1: of cloud, haze or
-    shadow.
+    classes: `bands.SkyClass`, SKY_NODATA where the scene has no data. probability, 0..1: of cloud, haze or shadow.
     """
 
     grid: Grid

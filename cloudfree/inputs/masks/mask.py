@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from cloudfree.arrays import Mask
 from cloudfree.bands import UDM2_BAND_COUNT, UDM2_OBSCURED, Udm2
 from cloudfree.errors import CloudfreeError, GridError, InputError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry.grid import Grid, strips
 from cloudfree.geometry.resample import spread_positions
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location import containers
@@ -51,10 +51,9 @@ _BEYOND = 255  # neither of `State`: where a mask does not reach
 
 @dataclass(frozen=True)
 class CloudMask:
-    """A mask file: what `codes` make of its one-based `band_indexes` is cloud or shadow, clear, or unknown.
+    """A mask file: `codes` say which numbers of its one-based `band_indexes` are cloud or shadow, clear, or unknown.
 
-    `reasons` say why. Where the mask says nothing of ground that `ground` shows, that counts as cloud; as clear where
-    there is no `ground`.
+    `reasons` say why. Unknown pixels count as cloud where the scene `ground` has data; as clear without a `ground`.
     """
 
     path: Source
@@ -111,9 +110,9 @@ class MaskReader:
 
 
 def nearest(own: Grid, grid: Grid, read: Callable[[Window], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """The nearest of the pixels that `read` gives of a window of the grid `own`, on another grid (H, W); 255 beyond."""
+    """Pixels of the grid `own`, of which `read` gives a window, on another grid (H, W) by the nearest; 255 beyond."""
     out = np.full(grid.shape, _BEYOND, np.uint8)
-    row, col = (np.floor(each + 0.5) for each in spread_positions(own, grid))
+    row, col = (np.floor(position + 0.5) for position in spread_positions(own, grid))
     within = [(at >= 0) & (at < length) for at, length in ((row, own.height), (col, own.width))]
     inside = within[0] & within[1]
     if not inside.any():
@@ -127,8 +126,8 @@ def nearest(own: Grid, grid: Grid, read: Callable[[Window], NDArray[np.uint8]]) 
     )
     along_axes = rows.shape[1] == cols.shape[0] == 1  # many times as fast as pixel by pixel
     rows, cols = rows - row0, cols - col0
-    found = values[:, _sliced(cols[0])][_sliced(rows[:, 0])] if along_axes else values[rows, cols]
-    np.copyto(out, found, where=inside)
+    taken = values[:, _sliced(cols[0])][_sliced(rows[:, 0])] if along_axes else values[rows, cols]
+    np.copyto(out, taken, where=inside)
     return out
 
 
@@ -138,78 +137,83 @@ def _sliced(indexes: NDArray[np.intp]) -> NDArray[np.intp] | slice:
 
 
 def identify_mask_of(
-    scene: Scene, udm2: AnyPath | None, mask: AnyPath | None, told: MaskOptions | None = None
+    scene: Scene, udm2: AnyPath | None, mask: AnyPath | None, options: MaskOptions | None = None
 ) -> CloudMask | None:
-    """The mask of a scene: the one file given, or else the UDM2 beside the scene, or none.
+    """The mask of a scene: the file `mask` or `udm2`, or else the UDM2 beside the scene, or None.
 
-    A UDM2 beside the scene that cannot be used is warned of and left out. What a mask does not tell of the scene's
-    ground is warned of, and taken for what was told.
+    A UDM2 beside the scene that cannot be used is warned of and left out; so is how much of the scene's ground a mask
+    says nothing of. Raises InputError or GridError for a file that is given.
     """
-    told = told or MaskOptions()
+    options = options or MaskOptions()
     if mask and udm2:
         raise InputError("--mask and --udm2 are both given; one says where the clouds are: leave the other out")
     if mask:
-        found = identify_mask(mask, scene.grid, told)
+        identified = identify_mask(mask, scene.grid, options)
     elif udm2:
-        found = identify_udm2(udm2, scene.grid)
+        identified = identify_udm2(udm2, scene.grid)
     elif beside := planet_product.find(scene.path, planet_product.UDM2):
         try:
-            found = identify_udm2(beside, scene.grid)
+            identified = identify_udm2(beside, scene.grid)
         except CloudfreeError as error:
             log.warning("UDM2 beside the scene left out: %s (--udm2 or --mask gives another)", error.message)
             return None
     else:
         return None
-    found = replace(found, ground=scene if told.unknown == "cloud" else None)
-    _warn_of_unknown(found, scene, told)
-    return found
+    identified = replace(identified, ground=scene if options.unknown == "cloud" else None)
+    _warn_of_unknown(identified, scene, options)
+    return identified
 
 
-def identify_udm2(told: AnyPath, area: Grid) -> CloudMask:
-    """A usable data mask 2, whose shadow, haze and cloud bands count. Raises InputError or GridError.
+def identify_udm2(path: AnyPath, area: Grid) -> CloudMask:
+    """Identify a usable data mask 2, of which the bands of shadow, haze and cloud count.
 
-    Bands are told by their names, or by Planet's order where they have none; a ninth may be an alpha band. 255 and
-    nodata are unknown.
+    The bands are found by their names, or by Planet's order where they have none; a ninth may be an alpha band. 255 and
+    nodata are unknown. Raises InputError or GridError.
     """
-    path, taken = containers.one(Source.of(told), containers.UDM2)
-    with access.opened(path) as dataset:
-        grid = _overlapping(path, Grid.of(dataset), area)
-        indexes, which = _udm2_bands(path, dataset)
+    source, chosen = containers.one(Source.of(path), containers.UDM2)
+    with access.opened(source) as dataset:
+        grid = _overlapping(dataset, area)
+        indexes, which = _udm2_bands(dataset)
         if strange := [value for value in _values(dataset, indexes, grid, area) if value not in (0, 1, NO_CLASS)]:
             raise InputError(
-                f"{path.name} holds {dataset.dtypes[0]} values like {max(strange)}; a UDM2's bands of shadow, haze and "
-                "cloud hold 0 and 1: give the scene's _udm2 file, or another kind of mask with --mask"
+                f"{source.name} holds {dataset.dtypes[0]} values like {max(strange)}; a UDM2's bands of shadow, haze "
+                "and cloud hold 0 and 1: give the scene's _udm2 file, or another kind of mask with --mask"
             )
-        return CloudMask(path, grid, indexes, Codes(unknown=frozenset({NO_CLASS})), (which, *taken))
+        return CloudMask(source, grid, indexes, Codes(unknown=frozenset({NO_CLASS})), (which, *chosen))
 
 
-def identify_mask(path: AnyPath, area: Grid, told: MaskOptions | None = None) -> CloudMask:
-    """A raster of which one band says where there is cloud or shadow. Raises InputError or GridError.
+def identify_mask(path: AnyPath, area: Grid, options: MaskOptions | None = None) -> CloudMask:
+    """Identify a raster of which one band says where there is cloud or shadow.
 
-    What its numbers mean is told, or stated by the name of its band or file; else zero is clear and the one other
-    number is cloud. Several other numbers without an explanation are refused.
+    What its numbers mean is said by the options or by the name of its band or file; else zero is clear and the one
+    other number is cloud. Raises InputError or GridError; the former for several other numbers without an explanation.
     """
-    source, taken = containers.one(Source.of(path), containers.MASK)
+    source, chosen = containers.one(Source.of(path), containers.MASK)
     with access.opened(source) as dataset:
-        grid = _overlapping(source, Grid.of(dataset), area)
-        index = _mask_band(source, dataset)
-        codes, why = _codes(source, dataset, index, told or MaskOptions(), _values(dataset, (index,), grid, area))
+        grid = _overlapping(dataset, area)
+        index = _mask_band(dataset)
+        codes, why = _codes(dataset, index, options or MaskOptions(), _values(dataset, (index,), grid, area))
         reason = Decision(f"{source.name} band {index} is {_in_words(codes)}", why, "--mask-values or --mask-bits")
-        return CloudMask(source, grid, (index,), codes, (reason, *taken))
+        return CloudMask(source, grid, (index,), codes, (reason, *chosen))
 
 
-def is_named(path: Source, dataset: DatasetReader) -> bool:
-    """Whether the name of a file, or of its first band, says that it is a mask."""
-    said = band_texts(dataset, 1)
-    return bool(said & (CLOUD_WORDS | CLEAR_WORDS) or codes_of_words({*planet_product.words(path.stem), *said}))
+def is_named(dataset: DatasetReader) -> bool:
+    """Whether the name of an open file, or of its first band, says that it is a mask."""
+    return bool(band_texts(dataset, 1) & (CLOUD_WORDS | CLEAR_WORDS) or codes_of_words(_words(dataset, 1)))
+
+
+def _words(dataset: DatasetReader, index: int) -> set[str]:
+    """Of the names of a file and of one of its bands."""
+    return {*planet_product.words(dataset.source.stem), *band_texts(dataset, index)}
 
 
 # --- which bands, and what their numbers mean ---
 
 
-def _udm2_bands(path: Source, dataset: DatasetReader) -> tuple[tuple[int, ...], Decision]:
-    names = [band_texts(dataset, index) for index in dataset.indexes]
-    named = tuple(i for i, said in enumerate(names, 1) if said & CLOUD_WORDS and not said & (OTHER_WORDS | CLEAR_WORDS))
+def _udm2_bands(dataset: DatasetReader) -> tuple[tuple[int, ...], Decision]:
+    path, words = dataset.source, [band_texts(dataset, index) for index in dataset.indexes]
+    others = OTHER_WORDS | CLEAR_WORDS
+    named = tuple(i for i, of_band in enumerate(words, 1) if of_band & CLOUD_WORDS and not of_band & others)
     if named:
         return named, Decision(f"shadow, haze and cloud are bands {_join(named)} of {path.name}", "band descriptions")
     extra = dataset.count - UDM2_BAND_COUNT
@@ -229,38 +233,38 @@ def _is_alpha(dataset: DatasetReader, index: int) -> bool:
     return set(_distinct(dataset, (index,), Window(0, 0, dataset.width, dataset.height))) <= {0, NO_CLASS}
 
 
-def _mask_band(path: Source, dataset: DatasetReader) -> int:
+def _mask_band(dataset: DatasetReader) -> int:
     """The band of a mask: its only one, beside alpha, or the one whose name says cloud."""
     bands = [index for index in dataset.indexes if index not in validity.alpha_bands(dataset)] or [1]
-    said = {index: band_texts(dataset, index) for index in bands}
-    named = [index for index in bands if said[index] & (CLOUD_WORDS | CLEAR_WORDS) and not said[index] & OTHER_WORDS]
+    words = {index: band_texts(dataset, index) for index in bands}
+    named = [index for index in bands if words[index] & (CLOUD_WORDS | CLEAR_WORDS) and not words[index] & OTHER_WORDS]
     if len(bands) > 1 and len(named) != 1:
         names = ", ".join(text or "no name" for text in dataset.descriptions[:12])
         raise InputError(
-            f"{path.name} has {dataset.count} bands ({names}); a mask has one, or one whose name says cloud: give a "
-            "UDM2 with --udm2, or write one band of it to a file"
+            f"{dataset.source.name} has {dataset.count} bands ({names}); a mask has one, or one whose name says "
+            "cloud: give a UDM2 with --udm2, or write one band of it to a file"
         )
     return named[0] if len(bands) > 1 else bands[0]
 
 
-def _codes(path: Source, dataset: DatasetReader, index: int, told: MaskOptions, values: list[int]) -> tuple[Codes, str]:
-    """What the band's numbers mean, and why."""
-    if codes := told.codes():
-        return codes, "--mask-values" if told.values else "--mask-bits"
-    said = band_texts(dataset, index)
-    if stated := codes_of_words({*planet_product.words(path.stem), *said}):
+def _codes(dataset: DatasetReader, index: int, options: MaskOptions, values: list[int]) -> tuple[Codes, str]:
+    """What the band's numbers mean, given those that it holds over the scene, and why."""
+    if codes := options.codes():
+        return codes, "--mask-values" if options.values else "--mask-bits"
+    words = band_texts(dataset, index)
+    if stated := codes_of_words(_words(dataset, index)):
         return stated
     plain = codes_of_values(values)
-    if plain and said & CLEAR_WORDS and not said & OTHER_WORDS:
+    if plain and words & CLEAR_WORDS and not words & OTHER_WORDS:
         return replace(plain, inverted=True), f"its band is called {dataset.descriptions[index - 1]}"
     if plain:
         return plain, "zero and one other number"
     shown = ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
     presets = ", ".join(VALUE_PRESETS), ", ".join(BIT_PRESETS)
     raise InputError(
-        f"{path.name} holds {shown}, and nothing says which are cloud; a mask is zero and one other number: say which "
-        f"classes are cloud or shadow with --mask-values 2,3 (or {presets[0]}), or which bits with --mask-bits 1 (or "
-        f"{presets[1]})"
+        f"{dataset.source.name} holds {shown}, and nothing says which are cloud; a mask is zero and one other number: "
+        f"say which classes are cloud or shadow with --mask-values 2,3 (or {presets[0]}), or which bits with "
+        f"--mask-bits 1 (or {presets[1]})"
     )
 
 
@@ -283,33 +287,31 @@ def _values(dataset: DatasetReader, indexes: tuple[int, ...], grid: Grid, area: 
 
 
 def _distinct(dataset: DatasetReader, indexes: tuple[int, ...], window: Window) -> list[int]:
-    found: set[int] = set()
-    for row in range(0, window.height, _STRIP_ROWS):
-        height = min(_STRIP_ROWS, window.height - row)
-        part = Window(window.col_off, window.row_off + row, window.width, height)
+    """The same for a window of the mask; of too many, some."""
+    distinct: set[int] = set()
+    for start, stop in strips(window.height, _STRIP_ROWS):
+        part = Window(window.col_off, window.row_off + start, window.width, stop - start)
         stored = access.read(dataset, list(indexes), part)
         known = validity.complete(dataset, indexes, part, stored)
-        told = stored if known.all() else stored[:, known]
-        found |= {int(value) if value == int(value) else _NO_WHOLE for value in _unique(told)}
-        if len(found) > _MOST_CLASSES:
+        data = stored if known.all() else stored[:, known]
+        distinct |= {int(value) if value == int(value) else _NO_WHOLE for value in _unique(data)}
+        if len(distinct) > _MOST_CLASSES:
             break
-    return sorted(found)
+    return sorted(distinct)
 
 
 def _unique(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Each value once: of those that differ from the one before, for sorting a whole scene's takes seconds."""
+    """Values without repetition, sought among those that differ from the one before: sorting all would take seconds."""
     flat = values.ravel()
     return np.unique(np.append(flat[:1], flat[1:][flat[1:] != flat[:-1]]))
 
 
-# --- what it tells of the scene ---
-
-
-def _warn_of_unknown(mask: CloudMask, scene: Scene, told: MaskOptions) -> None:
-    """Say how much of the scene's ground the mask does not tell, and where it classifies nothing at all."""
+def _warn_of_unknown(mask: CloudMask, scene: Scene, options: MaskOptions) -> None:
+    """Warn of ground of the scene of which the mask says nothing, and of a mask that is all cloud or empty."""
     grid = scene.grid.resized(min(scene.grid.height, _LOOK_PX), min(scene.grid.width, _LOOK_PX))
+    rows = max(1, _STRIP_ROWS * grid.height // scene.grid.height)  # about as many of the scene's as `_STRIP_ROWS`
     with mask.open() as reader:
-        states = np.concatenate([reader.states(strip) for strip in _strips(grid, scene.grid)])
+        states = np.concatenate([reader.states(strip) for strip in grid.strips(rows)])
     if (unknown := states == State.UNKNOWN).any():
         with scene.open() as opened:
             data = has_data(opened.averaged(*grid.shape))
@@ -317,18 +319,12 @@ def _warn_of_unknown(mask: CloudMask, scene: Scene, told: MaskOptions) -> None:
         if share > 0:
             log.warning(
                 "%s says nothing of %.1f %% of the scene; that counts as %s (--mask-unknown %s decides otherwise)",
-                *(mask.path.name, 100 * share, told.unknown, "clear" if told.unknown == "cloud" else "cloud"),
+                *(mask.path.name, 100 * share, options.unknown, "clear" if options.unknown == "cloud" else "cloud"),
             )
     if (states == State.CLOUDY).all():
         log.warning("%s calls all of the scene cloud or shadow: look whether it is of this scene", mask.path.name)
     if not (states == State.CLOUDY).any() and _classifies_nothing(mask, scene.grid):
         log.warning("%s classifies no pixel of the scene, not even as clear: it may be empty", mask.path.name)
-
-
-def _strips(grid: Grid, whole: Grid) -> Iterator[Grid]:
-    """The rows of a grid, of which each strip is some 512 rows of the `whole` that it is thinned from."""
-    step = max(1, _STRIP_ROWS * grid.height // whole.height)
-    return (grid.rows(row, min(row + step, grid.height)) for row in range(0, grid.height, step))
 
 
 def _classifies_nothing(mask: CloudMask, area: Grid) -> bool:
@@ -340,10 +336,12 @@ def _classifies_nothing(mask: CloudMask, area: Grid) -> bool:
         return set(_values(dataset, classes, mask.grid, area)) <= {0, NO_CLASS}
 
 
-def _overlapping(path: Source, grid: Grid, area: Grid) -> Grid:
+def _overlapping(dataset: DatasetReader, area: Grid) -> Grid:
+    """The grid of an open mask. Raises GridError where it does not overlap `area`."""
+    grid = Grid.of(dataset)
     if area.overlap_share(grid) == 0:
         raise GridError(
-            f"{path.name} does not overlap the scene; a mask of the same ground is needed: "
+            f"{dataset.source.name} does not overlap the scene; a mask of the same ground is needed: "
             "compare the footprints with cloudfree info"
         )
     return grid

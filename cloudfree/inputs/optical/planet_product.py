@@ -1,91 +1,210 @@
-"""What Planet delivers beside a scene, found by the scene's own name."""
+"""Planet's products: what their names, tags and metadata XML say, and which files lie beside a scene."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from io import BytesIO
+from typing import NamedTuple
+from xml.etree import ElementTree
 
+from rasterio import DatasetReader
+
+from cloudfree.bands import PLANET_BANDS
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location.source import AnyPath, Source
 
-PRODUCT_WORDS = frozenset(
-    {
+# --- words of names ---
+
+SURFACE, TOA, RADIANCE = "surface reflectance", "top-of-atmosphere reflectance", "top-of-atmosphere radiance"
+COUNTS = "unscaled counts"
+
+ANALYTIC_WORDS = frozenset({"analytic", "analyticms", "bgrn"})
+"""One of them in a file's name says that it is a scene as measured, with its bands in Planet's order."""
+
+COMPANION_WORDS = frozenset({"udm", "udm2", "visual", "browse", "thumbnail"})
+"""One of them in a raster's name says that it was delivered beside a scene and is none itself."""
+
+QUANTITY_WORDS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"analyticms", "dn"}), COUNTS),
+    (frozenset({"analytic", "dn"}), COUNTS),
+    (frozenset({"toar"}), TOA),
+    (frozenset({"sr"}), SURFACE),
+    (frozenset({"analyticms"}), RADIANCE),
+    (frozenset({"analytic"}), RADIANCE),
+)
+"""Words that a name has together, and the quantity that they state; the first entry that fits counts."""
+
+QUANTITY_KEYS = {"atmospheric_correction": SURFACE, "reflectance_coefficients": RADIANCE}
+"""Keys in the JSON that Planet writes into a TIFF's image description, and the quantity that they state."""
+
+_PRODUCT_WORDS = (
+    ANALYTIC_WORDS
+    | COMPANION_WORDS
+    | {
         *("1b", "3a", "3b", "3bt", "l1b", "l3a", "l3b", "4b", "8b", "basic", "ortho"),  # levels
-        *("analytic", "analyticms", "bgrn", "visual", "sr", "toar", "boa", "dn", "udm", "udm2", "metadata"),  # products
+        *("sr", "toar", "boa", "dn", "metadata"),  # products
         *("clip", "reproject", "file", "format", "harmonized", "harmonize", "composite", "cog", "tile"),  # tools
     }
 )
-"""Words of Planet's file names that say what a file is or which tools of an order made it, not of which scene it is."""
+"""Words that say what a file is or which tools of an order made it, and not of which scene it is."""
 
 _SCENE_WORDS = 3  # of Planet's name of a scene at least: 20170915_020728_103d, 20211008_002442_03_2456
 _FALLBACK = "composite"  # the name of a composite is nothing but these words
 
-
-@dataclass(frozen=True)
-class Kind:
-    """A file that may lie beside a scene: a `word` in its name, and its `endings`."""
-
-    title: str
-    word: str
-    endings: tuple[str, ...]
-    option: str | None
+_SCENE_NAME = re.compile(
+    r"(?<![0-9a-z])(?P<day>\d{8})_(?P<time>\d{6})_(?:\d\d_)?(?P<satellite>[0-9a-f]{4})(?![0-9a-z])", re.IGNORECASE
+)
+"""Planet's name of a scene: day, time of day, hundredths of a second for newer satellites, satellite."""
 
 
-UDM2 = Kind("UDM2", "udm2", (".tif", ".tiff"), "--udm2")
-METADATA_XML = Kind("metadata XML", "metadata", (".xml",), None)
+class SceneName(NamedTuple):
+    """What Planet's name of a scene says: when it was taken (YYYYMMDDTHHMMSS, UTC), and by which satellite (103d)."""
+
+    moment: str
+    satellite: str
+
+
+def scene_name(text: str) -> SceneName | None:
+    """The parts of Planet's name of a scene in a file's name; None where there is no such name."""
+    match = _SCENE_NAME.search(text)
+    return SceneName(f"{match['day']}T{match['time']}", match["satellite"].lower()) if match else None
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The whole words of a name in lower case, as its separators cut it."""
+    """The whole words of a name in lower case, cut at whatever is neither letter nor digit."""
     return tuple(re.findall(r"[a-z0-9]+", text.lower()))
 
 
-def names_of(path: AnyPath) -> tuple[Source, ...]:
-    """A file as it is called and, if that is a link, what it leads to."""
+def words_of(dataset: DatasetReader) -> set[str]:
+    """The words in the names of an open file, of what it links to, and of the files that a virtual one is made of."""
+    names = [*_names_of(dataset.source), *map(Source.of, dataset.files)]
+    return {word for name in names for word in words(name.stem)}
+
+
+def sensor(source: Source, band_count: int) -> str:
+    """Which sensor took a scene, as far as its name and number of bands tell."""
+    if band_count == max(PLANET_BANDS):
+        return "PlanetScope SuperDove (PSB.SD) scene"
+    return "PlanetScope scene" if ANALYTIC_WORDS & set(words(source.stem)) else "optical scene"
+
+
+# --- the header of a TIFF, and the metadata XML ---
+
+
+def header(dataset: DatasetReader) -> dict[str, object]:
+    """The JSON that Planet writes into the TIFF's image description, its `properties` if it has some; else empty."""
+    try:
+        document = json.loads(dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", ""))
+    except ValueError:
+        return {}
+    inner = document.get("properties", document) if isinstance(document, dict) else {}
+    return inner if isinstance(inner, dict) else {}
+
+
+def is_analytic(dataset: DatasetReader) -> bool:
+    """Whether an open file is an analytic product by its name or header, with its bands in Planet's order."""
+    return bool(ANALYTIC_WORDS & words_of(dataset) or QUANTITY_KEYS.keys() & header(dataset).keys())
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What Planet's metadata XML states.
+
+    `acquired`: dates and times as they are written, in order. `reflectance_coefficients`: the reflectance of one
+    digital number, by one-based band. `damage`: why reading stopped, "" where the whole file was read.
+    """
+
+    acquired: tuple[str, ...]
+    reflectance_coefficients: dict[int, float]
+    damage: str = ""
+
+
+def read_metadata(path: Source) -> Metadata:
+    """The metadata XML at `path`, in whatever namespaces; of a damaged file, what stands before the damage.
+
+    Raises InputError where it cannot be read at all.
+    """
+    acquired: list[str] = []
+    coefficients: dict[int, float] = {}
+    damage = ""
+    try:
+        for _, element in ElementTree.iterparse(BytesIO(path.read_bytes())):
+            tag = _tag(element)
+            if tag in ("acquisitionDate", "acquisitionDateTime"):
+                acquired.append(element.text or "")
+            elif tag == "bandSpecificMetadata":
+                stated = {_tag(child): child.text for child in element}
+                number, coefficient = stated.get("bandNumber"), stated.get("reflectanceCoefficient")
+                if number and coefficient:
+                    coefficients[int(number)] = float(coefficient)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two of a wrong encoding
+        damage = str(error)
+    return Metadata(tuple(acquired), coefficients, damage)
+
+
+def _tag(element: ElementTree.Element) -> str:
+    """Its name without a namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+# --- files beside a scene ---
+
+
+class Kind(NamedTuple):
+    """A kind of file that Planet delivers beside a scene, known by a word in its name and by its endings."""
+
+    word: str
+    endings: tuple[str, ...]
+
+
+UDM2 = Kind("udm2", (".tif", ".tiff"))
+METADATA_XML = Kind("metadata", (".xml",))
+
+
+def find(scene: AnyPath, kind: Kind) -> Source | None:
+    """The file of that kind beside a scene, or beside the file that the scene is a link to; None where there is none.
+
+    Its name has the same words as the scene's but for Planet's own (`_PRODUCT_WORDS`), in any order and case, and
+    without what a user wrote behind Planet's name of a scene. Of several, the one whose name differs least, for a
+    folder may hold the clipped and the whole. An archive is looked into; what lies beside an address is not known.
+    """
+    for place in _names_of(scene):
+        candidates = [path for path in place.beside() if _belongs(path, place, kind)]
+        if candidates:
+            own = set(words(place.stem))
+            return min(candidates, key=lambda path: (len(own ^ set(words(path.stem))), path.name))
+    return None
+
+
+def which_udm2(scene: Source) -> Decision:
+    """Whether a UDM2 lies beside a scene, and which."""
+    if beside := find(scene, UDM2):
+        return Decision(f"UDM2 is {beside.name}", "beside the scene, with the scene's name", "--udm2")
+    if scene.is_remote:
+        return Decision("no UDM2 looked for", "what lies beside an address is not known", "--udm2")
+    shown = " ".join(_identity(scene)) or scene.stem
+    return Decision("no UDM2 beside the scene", f"no *.tif of {shown!r} with 'udm2' in its name", "--udm2")
+
+
+def _names_of(path: AnyPath) -> tuple[Source, ...]:
+    """A file as it is called and, if that is a link, the file that it leads to."""
     source = Source.of(path)
     resolved = source.resolved()
     same = not source.plain or resolved.plain == source.plain.absolute()
     return (source,) if same else (source, resolved)
 
 
-def find(scene: AnyPath, kind: Kind) -> Source | None:
-    """The file of that kind beside a scene, or beside what the scene is a link to.
-
-    It has the same words in its name but for Planet's own (`PRODUCT_WORDS`), in any order and case, and what a user
-    wrote behind Planet's name of a scene. Of several, the one with the most in common, for a folder may hold the
-    clipped and the whole. An archive is looked into; what lies beside an address is not known.
-    """
-    for place in names_of(scene):
-        found = [path for path in place.beside() if _belongs(path, place, kind)]
-        if found:
-            own = set(words(place.stem))
-            return min(found, key=lambda path: (len(own ^ set(words(path.stem))), path.name))
-    return None
-
-
-def decision(scene: AnyPath, kind: Kind) -> Decision:
-    """What was looked for beside a scene, and whether it is there."""
-    scene = Source.of(scene)
-    found = find(scene, kind)
-    if found:
-        return Decision(f"{kind.title} is {found.name}", "beside the scene, with the scene's name", kind.option)
-    if scene.is_remote:
-        return Decision(f"no {kind.title} looked for", "what lies beside an address is not known", kind.option)
-    shown = " ".join(_identity(scene)) or scene.stem
-    why = f"no *{kind.endings[0]} of {shown!r} with {kind.word!r} in its name"
-    return Decision(f"no {kind.title} beside the scene", why, kind.option)
-
-
 def _belongs(path: Source, scene: Source, kind: Kind) -> bool:
     if path.suffix not in kind.endings or kind.word not in words(path.stem) or path == scene:
         return False
-    own = _identity(scene)
-    theirs = _identity(path)
+    own, theirs = _identity(scene), _identity(path)
     same = theirs == own or (len(theirs) >= _SCENE_WORDS and own[: len(theirs)] == theirs)
     return bool(own) and same
 
 
 def _identity(path: Source) -> tuple[str, ...]:
-    """The words of a name that say of which scene it is."""
-    said = words(path.stem)
-    return tuple(word for word in said if word not in PRODUCT_WORDS) or tuple(w for w in said if w == _FALLBACK)
+    """The words of a name that say of which scene a file is."""
+    named = words(path.stem)
+    return tuple(word for word in named if word not in _PRODUCT_WORDS) or tuple(w for w in named if w == _FALLBACK)

@@ -1,8 +1,8 @@
-"""Backscatter as numbers: in which units a file states or shows its values, and these values in dB.
+"""Backscatter as numbers: in which units a file has its values, and these values in dB.
 
-A file's units are what it states, in words or by its product's name, checked against what the values can be. What
-states nothing is judged by the medians of both polarisations together, under every reading; where several readings are
-plausible, or none is, it is refused. The tables at the top are all that is known of words, products and ranges.
+A file's units are what it states, in words or by its product's name, checked against what the values can be. Where it
+states nothing, the medians of both polarisations together are compared with those of real ground, in each of the units;
+a file that fits several, or none, is refused. The tables at the top are all that is known of words, products, ranges.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Units = Literal["db", "power", "amplitude"]
 
 OPTION = "--sar-units"
 BRIGHTEST_DB = 30.0
-"""More than that no ground sends back: a corner of steel does, a fill value, or values in other units."""
+"""Brightest ground; brighter are corners of steel, fill values, and values in other units."""
 FLOOR_DB = -40.0
-"""Where power stands that noise removal left at zero or under: below the noise of the instrument, about -22 to -30."""
+"""Stands for power that noise removal left at zero or under; below the instrument's noise, about -22 to -30 dB."""
 
 _MOST_NEGATIVE_POWER = -0.1  # that the removal of noise (about 0.01) can leave; what is lower is a fill value
 _CALIBRATED_MEDIAN_DB = (-45.0, 10.0)
@@ -46,7 +46,7 @@ _WORDS: dict[str, tuple[Units, ...]] = {
     "sigma0": ("power", "db"),
     "gamma0": ("power", "db"),
 }
-"""What a word allows, as a whole token of a description, unit, tag or name; of several words the first one here."""
+"""Units that a word allows, as a whole token of a description, unit, tag or name; of several words the first here."""
 
 _PRODUCTS: tuple[tuple[re.Pattern[str], Units, str], ...] = (
     (re.compile(r"_RTC?\d+_(\d{8}T\d{6}_)?[A-Z]_[gs]p", re.I), "power", "an ASF RTC product's name (p)"),
@@ -101,9 +101,10 @@ _GROUNDS = (
 
 @dataclass(frozen=True)
 class Sample:
-    """What is known of one polarisation before its units: stored values, scaled, NaN where the file has no data.
+    """A sample of one polarisation before its units are known.
 
-    `allowed` are the units that the file states by `stated_by`; empty where it states nothing.
+    `values` (h, w) are stored ones, scaled, NaN where the file has no data; `integers` is whether they are stored as
+    such, without a scale. `allowed` are the units that the file states by `stated_by`; empty where it states nothing.
     """
 
     name: str
@@ -115,17 +116,17 @@ class Sample:
 
     @cached_property
     def valid_db(self) -> Mapping[Units, Image]:
-        """By units, the values in dB that can be ground (N,); negative power stands at the floor."""
+        """The values in dB (N,) that can be ground, by the units of reading them; negative power is `FLOOR_DB`."""
         power = np.where(_slightly_negative(self.values), np.float32(10 ** (FLOOR_DB / 10)), self.values)
-        every = {units: to_db((power if units == "power" else self.values)[None], units) for units in get_args(Units)}
-        return {units: db[np.isfinite(db)] for units, db in every.items()}
+        db_of = {units: to_db((power if units == "power" else self.values)[None], units) for units in get_args(Units)}
+        return {units: db[np.isfinite(db)] for units, db in db_of.items()}
 
 
 def to_db(values: Image, units: Units) -> Image:
-    """Stored backscatter (bands, H, W) as dB, NaN where it is no ground.
+    """Backscatter (bands, H, W) in `units` as dB, NaN where it is no ground.
 
-    No ground is what is infinite, NaN, under -50 or over +30 dB, power or amplitude of zero; and in dB what is zero in
-    all bands, for zero in one of them is a value (SEN12MS-CR cuts VV off at 0 dB).
+    That is where it is infinite, NaN, under -50 or over +30 dB, or zero power or amplitude; and of dB where all bands
+    are zero, for zero in one of them is a value (SEN12MS-CR cuts VV off at 0 dB).
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         db = values if units == "db" else (10 if units == "power" else 20) * np.log10(values)
@@ -136,9 +137,9 @@ def to_db(values: Image, units: Units) -> Image:
 
 
 def without_negative_power(power: Image) -> Image:
-    """Power (bands, H, W) in which the removal of noise left negative values: there the mean of 3 x 3 pixels.
+    """Power (bands, H, W) with values that noise removal left negative replaced by the mean of 3 x 3 pixels.
 
-    Such a mean is unbiased, where a value alone has no dB; it is -40 dB at least. Fill values stay as they are.
+    The mean is unbiased, and has dB where the value has none; it is -40 dB at least. Fill values stay as they are.
     """
     negative = _slightly_negative(power)
     if not negative.any():
@@ -158,17 +159,17 @@ def _slightly_negative(power: Image) -> np.ndarray:
 
 
 def stated(dataset: DatasetReader, index: int) -> tuple[tuple[Units, ...], str]:
-    """The units that a file allows for a band, and where it says so; nothing where it says nothing."""
-    wide: tuple[tuple[Units, ...], str] = (), ""
+    """The units that a file allows for a one-based band, and where it says so; () and "" where it says nothing."""
+    several: tuple[tuple[Units, ...], str] = (), ""
     for allowed, where in _statements(dataset, index):
         if len(allowed) == 1:
             return allowed, where
-        wide = wide if wide[0] else (allowed, where)
-    return wide
+        several = several if several[0] else (allowed, where)
+    return several
 
 
 def _statements(dataset: DatasetReader, index: int) -> Iterator[tuple[tuple[Units, ...], str]]:
-    """From the band itself to the file's name."""
+    """Units that are allowed and where that is said: by the band itself first, by the file's name last."""
     path = Path(str(dataset.source))
     texts = [(dataset.units[index - 1], "the band's unit"), (dataset.descriptions[index - 1], "the band's description")]
     for tags in (dataset.tags(index), dataset.tags()):
@@ -186,18 +187,21 @@ def _statements(dataset: DatasetReader, index: int) -> Iterator[tuple[tuple[Unit
 # --- what the values can be ---
 
 
-def decide(samples: Sequence[Sample], told: Units | Literal["auto"]) -> tuple[Units, Decision]:
-    """The one unit of all polarisations of an image, and why. InputError where nothing decides, or things disagree."""
-    if told != "auto":
-        return told, Decision(f"units are {told}", OPTION)
-    if says_nothing(samples):
+def decide(samples: Sequence[Sample], given: Units | Literal["auto"]) -> tuple[Units, Decision]:
+    """The units of all polarisations of an image, and why: those that are `given`, or by statements and values.
+
+    Raises InputError where nothing decides, or where statements and values disagree.
+    """
+    if given != "auto":
+        return given, Decision(f"units are {given}", OPTION)
+    if are_blank(samples):
         return "db", Decision("units are unknown", "there is no valid value")  # which `median_of` refuses
-    medians = {units: found for units in get_args(Units) if (found := _possible_medians(samples, units))}
+    medians = {units: median_db for units in get_args(Units) if (median_db := _possible_medians(samples, units))}
     stating = [sample for sample in samples if sample.allowed]
     allowed: tuple[Units, ...] = stating[0].allowed if stating else get_args(Units)
     if any(sample.allowed != allowed for sample in stating):
-        said = " but ".join(f"{sample.file}: {sample.stated_by}" for sample in stating)
-        raise InputError(f"VV and VH state different units ({said}); they have one: say which with {OPTION}")
+        differing = " but ".join(f"{sample.file}: {sample.stated_by}" for sample in stating)
+        raise InputError(f"VV and VH state different units ({differing}); they have one: say which with {OPTION}")
     if stating and len(allowed) == 1:
         return _checked(samples, allowed[0], stating[0].stated_by, medians)
     return _by_values(samples, allowed, stating[0].stated_by if stating else "", medians)
@@ -206,15 +210,15 @@ def decide(samples: Sequence[Sample], told: Units | Literal["auto"]) -> tuple[Un
 def _checked(
     samples: Sequence[Sample], units: Units, stated_by: str, medians: Mapping[Units, Mapping[str, float]]
 ) -> tuple[Units, Decision]:
-    """What is stated, unless values deny it: land in other units counts more than anything else in the stated ones."""
+    """The stated units, unless the values deny them: land in other units counts more than other ground in these."""
     others = [other for other in medians if other != units and LAND.matches(medians[other])]
     ground = _ground(medians.get(units, {}))
     if ground and (ground is LAND or not others):
         return units, Decision(f"units are {units}", f"{stated_by}; {_words(medians[units])} fit {ground.name}", OPTION)
     instead = f"; as {' or '.join(others)} they would be land" if others else _encodings(samples)
-    found = f"as such they have {_words(medians[units])}" if units in medians else "most values cannot be that"
+    shown = f"as such they have {_words(medians[units])}" if units in medians else "most values cannot be that"
     raise InputError(
-        f"{_files(samples)}: {stated_by}, which means {units}, but {found}{instead}; statement and values must agree: "
+        f"{_files(samples)}: {stated_by}, which means {units}, but {shown}{instead}; statement and values must agree: "
         f"say what holds with {OPTION}{', --sar-scale' if not others else ''}"
     )
 
@@ -225,9 +229,9 @@ def _by_values(
     stated_by: str,
     medians: Mapping[Units, Mapping[str, float]],
 ) -> tuple[Units, Decision]:
-    """The only reading under which the values are land, or else any ground.
+    """The only units in which the values are land, or else any ground.
 
-    Amplitude is never found this way: normalisations to 0..1 have the same values, and only words tell them apart.
+    Never amplitude: images normalised to 0..1 have the same values, and only words tell them apart.
     """
     readings: dict[str, Ground] = {
         units: ground for units in allowed if (ground := _ground(medians.get(units, {}))) is not None
@@ -262,34 +266,34 @@ def _ground(median_db: Mapping[str, float]) -> Ground | None:
 
 
 def _possible_medians(samples: Sequence[Sample], units: Units) -> dict[str, float]:
-    """Medians in dB by polarisation; empty where more than half of the values that mean anything are impossible."""
-    found = {}
+    """Medians in dB by polarisation; empty where more than half of the values cannot be ground in these units."""
+    medians = {}
     for sample in samples:
         db = sample.valid_db[units]
         if db.size == 0 or db.size < max(other.size for other in sample.valid_db.values()) / 2:
             return {}
-        found[sample.name] = float(np.median(db))
-    return found
+        medians[sample.name] = float(np.median(db))
+    return medians
 
 
-def says_nothing(samples: Sequence[Sample]) -> bool:
-    """Whether one of the polarisations has no valid value, and under no known scale either."""
-    return any(_says_nothing(sample) for sample in samples) and not _encodings(samples)
+def are_blank(samples: Sequence[Sample]) -> bool:
+    """Whether one of the polarisations has no valid value, under any known scale."""
+    return any(_is_blank(sample) for sample in samples) and not _encodings(samples)
 
 
-def _says_nothing(sample: Sample) -> bool:
+def _is_blank(sample: Sample) -> bool:
     """Whether the values are nothing in any units: absent, zero, or far too low."""
     return not any(db.size for db in sample.valid_db.values()) and stored_medians([sample])[sample.name] <= 0
 
 
 def stored_medians(samples: Sequence[Sample]) -> dict[str, float]:
-    """The medians of what is stored, by polarisation; 0 where nothing is."""
+    """Medians of the scaled values but zero, by polarisation; 0 where there are none."""
     known = {sample.name: sample.values[np.isfinite(sample.values) & (sample.values != 0)] for sample in samples}
     return {name: float(np.median(values)) if values.size else 0.0 for name, values in known.items()}
 
 
 def _stretches(samples: Sequence[Sample]) -> Iterator[str]:
-    """In words, the display ranges under which the stored values, taken for 0..1, would be land."""
+    """In words, the display ranges in dB over which the stored values, as 0..1, would be land."""
     medians = stored_medians(samples)
     for low, high in _DISPLAY_RANGES_DB:
         if (
@@ -301,7 +305,7 @@ def _stretches(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def _encodings(samples: Sequence[Sample]) -> str:
-    """Known scales that would make land of the values, in words for a message."""
+    """Known scales by which the values would be land, in words for a message; "" where there is none."""
     fits = []
     for scale, units, name in _ENCODINGS:
         scaled = [replace(sample, values=sample.values * np.float32(scale)) for sample in samples]
@@ -311,7 +315,7 @@ def _encodings(samples: Sequence[Sample]) -> str:
 
 
 def median_of(sample: Sample, units: Units) -> float:
-    """The median in dB of the valid pixels. InputError where there are none, or where it is of no calibrated values."""
+    """The median in dB of the valid pixels. Raises InputError where there are none, or where these are uncalibrated."""
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = sample.values if units == "db" else (10 if units == "power" else 20) * np.log10(sample.values)
     valid = sample.valid_db[units]

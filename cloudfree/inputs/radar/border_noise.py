@@ -10,7 +10,7 @@ from scipy import ndimage
 from cloudfree.arrays import Image, Mask, known_of
 
 MARGIN_PX = 3
-"""Of an image's pixels around a window: what is decided of a pixel by its neighbours."""
+"""Pixels around a window whose values decide whether pixels in it are noise."""
 LIMIT_DB = -30.0
 """Earth Engine's guide to Sentinel-1 masks edges by this limit."""
 
@@ -26,9 +26,9 @@ def noisy(db: Image) -> Mask:
 
 
 def share_of(db: Sequence[Image]) -> float:
-    """The share of a sample that strips of noise at its edges, or at those of the valid pixels, take up.
+    """Share (0..1) of a sample, bands (H, W) in dB, in strips of noise at its edges or those of its valid pixels.
 
-    A strip spans at least half of the sample's height or width: a calm lake does not.
+    A strip spans at least half of the sample's height or width, which a calm lake does not.
     """
     if len({band.shape for band in db}) > 1:
         return 0.0

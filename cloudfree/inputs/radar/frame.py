@@ -26,8 +26,8 @@ from cloudfree.inputs.raster import access
 class SarBand:
     """One polarisation of one file: a one-based band, how it is stored, and where it lies.
 
-    Stored values times `scale` plus `offset` are in `units`, but for `nodata`, which is compared as stored. `median_db`
-    is of the valid pixels over the scene. `files` are those that are read: of a SAFE product several.
+    Stored values times `scale` plus `offset` are in `units`; a stored value equal to `nodata` is none. `median_db` is
+    of the valid pixels over the scene. `files` are those that are read, of a SAFE product several.
     """
 
     path: Source
@@ -46,8 +46,8 @@ class SarBand:
 class Frame:
     """VV and VH that belong together, or one of them, of one file or two.
 
-    `border_noise` tells that a strip at an edge is the instrument's noise, which is no ground; `edge`, of one frame of
-    several, how far inside it pixels are.
+    `border_noise` is whether a strip at an edge is the instrument's noise, and no ground. `edge` is how far pixels are
+    from the frame's edge, for one frame of several.
     """
 
     vv: SarBand | None
@@ -62,10 +62,10 @@ class Frame:
 
 
 def pieces_of(frame: Frame, datasets: Mapping[Source, DatasetReader]) -> Iterator[Piece]:
-    """Both bands at once where they are on one grid."""
+    """The frame as pieces of a mosaic: both bands in one where they are on one grid."""
     bands = frame.numbered
     together = len({band.grid for _, band in bands}) == 1
-    for group in [bands] if together else [[each] for each in bands]:
+    for group in [bands] if together else [[band] for band in bands]:
         source = _source([(band, datasets[band.path]) for _, band in group], frame.border_noise)
         yield Piece(source, tuple(number for number, _ in group), frame.edge)
 

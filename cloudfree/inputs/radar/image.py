@@ -1,15 +1,14 @@
-"""Sentinel-1 backscatter: what files hold which polarisation in which units, and its pixels in dB on any grid.
+"""Sentinel-1 backscatter of one or more files, as VV and VH in dB on any grid.
 
 `polarisation` decides which band is which and which belong together, `backscatter` in which units; here files become
-frames, each scaled and freed of border noise, and frames one image (`mosaic`). Where a user's image is VV alone, VH
-stands at what is typical of land.
+frames, each scaled and freed of border noise, and frames become one image (`mosaic`). Where a user's image is VV alone,
+VH is a constant that is typical of land.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -34,15 +33,19 @@ from cloudfree.inputs.radar import backscatter, border_noise, polarisation
 from cloudfree.inputs.radar.backscatter import Sample, Units, to_db
 from cloudfree.inputs.radar.frame import Frame, SarBand, pieces_of, scaled
 from cloudfree.inputs.radar.mosaic import Coverage, Mosaic, edge_distances
-from cloudfree.inputs.radar.polarisation import Band, Chosen, Pair
-from cloudfree.inputs.radar.safe.product import SafeDataset, find_safe, geometry_of, opened_radar
-from cloudfree.inputs.raster import access
+from cloudfree.inputs.radar.polarisation import Band, Chosen
+from cloudfree.inputs.radar.safe.layout import find_safe
+from cloudfree.inputs.radar.safe.product import SafeDataset, geometry_of, opened_radar
+from cloudfree.inputs.raster import access, sample
 
 log = logging.getLogger(__name__)
 
+_NEEDED = "detected, terrain-corrected backscatter is needed: use a GRD or RTC product, not single-look complex"
 
-class SarOptions(NamedTuple):
-    """What a user may say of an image: see the options --sar-bands, --sar-units, --sar-scale and so on."""
+
+@dataclass(frozen=True)
+class SarOptions:
+    """Options for reading radar images, those of `files.InputOptions`; None means: take it from the file."""
 
     units: Units | Literal["auto"] = "auto"
     band_numbers: tuple[int, ...] | None = None
@@ -96,99 +99,92 @@ class SarReader:
         columns: NDArray[np.bool_] | None = None,
         all_cores: bool = False,
     ) -> Image:
-        """VV and VH in dB (2, H, W) on `grid`, displaced over the ground if so told; NaN where the image says nothing.
+        """VV and VH in dB (2, H, W) on `grid`, moved over the ground by a displacement; NaN where the image is invalid.
 
-        Pixels are resampled once, whatever the displacement and the coordinate systems. Only the part of the image
-        under `grid` is read, on `all_cores` if so told. Going finer, dB are interpolated bilinearly; going coarser,
-        power is averaged. Bands of one grid are valid together. Several frames are joined as `mosaic` says. Where an
-        image is VV alone, VH is `TYPICAL_SAR_DB` wherever VV is valid. Of a wide grid some `columns` (W,) may be all
-        that is wanted: then others may be NaN.
+        Resampled as in `geometry.resample`, averages being of power; several frames are joined as in `mosaic`. Bands of
+        one grid are valid together. Of an image of VV alone, VH is `TYPICAL_SAR_DB` wherever VV is valid.
         """
-        found = resample([self._image], grid, displacement, columns=columns, all_cores=all_cores)
-        if len(found) == len(SAR_BANDS):
-            return found
-        typical = np.where(np.isfinite(found), np.float32(TYPICAL_SAR_DB[1]), np.float32(np.nan))
-        return np.concatenate([found, typical])
+        db = resample(self._image, grid, displacement, columns=columns, all_cores=all_cores)
+        if len(db) == len(SAR_BANDS):
+            return db
+        typical = np.where(np.isfinite(db), np.float32(TYPICAL_SAR_DB[1]), np.float32(np.nan))
+        return np.concatenate([db, typical])
 
 
-def identify_sar(
-    paths: Sequence[AnyPath],
-    area: Geometry,
-    units: Units | Literal["auto"] = "auto",
-    band_numbers: tuple[int, ...] | None = None,
-    scale: float | None = None,
-    offset: float | None = None,
-    allow_hh_hv: bool = False,
-) -> Sentinel1:
-    """What files are, of both polarisations or of one each, as many as cover `area`, judged where they lie over it.
+def identify_sar(paths: Sequence[AnyPath], area: Geometry, options: SarOptions | None = None) -> Sentinel1:
+    """Identify the files of a radar image, both polarisations or one in each, by what they show of `area`.
 
     A file is a raster, or a SAFE product of ESA's (a folder, its manifest.safe, a zip, or one of its measurements), or
-    a container of one raster of each polarisation. Of several, those that show nothing of `area` are warned of and left
-    out. `band_numbers` are the one-based VV and VH bands of each file, or of two files one number each. Stored values
-    times `scale` plus `offset` are backscatter; None is what the file says. Raises InputError or GridError.
+    a container of one raster of each polarisation. As many as cover `area`; those that show nothing of it are warned of
+    and left out. Raises InputError or GridError.
     """
-    told = SarOptions(units, band_numbers, scale, offset, allow_hh_hv)
+    options = options or SarOptions()
     if not paths:
         raise InputError("no Sentinel-1 file is given; one at least is needed: give --sar, as often as needed")
-    sources, taken = _unpacked(paths)
+    sources, chosen_files = _unpacked(paths)
     with ExitStack() as stack:
-        files = _over([stack.enter_context(opened_radar(source)) for source in sources], area)
-        chosen = polarisation.choose(files, band_numbers, allow_hh_hv)
-        image = _joined(chosen, area, told)
-        return replace(image, reasons=(*image.reasons, *taken))
+        datasets = _over([stack.enter_context(opened_radar(source)) for source in sources], area)
+        bands = polarisation.choose(datasets, options.band_numbers, options.allow_hh_hv)
+        image = _joined(bands, area, options)
+        return replace(image, reasons=(*image.reasons, *chosen_files))
 
 
 def _unpacked(paths: Sequence[AnyPath]) -> tuple[list[Source], list[Decision]]:
     """The rasters and products that are given, containers looked into. Raises InputError where one is given twice."""
     sources: list[Source] = []
     reasons: list[Decision] = []
-    for told in map(Source.of, paths):
-        found, why = ([told], ()) if find_safe(told) else containers.radar(told)
-        for source in found:
+    for path in map(Source.of, paths):
+        rasters, why = ([path], ()) if find_safe(path) else containers.radar(path)
+        for source in rasters:
             if source.resolved() in {other.resolved() for other in sources}:
                 raise InputError(f"{source} is given twice with --sar; each file is needed once: leave one out")
-        sources += found
+        sources += rasters
         reasons += why
     return sources, reasons
 
 
-def _over(files: Sequence[DatasetReader], area: Geometry) -> list[DatasetReader]:
-    """Those of the files that overlap `area`; the others are warned of. GridError where there are several, and none."""
-    for dataset in files:
-        _refuse_complex(dataset)
-    if len(files) == 1:
-        return list(files)  # whose samples will tell
-    kept = [dataset for dataset in files if geometry_of(dataset).overlap_share(area) > 0]
+def _over(datasets: Sequence[DatasetReader], area: Geometry) -> list[DatasetReader]:
+    """The files that overlap `area`; the others are warned of. Raises GridError where of several none does."""
+    for dataset in datasets:
+        access.refuse_complex(dataset, _NEEDED)
+    if len(datasets) == 1:
+        return list(datasets)  # whose sample will tell
+    kept = [dataset for dataset in datasets if geometry_of(dataset).overlap_share(area) > 0]
     if not kept:
         raise GridError(
-            f"{acquisition.listing([file.source.name for file in files])} do not overlap the scene; Sentinel-1 "
-            "over the same ground is needed: compare the footprints with cloudfree info"
+            f"{acquisition.listing([dataset.source.name for dataset in datasets])} do not overlap the scene; "
+            "Sentinel-1 over the same ground is needed: compare the footprints with cloudfree info"
         )
-    for dataset in files:
+    for dataset in datasets:
         if dataset not in kept:
             log.warning("%s does not overlap the scene, and is left out", dataset.source.name)
     return kept
 
 
-def _joined(chosen: Chosen, area: Geometry, told: SarOptions) -> Sentinel1:
+class _Look(NamedTuple):
+    """A band of an open file as it is stored, and a thinned sample of it over a window."""
+
+    dataset: DatasetReader
+    stored: SarBand
+    sample: Sample
+    window: Window
+
+
+def _joined(chosen: Chosen, area: Geometry, options: SarOptions) -> Sentinel1:
     """The image that the chosen bands are together, each frame by its own values over `area`."""
-    sampled = [_sampled(pair, area, told) for pair in polarisation.pairs(chosen)]
-    blind = [len(sampled) > 1 and backscatter.says_nothing(each.samples) for each in sampled]
-    if all(blind):
+    pairs = [[_look(*named, area, options) for named in pair.named] for pair in polarisation.pairs(chosen)]
+    kept = [pair for pair in pairs if len(pairs) == 1 or _shows_ground(pair)]
+    if not kept:
         raise InputError(
-            f"{acquisition.listing([each.file for each in sampled])} have no valid pixel over the scene; images that "
-            "see the ground there are needed: take other frames, or another date or orbit"
+            f"{acquisition.listing([pair[0].sample.file for pair in pairs])} have no valid pixel over the scene; "
+            "images that see the ground there are needed: take other frames, or another date or orbit"
         )
-    for each in itertools.compress(sampled, blind):
-        log.warning("%s has no valid pixel over the scene, and is left out", each.file)
-    kept = [each for each, sees_nothing in zip(sampled, blind, strict=True) if not sees_nothing]
     reasons = [chosen.decision]
     frames, coverages = [], []
-    for each in kept:
-        frame, coverage, found = _measured(each, _borrowed(each, kept), chosen.decision, told)
-        several = f"{each.file}: " if len(kept) > 1 else ""
-        reasons += [replace(reason, what=several + reason.what) for reason in found]
-        reasons += _calibrated([band for _, band in each.pair.named], area)
+    for pair in kept:
+        frame, coverage, why = _measured(pair, _borrowed(pair, kept), chosen.decision, options)
+        prefix = f"{pair[0].sample.file}: " if len(kept) > 1 else ""
+        reasons += [*(replace(reason, what=prefix + reason.what) for reason in why), *_calibrated(pair, area)]
         frames.append(frame)
         coverages.append(coverage)
     if len(frames) > 1 and isinstance(area, Grid):
@@ -198,85 +194,81 @@ def _joined(chosen: Chosen, area: Geometry, told: SarOptions) -> Sentinel1:
     return replace(image, reasons=tuple(dict.fromkeys([*reasons, *_together(image)])))
 
 
-class _Sampled(NamedTuple):
-    """Bands that belong together, as stored, and what they hold over a scene."""
+def _look(name: str, band: Band, area: Geometry, options: SarOptions) -> _Look:
+    """At a band over `area`, scaled by the options or else by the file; its units and median are not known yet."""
+    dataset, at = band.dataset, band.number - 1
+    stored = SarBand(
+        path=dataset.source,
+        index=band.number,
+        units="db",
+        grid=geometry_of(dataset),
+        nodata=dataset.nodatavals[at],
+        median_db=np.nan,
+        scale=dataset.scales[at] if options.scale is None else options.scale,
+        offset=dataset.offsets[at] if options.offset is None else options.offset,
+        files=dataset.files if isinstance(dataset, SafeDataset) else (dataset.source,),
+        acquired=acquisition.of(dataset, band.number),
+    )
+    values, window = sample.over(dataset, (band.number,), stored.grid, area, "Sentinel-1")
+    plain = np.issubdtype(values.dtype, np.integer) and (stored.scale, stored.offset) == (1, 0)
+    stated = backscatter.stated(dataset, band.number)
+    return _Look(dataset, stored, Sample(name, band.file, plain, scaled(values[0], stored), *stated), window)
 
-    pair: Pair
-    stored: list[SarBand]
-    samples: list[Sample]
-    window: Window
 
-    @property
-    def file(self) -> str:
-        """The name of the first, by which a user knows the other."""
-        return self.pair.named[0][1].file
+def _shows_ground(pair: list[_Look]) -> bool:
+    blank = backscatter.are_blank([look.sample for look in pair])
+    if blank:
+        log.warning("%s has no valid pixel over the scene, and is left out", pair[0].sample.file)
+    return not blank
 
 
-def _sampled(pair: Pair, area: Geometry, told: SarOptions) -> _Sampled:
-    stored = [_stored(band, told) for _, band in pair.named]
-    samples = [_sample(name, band, area, each) for (name, band), each in zip(pair.named, stored, strict=True)]
-    first = pair.named[0][1].dataset
-    return _Sampled(pair, stored, samples, access.window_over(first, stored[0].grid, area, "Sentinel-1"))
-
-
-def _borrowed(each: _Sampled, others: Sequence[_Sampled]) -> list[Sample]:
-    """For the units of a frame of one polarisation that states none: values of the other, of a frame like it if any.
+def _borrowed(pair: list[_Look], others: Sequence[list[_Look]]) -> list[Sample]:
+    """A sample of the other polarisation for a frame of one that states no units, of another such frame if possible.
 
     One polarisation alone can be power or amplitude, and what is given together mostly has one unit.
     """
-    own = each.samples[0]
-    if len(each.samples) > 1 or len(own.allowed) == 1:
+    own = pair[0].sample
+    if len(pair) > 1 or len(own.allowed) == 1:
         return []
-    ranked = sorted(others, key=lambda other: len(other.samples))
-    return [sample for other in ranked for sample in other.samples if sample.name != own.name][:1]
+    return [look.sample for other in sorted(others, key=len) for look in other if look.sample.name != own.name][:1]
 
 
 def _measured(
-    each: _Sampled, borrowed: list[Sample], which: Decision, told: SarOptions
+    pair: list[_Look], borrowed: list[Sample], which: Decision, options: SarOptions
 ) -> tuple[Frame, Coverage, list[Decision]]:
-    """A frame by its values, both polarisations together, where it has data, and why it is that."""
-    _refuse_swapped(which, each.samples)
-    units, why = backscatter.decide(
-        sorted([*each.samples, *borrowed], key=lambda s: SAR_BANDS.index(s.name)), told.units
-    )
-    found = {
-        name: replace(stored, units=units, median_db=backscatter.median_of(sample, units))
-        for (name, _), stored, sample in zip(each.pair.named, each.stored, each.samples, strict=True)
-    }
-    db = [to_db(sample.values[None], units)[0] for sample in each.samples]
+    """A frame in the units of its values, both polarisations together; where it has data; and why it is that."""
+    samples = [look.sample for look in pair]
+    _refuse_swapped(which, samples)
+    both = sorted([*samples, *borrowed], key=lambda of_band: SAR_BANDS.index(of_band.name))
+    units, why = backscatter.decide(both, options.units)
+    bands = {look.sample.name: _in_units(look, units) for look in pair}
+    db = [to_db(of_band.values[None], units)[0] for of_band in samples]
     noise = border_noise.share_of(db)
-    bands = [band for _, band in each.pair.named]
-    reasons = [why, *_scaling(bands, list(found.values()), told), *_cut(each.file, noise)]
-    frame = Frame(found.get(SAR_BANDS[0]), found.get(SAR_BANDS[1]), noise > 0)
+    reasons = [why, *_scaling(list(bands.values()), options), *_cut(samples[0].file, noise)]
+    frame = Frame(bands.get(SAR_BANDS[0]), bands.get(SAR_BANDS[1]), noise > 0)
     known = known_of(np.stack(db)) if len({band.shape for band in db}) == 1 else np.isfinite(db[0])
     numbers = frozenset(number for number, _ in frame.numbered)
-    return frame, Coverage(each.stored[0].grid, each.window, known, numbers), reasons
+    return frame, Coverage(pair[0].stored.grid, pair[0].window, known, numbers), reasons
+
+
+def _in_units(look: _Look, units: Units) -> SarBand:
+    return replace(look.stored, units=units, median_db=backscatter.median_of(look.sample, units))
 
 
 def one_polarisation(dataset: DatasetReader, area: Geometry) -> tuple[SarBand, tuple[Decision, ...]]:
-    """A file of one band, of whichever polarisation, as backscatter over `area`."""
-    _refuse_complex(dataset)
-    band = Band(dataset, 1)
-    name = band.polarisation
-    stored = _stored(band, SarOptions())
-    sample = _sample(name or SAR_BANDS[0], band, area, stored)
-    units, why = backscatter.decide([sample], "auto")
-    found = replace(stored, units=units, median_db=backscatter.median_of(sample, units))
+    """A file of one band, of whichever polarisation, as backscatter over `area`. Raises InputError or GridError."""
+    access.refuse_complex(dataset, _NEEDED)
+    options, name = SarOptions(), Band(dataset, 1).polarisation
+    look = _look(name or SAR_BANDS[0], Band(dataset, 1), area, options)
+    units, why = backscatter.decide([look.sample], options.units)
+    band = _in_units(look, units)
     which = Decision(name or "polarisation unknown", "description, tag or file name" if name else "nothing names it")
-    taken = acquisition.described([(band.file, found.acquired)])
-    return found, (which, why, *_scaling([band], [found], SarOptions()), *_calibrated([band], area), *taken)
-
-
-def _refuse_complex(dataset: DatasetReader) -> None:
-    if any(kind.startswith("complex") for kind in dataset.dtypes):
-        raise InputError(
-            f"{dataset.source.name} holds complex numbers (single-look complex); detected, terrain-corrected "
-            "backscatter is needed: use a GRD or RTC product"
-        )
+    when = acquisition.described([(look.sample.file, band.acquired)])
+    return band, (which, why, *_scaling([band], options), *_calibrated([look], area), *when)
 
 
 def _refuse_swapped(which: Decision, samples: Sequence[Sample]) -> None:
-    """InputError where bands that nothing names are in the wrong order: VV is the stronger in all units."""
+    """Raise InputError where bands without names are in the wrong order: VV is the stronger in all units."""
     if which.why != polarisation.BY_POSITION:
         return
     vv, vh = backscatter.stored_medians(samples).values()
@@ -287,60 +279,36 @@ def _refuse_swapped(which: Decision, samples: Sequence[Sample]) -> None:
         )
 
 
-# --- stored values ---
+def _scaling(bands: Sequence[SarBand], options: SarOptions) -> Iterator[Decision]:
+    for band in bands:
+        if (band.scale, band.offset) != (1, 0):
+            by_option = options.scale is not None or options.offset is not None
+            why = "--sar-scale and --sar-offset" if by_option else f"the scale tag of {band.path.name}"
+            yield Decision(f"stored values times {band.scale:g} plus {band.offset:g}", why, "--sar-scale")
 
 
-def _stored(band: Band, told: SarOptions) -> SarBand:
-    """A band with the scale that is told, or else the file's; its units and median are not known yet."""
-    dataset, at = band.dataset, band.number - 1
-    scale = dataset.scales[at] if told.scale is None else told.scale
-    offset = dataset.offsets[at] if told.offset is None else told.offset
-    source, nodata = dataset.source, dataset.nodatavals[at]
-    files = dataset.files if isinstance(dataset, SafeDataset) else (source,)
-    where, taken = geometry_of(dataset), acquisition.of(dataset, band.number)
-    return SarBand(source, band.number, "db", where, nodata, np.nan, scale, offset, files, taken)
-
-
-def _sample(name: str, band: Band, area: Geometry, stored: SarBand) -> Sample:
-    """The band's values over `area`, thinned, and what its file says of them. `name` is for messages."""
-    window = access.window_over(band.dataset, stored.grid, area, "Sentinel-1")
-    values = access.read(band.dataset, [band.number], window, access.sampled(window))
-    plain = np.issubdtype(values.dtype, np.integer) and (stored.scale, stored.offset) == (1, 0)
-    return Sample(name, band.file, plain, scaled(values[0], stored), *backscatter.stated(band.dataset, band.number))
-
-
-def _scaling(bands: Sequence[Band], found: Sequence[SarBand], told: SarOptions) -> Iterator[Decision]:
-    for band, each in zip(bands, found, strict=True):
-        if (each.scale, each.offset) != (1, 0):
-            by_option = told.scale is not None or told.offset is not None
-            why = "--sar-scale and --sar-offset" if by_option else f"the scale tag of {band.file}"
-            yield Decision(f"stored values times {each.scale:g} plus {each.offset:g}", why, "--sar-scale")
-
-
-def _calibrated(bands: Sequence[Band], area: Geometry) -> Iterator[Decision]:
-    """How counts of a SAFE product became backscatter, and what a user should know of that, logged as warnings."""
-    for product in dict.fromkeys(band.dataset for band in bands if isinstance(band.dataset, SafeDataset)):
+def _calibrated(pair: list[_Look], area: Geometry) -> Iterator[Decision]:
+    """How counts of a SAFE product became backscatter, and its flaws."""
+    for product in dict.fromkeys(look.dataset for look in pair if isinstance(look.dataset, SafeDataset)):
         yield product.calibrated
-        for doubt in product.doubts(area):
-            log.warning("%s", doubt)
-            yield doubt
+        yield from _warned(product.flaws(area))
 
 
-# --- what a user should know of, and a product say, logged as warnings too ---
+def _warned(decisions: Iterable[Decision | None]) -> Iterator[Decision]:
+    for decision in decisions:
+        if decision:
+            log.warning("%s", decision)
+            yield decision
 
 
 def _cut(file: str, noise: float) -> Iterator[Decision]:
     if noise:
-        cut = Decision(
-            f"border noise is cut, {100 * noise:.1f} % of the scene",
-            f"a strip at an edge of {file} is under {border_noise.LIMIT_DB:g} dB in all polarisations",
-        )
-        log.warning("%s", cut)
-        yield cut
+        why = f"a strip at an edge of {file} is under {border_noise.LIMIT_DB:g} dB in all polarisations"
+        yield from _warned([Decision(f"border noise is cut, {100 * noise:.1f} % of the scene", why)])
 
 
 def _together(image: Sentinel1) -> Iterator[Decision]:
-    """What the frames are together: how they are joined, when they were taken, and what one of them lacks."""
+    """How the frames are joined, when they were taken, and what one of them lacks."""
     stated = [(band.path.name, band.acquired) for band in image.bands]
     if len(image.frames) > 1:
         names = list(dict.fromkeys(name for name, _ in stated))
@@ -349,10 +317,7 @@ def _together(image: Sentinel1) -> Iterator[Decision]:
             f"{acquisition.listing(names)} are given; in overlaps the one whose edge is farther away is shown",
         )
     yield from acquisition.described(stated)
-    for doubt in (acquisition.mixture(stated), *_lacking(image)):
-        if doubt:
-            log.warning("%s", doubt)
-            yield doubt
+    yield from _warned([acquisition.mixture(stated), *_lacking(image)])
 
 
 def _lacking(image: Sentinel1) -> Iterator[Decision]:

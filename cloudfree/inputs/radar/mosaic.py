@@ -33,7 +33,7 @@ _NOWHERE = -1e9
 
 @dataclass(frozen=True)
 class Coverage:
-    """Where an image has data: known (h, w) of a thinned window of it; `bands` are those of the mosaic that it has."""
+    """Where an image has data: `known` (h, w) thins a `window` of its pixels; `bands` are its own of the mosaic's."""
 
     grid: Geometry
     window: Window
@@ -41,7 +41,7 @@ class Coverage:
     bands: frozenset[int]
 
     def on(self, lattice: Grid) -> Mask:
-        """Where the image has data on another grid (H, W), by the nearest pixel; holes in it are filled.
+        """Where the image has data on another grid (H, W), by the nearest pixel, with holes filled.
 
         Holes are no edges: other images fill them, and a seam need not keep away from them.
         """
@@ -50,37 +50,37 @@ class Coverage:
         down = np.floor((row - self.window.row_off + 0.5) * height / self.window.height)
         across = np.floor((col - self.window.col_off + 0.5) * width / self.window.width)
         inside = (down >= 0) & (down < height) & (across >= 0) & (across < width)
-        found = np.zeros(lattice.shape, bool)
-        found[inside] = self.known[down[inside].astype(np.intp), across[inside].astype(np.intp)]
-        return np.asarray(binary_fill_holes(found))
+        known = np.zeros(lattice.shape, bool)
+        known[inside] = self.known[down[inside].astype(np.intp), across[inside].astype(np.intp)]
+        return np.asarray(binary_fill_holes(known))
 
 
 @dataclass(frozen=True)
 class EdgeDistance:
-    """How far in metres (h, w) the pixels of a coarse grid are from where an image ends and another goes on."""
+    """Distance in metres (h, w) of the pixels of a coarse grid from where an image ends and another goes on."""
 
     grid: Grid
     metres: Image
 
     def at(self, row: Float64Array, col: Float64Array) -> Float64Array:
-        """The distance at rows and columns of the coarse grid, bilinear."""
+        """The distance in metres at rows and columns of the coarse grid, bilinear."""
         where = [np.nan_to_num(row), np.nan_to_num(col)]
         return np.asarray(map_coordinates(self.metres, where, np.float64, order=1, mode="nearest"))
 
 
 def edge_distances(area: Grid, coverages: Sequence[Coverage]) -> list[EdgeDistance]:
-    """For each image of a mosaic, how far inside it the ground of `area` is."""
+    """Distances of the ground of `area` from the edge of each image of a mosaic."""
     lattice = area.resized(min(area.height, _LATTICE_PX), min(area.width, _LATTICE_PX))
     known = [coverage.on(lattice) for coverage in coverages]
-    found = []
+    distances = []
     for rank, (coverage, own) in enumerate(zip(coverages, known, strict=True)):
-        rivals = [other for each, other in zip(coverages, known, strict=True) if each.bands & coverage.bands]
+        rivals = [mask for other, mask in zip(coverages, known, strict=True) if other.bands & coverage.bands]
         beyond = np.any(rivals, axis=0) & ~own
         metres = np.full(lattice.shape, _NO_EDGE_M - rank * _RANK_M, np.float32)
         if beyond.any():  # a pixel off, for the edge may run anywhere through one
             metres = (np.maximum(distance_transform_edt(~beyond) - 1, 0) * lattice.pixel_size_m).astype(np.float32)
-        found.append(EdgeDistance(lattice, metres))
-    return found
+        distances.append(EdgeDistance(lattice, metres))
+    return distances
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Images as one image of `bands` bands; of one image alone, that image."""
+    """Images as one image of `bands` bands."""
 
     pieces: Sequence[Piece]
     bands: int
 
     def on_grid(self, grid: Grid, displacement: Displacement | None) -> Image:
-        """The bands (bands, H, W) on `grid`, NaN where no image says anything; averaged where `grid` is coarser."""
+        """The bands (bands, H, W) in dB on `grid`, NaN where no image is valid; averaged where `grid` is coarser."""
         parts = max(piece.source.parts_of(grid) for piece in self.pieces)
         if parts == 1:
             return self._joined(grid, displacement, linear=False)
@@ -110,28 +110,29 @@ class Mosaic:
         return self.pieces[0].source.from_linear(mean)
 
     def _joined(self, grid: Grid, displacement: Displacement | None, linear: bool) -> Image:
-        found = [(piece, piece.source.interpolated(grid, displacement, linear)) for piece in self.pieces]
-        telling = [(piece, values) for piece, values in found if np.isfinite(values).any()]
-        away = _distances([piece for piece, _ in telling], grid, displacement)
+        """The bands (bands, H, W) on `grid`, blended, in dB or in linear power."""
+        images = [(piece, piece.source.interpolated(grid, displacement, linear)) for piece in self.pieces]
+        valid = [(piece, values) for piece, values in images if np.isfinite(values).any()]
+        distances_m = _distances([piece for piece, _ in valid], grid, displacement)
         out = np.full((self.bands, *grid.shape), np.nan, np.float32)
-        for bands, having in self._by_images([piece for piece, _ in telling]):
+        for bands, numbers in self._by_images([piece for piece, _ in valid]):
             layers = [
-                values[[piece.bands.index(band) for band in bands]] for piece, values in (telling[n] for n in having)
+                values[[piece.bands.index(band) for band in bands]] for piece, values in (valid[n] for n in numbers)
             ]
-            away_m = [away[n] for n in having]
+            away_m = [distances_m[n] for n in numbers]
             out[bands] = layers[0] if len(layers) == 1 else self._blended(np.stack(layers), np.stack(away_m), linear)
         return out
 
     def _by_images(self, pieces: Sequence[Piece]) -> list[tuple[list[int], tuple[int, ...]]]:
-        """Bands that the same images show, and which these are: pixels of an image are valid in all of its bands."""
-        found: dict[tuple[int, ...], list[int]] = {}
+        """Bands that the same images have, and the numbers of these images: their pixels are valid in all bands."""
+        bands_of: dict[tuple[int, ...], list[int]] = {}
         for band in range(self.bands):
-            having = tuple(n for n, piece in enumerate(pieces) if band in piece.bands)
-            found.setdefault(having, []).append(band)
-        return [(bands, having) for having, bands in found.items() if having]
+            numbers = tuple(n for n, piece in enumerate(pieces) if band in piece.bands)
+            bands_of.setdefault(numbers, []).append(band)
+        return [(bands, numbers) for numbers, bands in bands_of.items() if numbers]
 
     def _blended(self, values: Image, distance_m: Float64Array, linear: bool) -> Image:
-        """Bands (B, H, W) of the images (N, B, H, W) that have them; in dB, or linear already."""
+        """Bands (B, H, W) of images (N, B, H, W), blended in linear power, by their distances (N, H, W) in metres."""
         source = self.pieces[0].source
         weights = blend_weights(np.isfinite(values[:, 0]), distance_m).astype(np.float32)
         shown = np.take_along_axis(values, weights.argmax(axis=0)[None, None], axis=0)[0]
@@ -144,7 +145,7 @@ class Mosaic:
 
 
 def _distances(pieces: Sequence[Piece], grid: Grid, displacement: Displacement | None) -> list[Float64Array]:
-    """The distance of each pixel of `grid` (H, W) from the edge of each image, of one alone none."""
+    """Distances in metres (H, W) of the pixels of `grid` from the edge of each image; of one alone, far."""
     edges = [piece.edge for piece in pieces if piece.edge]
     if len(pieces) < 2 or len(edges) < len(pieces):
         return [np.full(grid.shape, _NO_EDGE_M - rank * _RANK_M) for rank in range(len(pieces))]
@@ -153,7 +154,10 @@ def _distances(pieces: Sequence[Piece], grid: Grid, displacement: Displacement |
 
 
 def blend_weights(valid: Mask, distance_m: Float64Array) -> Float64Array:
-    """The share (N, H, W) of each of N images, by how far inside it a pixel is; they sum to one where any is valid."""
+    """Shares (N, H, W) of N images, 0..1, by the distance (N, H, W) of a pixel from their edges, in metres.
+
+    They sum to one where any image is `valid` (N, H, W), and are zero elsewhere.
+    """
     inside = np.where(valid, np.maximum(distance_m, 0), _NOWHERE)
     farthest = inside.max(axis=0)
     # A feather wider than an overlap would end in a step at its rim.

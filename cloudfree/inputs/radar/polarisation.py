@@ -1,9 +1,9 @@
-"""Which band of which file is which polarisation: by the numbers that are told, by names, last by position."""
+"""Which band of which file is which polarisation: by the user's band numbers, by names, last by position."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,16 +11,13 @@ from rasterio import DatasetReader
 
 from cloudfree.bands import SAR_BANDS
 from cloudfree.errors import InputError
+from cloudfree.geometry.geolocation_grid import Geometry
 from cloudfree.inputs.decision import Decision
+from cloudfree.inputs.radar import names
 from cloudfree.inputs.radar.safe.product import geometry_of
 
-_POLARISATION = re.compile(r"(?<![a-z])(vv|vh|hh|hv)(?![a-z])", re.IGNORECASE)
 _STANDS_FOR = {"HH": "VV", "HV": "VH"}
 _NAMING_TAG = re.compile(r"POLARI|DESCRIPTION|NAME|LABEL", re.IGNORECASE)
-_COMPANION = re.compile(
-    r"(?<![a-z])(angle|inc|incidence|lia|ls|layover|shadow|(data)?mask|area|dem|rgb)(?![a-z])", re.IGNORECASE
-)
-"""Words of what products carry beside backscatter: incidence angles, layover, masks, scattering area, heights."""
 
 BY_POSITION = "by position, for nothing names them"
 _OPTION = "--sar-bands"
@@ -41,34 +38,23 @@ class Band:
     def polarisation(self) -> str | None:
         """VV, VH, HH, HV or None: by description, then tags, then (for a file of one band) the file name."""
         for text in self._texts():
-            if found := named_in(text):
-                return found
+            if polarisation := names.polarisation_in(text):
+                return polarisation
         return None
 
     @property
     def is_companion(self) -> bool:
         """Whether its names are of what products carry beside backscatter."""
-        return any(names_companion(text) for text in self._texts())
+        return any(names.is_companion(text) for text in self._texts())
 
     def _texts(self) -> Iterator[str]:
-        """What may name it: its description, tags in all of its metadata domains, the name of a file of one band."""
+        """Texts that may name it: its description, tags in all metadata domains, the name of a file of one band."""
         yield self.dataset.descriptions[self.number - 1] or ""
         for domain in ("", *self.dataset.tag_namespaces(self.number)):
             tags = self.dataset.tags(self.number, ns=domain)
             yield from (value for key, value in tags.items() if _NAMING_TAG.search(key))
         if self.dataset.count == 1:
             yield self.dataset.source.stem
-
-
-def named_in(text: str) -> str | None:
-    """The one polarisation that a text names: VV, VH, HH, HV or None."""
-    found = {match.upper() for match in _POLARISATION.findall(text)}
-    return found.pop() if len(found) == 1 else None
-
-
-def names_companion(text: str) -> bool:
-    """Whether a text names what products carry beside backscatter."""
-    return bool(_COMPANION.search(text))
 
 
 class Chosen(NamedTuple):
@@ -92,40 +78,43 @@ class Pair(NamedTuple):
 
 
 def choose(files: Sequence[DatasetReader], numbers: tuple[int, ...] | None, allow_hh_hv: bool) -> Chosen:
-    """The bands that are VV and VH. InputError where nothing decides, or where the names say HH and HV."""
+    """The bands that are VV and VH, by the user's `numbers` or else by names or position.
+
+    Raises InputError where nothing decides, or where the names say HH and HV without `allow_hh_hv`.
+    """
     bands = [Band(dataset, index) for dataset in files for index in dataset.indexes]
     if numbers is not None:
         chosen = _by_number(files, numbers)
         if not allow_hh_hv:
             _refuse_hh_hv(files, [band.polarisation for band in (*chosen.vv, *chosen.vh)])
         return chosen
-    names = _names(files, bands, allow_hh_hv)
-    unnamed = [band for band, name in zip(bands, names, strict=True) if not name and not band.is_companion]
-    if not any(names) and (found := _by_position(files, unnamed)):
-        return found
-    vv, vh = ([band for band, name in zip(bands, names, strict=True) if name == pol] for pol in SAR_BANDS)
+    named = _polarisations(files, bands, allow_hh_hv)
+    unnamed = [band for band, name in zip(bands, named, strict=True) if not name and not band.is_companion]
+    if not any(named) and (by_position := _by_position(files, unnamed)):
+        return by_position
+    vv, vh = ([band for band, name in zip(bands, named, strict=True) if name == pol] for pol in SAR_BANDS)
     if _repeats(vv) or _repeats(vh):
         raise InputError(_stack(vv, vh))
     nameless = [file for file in files if _is_nameless(file, [*vv, *vh], unnamed)]
     if not vv or (unnamed and not vh) or nameless:
         raise InputError(
-            f"VV and VH cannot be told apart in {_found(files)}; one band named VV and one named VH are needed in each "
-            f"file or each pair of files: give both polarisations, or their band numbers with {_OPTION} VV,VH"
+            f"VV and VH cannot be told apart in {_in_words(files)}; one band named VV and one named VH are needed in "
+            f"each file or each pair of files: give both polarisations, or their band numbers with {_OPTION} VV,VH"
         )
     return Chosen(vv, vh, _named(vv, vh))
 
 
-def _names(files: Sequence[DatasetReader], bands: Sequence[Band], allow_hh_hv: bool) -> list[str | None]:
+def _polarisations(files: Sequence[DatasetReader], bands: Sequence[Band], allow_hh_hv: bool) -> list[str | None]:
     """The polarisation of each band; HH and HV are refused, or stand for what their file lacks."""
-    found: list[str | None] = []
+    of_all: list[str | None] = []
     for file in files:
-        names = [band.polarisation for band in bands if band.dataset is file]
-        if not set(SAR_BANDS) <= set(names):  # a file of all four polarisations has the two that are needed
+        of_file = [band.polarisation for band in bands if band.dataset is file]
+        if not set(SAR_BANDS) <= set(of_file):  # a file of all four polarisations has the two that are needed
             if not allow_hh_hv:
-                _refuse_hh_hv(files, names)
-            names = [_STANDS_FOR.get(name, name) if name else None for name in names]
-        found += names
-    return found
+                _refuse_hh_hv(files, of_file)
+            of_file = [_STANDS_FOR.get(name, name) if name else None for name in of_file]
+        of_all += of_file
+    return of_all
 
 
 def _by_position(files: Sequence[DatasetReader], unnamed: list[Band]) -> Chosen | None:
@@ -138,7 +127,7 @@ def _by_position(files: Sequence[DatasetReader], unnamed: list[Band]) -> Chosen 
 
 
 def _is_nameless(file: DatasetReader, named: list[Band], unnamed: list[Band]) -> bool:
-    """Whether a file has bands of which nothing says what they are, and none of a polarisation."""
+    """Whether a file has bands without a name, and none of a polarisation."""
     return any(band.dataset is file for band in unnamed) and not any(band.dataset is file for band in named)
 
 
@@ -147,32 +136,29 @@ def pairs(chosen: Chosen) -> list[Pair]:
     left = list(chosen.vh)
     if len(chosen.vv) == len(left) == 1:
         return [Pair(chosen.vv[0], left[0])]
-    found: dict[int, Band] = {}
-    for alike in (_one_file, _one_name_and_grid, _one_name, _one_grid):
+    partners: dict[int, Band] = {}
+    keys: list[Callable[[Band], object]] = [
+        lambda band: id(band.dataset),
+        lambda band: (_name(band), _grid(band)),
+        _name,
+        _grid,
+    ]
+    for key in keys:
         for position, vv in enumerate(chosen.vv):
-            partner = next((vh for vh in left if alike(vv, vh)), None) if position not in found else None
+            partner = next((vh for vh in left if key(vv) == key(vh)), None) if position not in partners else None
             if partner:
-                found[position] = partner
+                partners[position] = partner
                 left.remove(partner)
-    together = [Pair(vv, found.get(position)) for position, vv in enumerate(chosen.vv)]
+    together = [Pair(vv, partners.get(position)) for position, vv in enumerate(chosen.vv)]
     return [*together, *(Pair(None, vh) for vh in left)]
 
 
-def _one_file(vv: Band, vh: Band) -> bool:
-    return vv.dataset is vh.dataset
+def _name(band: Band) -> str:
+    return names.without_polarisation(str(band.dataset.source))
 
 
-def _one_name(vv: Band, vh: Band) -> bool:
-    a, b = (_POLARISATION.sub("", str(band.dataset.source)) for band in (vv, vh))
-    return a == b
-
-
-def _one_grid(vv: Band, vh: Band) -> bool:
-    return geometry_of(vv.dataset) == geometry_of(vh.dataset)
-
-
-def _one_name_and_grid(vv: Band, vh: Band) -> bool:
-    return _one_name(vv, vh) and _one_grid(vv, vh)
+def _grid(band: Band) -> Geometry:
+    return geometry_of(band.dataset)
 
 
 def _named(vv: list[Band], vh: list[Band]) -> Decision:
@@ -187,7 +173,7 @@ def _repeats(bands: list[Band]) -> bool:
 
 
 def _stack(vv: list[Band], vh: list[Band]) -> str:
-    """What is wrong with a file that has a polarisation twice, and which bands could be meant."""
+    """The error for a file that has a polarisation twice, with the bands that could be meant."""
     repeated = next(bands for bands in (vv, vh) if _repeats(bands))
     file = next(band.dataset for band in repeated if sum(band.dataset is other.dataset for other in repeated) > 1)
     listed, first = [], []
@@ -196,29 +182,27 @@ def _stack(vv: list[Band], vh: list[Band]) -> str:
         if numbers:
             listed.append(f"{name} in band{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
             first.append(str(numbers[0]))
+    described = ", ".join(text or "unnamed" for text in file.descriptions)
     return (
-        f"{file.source.name} has {' and '.join(listed)}, as stacks of dates have ({_descriptions(file)}); one each "
+        f"{file.source.name} has {' and '.join(listed)}, as stacks of dates have ({described}); one each "
         f"is needed: say which with {_OPTION}, the first with {_OPTION} {','.join(first)}"
     )
 
 
-def _descriptions(dataset: DatasetReader) -> str:
-    return ", ".join(text or "unnamed" for text in dataset.descriptions)
-
-
 def _by_number(files: Sequence[DatasetReader], numbers: tuple[int, ...]) -> Chosen:
     """VV and VH of every file that has them; or of two files one each."""
-    each = len(set(numbers)) == 2 and all(max(numbers) <= file.count for file in files)
-    if len(files) == 2 and not each:
+    of_each_file = len(set(numbers)) == 2 and all(max(numbers) <= file.count for file in files)
+    if len(files) == 2 and not of_each_file:
         bands = [Band(file, number) for file, number in zip(files, numbers, strict=False)]
     else:
         bands = [Band(file, number) for file in files for number in numbers]
     fits = all(1 <= band.number <= band.dataset.count for band in bands)
     alone = len(numbers) == 1 and len(files) > 1
-    if not fits or alone or len(numbers) > 2 or _repeats_a_band(bands):
-        found = " and ".join(f"the {f.count} band(s) of {f.source.name}" for f in files)
+    repeated = len({(id(band.dataset), band.number) for band in bands}) < len(bands)
+    if not fits or alone or len(numbers) > 2 or repeated:
+        counts = " and ".join(f"the {file.count} band(s) of {file.source.name}" for file in files)
         raise InputError(
-            f"{_OPTION} {','.join(map(str, numbers))} does not fit {found}; two different one-based bands are needed, "
+            f"{_OPTION} {','.join(map(str, numbers))} does not fit {counts}; two different one-based bands are needed, "
             "VV,VH, of each file, or of two files one each; or one where there is VV alone: give these"
         )
     step = len(numbers)
@@ -226,23 +210,19 @@ def _by_number(files: Sequence[DatasetReader], numbers: tuple[int, ...]) -> Chos
     return Chosen(bands[::step], bands[1::step] if step == 2 else [], decision)
 
 
-def _repeats_a_band(bands: list[Band]) -> bool:
-    return len({(id(band.dataset), band.number) for band in bands}) < len(bands)
-
-
-def _refuse_hh_hv(files: Sequence[DatasetReader], names: list[str | None]) -> None:
-    """InputError where the names are of horizontally sent pulses: no network here has learned from these."""
-    if not _STANDS_FOR.keys().isdisjoint(names):
+def _refuse_hh_hv(files: Sequence[DatasetReader], polarisations: list[str | None]) -> None:
+    """Raise InputError for HH and HV: no network here has learned from horizontally sent pulses."""
+    if not _STANDS_FOR.keys().isdisjoint(polarisations):
         raise InputError(
-            f"HH or HV in {_found(files)}; VV and VH are all that the networks have learned from: give an image of "
+            f"HH or HV in {_in_words(files)}; VV and VH are all that the networks have learned from: give an image of "
             "these (1SDV), or take HH for VV and HV for VH with --allow-hh-hv"
         )
 
 
-def _found(files: Sequence[DatasetReader]) -> str:
+def _in_words(files: Sequence[DatasetReader]) -> str:
     return " and ".join(f"{file.source.name} with {_listing(file)}" for file in files)
 
 
 def _listing(dataset: DatasetReader) -> str:
-    names = [Band(dataset, i).polarisation or dataset.descriptions[i - 1] or "unnamed" for i in dataset.indexes]
-    return f"{dataset.count} band{'s' if dataset.count > 1 else ''} ({', '.join(names)})"
+    named = [Band(dataset, i).polarisation or dataset.descriptions[i - 1] or "unnamed" for i in dataset.indexes]
+    return f"{dataset.count} band{'s' if dataset.count > 1 else ''} ({', '.join(named)})"

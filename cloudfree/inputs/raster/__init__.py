@@ -1,1 +1,1 @@
-"""Any raster: `access` opens and reads it, `validity` tells where it has data."""
+"""Any raster: `access` opens and reads it, `validity` tells where it has data, `sample` looks at its values."""

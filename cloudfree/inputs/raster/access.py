@@ -20,19 +20,15 @@ from rasterio.env import getenv, hasenv
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.geolocation_grid import Geometry
-from cloudfree.geometry.grid import Grid
+from cloudfree.errors import InputError
+from cloudfree.geometry.grid import strips
 from cloudfree.inputs.location.source import AnyPath, Source, without_secrets
 
-_SAMPLE_PX = 512
 _STRIP_ROWS = 512
 
 _DOCUMENTS = (".xml", ".geojson", ".json")
 _OVERVIEWS, _SIDE_FILE = ".ovr", ".aux.xml"
 
-_MEND = "fetch or export it again"
-_EXAMPLE = "as zip://ARCHIVE!FILE"
 
 _GDAL_SETTINGS: dict[str, object] = {
     # Bytes: rasterio takes no megabytes here. GDAL's own, a share of all memory, would defeat the bound by the width.
@@ -59,12 +55,12 @@ def gdal_settings() -> rasterio.Env:
 
 
 def _env(settings: dict[str, object]) -> rasterio.Env:
-    taken = set(os.environ) | (set(getenv()) if hasenv() else set())
-    return rasterio.Env(**{key: value for key, value in settings.items() if key not in taken})
+    made = set(os.environ) | (set(getenv()) if hasenv() else set())
+    return rasterio.Env(**{key: value for key, value in settings.items() if key not in made})
 
 
 class Raster(DatasetReader):  # type: ignore[misc]
-    """An open raster that knows its source, and is called as that may be shown. Threads that share it take turns."""
+    """An open raster with its `source`, whose `name` has no secrets. Threads that share it take turns."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source.address)
@@ -85,7 +81,7 @@ class Raster(DatasetReader):  # type: ignore[misc]
 
 
 class _WithoutSecrets(logging.Filter):
-    """What GDAL says of servers has their addresses in it."""
+    """Takes secrets out of what GDAL logs, which has the addresses of servers in it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = without_secrets(record.getMessage()), ()
@@ -98,10 +94,12 @@ for _name in ("rasterio", "rasterio._env", "rasterio._io", "rasterio._base"):
 
 @contextmanager
 def opened(path: AnyPath) -> Iterator[DatasetReader]:
-    """Open a raster to read; InputError where that, or a later read within the block, fails."""
+    """Open a raster to read. Raises InputError where that, or a later read within the block, fails."""
     source = Source.of(path)
     if source.is_archive and source.exists:
-        raise InputError(f"{source} is an archive; a raster file is needed: give the scene inside, {_EXAMPLE}")
+        raise InputError(
+            f"{source} is an archive; a raster file is needed: give the scene inside, as zip://ARCHIVE!FILE"
+        )
     if not source.exists:
         what = "is not in its archive" if source.is_archived else "does not exist"
         raise InputError(f"{source} {what}; a raster file is needed: check the path")
@@ -111,8 +109,12 @@ def opened(path: AnyPath) -> Iterator[DatasetReader]:
 
 @contextmanager
 def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
-    """Open whatever GDAL knows by a source's address, as `opened` does."""
-    mend = "check the address and what it needs of you, or download the file" if source.is_remote else _MEND
+    """Open a source by its address, as `opened` does, without looking whether it is there."""
+    mend = (
+        "check the address and what it needs of you, or download the file"
+        if source.is_remote
+        else "fetch or export it again"
+    )
     try:
         with _env(_REMOTE_SETTINGS if source.is_remote else {}), _with_sidecars():
             dataset = Raster(source)
@@ -130,14 +132,14 @@ def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
 
 
 def _with_sidecars() -> rasterio.Env:
-    """What `FILE.aux.xml` says of an input counts (nodata, names, CRS), unless the environment switches that off."""
+    """An Env in which `FILE.aux.xml` (nodata, names, CRS) is read, unless the environment switches that off."""
     return rasterio.Env(**({} if "GDAL_PAM_ENABLED" in os.environ else {"GDAL_PAM_ENABLED": "YES"}))
 
 
 def parts_of(source: Source) -> list[Source]:
-    """A raster, and what else GDAL reads to know its pixels: headers, side files, the parts of a virtual one (VRT).
+    """A raster and the other files that GDAL reads for its pixels: headers, side files, parts of a virtual one (VRT).
 
-    Of what is no raster, as the documents of a product, itself alone.
+    For a document, as SAFE products have them, that file alone.
     """
     if not source.plain or source.suffix in _DOCUMENTS:
         return [source]
@@ -147,7 +149,7 @@ def parts_of(source: Source) -> list[Source]:
 
 
 def _is_derived(part: Source) -> bool:
-    """Whether it holds nothing that pixels do not: overviews, and side files of statistics, as viewers write them."""
+    """Whether a file is made from pixels alone: overviews, and side files of statistics, as viewers write them."""
     side_file = part.plain if part.name.lower().endswith(_SIDE_FILE) else None
     return part.suffix == _OVERVIEWS or (side_file is not None and _holds_statistics_alone(side_file))
 
@@ -157,12 +159,12 @@ def _holds_statistics_alone(side_file: Path) -> bool:
         root = ElementTree.fromstring(side_file.read_bytes())
     except (ElementTree.ParseError, ValueError, LookupError):  # the latter two of a wrong encoding
         return False
-    said = [each for within in root for each in (within if within.tag == "PAMRasterBand" else [within])]
-    return all(map(_is_statistics, said))
+    elements = [inner for outer in root for inner in (outer if outer.tag == "PAMRasterBand" else [outer])]
+    return all(map(_is_statistics, elements))
 
 
 def _is_statistics(element: Element) -> bool:
-    keys = [each.get("key", "") for each in element]
+    keys = [item.get("key", "") for item in element]
     metadata = element.tag == "Metadata" and not element.attrib and all(key.startswith("STATISTICS_") for key in keys)
     return metadata or element.tag == "Histograms"
 
@@ -173,9 +175,9 @@ def read(
     window: Window,
     out_shape: tuple[int, int] | None = None,
 ) -> NDArray[np.generic]:
-    """Bands (N, rows, columns) of one window, thinned to `out_shape`; InputError where the file is damaged.
+    """Bands (N, rows, columns) of one window, thinned to `out_shape`. Raises InputError where the file is damaged.
 
-    What reads like a dataset and is none of GDAL's thins by itself.
+    A dataset that is not GDAL's, as of a SAFE product, thins by itself.
     """
     try:
         if not isinstance(dataset, DatasetReader):
@@ -194,15 +196,14 @@ def read(
 def _thinned(
     dataset: DatasetReader, indexes: list[int], window: Window, out_shape: tuple[int, int]
 ) -> NDArray[np.generic]:
-    """The nearest pixels of a window, or an overview's where there is one."""
+    """The nearest pixels of a window, or those of an overview where there is one."""
     if dataset.overviews(indexes[0]):
         overview: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=(len(indexes), *out_shape))
         return overview
     rows, cols = nearest(window.height, out_shape[0]), nearest(window.width, out_shape[1])
     parts = []
     # GDAL, told to thin, unpacks a block once for each row that it takes from it, which takes minutes for a scene.
-    for start in range(0, window.height, _STRIP_ROWS):
-        stop = min(start + _STRIP_ROWS, window.height)
+    for start, stop in strips(window.height, _STRIP_ROWS):
         strip = Window(window.col_off, window.row_off + start, window.width, stop - start)
         chosen = rows[(rows >= start) & (rows < stop)] - start
         parts.append(dataset.read(indexes, window=strip)[:, chosen[:, None], cols])
@@ -210,38 +211,19 @@ def _thinned(
 
 
 def nearest(length: int, count: int) -> NDArray[np.intp]:
-    """Which of a row's pixels lie in the middle of `count` equal parts, as GDAL takes them."""
+    """The pixels (count,) of `length` in a row that lie in the middle of `count` equal parts, as GDAL thins."""
     return ((np.arange(count) + 0.5) * (length / count) + 1e-10).astype(np.intp)
 
 
-def sample_over(
-    dataset: DatasetReader, indexes: list[int], area: Grid, needed: str
-) -> tuple[NDArray[np.generic], Grid]:
-    """Bands (N, rows, columns) over `area`, thinned to some hundred pixels a side, and where these lie.
-
-    GridError where the raster lies elsewhere; `needed` says in its message what should be given instead.
-    """
-    grid = Grid.of(dataset)
-    window = window_over(dataset, grid, area, needed)
-    shape = sampled(window)
-    values = read(dataset, indexes, window, out_shape=shape)
-    return values, grid.window(window.row_off, window.col_off, window.height, window.width).resized(*shape)
+def is_complex(dataset: DatasetReader) -> bool:
+    """Whether a band holds complex numbers."""
+    return any(dtype.startswith("complex") for dtype in dataset.dtypes)
 
 
-def window_over(dataset: DatasetReader, geometry: Geometry, area: Geometry, needed: str) -> Window:
-    """The part of a raster that lies under `area`. Raises GridError as `sample_over` does."""
-    row0, row1, col0, col1 = geometry.pixel_bounds_of(area)
-    if row0 >= row1 or col0 >= col1 or geometry.overlap_share(area) == 0:
-        raise GridError(
-            f"{dataset.source.name} does not overlap the scene; {needed} over the same ground is needed: "
-            "compare the footprints with cloudfree info"
-        )
-    return Window(col0, row0, col1 - col0, row1 - row0)
-
-
-def sampled(window: Window) -> tuple[int, int]:
-    """The shape to which a window is thinned to look at its values."""
-    return min(window.height, _SAMPLE_PX), min(window.width, _SAMPLE_PX)
+def refuse_complex(dataset: DatasetReader, needed: str) -> None:
+    """Raise InputError for complex numbers; `needed` says in its message what is needed, and what to do."""
+    if is_complex(dataset):
+        raise InputError(f"{dataset.source.name} holds complex numbers; {needed}")
 
 
 def _first_line(error: BaseException) -> str:

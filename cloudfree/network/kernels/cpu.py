@@ -52,7 +52,7 @@ def deform_conv2d(args: DeformConv2dArgs) -> Tensor:
     # A frame of zeros, so that no corner needs a test: one pixel before the image, two behind it.
     framed = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2, 1, 2))
     weight = weight.view(-1, groups, depth, taps).transpose(2, 3).reshape(len(weight), -1, 1, 1)
-    offset, mask = (each.permute(0, 2, 3, 1) for each in (offset, mask))
+    offset, mask = (tensor.permute(0, 2, 3, 1) for tensor in (offset, mask))
     out = x.new_empty(batch, height, width, len(weight))
     step = max(1, min(height, _CACHED_SAMPLES // (width * groups * taps)))
     corners = _Corners(args, step)
@@ -129,7 +129,7 @@ def two_stream_attention(args: TwoStreamAttentionArgs) -> tuple[Tensor, Tensor]:
     qkv, qkv_sar, bias, mask, gate_weight, gate_bias, heads = args
     tokens, width = qkv.shape[1], qkv.shape[-1] // 3
     precise = torch.promote_types(qkv.dtype, torch.float32)
-    bias, gate_weight, gate_bias = (each.to(precise).contiguous() for each in (bias, gate_weight, gate_bias))
+    bias, gate_weight, gate_bias = (tensor.to(precise).contiguous() for tensor in (bias, gate_weight, gate_bias))
     args = args._replace(bias=bias[:, None], gate_weight=gate_weight.flatten(1), gate_bias=gate_bias[:, None])
     outs = torch.empty_like(qkv[..., :width]), torch.empty_like(qkv_sar[..., :width])
     windows = len(qkv) if mask is None else len(mask)
@@ -137,11 +137,11 @@ def two_stream_attention(args: TwoStreamAttentionArgs) -> tuple[Tensor, Tensor]:
     memory = torch.empty(2, 2 * heads * step * tokens**2, dtype=precise)
     for image in range(0, len(qkv), windows):
         for chunk in _chunks(windows, step):
-            some = slice(image + chunk.start, image + chunk.stop)
-            streams = torch.stack((qkv[some], qkv_sar[some])).to(precise)
+            images = slice(image + chunk.start, image + chunk.stop)
+            streams = torch.stack((qkv[images], qkv_sar[images])).to(precise)
             chunk_mask = None if mask is None else mask[chunk]
             for out, stream in zip(outs, _attended(streams, args._replace(shift_mask=chunk_mask), memory), strict=True):
-                out[some] = stream
+                out[images] = stream
     return outs
 
 

@@ -72,7 +72,7 @@ def filter_by_tap(padded: Tensor, args: DynamicFilterArgs) -> Tensor:
     """The same of `args.x` already padded, one tap after the other: its kernels are used at once, and forgotten."""
     _, features, weight, bias, size, negative_slope = args
     channels, shape = padded.shape[1], features.shape[-2:]
-    weights, biases = (torch.split(_tap_major(each, size), channels) for each in (weight, bias))
+    weights, biases = (torch.split(_tap_major(tensor, size), channels) for tensor in (weight, bias))
     out = torch.zeros_like(padded[:, :, : shape[0], : shape[1]])
     for view, tap_weight, tap_bias in zip(_neighbours(padded, shape, size), weights, biases, strict=True):
         kernel = F.leaky_relu_(F.conv2d(features, tap_weight, tap_bias), negative_slope)

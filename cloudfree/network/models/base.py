@@ -62,15 +62,39 @@ class WeightsInfo:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-class CloudRemovalModel(nn.Module, ABC):
-    """Cloudy reflectance and backscatter on one grid -> cloud-free reflectance.
-
-    A subclass names its architecture and its frozen config dataclass, and computes `residual` on inputs whose sides are
-    multiples of `side_multiple`, at least `minimum_side`.
-    """
+class SavedNetwork(nn.Module):
+    """A network that a weights file can hold: it names its architecture and its frozen config dataclass."""
 
     architecture: ClassVar[str]
     config_type: ClassVar[type[Any]]
+
+    def __init__(self, config: Any, normalization: Normalization | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.normalization = normalization or Normalization()
+        self.weights_info: WeightsInfo | None = None
+
+    @property
+    def info(self) -> WeightsInfo:
+        """What the weights file says; of a network that was loaded."""
+        assert self.weights_info is not None, "the network was not loaded from a file"
+        return self.weights_info
+
+    def prepare_for_inference(self) -> Self:
+        """Evaluation mode, no gradients, and channels_last, in which convolutions run up to twice as fast."""
+        self.eval().requires_grad_(requires_grad=False)
+        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def config_dict(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+
+class CloudRemovalModel(SavedNetwork, ABC):
+    """Cloudy reflectance and backscatter on one grid -> cloud-free reflectance.
+
+    A subclass computes `residual` on inputs whose sides are multiples of `side_multiple`, at least `minimum_side`.
+    """
+
     small: ClassVar[Any]
     """A config for two CPU cores; that of `config_type()` is the published one."""
     signature_key: ClassVar[str]
@@ -79,12 +103,9 @@ class CloudRemovalModel(nn.Module, ABC):
     minimum_side: ClassVar[int] = 1
 
     def __init__(self, config: Any, normalization: Normalization | None = None) -> None:
-        super().__init__()
-        self.config = config
-        self.normalization = normalization or Normalization()
-        self.weights_info: WeightsInfo | None = None
-        self.expects_primed = False
-        """Whether the weights were trained to find the scene's prior, instead of the clouds, under a mask."""
+        super().__init__(config, normalization)
+        self.expects_prefill = False
+        """Whether the weights were trained to be shown the scene's model in place of what a mask hides."""
 
     @classmethod
     @abstractmethod
@@ -115,11 +136,6 @@ class CloudRemovalModel(nn.Module, ABC):
         height, width = optical.shape[-2:]
         return optical + residual[..., :height, :width].to(optical.dtype)
 
-    def prepare_for_inference(self) -> Self:
-        """Evaluation mode, no gradients, and channels_last, in which convolutions run up to twice as fast."""
-        self.eval().requires_grad_(requires_grad=False)
-        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
     def in_half(self, dtype: torch.dtype) -> Self:
         """A copy for inference whose weights and features are of a half type, but for layers that `keeps_float32`.
 
@@ -131,9 +147,6 @@ class CloudRemovalModel(nn.Module, ABC):
 
     def _padded(self, image: Tensor) -> Tensor:
         return pad_bottom_right(image, self.side_multiple, self.minimum_side)
-
-    def config_dict(self) -> dict[str, Any]:
-        return asdict(self.config)
 
 
 def _halve(module: nn.Module, dtype: torch.dtype) -> None:

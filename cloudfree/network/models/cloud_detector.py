@@ -7,14 +7,13 @@ whole image gives.
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloudfree.network.models.base import OPTICAL_BANDS, SAR_BANDS, Normalization, WeightsInfo
+from cloudfree.network.models.base import OPTICAL_BANDS, SAR_BANDS, Normalization, SavedNetwork
 
 CLASSES = 5
 """Clear, cloud, haze, shadow, snow."""
@@ -50,18 +49,15 @@ class ResidualBlock(nn.Module):
         return F.relu(hidden, inplace=True)
 
 
-class CloudDetector(nn.Module):
+class CloudDetector(SavedNetwork):
     """Reflectance and, where there are any, radar and an image of another date -> logits of the five classes."""
 
-    architecture: ClassVar[str] = "cloud_detector"
-    config_type: ClassVar[type[Any]] = CloudDetectorConfig
+    architecture = "cloud_detector"
+    config_type = CloudDetectorConfig
 
     def __init__(self, config: CloudDetectorConfig | None = None, normalization: Normalization | None = None) -> None:
-        super().__init__()
         config = config or CloudDetectorConfig()
-        self.config = CloudDetectorConfig(tuple(config.widths), tuple(config.dilations))  # JSON has lists
-        self.normalization = normalization or Normalization()
-        self.weights_info: WeightsInfo | None = None
+        super().__init__(CloudDetectorConfig(tuple(config.widths), tuple(config.dilations)), normalization)  # of JSON
         widths = self.config.widths
         self.stem = nn.Conv2d(_INPUTS, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
@@ -98,14 +94,6 @@ class CloudDetector(nn.Module):
             features = block(F.relu(features, inplace=True))
         logits: Tensor = self.head(features)
         return logits[..., :height, :width]
-
-    def prepare_for_inference(self) -> Self:
-        """Evaluation mode, no gradients, and channels_last, in which convolutions run faster."""
-        self.eval().requires_grad_(requires_grad=False)
-        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def config_dict(self) -> dict[str, Any]:
-        return asdict(self.config)
 
     def _planes(self, reflectance: Tensor, valid: Tensor, sar_db: Tensor, other: Tensor) -> Tensor:
         """What the first layer sees, with sides that can be halved."""

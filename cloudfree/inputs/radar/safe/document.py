@@ -1,4 +1,4 @@
-"""XML files of a Sentinel-1 product, whose gaps and damages are one clear line."""
+"""XML files of a Sentinel-1 product; what they lack, or how they are damaged, is one clear line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from cloudfree.arrays import Float64Array
 from cloudfree.errors import InputError
+from cloudfree.inputs.location.source import Source
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,13 @@ class Document:
     root: Element
 
     @classmethod
+    def of(cls, file: Source) -> Document:
+        """The document in a file. Raises InputError where that cannot be read or is no XML."""
+        return cls.parse(file.name, file.read_bytes())
+
+    @classmethod
     def parse(cls, name: str, content: bytes) -> Document:
-        """Raises InputError where the content is no XML."""
+        """The document in the content of a file. Raises InputError where that is no XML."""
         try:
             return cls(name, ElementTree.fromstring(content))
         except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two of a wrong encoding
@@ -31,23 +37,24 @@ class Document:
 
     def text(self, path: str, within: Element | None = None) -> str:
         """The text of the first element at a path. Raises InputError where there is none."""
-        found = self.text_or_none(path, within)
-        if not found:
+        text = self.text_or_none(path, within)
+        if not text:
             raise self.wrong(f"has no {path.rpartition('/')[2]}")
-        return found
+        return text
 
     def text_or_none(self, path: str, within: Element | None = None) -> str | None:
+        """The text of the first element at a path, None where there is none."""
         return ((self.root if within is None else within).findtext(path) or "").strip() or None
 
     def numbers(self, path: str, within: Element | None = None) -> Float64Array:
         """The finite numbers (N,) that the text of an element lists, one at least. Raises InputError."""
         try:
-            found = np.array(self.text(path, within).split(), np.float64)
+            numbers = np.array(self.text(path, within).split(), np.float64)
         except ValueError:
-            found = np.array([np.nan])
-        if not np.isfinite(found).all():
+            numbers = np.array([np.nan])
+        if not np.isfinite(numbers).all():
             raise self.wrong(f"has something else than numbers in {path.rpartition('/')[2]}")
-        return found
+        return numbers
 
     def number(self, path: str, within: Element | None = None) -> float:
         """One finite number. Raises InputError."""

@@ -1,0 +1,164 @@
+"""What a run decided, as plain data for JSON and tags, and as lines of the log."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cloudfree.bands import SkyClass
+from cloudfree.inputs.area import Part
+from cloudfree.plan import Plan
+from cloudfree.scene.offset import Offset
+
+log = logging.getLogger(__name__)
+
+_FEW_CLEAR, _MUCH_FOUND = 0.05, 0.5
+_COMPLETE = 0.999  # coverage under this share is worth a warning
+_BEYOND_SAR = {
+    "fill": "beyond it clouds are filled from their surroundings alone (--without-sar keep or nodata leaves them)",
+    "keep": "beyond it clouds stay as observed",
+    "nodata": "beyond it clouds become nodata",
+}
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain data, in the order of its decisions."""
+    info = plan.network.info
+    whole = plan.part == Part.whole(plan.grid)
+    return {
+        "output": str(plan.options.output),
+        "fill": plan.fill.extent,
+        "without_sar": plan.fill.without_sar,
+        "weights": {"name": info.name, "sha256": info.sha256, "architecture": info.architecture},
+        "prefill": plan.prefill,
+        "device": plan.device,
+        "precision": plan.precision,
+        "tile": plan.options.tile,
+        "overlap": plan.options.overlap,
+        "grid": {"crs": plan.grid.crs.to_string(), "width": plan.grid.width, "height": plan.grid.height},
+        **({} if whole else {"part": asdict(plan.part)}),
+        "share": {
+            "data": round(plan.survey.data_share, 4),
+            "cloudy_of_data": round(plan.survey.cloudy_share, 4) if plan.inputs.masked else None,
+            "sar_of_data": round(plan.survey.sar_share, 4),
+        },
+        "found": _found_shares(plan),
+        "coregistration": {"mode": plan.options.coregister, **_offset(plan.offset, plan)},
+        "references": _references(plan),
+        "scene_model": plan.scene_model.weights if plan.scene_model else {},
+        "reasons": list(plan.inputs.reasons),
+        "warnings": list(plan.warnings),
+    }
+
+
+def _found_shares(plan: Plan) -> dict[str, float] | None:
+    """Shares of the data that a detector found in the scene, by class; None where nothing was looked for."""
+    if plan.inputs.found is None:
+        return None
+    classes = plan.inputs.found.classes[plan.survey.data]
+    return {sky.name.lower(): round(float((classes == sky).mean()), 4) for sky in SkyClass if sky != SkyClass.CLEAR}
+
+
+def _references(plan: Plan) -> list[dict[str, Any]]:
+    """What was used of other dates, numbered as in the weights of the scene's model."""
+    offsets = plan.reference_offsets or [None] * len(plan.inputs.references)
+    return [
+        {
+            "file": str(reference.path),
+            "acquired": reference.acquired.isoformat() if reference.acquired else None,
+            "coregistration": _offset(offset, plan),
+        }
+        for reference, offset in zip(plan.inputs.references, offsets, strict=True)
+    ]
+
+
+def _offset(offset: Offset | None, plan: Plan) -> dict[str, Any]:
+    """An offset as plain data; None is one that was not estimated."""
+    if offset is None:
+        return {"mode": "off", "accepted": False, "shift_m": {"east": 0.0, "north": 0.0}}
+    return offset.describe(plan.survey.grid)
+
+
+# --- in words ---
+
+
+def log_plan(plan: Plan) -> None:
+    """Say what was taken for what, and warn of what an analyst should know."""
+    for reason in plan.inputs.reasons:
+        log.info("%s", reason)
+    log.info("weights are %s, on %s in %s", plan.network.info.name, plan.device, plan.precision)
+    _warn_of_inputs(plan)
+    _log_clouds(plan)
+    _warn_of_scene_model(plan)
+    _log_references(plan)
+    if plan.offset is not None:
+        log.info("%s", plan.offset.in_words(plan.survey.grid))
+
+
+def _warn_of_inputs(plan: Plan) -> None:
+    name = plan.scene.path.name
+    if not plan.scene.is_surface_reflectance:
+        log.warning("%s is %s; the weights were trained on surface reflectance", name, plan.scene.quantity)
+    if plan.survey.sar_share < _COMPLETE:
+        log.warning(
+            "Sentinel-1 covers %.1f %% of the scene's data; %s",
+            100 * plan.survey.sar_share,
+            _BEYOND_SAR[plan.fill.without_sar] if plan.inputs.masked else "the rest stays as observed",
+        )
+    mask = plan.inputs.mask
+    if mask and plan.grid.overlap_share(mask.grid) < _COMPLETE:
+        log.warning("%s does not reach the whole scene; beyond it, pixels count as clear", mask.path.name)
+    if plan.options.stac and not plan.inputs.acquired.moment:
+        log.warning(
+            "nothing tells when %s was taken; its STAC item says between 2013 and now: name it as Planet does, or keep "
+            "Planet's metadata XML beside it",
+            name,
+        )
+
+
+def _log_clouds(plan: Plan) -> None:
+    """What was found in the scene itself."""
+    shares = _found_shares(plan)
+    if not shares:
+        return
+    listed = ", ".join(f"{100 * share:.1f} % {name}" for name, share in shares.items())
+    log.info("found beside what a mask says: %s (--find-clouds, --edge-limit)", listed)
+    if plan.inputs.mask is None and plan.survey.cloudy_share > _MUCH_FOUND:
+        log.warning(
+            "%.0f %% of the scene is taken for cloud, haze or shadow, as snow easily is: look at --write-mask, or give "
+            "a mask (--udm2, --mask)",
+            100 * plan.survey.cloudy_share,
+        )
+
+
+def _warn_of_scene_model(plan: Plan) -> None:
+    if plan.network.expects_prefill and not plan.prefill:
+        log.warning("there is no mask; these weights do better with one: give --udm2 or --mask, or --find-clouds auto")
+    if plan.prefill and plan.scene_model and plan.scene_model.clear_share < _FEW_CLEAR:
+        log.warning(
+            "only %.1f %% of the scene is clear: its colours are guessed from radar and from other places",
+            100 * plan.scene_model.clear_share,
+        )
+
+
+def _log_references(plan: Plan) -> None:
+    """Which other dates take part, where they were moved, and what the scene's model is made of."""
+    for number, reference in enumerate(_references(plan), 1):
+        shift_m = reference["coregistration"]["shift_m"]
+        log.info(
+            "image %d is %s of %s, moved by %+.1f m east, %+.1f m north",
+            number,
+            Path(reference["file"]).name,
+            reference["acquired"] or "an unknown date",
+            shift_m["east"],
+            shift_m["north"],
+        )
+    if plan.inputs.references and not plan.inputs.masked:
+        log.warning("without a mask references are of no use: give --udm2 or --mask, or --find-clouds auto")
+    elif plan.inputs.references and not plan.prefill:
+        log.warning("these weights are shown the plain image: references help only where radar has a gap")
+    if plan.scene_model:
+        weights = sorted(plan.scene_model.weights.items(), key=lambda pair: -pair[1])
+        log.info("the scene's model is %s", ", ".join(f"{100 * w:.0f} % {name}" for name, w in weights if w >= 0.005))
