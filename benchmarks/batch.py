@@ -85,14 +85,14 @@ def killed(listed: Path, out: Path, kills: int, longest_s: float) -> int:
     return ended
 
 
-def told(calm: Path, out: Path) -> str:
+def comparison(calm: Path, out: Path) -> str:
     """How a folder differs from that of the undisturbed batch."""
-    ours, theirs = ({path.name: path.read_bytes() for path in each.glob("*.tif")} for each in (out, calm))
+    ours, theirs = ({path.name: path.read_bytes() for path in folder.glob("*.tif")} for folder in (out, calm))
     different = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
     left = [path.name for path in out.iterdir() if path.name.startswith(".")]
     with (out / "results.csv").open() as file:
         statuses = [row["status"] for row in csv.DictReader(file)]
-    counts = ", ".join(f"{statuses.count(each)} {each}" for each in sorted(set(statuses)))
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in sorted(set(statuses)))
     return f"{len(ours)} files, {len(different)} different, {len(left)} left over; last results: {counts}"
 
 
@@ -110,18 +110,18 @@ def main() -> None:
         listed = write_scenes(folder, chosen.scenes, chosen.bad, chosen.side)
         calm = folder / "calm"
         alone_s = timed(listed, calm)
-        print(f"undisturbed: {alone_s:.1f} s; {told(calm, calm)}", flush=True)
+        print(f"undisturbed: {alone_s:.1f} s; {comparison(calm, calm)}", flush=True)
         print(f"a single run: {single(folder):.1f} s", flush=True)
         print(f"again, all skipped: {timed(listed, calm):.1f} s", flush=True)
         ended = killed(listed, folder / "killed", chosen.kills, 1.2 * alone_s / 4)
-        print(f"killed {chosen.kills - ended} times: {told(calm, folder / 'killed')}", flush=True)
+        print(f"killed {chosen.kills - ended} times: {comparison(calm, folder / 'killed')}", flush=True)
         began = time.monotonic()
         for process in [start(listed, folder / "together", "--wait", 600) for _ in range(chosen.together)]:
             process.communicate()
         seconds = time.monotonic() - began
-        print(f"{chosen.together} at once: {seconds:.1f} s; {told(calm, folder / 'together')}", flush=True)
+        print(f"{chosen.together} at once: {seconds:.1f} s; {comparison(calm, folder / 'together')}", flush=True)
         seconds = timed(listed, folder / "workers", "--workers", chosen.workers)
-        print(f"{chosen.workers} workers: {seconds:.1f} s; {told(calm, folder / 'workers')}", flush=True)
+        print(f"{chosen.workers} workers: {seconds:.1f} s; {comparison(calm, folder / 'workers')}", flush=True)
 
 
 if __name__ == "__main__":

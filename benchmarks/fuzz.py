@@ -135,8 +135,8 @@ WORDS = ["", "nan", "-1", "0", "1e999", "9" * 400, "\x00", "<", "&x;", "É", "VV
 def reworded(text: str, rng: Rng) -> str:
     """XML with some of its numbers and words replaced, or elements lost."""
     for _ in range(int(rng.integers(1, 4))):
-        found = list(re.finditer(r">([^<>]+)<|<(\w[^<>]*)>", text))
-        match = found[int(rng.integers(len(found)))]
+        matches = list(re.finditer(r">([^<>]+)<|<(\w[^<>]*)>", text))
+        match = matches[int(rng.integers(len(matches)))]
         word = WORDS[int(rng.integers(len(WORDS)))]
         text = text[: match.start() + 1] + word + text[match.end() - 1 :]
     return text
@@ -214,38 +214,38 @@ def outcome(sound: Path, seed: int, kinds: list[str]) -> tuple[str, str]:
     return f"{kind} refused", ""
 
 
-def _work(sound: Path, seeds: range, kinds: list[str], found: multiprocessing.Queue) -> None:
+def _work(sound: Path, seeds: range, kinds: list[str], results: multiprocessing.Queue) -> None:
     for seed in seeds:
-        found.put((seed, *outcome(sound, seed, kinds)))
+        results.put((seed, *outcome(sound, seed, kinds)))
 
 
 def outcomes(sound: Path, seeds: range, kinds: list[str]) -> Iterator[tuple[int, str, str]]:
     """Of some seeds, in a process of their own; one at which it dies is counted, and the rest goes on without it."""
     first = seeds.start
     while first < seeds.stop:
-        found: multiprocessing.Queue = multiprocessing.get_context("fork").Queue()
+        results: multiprocessing.Queue = multiprocessing.get_context("fork").Queue()
         worker = multiprocessing.get_context("fork").Process(
-            target=_work, args=(sound, range(first, seeds.stop), kinds, found), daemon=True
+            target=_work, args=(sound, range(first, seeds.stop), kinds, results), daemon=True
         )
         worker.start()
         for seed in range(first, seeds.stop):
-            told = _next(worker, found)
+            result = _next(worker, results)
             first = seed + 1
-            if told is None:
+            if result is None:
                 worker.kill()
                 yield seed, "died", f"exit status {worker.exitcode}"
                 break
-            yield told
+            yield result
         worker.join()
 
 
-def _next(worker: multiprocessing.Process, found: multiprocessing.Queue) -> tuple[int, str, str] | None:
+def _next(worker: multiprocessing.Process, results: multiprocessing.Queue) -> tuple[int, str, str] | None:
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         try:
-            return found.get(timeout=0.5)
+            return results.get(timeout=0.5)
         except Exception:  # noqa: BLE001 - empty, or torn by the death of the worker
-            if not worker.is_alive() and found.empty():
+            if not worker.is_alive() and results.empty():
                 return None
     return None
 
@@ -264,8 +264,8 @@ def fuzz(
         while wanted(sum(counts.values())):
             spans = [range(started + n * SEEDS_AT_ONCE, started + (n + 1) * SEEDS_AT_ONCE) for n in range(workers)]
             started = spans[-1].stop
-            for told in pool.map(lambda span: list(outcomes(sound, span, kinds)), spans):
-                for seed, what, why in told:
+            for results in pool.map(lambda span: list(outcomes(sound, span, kinds)), spans):
+                for seed, what, why in results:
                     counts[what] += 1
                     if why:
                         wrong[seed] = why
@@ -280,13 +280,15 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--workers", type=int, default=2)
-    told = parser.parse_args()
-    until = time.monotonic() + 60 * told.minutes
+    arguments = parser.parse_args()
+    until = time.monotonic() + 60 * arguments.minutes
 
     def wanted(done: int) -> bool:
-        return done < told.seeds if told.seeds else time.monotonic() < until
+        return done < arguments.seeds if arguments.seeds else time.monotonic() < until
 
-    counts, wrong = fuzz(told.first_seed, wanted, told.kinds, 1 if told.seeds == 1 else told.workers)
+    counts, wrong = fuzz(
+        arguments.first_seed, wanted, arguments.kinds, 1 if arguments.seeds == 1 else arguments.workers
+    )
     print(f"\n{sum(counts.values())} damaged files:")
     for what, count in sorted(counts.items()):
         print(f"{count:7d} {what}")

@@ -106,11 +106,11 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, call in calls(options.side, getattr(torch, options.dtype)).items():
         for backward in (False, True):
-            found = {}
+            measurements = {}
             for choice in ("reference", "triton"):
                 os.environ[kernels.VARIABLE] = choice
-                found[choice] = measured(call, backward=backward)
-            (expected, ms, mib), (tensors, ms_triton, mib_triton) = found["reference"], found["triton"]
+                measurements[choice] = measured(call, backward=backward)
+            (expected, ms, mib), (tensors, ms_triton, mib_triton) = measurements["reference"], measurements["triton"]
             row = f"{ms:.2f} | {ms_triton:.2f} | {mib:.0f} | {mib_triton:.0f} | {difference(tensors, expected):.0e}"
             print(f"| `{name}` | {'both' if backward else 'forward'} | {row} |")
 

@@ -169,13 +169,16 @@ def measure(model: CloudRemovalModel, device: torch.device, precision: str, tile
 def alternating(model: CloudRemovalModel, device: torch.device, precisions: list[str], tile: int, repeats: int) -> str:
     """The best time of each precision, one after the other and again: for a machine that others use, too."""
     inputs = torch.rand(1, 4, tile, tile, device=device), -15 * torch.rand(1, 2, tile, tile, device=device)
-    runs = {each: partial(Predictor(model, device, each, 1), *inputs) for each in precisions}  # type: ignore[arg-type]
-    times = {each: float("inf") for each in precisions}
+    runs = {precision: partial(Predictor(model, device, precision, 1), *inputs) for precision in precisions}  # type: ignore[arg-type]
+    times = {precision: float("inf") for precision in precisions}
     for _ in range(2 * repeats):
-        for each, run in runs.items():
-            times[each] = min(times[each], best_seconds(run, device, repeats=0))
-    told = (f"{each} {1e3 * best:.0f} ms ({times[precisions[0]] / best:.2f} times)" for each, best in times.items())
-    return f"alternating, tile {tile}: {', '.join(told)}"
+        for precision, run in runs.items():
+            times[precision] = min(times[precision], best_seconds(run, device, repeats=0))
+    times_in_words = (
+        f"{precision} {1e3 * best:.0f} ms ({times[precisions[0]] / best:.2f} times)"
+        for precision, best in times.items()
+    )
+    return f"alternating, tile {tile}: {', '.join(times_in_words)}"
 
 
 def main() -> None:

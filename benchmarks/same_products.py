@@ -32,16 +32,18 @@ def main() -> int:
     parser.add_argument("after", type=Path)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--only", action="append", help="a row of the output")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
         inputs, *outputs = (Path(folder) / name for name in ("inputs", "before", "after"))
-        commands = sample_commands(inputs, told.before.resolve()) | quartet_commands(inputs, told.data.resolve())
-        commands = {name: words for name, words in commands.items() if not told.only or name in told.only}
+        commands = sample_commands(inputs, arguments.before.resolve()) | quartet_commands(
+            inputs, arguments.data.resolve()
+        )
+        commands = {name: words for name, words in commands.items() if not arguments.only or name in arguments.only}
         for name, words in commands.items():
             printed = [
                 run(checkout.resolve(), output / name, words)
-                for checkout, output in zip((told.before, told.after), outputs, strict=True)
+                for checkout, output in zip((arguments.before, arguments.after), outputs, strict=True)
             ]
             verdict, same = compared(*(output / name for output in outputs), *printed)
             print(f"{name:34} {verdict}", flush=True)

@@ -27,13 +27,13 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=1)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--plan", action="store_true", help=argparse.SUPPRESS)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = told.output or Path(temporary)
-        if told.plan:
+        folder = arguments.output or Path(temporary)
+        if arguments.plan:
             plan(folder)
             return
-        write(folder, told.side, told.references)
+        write(folder, arguments.side, arguments.references)
         subprocess.run([sys.executable, __file__, "--plan", "--output", str(folder)], check=True)
 
 
@@ -59,9 +59,9 @@ def plan(folder: Path) -> None:
 
     def timed(*arguments: object) -> object:
         began = time.perf_counter()
-        found = of_survey(*arguments)  # type: ignore[arg-type]
+        model = of_survey(*arguments)  # type: ignore[arg-type]
         seconds.append(time.perf_counter() - began)
-        return found
+        return model
 
     planning.of_survey = timed  # type: ignore[assignment]
     references = sorted(folder.glob("reference_*.tif"))
@@ -73,11 +73,11 @@ def plan(folder: Path) -> None:
         output=folder / "out.tif",
     )
     began = time.perf_counter()
-    found = make_plan(options)
+    planned = make_plan(options)
     whole = time.perf_counter() - began
-    print(f"{found.grid.width * found.grid.height / 1e6:.0f} megapixels, {len(references)} reference(s)")
+    print(f"{planned.grid.width * planned.grid.height / 1e6:.0f} megapixels, {len(references)} reference(s)")
     print(f"model and holes {seconds[0]:.1f} s of {whole:.1f} s to plan; peak memory {peak_memory_mb():.0f} MB")
-    print(found.scene_model.weights if found.scene_model else "no model")
+    print(planned.scene_model.weights if planned.scene_model else "no model")
 
 
 def _write_reference(folder: Path, side: int, number: int) -> None:

@@ -47,7 +47,9 @@ class Page(HTMLParser):
 
     def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
         """The attributes of each element of a kind."""
-        return [found for name, found in self.elements if name == tag and wanted.items() <= found.items()]
+        return [
+            attributes for name, attributes in self.elements if name == tag and wanted.items() <= attributes.items()
+        ]
 
     def text(self, tag: str) -> str:
         return " ".join(" ".join(self.texts.get(tag, [])).split())
@@ -56,20 +58,26 @@ class Page(HTMLParser):
     def fetched(self) -> set[str]:
         """What a browser would ask for to show it; links that a reader follows are none of it."""
         asked = {
-            value for tag, found in self.elements if tag != "a" for key, value in found.items() if key in _FETCHING
+            value
+            for tag, attributes in self.elements
+            if tag != "a"
+            for key, value in attributes.items()
+            if key in _FETCHING
         }
-        return {each for each in asked if not each.startswith("data:")} | set(re.findall(r"url\(|@import", self.source))
+        return {address for address in asked if not address.startswith("data:")} | set(
+            re.findall(r"url\(|@import", self.source)
+        )
 
     @property
     def numbers(self) -> dict[str, Any]:
         """What it carries as JSON."""
-        found = re.search(r'<script type="application/json" id="cloudfree">(.*?)</script>', self.source, re.DOTALL)
-        assert found
-        return json.loads(found[1])
+        match = re.search(r'<script type="application/json" id="cloudfree">(.*?)</script>', self.source, re.DOTALL)
+        assert match
+        return json.loads(match[1])
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Pixels (bands, H, W) of each image, by its alternative text."""
-        return {each["alt"]: decoded(each["src"]) for each in self.all("img")}
+        return {element["alt"]: decoded(element["src"]) for element in self.all("img")}
 
 
 def decoded(uri: str) -> np.ndarray:

@@ -32,15 +32,15 @@ def errors_of(document: dict[str, Any]) -> list[str]:
     """What the schema of an item or a collection, and those of the extensions that it names, say against it."""
     core = SCHEMAS / {"Feature": "item.json", "Collection": "collection.json"}[document["type"]]
     extensions = [SCHEMAS / f"{url.split('/')[-3]}.json" for url in document["stac_extensions"]]
-    found = []
+    errors = []
     for path, url in zip((core, *extensions), (None, *document["stac_extensions"]), strict=True):
         schema = json.loads(path.read_text())
         assert url is None or schema["$id"].removesuffix("#") == url, "the schema of this version"
-        found += [
+        errors += [
             f"{path.name}: {error.json_path}: {error.message[:200]}"
             for error in Draft7Validator(schema, registry=registry()).iter_errors(document)
         ]
-    return found + _band_errors(document)
+    return errors + _band_errors(document)
 
 
 def _band_errors(document: dict[str, Any]) -> list[str]:

@@ -58,14 +58,14 @@ def test_what_was_moved_by_hand_is_moved_back(place: tuple[Path, Path], tmp_path
         "align", "--planet", place[0], "--sar", place[1], "-o", output, "--json", "--quicklook", picture, "--quiet"
     )
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert told["accepted"], told["reason"]
-    assert told["shift_m"]["east"] == pytest.approx(EAST, abs=3)
-    assert told["shift_m"]["north"] == pytest.approx(NORTH, abs=3)
-    assert told["confidence"] > 0.999
-    assert told["windows"]["used"] > told["windows"]["rejected"]
-    assert 0 < told["residual_spread_m"] < 10
-    assert "windows agree" in told["reason"]
+    answer = json.loads(result.stdout)
+    assert answer["accepted"], answer["reason"]
+    assert answer["shift_m"]["east"] == pytest.approx(EAST, abs=3)
+    assert answer["shift_m"]["north"] == pytest.approx(NORTH, abs=3)
+    assert answer["confidence"] > 0.999
+    assert answer["windows"]["used"] > answer["windows"]["rejected"]
+    assert 0 < answer["residual_spread_m"] < 10
+    assert "windows agree" in answer["reason"]
 
     assert cog_validate(output, strict=True, quiet=True)[0]
     with rasterio.open(output) as product, rasterio.open(place[0]) as scene, rasterio.open(place[1]) as delivered:
@@ -74,7 +74,7 @@ def test_what_was_moved_by_hand_is_moved_back(place: tuple[Path, Path], tmp_path
         assert np.isnan(product.nodata)
         assert product.descriptions == ("VV", "VH")
         tag = json.loads(product.tags()["CLOUDFREE_COREGISTRATION"])
-        assert tag["shift_m"] == told["shift_m"]
+        assert tag["shift_m"] == answer["shift_m"]
         x, y = centres(Grid.of(scene))
         col, row = ~delivered.transform @ (x - tag["shift_m"]["east"], y - tag["shift_m"]["north"])
         expected = map_coordinates(delivered.read(1), [row - 0.5, col - 0.5], order=1)
@@ -97,16 +97,16 @@ def test_unrelated_is_left_where_it_is_and_said(place: tuple[Path, Path], tmp_pa
     noise = rng.integers(300, 4000, (4, SIDE, SIDE)).astype(np.uint16)
     other = write_raster(tmp_path / "other.tif", noise, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), nodata=0)
     result = cli("align", "--planet", other, "--sar", place[1], "-o", tmp_path / "o.tif", "--json")
-    told = json.loads(result.stdout)
-    assert not told["accepted"]
-    assert told["shift_m"] == {"east": 0, "north": 0}
+    answer = json.loads(result.stdout)
+    assert not answer["accepted"]
+    assert answer["shift_m"] == {"east": 0, "north": 0}
     assert "left where it is" in result.stderr
 
 
 def test_the_library_takes_names_and_refuses_to_clobber(place: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "o.tif"
-    found = align(str(place[0]), str(place[1]), str(output), compress="lzw")
-    assert found.offset.accepted
+    alignment = align(str(place[0]), str(place[1]), str(output), compress="lzw")
+    assert alignment.offset.accepted
     with pytest.raises(OutputError, match="--overwrite"):
         align(place[0], place[1], output)
     with pytest.raises(InputError, match="leave the other out"):

@@ -122,7 +122,7 @@ def test_commands(page: Path, block: str, workplace: Path, cli: Callable[..., Re
 
 @pytest.mark.slow
 def test_commands_that_build_on_each_other(workplace: Path, cli: Callable[..., Result]) -> None:
-    for _, block in (each for each in SHOWN if each[0].name in IN_ORDER):
+    for _, block in (shown for shown in SHOWN if shown[0].name in IN_ORDER):
         for arguments in commands(block):
             result = cli(*arguments)
             assert result.exit_code == 0, result.output
@@ -167,8 +167,8 @@ def test_shells_complete_commands_and_choices(shell: str) -> None:
     if shell != "fish":
         asked |= {"COMP_WORDS": "cloudfree run --find-clouds au", "COMP_CWORD": "3"}
     asked |= {"_CLOUDFREE_COMPLETE": f"{shell}_complete"}
-    found = CliRunner().invoke(main, [], env=asked, prog_name="cloudfree")
-    assert "auto" in found.output
+    completion = CliRunner().invoke(main, [], env=asked, prog_name="cloudfree")
+    assert "auto" in completion.output
 
 
 def test_the_container_is_built_of_what_is_there() -> None:

@@ -46,7 +46,7 @@ def test_what_would_not_do_fails(
     assert done.exit_code == 1
     assert f"may not run here ({matter}" in done.stderr
     assert any(line.startswith("NO") and ";" in line for line in done.stdout.splitlines())
-    assert not all(each["sound"] for each in json.loads(cli("doctor", "--json").stdout)), "one document"
+    assert not all(finding["sound"] for finding in json.loads(cli("doctor", "--json").stdout)), "one document"
 
 
 @pytest.mark.parametrize(("limit", "sound"), [("1000000000\n", False), ("max\n", True)])

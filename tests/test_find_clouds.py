@@ -29,10 +29,10 @@ class BrightOrDark:
     name, pixel_size_m = "stand-in", 10.0
 
     def probability(self, view: detect.DetectorInput) -> Image:
-        brightness, found = view.reflectance.mean(axis=0), np.zeros((5, *view.valid.shape), np.float32)
-        found[SkyClass.CLOUD], found[SkyClass.SHADOW] = brightness > 0.5, brightness < 0.03
-        found[SkyClass.CLEAR] = 1 - found.sum(axis=0)
-        return found
+        brightness, shares = view.reflectance.mean(axis=0), np.zeros((5, *view.valid.shape), np.float32)
+        shares[SkyClass.CLOUD], shares[SkyClass.SHADOW] = brightness > 0.5, brightness < 0.03
+        shares[SkyClass.CLEAR] = 1 - shares.sum(axis=0)
+        return shares
 
 
 @pytest.fixture(autouse=True)
@@ -52,11 +52,11 @@ def run(cli: Cli, scene: Path, sar: Path, out: Path, *options: object) -> dict[s
     arguments = "--planet", scene, "--sar", sar, "-o", out, "--weights", "identity", *EXACT, *options
     done = cli("run", *arguments, "--qa", out.with_name("qa.tif"), "--write-mask", out.with_name("sky.tif"))
     assert done.exit_code == 0, done.output
-    found = {"log": done.stderr}
+    outputs = {"log": done.stderr}
     for name in ("out", "qa", "sky"):
         with rasterio.open(out.with_name(f"{name}.tif")) as dataset:
-            found[name], found[f"{name}_tags"] = dataset.read(), dataset.tags()
-    return found
+            outputs[name], outputs[f"{name}_tags"] = dataset.read(), dataset.tags()
+    return outputs
 
 
 def test_without_a_mask_clear_pixels_stay_bit_for_bit(
@@ -100,7 +100,7 @@ def test_beside_a_mask_only_if_wanted(
     scene, sar, mask = make_scene(dn=dn), make_sar(), ("--mask", make_mask(flagged))
     alone = run(cli, scene, sar, tmp_path / "out.tif", *mask)
     assert (alone["qa"][0][SHADE] == Qa.OBSERVED).all()
-    assert (alone["sky"][0][CLOUD] == SkyClass.CLOUD).all(), "of a mask nobody has told the kind of"
+    assert (alone["sky"][0][CLOUD] == SkyClass.CLOUD).all(), "a mask without classes"
     both = run(cli, scene, sar, tmp_path / "out.tif", *mask, "--find-clouds", "always", "--overwrite")
     assert (both["qa"][1][186:214, 66:134] == 100).all()
     assert (both["sky"][0][CLOUD] == SkyClass.CLOUD).all()
@@ -129,11 +129,11 @@ def test_a_haze_that_a_mask_leaves_out_is_followed_unless_told_otherwise(
         done = cli("run", *arguments, "-o", out, "--edge-limit", limit, "-v")
         assert done.exit_code == 0, done.output
         with rasterio.open(out) as dataset:
-            found = dataset.read()
+            pixels = dataset.read()
         rim = np.zeros((SIDE, SIDE), bool)
         rim[93:102, 93:177] = True
-        off[limit] = float(np.sqrt(np.square(found[:, rim].astype(float) - clear[:, rim]).mean()))
-        np.testing.assert_array_equal(found[:, :60], dn[:, :60])
+        off[limit] = float(np.sqrt(np.square(pixels[:, rim].astype(float) - clear[:, rim]).mean()))
+        np.testing.assert_array_equal(pixels[:, :60], dn[:, :60])
     assert off[300] < 0.5 * off[0]
 
 
@@ -156,5 +156,5 @@ def test_a_scene_all_under_cloud_gives_a_product(
     values[:, *shown] = 8000
     out = run(cli, make_scene(dn=values), make_sar(), tmp_path / "out.tif")
     np.testing.assert_array_equal(out["out"] > 0, values > 0)
-    told = "100 % of the scene is taken for cloud, haze or shadow, as snow easily is" in out["log"]
-    assert told == (values[0].astype(bool).sum() > 1)  # of one pixel of 3 m nothing is found
+    warned = "100 % of the scene is taken for cloud, haze or shadow, as snow easily is" in out["log"]
+    assert warned == (values[0].astype(bool).sum() > 1)  # of one pixel of 3 m nothing is found

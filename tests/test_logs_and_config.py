@@ -60,9 +60,9 @@ def test_a_failure_is_an_object_where_json_was_asked_for(
     arguments = "run", "--planet", make_scene(), "--sar", make_sar(), "-o", tmp_path / "out.tif", *FAST
     done = cli(*arguments, "--json", *wrong)
     assert done.exit_code == status
-    told = json.loads(done.stdout)
-    assert told["exit"] == status
-    assert f"Error: {told['error']}" in done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["exit"] == status
+    assert f"Error: {answer['error']}" in done.stderr
 
 
 def test_options_come_from_a_file_the_environment_and_the_line_the_last_first(
@@ -74,10 +74,10 @@ def test_options_come_from_a_file_the_environment_and_the_line_the_last_first(
     files = "--planet", scene, "--sar", sar, "-o", tmp_path / "out.tif"
     done = cli("--config", tmp_path / "c.toml", "run", *files, "--dry-run")
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert (told["tile"], told["overlap"], told["weights"]["name"], told["fill"]) == (256, 32, "identity", "all")
-    assert told["option_sources"]["--overlap"] == {"value": "32", "from": "environment"}
-    assert told["option_sources"]["--find-clouds"] == {"value": "never", "from": "config"}
+    plan = json.loads(done.stdout)
+    assert (plan["tile"], plan["overlap"], plan["weights"]["name"], plan["fill"]) == (256, 32, "identity", "all")
+    assert plan["option_sources"]["--overlap"] == {"value": "32", "from": "environment"}
+    assert plan["option_sources"]["--find-clouds"] == {"value": "never", "from": "config"}
     typed = json.loads(cli("--config", tmp_path / "c.toml", "run", *files, "--tile", 128, "--dry-run").stdout)
     assert typed["tile"] == 128
     assert "--tile" not in typed["option_sources"]
@@ -101,10 +101,10 @@ def test_values_of_a_file_may_be_numbers_lists_and_yes_or_no(
     rest = "--planet", scene, "-o", tmp_path / "out.tif", *FAST, "--dry-run"
     done = cli("--config", tmp_path / "c.toml", "run", *rest)
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)["option_sources"]
-    assert told["--planet-bands"]["value"] == "1,2,3,4"
-    assert told["--sar"]["value"] == f"{one},{two}"
-    assert told["--log-file"]["value"] == str(log)
+    sources = json.loads(done.stdout)["option_sources"]
+    assert sources["--planet-bands"]["value"] == "1,2,3,4"
+    assert sources["--sar"]["value"] == f"{one},{two}"
+    assert sources["--log-file"]["value"] == str(log)
     assert "weights are identity" in log.read_text()
     (tmp_path / "c.toml").write_text(f'[run]\nsar = "{one}"\n')
     assert cli("--config", tmp_path / "c.toml", "run", *rest).exit_code == 0

@@ -110,16 +110,16 @@ def test_observed_pixels_are_kept_and_the_rest_is_told(
     cloud[110:190, 110:190] = 1
     out, qa = tmp_path / "out.tif", tmp_path / "qa.tif"
     report = run(cli, make_scene(dn=dn), make_sar(), out, "--mask", make_mask(cloud), "--qa", qa, "--buffer", 0, *EXACT)
-    found = read(out)
+    product = read(out)
     classes, percent = read(qa)
     assert cog_validate(qa, strict=True, quiet=True)[0]
     assert (classes[:40] == Qa.NODATA).all()
-    assert (found[:, :40] == 0).all()
-    assert (found[:, 40:] > 0).all()
-    assert (found[:, cloud == 1] == 10_000).all()
+    assert (product[:, :40] == 0).all()
+    assert (product[:, 40:] > 0).all()
+    assert (product[:, cloud == 1] == 10_000).all()
     observed = classes == Qa.OBSERVED
-    np.testing.assert_array_equal(found[:, observed], dn[:, observed])
-    assert (found[:, observed] == 12_000).any()
+    np.testing.assert_array_equal(product[:, observed], dn[:, observed])
+    assert (product[:, observed] == 12_000).any()
     np.testing.assert_array_equal(percent > 0, classes == Qa.RECONSTRUCTED)
     assert (percent[cloud == 1] == 100).all()
     feather = (classes == Qa.RECONSTRUCTED) & (cloud == 0)
@@ -155,35 +155,35 @@ UNDER_CLOUD_WITHOUT_SAR, UNDER_CLOUD_WITH_SAR = (slice(100, 250), slice(160, 240
 @pytest.mark.parametrize("weights", [(), IDENTITY], ids=["prefilled", "plain"])
 def test_no_cloud_stands_where_radar_is_missing(half_seen: Callable[..., tuple], weights: tuple[str, ...]) -> None:
     """It is filled from the scene's surroundings, and said to be, whatever the weights."""
-    found, (classes, percent), result = half_seen(*weights)
+    product, (classes, percent), result = half_seen(*weights)
     assert "filled from their surroundings alone" in result.stderr
-    assert found[:, *UNDER_CLOUD_WITHOUT_SAR].max() < 5000
+    assert product[:, *UNDER_CLOUD_WITHOUT_SAR].max() < 5000
     assert (classes[UNDER_CLOUD_WITHOUT_SAR] == Qa.RECONSTRUCTED_WITHOUT_SAR).all()
     assert (classes[UNDER_CLOUD_WITH_SAR] == Qa.RECONSTRUCTED).all()
     assert (percent[UNDER_CLOUD_WITHOUT_SAR] == 100).all()
-    surroundings = found[:, 100:250, 255:290].mean(axis=(1, 2))
-    np.testing.assert_allclose(found[:, *UNDER_CLOUD_WITHOUT_SAR].mean(axis=(1, 2)), surroundings, rtol=0.25)
+    surroundings = product[:, 100:250, 255:290].mean(axis=(1, 2))
+    np.testing.assert_allclose(product[:, *UNDER_CLOUD_WITHOUT_SAR].mean(axis=(1, 2)), surroundings, rtol=0.25)
     clear = classes == Qa.OBSERVED
-    np.testing.assert_array_equal(found[:, clear], scene_dn(300, 300)[:, clear])
+    np.testing.assert_array_equal(product[:, clear], scene_dn(300, 300)[:, clear])
 
 
 def test_clouds_without_radar_are_kept_on_request(half_seen: Callable[..., tuple]) -> None:
-    found, (classes, percent), result = half_seen("--without-sar", "keep")
+    product, (classes, percent), result = half_seen("--without-sar", "keep")
     assert "stay as observed" in result.stderr
-    assert (found[:, *UNDER_CLOUD_WITHOUT_SAR] == 9000).all()
+    assert (product[:, *UNDER_CLOUD_WITHOUT_SAR] == 9000).all()
     assert (classes[UNDER_CLOUD_WITHOUT_SAR] == Qa.NOT_RECONSTRUCTED).all()
     assert (percent[UNDER_CLOUD_WITHOUT_SAR] == 0).all()
     assert (classes[UNDER_CLOUD_WITH_SAR] == Qa.RECONSTRUCTED).all()
 
 
 def test_clouds_without_radar_become_nodata_on_request(half_seen: Callable[..., tuple]) -> None:
-    found, (classes, percent), result = half_seen("--without-sar", "nodata", "--json")
-    assert (found[:, *UNDER_CLOUD_WITHOUT_SAR] == 0).all()
+    product, (classes, percent), result = half_seen("--without-sar", "nodata", "--json")
+    assert (product[:, *UNDER_CLOUD_WITHOUT_SAR] == 0).all()
     assert (classes[UNDER_CLOUD_WITHOUT_SAR] == Qa.NODATA).all()
     assert (percent[classes == Qa.NODATA] == 0).all()
     report = json.loads(result.stdout)
     assert report["without_sar"] == "nodata"
-    assert report["pixels"]["nodata"] == (found == 0).all(axis=0).sum() > 0
+    assert report["pixels"]["nodata"] == (product == 0).all(axis=0).sum() > 0
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,10 @@ def test_a_mask_of_floats_with_nan(cli: Cli, make_scene: MakeScene, make_sar: Ma
     values = np.zeros((1, 96, 96), np.float32)
     values[0, :30], values[0, 60:80, 60:80] = np.nan, 0.7
     mask = write_raster(tmp_path / "mask.tif", values, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]))
-    told = cli, make_scene(), make_sar(), tmp_path / "out.tif", "--mask", mask, "--buffer", 0, "--overwrite"
-    assert 400 <= run(*told, "--mask-unknown", "clear")["pixels"]["reconstructed"] < 2000
+    words = cli, make_scene(), make_sar(), tmp_path / "out.tif", "--mask", mask, "--buffer", 0, "--overwrite"
+    assert 400 <= run(*words, "--mask-unknown", "clear")["pixels"]["reconstructed"] < 2000
     unknown_too = 400 + 30 * 96
-    assert unknown_too <= run(*told)["pixels"]["reconstructed"] < 2 * unknown_too
+    assert unknown_too <= run(*words)["pixels"]["reconstructed"] < 2 * unknown_too
 
 
 def test_the_progress_bar_counts_megapixels_on_a_terminal_only(
@@ -342,13 +342,13 @@ def test_overwrite_and_quicklook(cli: Cli, make_scene: MakeScene, make_sar: Make
 
 def test_info_tells_what_each_file_is(cli: Cli, make_scene: MakeScene, make_sar: MakeSar, make_mask: MakeMask) -> None:
     files = [make_scene(), make_sar(), make_mask(np.zeros((8, 96, 96)), name="udm2.tif")]
-    found = json.loads(cli("info", "--json", *files).stdout)
-    assert [item["kind"] for item in found] == [
+    inspections = json.loads(cli("info", "--json", *files).stdout)
+    assert [item["kind"] for item in inspections] == [
         "optical scene, surface reflectance",
         "Sentinel-1, VV and VH, db",
         "PlanetScope usable data mask (UDM2)",
     ]
-    assert [item["overlap_share"] for item in found] == [None, 1.0, 1.0]
+    assert [item["overlap_share"] for item in inspections] == [None, 1.0, 1.0]
     assert "blue, green, red, NIR are bands 1, 2, 3, 4" in cli("info", files[0]).stdout
 
 

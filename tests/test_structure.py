@@ -42,14 +42,14 @@ MOST_AT_THE_TOP = 14
 
 def imports_of(path: Path) -> set[str]:
     """Modules of cloudfree that a file imports, at the top or within."""
-    found: set[str] = set()
+    imported: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cloudfree"):
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if module_file(name) else node.module for name in names}
+            imported |= {name if module_file(name) else node.module for name in names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.startswith("cloudfree.")}
-    return found - {"cloudfree"}
+            imported |= {alias.name for alias in node.names if alias.name.startswith("cloudfree.")}
+    return imported - {"cloudfree"}
 
 
 def module_file(name: str) -> Path | None:
@@ -112,11 +112,11 @@ def test_the_house_has_few_doors_and_each_is_on_the_map() -> None:
 @pytest.mark.parametrize("room", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))
 def test_each_room_says_what_it_is_for(room: str) -> None:
     """And names all of its modules, so that the way in is its first page."""
-    said = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")))
-    assert said
+    text = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")))
+    assert text
     inside = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"}
     inside |= {path.parent.name for path in (PACKAGE / room).glob("*/__init__.py")}
-    unnamed = {name for name in inside if f"`{name}`" not in said}
+    unnamed = {name for name in inside if f"`{name}`" not in text}
     assert not unnamed or room == "cli"  # one file a command, and --help names them
 
 
@@ -125,8 +125,8 @@ def test_the_public_names_are_there_and_documented() -> None:
 import cloudfree
 from cloudfree.plan import Options, RunArguments
 for name in cloudfree.__all__:
-    found = getattr(cloudfree, name)
-    assert name == "__version__" or (found.__doc__ and len(found.__doc__) > 40), name
+    value = getattr(cloudfree, name)
+    assert name == "__version__" or (value.__doc__ and len(value.__doc__) > 40), name
 assert set(cloudfree.__all__) == set(dir(cloudfree))
 try: cloudfree.nothing_of_the_kind
 except AttributeError as error: print(error)

@@ -64,13 +64,13 @@ def case(inputs: tuple[Path, np.ndarray]) -> Case:
 
 def test_it_is_a_cog_on_the_grid_of_the_product(case: Case) -> None:
     assert cog_validate(case.folder / "unsure.tif", strict=True, quiet=True)[0]
-    with rasterio.open(case.folder / "unsure.tif") as found, rasterio.open(case.folder / "out.tif") as product:
-        assert (found.crs, found.transform, found.shape) == (product.crs, product.transform, product.shape)
-        assert found.dtypes == ("uint16",) * 4
-        assert found.scales == (0.0001,) * 4
-        assert found.nodata == 65535
-        assert found.descriptions[3] == "standard deviation of nir"
-        assert json.loads(found.tags()["CLOUDFREE_UNCERTAINTY"])["errors"] > 2000
+    with rasterio.open(case.folder / "unsure.tif") as deviation, rasterio.open(case.folder / "out.tif") as product:
+        assert (deviation.crs, deviation.transform, deviation.shape) == (product.crs, product.transform, product.shape)
+        assert deviation.dtypes == ("uint16",) * 4
+        assert deviation.scales == (0.0001,) * 4
+        assert deviation.nodata == 65535
+        assert deviation.descriptions[3] == "standard deviation of nir"
+        assert json.loads(deviation.tags()["CLOUDFREE_UNCERTAINTY"])["errors"] > 2000
 
 
 def test_it_is_none_where_observed_some_where_made_and_nodata_outside(case: Case) -> None:
@@ -92,11 +92,11 @@ def test_errors_are_as_large_as_it_says(case: Case) -> None:
 
 
 def test_the_report_sums_it_up(case: Case) -> None:
-    told = case.report["uncertainty"]
-    assert told["file"].endswith("unsure.tif")
-    assert 0.6 < told["within_one"] < 0.8 < told["within_two"] < 1
+    uncertainty = case.report["uncertainty"]
+    assert uncertainty["file"].endswith("unsure.tif")
+    assert 0.6 < uncertainty["within_one"] < 0.8 < uncertainty["within_two"] < 1
     deviation, made = case.read("unsure.tif"), np.isin(case.read("qa.tif")[0], (2, 4, 5))
-    np.testing.assert_allclose(list(told["mean"].values()), 1e-4 * deviation[:, made].mean(axis=1), atol=1e-4)
+    np.testing.assert_allclose(list(uncertainty["mean"].values()), 1e-4 * deviation[:, made].mean(axis=1), atol=1e-4)
 
 
 def test_it_is_the_fourth_panel_of_the_picture(case: Case) -> None:

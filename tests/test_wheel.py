@@ -21,10 +21,10 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(tmp_path: Path) -> None:
     assert not list((installed / "cloudfree" / "_sample_data").glob("*.py")), "it is made in the checkout"
     environment = os.environ | {"PYTHONPATH": str(installed)}
     where = "import cloudfree; print(cloudfree.__file__)"
-    found = subprocess.run(
+    location = subprocess.run(
         [sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    assert found.stdout.startswith(str(installed))
+    assert location.stdout.startswith(str(installed))
     demo = [sys.executable, "-m", "cloudfree", "demo", "-o", "out"]
     done = subprocess.run(demo, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

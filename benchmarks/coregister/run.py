@@ -91,10 +91,10 @@ def rival(optical: np.ndarray, clear: np.ndarray, sar_db: np.ndarray) -> np.ndar
     """Rows down and columns right by which the SAR image has to move, of at most a tenth of the tile."""
     valid = np.isfinite(sar_db).all(axis=0)
     brightness, backscatter = optical.mean(axis=0), np.nan_to_num(sar_db[0])
-    found, _, _ = phase_cross_correlation(
+    shift_px, _, _ = phase_cross_correlation(
         brightness, backscatter, reference_mask=clear, moving_mask=valid, overlap_ratio=0.9
     )
-    return np.asarray(found)
+    return np.asarray(shift_px)
 
 
 # --- real tiles, moved ---
@@ -147,13 +147,13 @@ def one_case(
         sky = cloud_layer(rng, *clear.shape, pixel_size_m=PIXEL_M, cover=cover)
         optical, clear = add_clouds(optical, sky), clear & ~sky.mask
     sar_db = moved(tile.sar_db, moved_px)
-    found = ours(optical, clear, sar_db)
+    offset = ours(optical, clear, sar_db)
     score.cases += 1
     # The reference is an estimate too: where that was refused there is nothing to measure against.
-    error = PIXEL_M * float(np.hypot(*(np.subtract(found.shift_yx_px, still.shift_yx_px) + moved_px)))
+    error = PIXEL_M * float(np.hypot(*(np.subtract(offset.shift_yx_px, still.shift_yx_px) + moved_px)))
     if still.accepted:
-        score.confidences.append((found.confidence, error))
-        score.errors += [error] if found.accepted else []
+        score.confidences.append((offset.confidence, error))
+        score.errors += [error] if offset.accepted else []
     score.rival_errors.append(PIXEL_M * float(np.hypot(*(rival(optical, clear, sar_db) - still_rival + moved_px))))
 
 
@@ -196,9 +196,11 @@ def unrelated(data: Path) -> None:
         groups["nothing but noise"].append(ours(flat, a.has_data, a.sar_db))
     print("| unrelated pairs | cases | accepted | highest confidence |")
     print("| --- | --- | --- | --- |")
-    for name, found in groups.items():
-        accepted, top = sum(o.accepted for o in found), max(o.confidence for o in found)
-        print(f"| {name} | {len(found)} | {accepted} ({100 * accepted / len(found):.2f} %) | {top:.5f} |", flush=True)
+    for name, offsets in groups.items():
+        accepted, top = sum(o.accepted for o in offsets), max(o.confidence for o in offsets)
+        print(
+            f"| {name} | {len(offsets)} | {accepted} ({100 * accepted / len(offsets):.2f} %) | {top:.5f} |", flush=True
+        )
 
 
 # --- a field, and a whole scene, through files ---
@@ -240,17 +242,17 @@ def write(path: Path, values: np.ndarray, **profile: object) -> None:
 
 def recovered_field(side: int) -> None:
     with tempfile.TemporaryDirectory() as name:
-        found = alignment(scene_with_field(Path(name), side))
+        result = alignment(scene_with_field(Path(name), side))
     x, y = np.meshgrid(np.linspace(0, 3 * side, 200) + ORIGIN[0], ORIGIN[1] - np.linspace(0, 3 * side, 200))
-    east, north = found.displacement.at(x, y)
+    east, north = result.displacement.at(x, y)
     true_east, true_north = truth_m(x, side)
     error = np.sqrt(((east - true_east) ** 2 + (north - true_north) ** 2).mean())
     bias = np.hypot((east - true_east).mean(), (north - true_north).mean())
     print(f"| simulated {side}x{side} at 3 m, displacement 12.5..27.5 m east, 11 m south | measured |")
     print("| --- | --- |")
     print(f"| RMSE of the field | {error:.2f} m (of which common to the whole scene: {bias:.2f} m) |")
-    print(f"| terms of the polynomial | {len(found.displacement.east_m)} |")
-    print(f"| windows | {found.offset.windows_used} of {found.offset.windows} |")
+    print(f"| terms of the polynomial | {len(result.displacement.east_m)} |")
+    print(f"| windows | {result.offset.windows_used} of {result.offset.windows} |")
 
 
 def alignment(folder: Path) -> align.Alignment:

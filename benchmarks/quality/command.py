@@ -42,21 +42,23 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--lifted", action="store_true", help="clouds without the ground under them")
     parser.add_argument("options", nargs="*", help="of `cloudfree run`, behind --")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = told.output or Path(temporary)
+        folder = arguments.output or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        names = [*BASELINES, f"cloudfree run {' '.join(told.options)}", "within 1 sd", "2 sd", "sd", "error"]
+        names = [*BASELINES, f"cloudfree run {' '.join(arguments.options)}", "within 1 sd", "2 sd", "sd", "error"]
         print(f"| image | {' | '.join(names)} |")
         print("| --- |" + " ---: |" * len(names))
         rows = []
-        for files in find(told.data):
+        for files in find(arguments.data):
             triplet = read(files)
             hidden = triplet.seen.hidden & triplet.valid
             if _LEAST_MASK <= hidden.mean() <= _MOST_MASK:
-                clouded, hidden = with_lifted_clouds(triplet) if told.lifted else (with_soft_clouds(triplet), hidden)
+                clouded, hidden = (
+                    with_lifted_clouds(triplet) if arguments.lifted else (with_soft_clouds(triplet), hidden)
+                )
                 if hidden.any():
-                    rows.append(scores(files, clouded, hidden, folder, told.options))
+                    rows.append(scores(files, clouded, hidden, folder, arguments.options))
                     print(as_row(files.name, rows[-1]), flush=True)
         print(as_row("mean", np.mean(rows, axis=0)))
         *_, deviation, error = np.transpose(rows)
@@ -103,7 +105,7 @@ def scores(files: TripletFiles, triplet: Triplet, hidden: Mask, folder: Path, op
     product, deviation = run(files, triplet, folder, options)
     error, deviation = np.abs(product - triplet.truth)[:, hidden], deviation[:, hidden]
     within = [float((error <= count * deviation).mean()) for count in (1, 2)]
-    sizes = [float(np.sqrt(np.square(each).mean())) for each in (deviation, error)]
+    sizes = [float(np.sqrt(np.square(image).mean())) for image in (deviation, error)]
     return [*(metrics.psnr(image, triplet.truth, hidden) for image in (*restored, product)), *within, *sizes]
 
 

@@ -71,24 +71,24 @@ def restored(case: Case) -> dict[str, Image]:
 
 def _series(data: Path) -> dict[str, list[tuple[int, Path]]]:
     """Clear images by series, each with its day (of months, the fifteenth or a multiple of 30)."""
-    found: defaultdict[str, list[tuple[int, Path]]] = defaultdict(list)
+    series_dates: defaultdict[str, list[tuple[int, Path]]] = defaultdict(list)
     for path in sorted((data / "dates").glob("worldcereal_*_optical.tif")):
         series, digits = path.name.removesuffix("_optical.tif").rsplit("_", 1)
         day = int(digits[6:8] or 15)
-        found[series].append((date(int(digits[:4]), int(digits[4:6]), day).toordinal(), path))
+        series_dates[series].append((date(int(digits[:4]), int(digits[4:6]), day).toordinal(), path))
     for path in sorted((data / "pairs").glob("biomassters_*_optical.tif")):
         series, month = path.name.removesuffix("_optical.tif").rsplit("_", 1)
         probability = path.with_name(path.name.replace("_optical", "_cloudprob"))
         if not probability.exists() or (_read(probability) > 40).mean() <= 0.03:
-            found[series].append((30 * int(month), path))
-    return {series: sorted(dates) for series, dates in found.items()}
+            series_dates[series].append((30 * int(month), path))
+    return {series: sorted(dates) for series, dates in series_dates.items()}
 
 
 def _others(day: int, dates: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
     """Of each range of ages one: the first in time, of the oldest range the last."""
     picked = []
     for youngest, oldest in _AGES:
-        within = [each for each in dates if each[0] != day and youngest <= abs(each[0] - day) <= oldest]
+        within = [dated for dated in dates if dated[0] != day and youngest <= abs(dated[0] - day) <= oldest]
         picked += within[-1:] if oldest == _AGES[-1][1] else within[:1]
     return picked
 
@@ -142,7 +142,7 @@ def _picture(case: Case, made: dict[str, Image]) -> Image:
     """Cloudy, every restoration, truth, side by side in true colour and one stretch."""
     low, high = np.percentile(case.truth[:3], (1, 99))
     panels = [case.seen.reflectance, *made.values(), case.truth]
-    return np.concatenate([np.clip((each[2::-1] - low) / (high - low), 0, 1) for each in panels], axis=2)
+    return np.concatenate([np.clip((panel[2::-1] - low) / (high - low), 0, 1) for panel in panels], axis=2)
 
 
 def main() -> None:

@@ -50,8 +50,6 @@ class Case:
     reflectance: Image
     hidden: Mask
     known: Mask
-    sar_db: Image | None = None
-    others: tuple[Image, ...] = ()
 
 
 Method = Callable[[Case], Mask]
@@ -68,11 +66,10 @@ def threshold(blue: float) -> Method:
     return find
 
 
-def found_by(detector: Detector, *, radar: bool = False, others: bool = False) -> Method:
+def found_by(detector: Detector) -> Method:
     def find(case: Case) -> Mask:
-        shown = case.others if others else ()
         valid = np.ones(case.hidden.shape, bool)
-        return find_sky(case.reflectance, case.sar_db if radar else None, valid, _PIXEL_M, shown, detector).hidden
+        return find_sky(case.reflectance, valid, _PIXEL_M, detector).hidden
 
     return find
 
@@ -81,9 +78,9 @@ def scores(cases: list[Case], method: Method) -> tuple[float, float]:
     """IoU, and share of clear pixels kept, over all known pixels of all cases."""
     union = both = clear = kept = 0
     for case in cases:
-        found, hidden = method(case)[case.known], case.hidden[case.known]
-        union, both = union + int((found | hidden).sum()), both + int((found & hidden).sum())
-        clear, kept = clear + int((~hidden).sum()), kept + int((~hidden & ~found).sum())
+        cloudy, hidden = method(case)[case.known], case.hidden[case.known]
+        union, both = union + int((cloudy | hidden).sum()), both + int((cloudy & hidden).sum())
+        clear, kept = clear + int((~hidden).sum()), kept + int((~hidden & ~cloudy).sum())
     return both / max(union, 1), kept / max(clear, 1)
 
 
@@ -106,10 +103,9 @@ def clouded_places(places: list[Place], skies: list[RealClouds], seed: int, coun
             sky = replace(Sky.draw(rng), cell_m=float(rng.uniform(300, 2500)))
             cover = float(rng.uniform(0.05, 0.8))
             layer = cloud_layer(rng, height, width, pixel_size_m=_PIXEL_M, cover=cover, sky=sky)
-        others = tuple(image[:, *window] for image in place.others[:1])
         sure = ~((layer.opacity > 0.05) & (layer.opacity < 0.13)) & place.valid[window]
         seen = add_clouds(truth, layer)
-        cases.append(Case(place.site, seen, layer.mask, sure, place.sar_db[0][:, *window], others))
+        cases.append(Case(place.site, seen, layer.mask, sure))
     return cases
 
 
@@ -128,19 +124,14 @@ def clear_places(places: list[Place]) -> tuple[list[Case], list[Case]]:
     for place in places:
         snowy = bool((clear_labels(place.reflectance, place.valid) == SkyClass.SNOW).any())
         nothing = np.zeros(place.valid.shape, bool)
-        cases[snowy].append(
-            Case(place.site, place.reflectance, nothing, place.valid, place.sar_db[0], place.others[:1])
-        )
+        cases[snowy].append(Case(place.site, place.reflectance, nothing, place.valid))
     return cases
 
 
 def real_images(folder: Path) -> list[Case]:
     """Held-out images with real clouds, by their sure labels; what may be in shadow is not known."""
     _, held = hold_out(list(read_cloudy_images(folder)))
-    return [
-        Case(g.site, g.reflectance, np.isin(g.labels, SKY_HIDDEN), g.labels != UNLABELLED, None, g.others[:1])
-        for g in held
-    ]
+    return [Case(g.site, g.reflectance, np.isin(g.labels, SKY_HIDDEN), g.labels != UNLABELLED) for g in held]
 
 
 def cloudy_months(folder: Path) -> list[Case]:
@@ -156,7 +147,7 @@ def cloudy_months(folder: Path) -> list[Case]:
         usual = np.median(np.stack([_read(path) for path in sites if name not in path.name]), axis=0)
         hidden = ndimage.binary_dilation(ndimage.uniform_filter(probability[0], 4) > 40, iterations=2)
         known = hidden | (ndimage.median_filter(image[3], 5) > 0.65 * usual[3])
-        cases.append(Case(name, image * np.float32(1e-4), hidden, known, None, (as_image(usual * 1e-4),)))
+        cases.append(Case(name, image * np.float32(1e-4), hidden, known))
     return cases
 
 
@@ -171,7 +162,7 @@ def published(folder: Path) -> Iterator[Case]:
         triplet = triplets.read(files)
         if triplet.seen.mask is not None:
             seen = np.nan_to_num(triplet.seen.reflectance)
-            yield Case(files.name, seen, triplet.seen.mask, triplet.seen.valid, triplet.seen.sar_db, (triplet.truth,))
+            yield Case(files.name, seen, triplet.seen.mask, triplet.seen.valid)
 
 
 def published_clear(folder: Path) -> Iterator[Case]:
@@ -179,7 +170,7 @@ def published_clear(folder: Path) -> Iterator[Case]:
     for files in triplets.find(folder):
         triplet = triplets.read(files)
         nothing = np.zeros(triplet.valid.shape, bool)
-        yield Case(f"{files.name}_clear", triplet.truth, nothing, triplet.valid, triplet.seen.sar_db)
+        yield Case(f"{files.name}_clear", triplet.truth, nothing, triplet.valid)
 
 
 def _window(rng: np.random.Generator, place: Place) -> tuple[slice, slice]:
@@ -193,12 +184,7 @@ def _window(rng: np.random.Generator, place: Place) -> tuple[slice, slice]:
 
 
 def methods_of(weights: str) -> Mapping[str, Method]:
-    own = OwnDetector.load(weights)
-    methods = {
-        "own": found_by(own),
-        "own, with radar": found_by(own, radar=True),
-        "own, with radar and another date": found_by(own, radar=True, others=True),
-    }
+    methods = {"own": found_by(OwnDetector.load(weights))}
     try:
         methods["csmask"] = found_by(load("csmask"))
     except CloudfreeError as error:
@@ -230,11 +216,11 @@ def table(sets: Mapping[str, list[Case]], methods: Mapping[str, Method]) -> str:
 def picture(case: Case, classes: np.ndarray, path: Path) -> None:
     """Colours as seen, classes found, and what is hidden by the mask in white over it."""
     rgb = np.clip(case.reflectance[[2, 1, 0]] / 0.5, 0, 1) ** 0.7
-    found = rgb.copy()
-    for each, colour in _COLOURS.items():
-        found[:, classes == each] = 0.5 * found[:, classes == each] + 0.5 * np.array(colour)[:, None]
+    coloured = rgb.copy()
+    for sky, colour in _COLOURS.items():
+        coloured[:, classes == sky] = 0.5 * coloured[:, classes == sky] + 0.5 * np.array(colour)[:, None]
     truth = np.where(case.known & case.hidden, 0.5 + 0.5 * rgb, np.where(case.known, rgb, 0.3))
-    strip = np.concatenate([rgb, found, truth], 2)
+    strip = np.concatenate([rgb, coloured, truth], 2)
     write_png(path, (255 * strip).astype(np.uint8))
 
 
@@ -243,10 +229,10 @@ def seconds_for(weights: str, side: int) -> float:
     own = OwnDetector.load(weights)
     rng = np.random.default_rng(0)
     image = ndimage.zoom(rng.random((4, 100, 100)).astype(np.float32), (1, side // 100, side // 100), order=1)
-    valid, sar_db = np.ones(image.shape[1:], bool), np.full((2, *image.shape[1:]), -12, np.float32)
+    valid = np.ones(image.shape[1:], bool)
     started = time.perf_counter()
-    found = find_sky(image, sar_db, valid, 15.0, (image,), own)
-    assert found.classes.shape == (side, side)
+    detected = find_sky(image, valid, 15.0, own)
+    assert detected.classes.shape == (side, side)
     return time.perf_counter() - started
 
 
@@ -259,32 +245,34 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--count", type=int, default=24, help="crops under simulated and under real skies")
     parser.add_argument("--side", type=int, default=2000, help="of the image that is timed, a multiple of 100")
-    told = parser.parse_args()
-    places = [place for name in ("pairs", "dates") for place in hold_out(read_places(told.data / name))[1]]
+    arguments = parser.parse_args()
+    places = [place for name in ("pairs", "dates") for place in hold_out(read_places(arguments.data / name))[1]]
     print("Held out:", ", ".join(sorted({place.site for place in places})), end="\n\n")
-    _, skies = hold_out(read_real_clouds(told.data / "clouds"))
+    _, skies = hold_out(read_real_clouds(arguments.data / "clouds"))
     clear, snow = clear_places(places)
     sets = {
-        "simulated skies": clouded_places(places, [], 1, told.count),
-        "real skies": clouded_places(places, skies, 2, told.count),
-        "real images": real_images(told.data / "clouds"),
-        "cloudy months": cloudy_months(told.data / "pairs"),
+        "simulated skies": clouded_places(places, [], 1, arguments.count),
+        "real skies": clouded_places(places, skies, 2, arguments.count),
+        "real images": real_images(arguments.data / "clouds"),
+        "cloudy months": cloudy_months(arguments.data / "pairs"),
         "clear: found": clear,
         "snow: found": snow,
     }
-    if told.measure_only:
-        sets["cloudy_clear"] = list(published(told.data / "cloudy_clear"))
-        sets["its clear images: found"] = list(published_clear(told.data / "cloudy_clear"))
-    print(table(sets, methods_of(told.weights)), end="\n\n")
-    print(f"{told.side**2 / 1e6:g} megapixels: {seconds_for(told.weights, told.side):.1f} s")
-    if told.pictures:
-        own = OwnDetector.load(told.weights)
-        told.pictures.mkdir(parents=True, exist_ok=True)
+    if arguments.measure_only:
+        sets["cloudy_clear"] = list(published(arguments.data / "cloudy_clear"))
+        sets["its clear images: found"] = list(published_clear(arguments.data / "cloudy_clear"))
+    print(table(sets, methods_of(arguments.weights)), end="\n\n")
+    print(f"{arguments.side**2 / 1e6:g} megapixels: {seconds_for(arguments.weights, arguments.side):.1f} s")
+    if arguments.pictures:
+        own = OwnDetector.load(arguments.weights)
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
         for name, cases in sets.items():
             for number, case in enumerate(cases):
                 valid = np.ones(case.hidden.shape, bool)
-                classes = find_sky(case.reflectance, case.sar_db, valid, _PIXEL_M, (), own).classes
-                picture(case, classes, told.pictures / f"{name.replace(' ', '_').replace(':', '')}_{number:02d}.png")
+                classes = find_sky(case.reflectance, valid, _PIXEL_M, own).classes
+                picture(
+                    case, classes, arguments.pictures / f"{name.replace(' ', '_').replace(':', '')}_{number:02d}.png"
+                )
 
 
 if __name__ == "__main__":

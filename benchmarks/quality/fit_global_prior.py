@@ -49,14 +49,14 @@ def fit_table(sites: Sequence[Moments]) -> Float64Array:
 
 def error_covariance(sites: Sequence[Moments]) -> Float64Array:
     """(4, 4) of what the land is off from what the other sites tell of it."""
-    found = []
+    covariances = []
     for number, (within, across, features, colours, reflectance) in enumerate(sites):
         *slopes, mean = fit_table([*sites[:number], *sites[number + 1 :]])
         w = np.array(slopes)
         about_means = reflectance - w.T @ across - across.T @ w + w.T @ within @ w
         off = colours - features @ w - mean
-        found.append(about_means + np.outer(off, off))
-    return np.asarray(np.mean(found, axis=0))
+        covariances.append(about_means + np.outer(off, off))
+    return np.asarray(np.mean(covariances, axis=0))
 
 
 def moments_by_site(places: Sequence[Place]) -> list[Moments]:

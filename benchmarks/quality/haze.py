@@ -38,8 +38,8 @@ def dark_object_subtraction(seen: Observation) -> Image:
 
 def draws(places: list[Place], count: int) -> list[tuple[Observation, Image, CloudLayer]]:
     """Crops of places under layers with much haze, from one seed."""
-    rng, found = np.random.default_rng(11), []
-    while len(found) < count:
+    rng, cases = np.random.default_rng(11), []
+    while len(cases) < count:
         place = places[int(rng.integers(len(places)))]
         side = min(_SIDE, *place.valid.shape)
         y, x = (int(rng.integers(length - side + 1)) for length in place.valid.shape)
@@ -53,8 +53,8 @@ def draws(places: list[Place], count: int) -> list[tuple[Observation, Image, Clo
         truth = place.reflectance[window]
         seen = add_clouds(truth, layer)
         everywhere = np.ones((side, side), bool)
-        found.append((Observation(seen, place.sar_db[0][window], everywhere, layer.mask, _PIXEL_M), truth, layer))
-    return found
+        cases.append((Observation(seen, place.sar_db[0][window], everywhere, layer.mask, _PIXEL_M), truth, layer))
+    return cases
 
 
 def main() -> None:
@@ -63,16 +63,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="*", default=[shared / "pairs", shared / "dates"])
     parser.add_argument("--weights", action="append", default=[])
     parser.add_argument("--count", type=int, default=40)
-    told = parser.parse_args()
-    places = [place for folder in told.data for place in hold_out(read_places(folder))[1]]
+    arguments = parser.parse_args()
+    places = [place for folder in arguments.data for place in hold_out(read_places(folder))[1]]
     print("Held out:", ", ".join(sorted({place.site for place in places})), end="\n\n")
     methods: Mapping[str, Method] = {
         "as seen": unchanged,
         "dark-object subtraction": dark_object_subtraction,
         "scene model": scene_model,
-        **{Path(name).stem: network(load_model(name)) for name in told.weights},
+        **{Path(name).stem: network(load_model(name)) for name in arguments.weights},
     }
-    cases = draws(places, told.count)
+    cases = draws(places, arguments.count)
     print("| method | under haze | in shadow | unmasked pixels moved by |\n| --- | ---: | ---: | ---: |")
     for name, method in methods.items():
         made = [np.clip(method(seen), 0, 1) for seen, _, _ in cases]

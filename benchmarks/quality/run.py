@@ -106,7 +106,7 @@ def ground_of(seen: Observation) -> ClearGround:
     """Windows of an image that are clear enough to learn from, and the shapes of its clouds."""
     hidden = Feather(BUFFER_M / seen.pixel_size_m, 1.0).weight(seen.hidden) > 0
     reflectance, sar_db = np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps()
-    found = ClearGround([], [])
+    ground = ClearGround([], [])
     starts = [np.linspace(0, side - _WINDOW_PX, 3).astype(int) for side in hidden.shape]
     for y, x in itertools.product(*starts):
         window = slice(y, y + _WINDOW_PX), slice(x, x + _WINDOW_PX)
@@ -114,11 +114,11 @@ def ground_of(seen: Observation) -> ClearGround:
         others = tuple(image[:, *window] for image in seen.others)
         place = Place(f"{y} {x}", *images, seen.pixel_size_m, hidden=hidden[window], others=others)
         if 0.05 < hidden[window].mean() < 0.95:
-            found.shapes.append(hidden[window])
+            ground.shapes.append(hidden[window])
         with contextlib.suppress(InputError):
             CloudedPlaces([place], CROP_PX)
-            found.places.append(place)
-    return found
+            ground.places.append(place)
+    return ground
 
 
 def scarce(data: Path, output: Path, weights: str, device: str) -> str:

@@ -57,7 +57,7 @@ def test_every_scene_has_what_a_run_gives(cli: Cli, scenes: Path, tmp_path: Path
     out = tmp_path / "made"
     done = cli("batch", scenes, "-o", out, *FAST, "--qa", "--json")
     assert done.exit_code == 0, done.output
-    assert [each["status"] for each in json.loads(done.stdout)] == ["made"] * 3
+    assert [outcome["status"] for outcome in json.loads(done.stdout)] == ["made"] * 3
     assert statuses(out) == ["made"] * 3
     folder = scenes.parent
     alone = tmp_path / "alone.tif"
@@ -101,8 +101,8 @@ def test_a_bad_scene_costs_no_other(cli: Cli, scenes: Path, tmp_path: Path) -> N
     assert "1 of 3 scenes have no product" in done.stderr
     assert "ERROR: scene1.tif: " in done.stderr
     assert statuses(out) == ["made", "failed", "made"]
-    told = json.loads((out / "results.json").read_text())[1]
-    assert "cannot be read as a raster" in told["error"]
+    outcome = json.loads((out / "results.json").read_text())[1]
+    assert "cannot be read as a raster" in outcome["error"]
     assert not (out / "scene1_cloudfree.tif").exists()
     assert cli("batch", scenes, "-o", tmp_path / "few", *FAST, "--max-failures", 0).exit_code == 1
     assert statuses(tmp_path / "few") == ["made", "failed", "not begun"]
@@ -150,7 +150,7 @@ def test_json_is_one_document_and_its_log_too_where_scenes_fail(cli: Cli, scenes
     (scenes.parent / "scene1.tif").write_bytes(b"no raster at all")
     done = cli("batch", scenes, "-o", tmp_path / "made", *FAST, "--json", "--log-format", "json")
     assert done.exit_code == 1
-    assert [each["status"] for each in json.loads(done.stdout)] == ["made", "failed", "made"]
+    assert [outcome["status"] for outcome in json.loads(done.stdout)] == ["made", "failed", "made"]
     assert [json.loads(line)["level"] for line in done.stderr.splitlines()] == ["ERROR", "ERROR"]
 
 
@@ -166,27 +166,27 @@ def test_what_decides_a_product_is_in_its_identity(scenes: Path, make_scene: Mak
     """An area by its content, metadata beside references; not the place of weights."""
     folder, area = scenes.parent, tmp_path / "area.geojson"
     reference = make_scene(name="20240606_101530_84_2481_3B_AnalyticMS.tif", dn=scene_dn(SIDE, SIDE))
-    told = {"planet": folder / "scene0.tif", "sar": folder / "s1.tif", "output": tmp_path / "o.tif"}
-    options = Options.of(**told, references=[reference], aoi=area)
+    files = {"planet": folder / "scene0.tif", "sar": folder / "s1.tif", "output": tmp_path / "o.tif"}
+    options = Options.of(**files, references=[reference], aoi=area)
 
     def identity(options: Options) -> str:
         return provenance.identity(asdict(options), identify(options).deciding(options, options.aoi), "0")
 
-    found = []
+    identities = []
     for text in ("{}", '{"type": "Point"}'):
         area.write_text(text)
-        found.append(identity(options))
+        identities.append(identity(options))
     reference.with_name(f"{reference.stem}_metadata.xml").write_text("<a/>")
-    found.append(identity(options))
-    assert len(set(found)) == 3
-    assert identity(replace(options, weights="/home/me/weights.safetensors", overwrite=True)) == found[-1]
+    identities.append(identity(options))
+    assert len(set(identities)) == 3
+    assert identity(replace(options, weights="/home/me/weights.safetensors", overwrite=True)) == identities[-1]
     assert "/home/me" not in str(provenance.tags({"weights": "/home/me/w.safetensors"}, [], ()))
 
 
 def test_headers_and_side_files_are_in_the_identity(scenes: Path, tmp_path: Path) -> None:
     folder = scenes.parent
-    told = {"planet": folder / "scene0.tif", "sar": folder / "s1.tif", "output": tmp_path / "o.tif"}
-    options = Options.of(**told)
+    files = {"planet": folder / "scene0.tif", "sar": folder / "s1.tif", "output": tmp_path / "o.tif"}
+    options = Options.of(**files)
 
     def identity(**versions: str) -> str:
         return provenance.identity(asdict(options), identify(options).deciding(options, options.aoi), "0", **versions)
@@ -256,8 +256,8 @@ def test_too_little_memory_is_told_before(
     assert ("by 3 workers at once" in done.stderr) == bool(workers)
     assert not (tmp_path / "made").exists()
     monkeypatch.setattr("cloudfree.batch.needs.available_memory_gb", lambda: None)
-    told = json.loads(cli("batch", scenes, "-o", tmp_path / "made", *FAST, *workers, "--dry-run").stdout)
-    assert told["memory_gb"] > 0.6
+    plan = json.loads(cli("batch", scenes, "-o", tmp_path / "made", *FAST, *workers, "--dry-run").stdout)
+    assert plan["memory_gb"] > 0.6
 
 
 # --- folders ---

@@ -41,19 +41,20 @@ def statuses(folder: Path) -> list[str]:
 def linked_items(collection: Path) -> list[dict[str, Any]]:
     """The items of a valid collection, valid too, each of which leads back to it."""
     whole = read_valid(collection)
-    found = []
+    items = []
     for link in whole["links"]:
         if link["rel"] != "item":
             continue
         path = target(collection, link["href"])
         item = read_valid(path)
         assert item["collection"] == whole["id"]
-        back = {each["rel"]: target(path, each["href"]) for each in item["links"] if each["rel"] != "derived_from"}
+        others = [other for other in item["links"] if other["rel"] != "derived_from"]
+        back = {other["rel"]: target(path, other["href"]) for other in others}
         assert {rel: path.resolve() for rel, path in back.items()} == dict.fromkeys(
             ("collection", "parent", "root"), collection.resolve()
         )
-        found.append(item)
-    return found
+        items.append(item)
+    return items
 
 
 def test_a_batch_has_a_collection(cli: Cli, scenes: Path, tmp_path: Path) -> None:
@@ -84,8 +85,8 @@ def test_what_is_skipped_stays_in_it_as_it_was(cli: Cli, scenes: Path, tmp_path:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.rglob("*_SR_cloudfree.json")}
     whole = (out / "collection.json").read_bytes()
     assert cli(*batch).exit_code == 0
-    told = json.loads((out / "results.json").read_text())
-    assert [outcome["status"] for outcome in told] == ["skipped"] * 3
+    outcomes = json.loads((out / "results.json").read_text())
+    assert [outcome["status"] for outcome in outcomes] == ["skipped"] * 3
     assert len(before) == 2
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     assert (out / "collection.json").read_bytes() == whole
@@ -120,7 +121,7 @@ def test_a_collection_that_is_not_ours_is_kept(cli: Cli, scenes: Path, tmp_path:
     assert done.exit_code == 1
     assert "was not made by cloudfree" in done.stderr
     assert "precious" in mine.read_text()
-    assert list(mine.parent.iterdir()) == [mine], "told before anything is made"
+    assert list(mine.parent.iterdir()) == [mine], "refused before anything is made"
     assert cli("batch", scenes, "-o", mine.parent, *FAST, "--stac", "--overwrite").exit_code == 0
     assert len(linked_items(mine)) == 3
 

@@ -39,31 +39,31 @@ def composed(reflectance: float, fill: Fill, seen_through: np.ndarray = NOTHING)
     ],
 )
 def test_under_a_mask_what_it_hides_is_reconstructed(restored: float, expected: list[int]) -> None:
-    found = composed(restored, Fill("clouds"))
-    np.testing.assert_array_equal(found.dn, np.broadcast_to(np.array(expected, np.uint16), (4, 1, 6)))
+    rows = composed(restored, Fill("clouds"))
+    np.testing.assert_array_equal(rows.dn, np.broadcast_to(np.array(expected, np.uint16), (4, 1, 6)))
     made, alone = Qa.RECONSTRUCTED, Qa.RECONSTRUCTED_WITHOUT_SAR
-    assert found.quality[0, 0].tolist() == [Qa.NODATA, Qa.OBSERVED, made, alone, made, made]
-    assert found.quality[1, 0].tolist() == [0, 0, 100, 100, 25, 1]
+    assert rows.quality[0, 0].tolist() == [Qa.NODATA, Qa.OBSERVED, made, alone, made, made]
+    assert rows.quality[1, 0].tolist() == [0, 0, 100, 100, 25, 1]
 
 
 @pytest.mark.parametrize(("without_sar", "dn", "qa"), [("keep", 9000, Qa.NOT_RECONSTRUCTED), ("nodata", 0, Qa.NODATA)])
 def test_a_cloud_without_radar_is_kept_or_left_out(without_sar: str, dn: int, qa: Qa) -> None:
-    found = composed(0.3, Fill("clouds", without_sar))
-    assert found.dn[0, 0].tolist() == [0, 12_000, 3000, dn, 1500, 1002]
-    assert found.quality[0, 0, 3] == qa
-    assert found.quality[1, 0].tolist() == [0, 0, 100, 0, 25, 1]
+    rows = composed(0.3, Fill("clouds", without_sar))
+    assert rows.dn[0, 0].tolist() == [0, 12_000, 3000, dn, 1500, 1002]
+    assert rows.quality[0, 0, 3] == qa
+    assert rows.quality[1, 0].tolist() == [0, 0, 100, 0, 25, 1]
 
 
 def test_everything_is_reconstructed_where_there_is_data() -> None:
-    found = composed(0.3, Fill("all"))
-    assert found.dn[0, 0].tolist() == [0, 3000, 3000, 3000, 3000, 3000]
-    assert found.quality[1, 0].tolist() == [0, 100, 100, 100, 100, 100]
+    rows = composed(0.3, Fill("all"))
+    assert rows.dn[0, 0].tolist() == [0, 3000, 3000, 3000, 3000, 3000]
+    assert rows.quality[1, 0].tolist() == [0, 100, 100, 100, 100, 100]
 
 
 def test_what_shows_through_is_a_class_of_its_own_where_radar_bears_it_out() -> None:
-    found = composed(0.3, Fill("clouds"), WEIGHT * np.float32(0.6))
+    rows = composed(0.3, Fill("clouds"), WEIGHT * np.float32(0.6))
     through, alone = Qa.SEEN_THROUGH, Qa.RECONSTRUCTED_WITHOUT_SAR
-    assert found.quality[0, 0].tolist() == [Qa.NODATA, Qa.OBSERVED, through, alone, through, through]
+    assert rows.quality[0, 0].tolist() == [Qa.NODATA, Qa.OBSERVED, through, alone, through, through]
     mostly_hidden = composed(0.3, Fill("clouds"), WEIGHT * np.float32(0.25))
     assert Qa.SEEN_THROUGH not in mostly_hidden.quality[0]
 
@@ -77,7 +77,7 @@ def test_a_deviation_is_that_of_the_reconstructed_share() -> None:
         (Fill("clouds", "keep"), 0),
         (Fill("clouds", "nodata"), NO_DEVIATION),
     ):
-        found = deviation_dn(compose(SCENE, restored, fill), restored, unsure)
-        assert found.dtype == np.uint16
-        assert found[0, 0].tolist() == [NO_DEVIATION, 0, 200, without_sar, 50, 1]
-        assert found[3, 0, 2] == NO_DEVIATION - 1, "as large as can be told"
+        units = deviation_dn(compose(SCENE, restored, fill), restored, unsure)
+        assert units.dtype == np.uint16
+        assert units[0, 0].tolist() == [NO_DEVIATION, 0, 200, without_sar, 50, 1]
+        assert units[3, 0, 2] == NO_DEVIATION - 1, "the largest number that is not nodata"

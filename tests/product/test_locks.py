@@ -71,7 +71,7 @@ def test_what_the_next_run_makes_is_not_taken_away(tmp_path: Path, monkeypatch: 
     """The lock goes last, so that none can begin in a folder that is being emptied."""
     target, gone = tmp_path / "out.tif", []
     unlink = Path.unlink
-    monkeypatch.setattr(Path, "unlink", lambda self, **told: (gone.append(self.name), unlink(self, **told))[1])
+    monkeypatch.setattr(Path, "unlink", lambda self, **how: (gone.append(self.name), unlink(self, **how))[1])
     with claimed([target]) as folders:
         for name in ("a", "z"):
             (folders[target] / name).touch()

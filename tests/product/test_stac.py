@@ -62,8 +62,8 @@ def described(cli: Cli, make_scene: Make, make_sar: Make, make_mask: Make, tmp_p
 
 
 def linked(item: dict[str, Any], title: str) -> dict[str, Any]:
-    (found,) = [link for link in item["links"] if link["title"] == title]
-    return found
+    (only,) = [link for link in item["links"] if link["title"] == title]
+    return only
 
 
 def test_the_item_says_what_a_catalogue_asks(described: Callable[..., Any], tmp_path: Path) -> None:
@@ -100,12 +100,12 @@ def test_bands_are_those_of_the_files(described: Callable[..., Any], tmp_path: P
     names = ["blue", "green", "red", "nir"]
     assert [band["eo:common_name"] for band in item["assets"]["product"]["bands"]] == names
     classes = item["assets"]["qa"]["bands"][0]["classification:classes"]
-    assert {each["value"]: each["name"] for each in classes} == {qa.value: qa.name.lower() for qa in Qa}
+    assert {entry["value"]: entry["name"] for entry in classes} == {qa.value: qa.name.lower() for qa in Qa}
     red, green, blue, _ = profiles.quality("none").colormap[Qa.RECONSTRUCTED]
     assert classes[Qa.RECONSTRUCTED]["color_hint"] == f"{red:02X}{green:02X}{blue:02X}"
     used = item["assets"]["mask"]["bands"][0]["classification:classes"]
     with rasterio.open(tmp_path / "mask used.tif") as dataset:
-        assert set(np.unique(dataset.read(1))) <= {each["value"] for each in used}
+        assert set(np.unique(dataset.read(1))) <= {entry["value"] for entry in used}
 
 
 SIDE_FILES = {"qa": "--qa", "mask": "--write-mask", "picture": "--quicklook", "report": "--report"}
@@ -325,11 +325,11 @@ def test_a_crs_without_a_code_is_told_whole(
 def test_however_scattered_the_data_are_a_footprint_has_few_points_and_covers_them(seed: int) -> None:
     grid = Grid(UTM33, Affine(3, 0, *ORIGIN[:1], 0, -3, ORIGIN[1]), 1500, 1400)
     data = np.random.default_rng(seed).random(grid.shape) < (0.5, 0.01, 1e-5)[seed]
-    found = footprint.of_data(grid, grid, data)
-    geometry = shape(found.geometry)
+    outline = footprint.of_data(grid, grid, data)
+    geometry = shape(outline.geometry)
     assert shapely.get_num_coordinates(geometry) < 400
     assert geometry.is_valid
-    assert seen_from({"geometry": found.geometry}, grid, data)[0] == 1
+    assert seen_from({"geometry": outline.geometry}, grid, data)[0] == 1
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -337,19 +337,19 @@ def test_a_ragged_footprint_covers_the_data_and_is_valid(seed: int) -> None:
     height, width = np.random.default_rng(seed).integers(30, 90, 2)
     grid = Grid(UTM33, Affine.translation(*ORIGIN) @ Affine.rotation(30) @ Affine.scale(3, -3), width, height)
     data = pattern(height, width, seed, smooth=2.0) > 0.3
-    found = footprint.of_data(grid, grid, data)
-    assert shape(found.geometry).is_valid
+    outline = footprint.of_data(grid, grid, data)
+    assert shape(outline.geometry).is_valid
     exact = shapely.union_all(
-        [shape(each) for each, _ in shapes(data.astype(np.uint8), data, transform=grid.transform)]
+        [shape(polygon) for polygon, _ in shapes(data.astype(np.uint8), data, transform=grid.transform)]
     )
-    assert exact.difference(found.own).area == pytest.approx(0, abs=1e-3)
+    assert exact.difference(outline.own).area == pytest.approx(0, abs=1e-3)
 
 
 def test_a_scene_in_degrees_of_0_to_360_lies_within_180() -> None:
     grid = Grid(WGS84, Affine(3e-5, 0, 345.5, 0, -3e-5, 10), 100, 100)
-    found = footprint.of_data(grid, grid, np.ones(grid.shape, bool))
-    np.testing.assert_allclose(found.bbox, [-14.5, 9.997, -14.497, 10], atol=1e-6)
-    np.testing.assert_allclose(found.centroid["lon"], -14.4985, atol=1e-6)
+    outline = footprint.of_data(grid, grid, np.ones(grid.shape, bool))
+    np.testing.assert_allclose(outline.bbox, [-14.5, 9.997, -14.497, 10], atol=1e-6)
+    np.testing.assert_allclose(outline.centroid["lon"], -14.4985, atol=1e-6)
 
 
 # --- the schemas tell right from wrong ---

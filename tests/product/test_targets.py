@@ -56,11 +56,11 @@ def test_targets_are_checked_before(tmp_path: Path) -> None:
     scene.touch()
     (tmp_path / "link.tif").symlink_to(scene)
     check_targets([out], [scene], overwrite=False)
-    for targets, found in (
+    for targets, message in (
         ([tmp_path / "link.tif"], "is an input"),
         ([out, tmp_path / "." / "out.tif"], "named for two outputs"),
         ([tmp_path], "is a folder"),
         ([tmp_path / "none" / "out.tif"], "does not exist"),
     ):
-        with pytest.raises(OutputError, match=found):
+        with pytest.raises(OutputError, match=message):
             check_targets(targets, [scene], overwrite=True)

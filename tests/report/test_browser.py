@@ -20,16 +20,16 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
 
 PROBE = """
-const told = [innerWidth, document.documentElement.scrollWidth];
+const texts = [innerWidth, document.documentElement.scrollWidth];
 document.querySelectorAll(".compare input").forEach((slider) => {
   slider.value = 25;
   slider.dispatchEvent(new Event("input"));
-  told.push(getComputedStyle(slider.parentElement.querySelector(".after")).clipPath, slider.ariaValueText);
+  texts.push(getComputedStyle(slider.parentElement.querySelector(".after")).clipPath, slider.ariaValueText);
 });
 document.querySelectorAll("thead button").forEach((button) => button.click());
 document.querySelector("thead th:last-of-type button")?.click();
-told.push(...Array.from(document.querySelectorAll(".scenes tbody th")).map((cell) => cell.textContent.trim()));
-document.title = told.join("|");
+texts.push(...Array.from(document.querySelectorAll(".scenes tbody th")).map((cell) => cell.textContent.trim()));
+document.title = texts.join("|");
 """
 
 
@@ -48,9 +48,9 @@ def probed(page: Path, width: int, profile: Path) -> list[str]:
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
     copy = page.with_name(f"probed_{page.name}")
     copy.write_text(text.replace("</body>", f"<script>{PROBE}</script></body>"), encoding="utf-8")
-    found = re.search(r"<title>(.*?)</title>", dumped(copy, width, profile))
-    assert found
-    return found[1].split("|")
+    title = re.search(r"<title>(.*?)</title>", dumped(copy, width, profile))
+    assert title
+    return title[1].split("|")
 
 
 def test_the_page_fits_and_its_slider_moves(cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ def test_the_index_leads_to_every_page_and_product(cli: Cli, scenes: Path, tmp_p
     for name in NAMES:
         assert name in page.text("th")
         assert Page(out / f"{name.removesuffix('.tif')}_cloudfree.html").text("h1") == name
-    links = [out / unquote(each["href"]) for each in page.all("a")]
+    links = [out / unquote(element["href"]) for element in page.all("a")]
     assert len(links) == 2 * len(NAMES)
     assert all(link.is_file() for link in links)
-    assert [decoded(each["src"]).shape for each in page.all("img")] == [(3, 96, 96)] * len(NAMES)
+    assert [decoded(element["src"]).shape for element in page.all("img")] == [(3, 96, 96)] * len(NAMES)
     assert page.texts["td"][-3].split() == ["failed"]
     assert "cannot be read as a raster" in page.text("th")
     assert str(tmp_path) not in page.source
@@ -58,7 +58,7 @@ def test_the_index_leads_to_every_page_and_product(cli: Cli, scenes: Path, tmp_p
     assert cli("batch", scenes, "-o", out, *FAST).exit_code == 1
     again = Page(out / "index.html")
     assert "3 skipped, 1 failed" in again.text("p")
-    assert [text for text in again.texts["td"] if text.endswith(" %")] == shares, "told by the pages of the scenes"
+    assert [text for text in again.texts["td"] if text.endswith(" %")] == shares, "read from the pages of the scenes"
 
 
 def test_of_many_scenes_there_are_no_thumbnails(
@@ -100,8 +100,8 @@ def test_a_page_of_a_users_beside_a_product_is_kept_and_one_of_another_product_m
     assert f"{mine.name} is no product of cloudfree" in done.stderr
     assert mine.read_text() == "precious"
     assert identity in anothers.read_text()
-    told = json.loads((out / "results.json").read_text())
-    assert [outcome["status"] for outcome in told] == ["failed", "made", "skipped", "failed"]
+    outcomes = json.loads((out / "results.json").read_text())
+    assert [outcome["status"] for outcome in outcomes] == ["failed", "made", "skipped", "failed"]
 
 
 def test_a_scene_whose_page_would_be_the_index_is_refused(cli: Cli, scenes: Path, tmp_path: Path) -> None:

@@ -58,38 +58,39 @@ def shown(cli: Cli, tmp_path: Path, *arguments: object, output: str = "out.tif")
 
 def test_the_page_is_whole_by_itself(cli: Cli, clouded: tuple, tmp_path: Path) -> None:
     sides = "--qa", tmp_path / "qa.tif"
-    page, told = shown(cli, tmp_path, *clouded, *IDENTITY, *sides)
+    page, run = shown(cli, tmp_path, *clouded, *IDENTITY, *sides)
     assert page.fetched == set()
     assert page.all("html") == [{"lang": "en"}]
     assert page.all("meta", name="viewport")
-    assert all(each["alt"] for each in page.all("img"))
+    assert all(element["alt"] for element in page.all("img"))
     policy = page.all("meta", **{"http-equiv": "Content-Security-Policy"})[0]["content"]
     assert "default-src 'none'; img-src data:;" in policy
-    scripts = [text for text, told in zip(page.texts["script"], page.all("script"), strict=True) if not told]
+    scripts = [text for text, kind in zip(page.texts["script"], page.all("script"), strict=True) if not kind]
     for text in (*scripts, *page.texts["style"]):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
-    assert not [found for _, found in page.elements if "style" in found or any(key.startswith("on") for key in found)]
-    told["seconds"].pop("report")
-    told |= {name: Path(told[name]).name for name in ("output", "qa", "report")}
-    assert page.numbers == told
+    names = {name for _, attributes in page.elements for name in attributes}
+    assert not [name for name in names if name == "style" or name.startswith("on")]
+    run["seconds"].pop("report")
+    run |= {name: Path(run[name]).name for name in ("output", "qa", "report")}
+    assert page.numbers == run
     assert str(tmp_path) not in page.source
     sliders = page.all("input")
-    assert {each["type"] for each in sliders} == {"range"}
-    assert all(each["aria-label"] for each in sliders)
+    assert {element["type"] for element in sliders} == {"range"}
+    assert all(element["aria-label"] for element in sliders)
 
 
 def test_what_a_run_warns_of_is_on_the_page_even_where_its_log_is_quiet(
     cli: Cli, clouded: tuple, tmp_path: Path
 ) -> None:
-    page, told = shown(cli, tmp_path, *clouded, *IDENTITY, "--quiet")
-    assert any("Sentinel-1 covers" in warning for warning in told["warnings"])
+    page, run = shown(cli, tmp_path, *clouded, *IDENTITY, "--quiet")
+    assert any("Sentinel-1 covers" in warning for warning in run["warnings"])
     source = html.unescape(page.source)
-    assert all(f"{warning[1:]}." in source for warning in told["warnings"])
+    assert all(f"{warning[1:]}." in source for warning in run["warnings"])
 
 
 def test_before_differs_from_after_where_something_was_reconstructed(cli: Cli, clouded: tuple, tmp_path: Path) -> None:
-    page, told = shown(cli, tmp_path, *clouded, *IDENTITY, "--qa", tmp_path / "qa.tif")
+    page, run = shown(cli, tmp_path, *clouded, *IDENTITY, "--qa", tmp_path / "qa.tif")
     with rasterio.open(tmp_path / "qa.tif") as dataset:
         classes = dataset.read(1)
     pictures, zoom = page.pictures(), 3
@@ -102,11 +103,9 @@ def test_before_differs_from_after_where_something_was_reconstructed(cli: Cli, c
     assert different[changed > 3000].mean() > 0.98
     assert not different[~binary_dilation(changed > 0, iterations=8)].any()
     np.testing.assert_array_equal(after[3] > 0, classes != Qa.NODATA)
-    colours = np.array([QA_COLOURS[each] for each in Qa])[classes].transpose(2, 0, 1)
+    colours = np.array([QA_COLOURS[qa] for qa in Qa])[classes].transpose(2, 0, 1)
     np.testing.assert_array_equal(quality, colours)
-    assert f"{facts.percent(told['pixels']['reconstructed_without_sar'] / (SIDE * 150))} without radar" in page.text(
-        "p"
-    )
+    assert f"{facts.percent(run['pixels']['reconstructed_without_sar'] / (SIDE * 150))} without radar" in page.text("p")
 
 
 def test_without_side_products_quality_is_what_differs(cli: Cli, clouded: tuple, tmp_path: Path) -> None:
@@ -129,17 +128,17 @@ def test_everything_there_is_has_a_panel(
     scene = make_scene(name="20240615_scene.tif", dn=scene_dn(side, side))
     files = "--planet", scene, "--sar", make_sar(), "--mask", make_mask(cloud), "--reference", reference
     sides = "--qa", tmp_path / "qa.tif", "--uncertainty", tmp_path / "u.tif"
-    page, told = shown(cli, tmp_path, "run", *files, *sides, "--find-clouds", "never", "--tile", 256)
+    page, run = shown(cli, tmp_path, "run", *files, *sides, "--find-clouds", "never", "--tile", 256)
     captions = page.text("figcaption")
     for title in ("True colour", "Colour infrared", "Sentinel-1", "Image 1", "Quality", "Uncertainty"):
         assert title in captions
     assert "20240606_reference.tif of 2024-06-06" in captions
     assert ("Offsets of Sentinel-1" in captions) == bool(page.all("path"))
     assert "2024-06-15" in page.text("dd")
-    assert len(page.all("circle")) <= sum(told["coregistration"]["windows"].values())
-    for mean in told["uncertainty"]["mean"].values():
+    assert len(page.all("circle")) <= sum(run["coregistration"]["windows"].values())
+    for mean in run["uncertainty"]["mean"].values():
         assert f"{mean:.4f}" in page.text("td")
-    assert told["weights"]["sha256"] in page.text("dd")
+    assert run["weights"]["sha256"] in page.text("dd")
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (40, 60), (17, 900), (700, 20), (3, 3000)])
@@ -155,8 +154,8 @@ def test_odd_sizes(cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path, h
 def test_a_part_is_shown_as_the_part(cli: Cli, clouded: tuple, tmp_path: Path) -> None:
     x, y = [ORIGIN[0] + 90, ORIGIN[0] + 300], [ORIGIN[1] - 330, ORIGIN[1] - 60]
     lon, lat = warped("EPSG:32633", "EPSG:4326", x, y)
-    page, told = shown(cli, tmp_path, *clouded, *IDENTITY, f"--bbox={lon[0]},{lat[0]},{lon[1]},{lat[1]}")
-    shape = told["part"]["height"], told["part"]["width"]
+    page, run = shown(cli, tmp_path, *clouded, *IDENTITY, f"--bbox={lon[0]},{lat[0]},{lon[1]},{lat[1]}")
+    shape = run["part"]["height"], run["part"]["width"]
     assert shape < (SIDE, SIDE)
     assert page.pictures()[AFTER].shape[1:] == embedding.display_shape(shape, 1400)
     assert "of the part is reconstructed" in page.text("p")
@@ -176,7 +175,7 @@ def test_where_gdal_has_no_webp_pictures_are_png(
 ) -> None:
     monkeypatch.setattr(embedding, "_drivers", lambda: {"PNG": "Portable Network Graphics"})
     page, _ = shown(cli, tmp_path, *clouded, *IDENTITY)
-    assert all(each["src"].startswith("data:image/png;base64,") for each in page.all("img"))
+    assert all(element["src"].startswith("data:image/png;base64,") for element in page.all("img"))
     assert page.pictures()[AFTER].shape == (4, 3 * SIDE, 3 * SIDE)
 
 
@@ -187,8 +186,16 @@ def test_a_picture_gets_smaller_until_it_fits() -> None:
 
 
 def test_shares_are_told_with_the_digits_that_they_deserve() -> None:
-    told = {0: "0 %", 0.0004: "< 0.1 %", 0.0234: "2.3 %", 0.4: "40 %", 0.9941: "99.4 %", 0.9999: "> 99.9 %", 1: "100 %"}
-    assert {share: facts.percent(share) for share in told} == told
+    texts = {
+        0: "0 %",
+        0.0004: "< 0.1 %",
+        0.0234: "2.3 %",
+        0.4: "40 %",
+        0.9941: "99.4 %",
+        0.9999: "> 99.9 %",
+        1: "100 %",
+    }
+    assert {share: facts.percent(share) for share in texts} == texts
 
 
 def test_arrows_are_to_scale(make_scene: Make) -> None:
@@ -196,13 +203,13 @@ def test_arrows_are_to_scale(make_scene: Make) -> None:
 
     with rasterio.open(make_scene(300, 600, transform=Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1]))) as dataset:
         grid = Grid.of(dataset)
-    found = [Vector((100.0, 100.0), (0.0, 4.0), True), Vector((200.0, 500.0), (-2.0, 0.0), False)]
-    drawing = vectors.drawn(grid, found)
+    offsets = [Vector((100.0, 100.0), (0.0, 4.0), True), Vector((200.0, 500.0), (-2.0, 0.0), False)]
+    drawing = vectors.drawn(grid, offsets)
     assert drawing
     assert (drawing.width, drawing.height, drawing.scale_m) == (640, 320, 20)
     ends = [
-        [float(v) for v in each.path.split("M")[1].replace("L", " ").split()]
-        for each in (*drawing.arrows, drawing.scale)
+        [float(v) for v in arrow.path.split("M")[1].replace("L", " ").split()]
+        for arrow in (*drawing.arrows, drawing.scale)
     ]
     right, up, scale = ((x1 - x0, y1 - y0) for x0, y0, x1, y1 in ends)
     assert right[0] == pytest.approx(2 * scale[0], abs=0.3)
