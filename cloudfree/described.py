@@ -9,6 +9,7 @@ from typing import Any
 
 from cloudfree.bands import SkyClass
 from cloudfree.inputs.area import Part
+from cloudfree.inputs.optical.planet_product import SURFACE
 from cloudfree.plan import Plan
 from cloudfree.scene.offset import Offset
 
@@ -107,7 +108,7 @@ def offset_in_words(offset: dict[str, Any]) -> str:
 
 def _warn_of_inputs(plan: Plan, share: dict[str, float]) -> None:
     name = plan.scene.path.name
-    if not plan.scene.is_surface_reflectance:
+    if plan.scene.quantity != SURFACE:
         log.warning("%s is %s; the weights were trained on surface reflectance", name, plan.scene.quantity)
     if share["sar_of_data"] < _COMPLETE:
         log.warning(

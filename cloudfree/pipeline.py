@@ -208,16 +208,15 @@ def _write_products(
     those of the whole. Returns the tags of what was made.
     """
     plan, options = result.plan, result.plan.options
-    part = plan.part
-    rows, cols = tiles.spans_of_part(plan.grid, part, result.tile, result.overlap)
-    feather, across = (
-        Feather.of_pixel_size(plan.grid.pixel_size_m, options.buffer_m),
-        [slice(col.start, col.stop) for col in cols],
+    part, of_part = plan.part, replace(plan.scene, grid=plan.part.of(plan.grid))
+    rows, cols = (
+        tiles.spans_touching(wanted, length, result.tile, result.overlap)
+        for wanted, length in zip((part.rows, part.cols), plan.grid.shape, strict=True)
     )
-    strip_reader = StripReader(reader, plan.displacement, feather, plan.fill, across)
+    feather = Feather.of_pixel_size(plan.grid.pixel_size_m, options.buffer_m)
+    strip_reader = StripReader(reader, plan.displacement, feather, plan.fill, cols)
     quality, deviation = (stage.path(path) if path else None for path in (options.qa, options.uncertainty))
     paths = ProductPaths(stage.path(options.output), quality, deviation)
-    of_part = replace(plan.scene, grid=part.of(plan.grid))
     total = Counts.none()
     with ExitStack() as stack:
         hashed = stack.enter_context(ThreadPoolExecutor(1)).submit(provenance.hash_files, plan.files)
@@ -263,21 +262,15 @@ def _tags(result: Result) -> dict[str, str]:
     """TIFF tags of the products."""
     plan, description = result.plan, result.describe()
     processing = ("fill", "without_sar", "prefill", "trust", "device", "precision", "tile", "overlap")
-    options = asdict(plan.options)
-    versions = detect.versions(plan.options.find_clouds_with)
-    identity = provenance.identity(options, plan.files, description["weights"]["sha256"], **versions)
-    stated = provenance.tags(
-        options,
-        plan.inputs.paths,
-        _LIBRARIES,
-        quantity=plan.scene.quantity,
-        weights=description["weights"],
-        radar=list(map(str, plan.inputs.sar.reasons)),
-        coregistration=description["coregistration"],
-        references=[{**one, "file": Path(one["file"]).name} for one in description["references"]],
-        found=description["found"],
-        scene_model=description["scene_model"],
+    documents = {
+        "quantity": plan.scene.quantity,
+        "radar": list(map(str, plan.inputs.sar.reasons)),
+        "references": [{**one, "file": Path(one["file"]).name} for one in description["references"]],
         **({"uncertainty": result.uncertainty.describe()} if result.uncertainty else {}),
-        processing={key: description[key] for key in processing},
-    )
+        "processing": {key: description[key] for key in processing},
+        **{key: description[key] for key in ("weights", "coregistration", "found", "scene_model")},
+    }
+    options, versions = asdict(plan.options), detect.versions(plan.options.find_clouds_with)
+    identity = provenance.identity(options, plan.files, description["weights"]["sha256"], **versions)
+    stated = provenance.tags(options, plan.inputs.paths, _LIBRARIES, **documents)
     return {**stated, IDENTITY_TAG: identity}

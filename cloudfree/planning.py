@@ -19,7 +19,7 @@ from cloudfree.inputs.masks.found import FoundClouds
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device, resolve_precision
 from cloudfree.network.models import CloudRemovalModel
-from cloudfree.network.weights import default_weights, load_model
+from cloudfree.network.weights import load_model
 from cloudfree.plan import Options, Plan
 from cloudfree.product.targets import check_targets
 from cloudfree.reconstruct import tiles
@@ -41,22 +41,17 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
     return replace(plan, warnings=tuple(warnings))
 
 
-def weights_of(options: Options) -> str:
-    """The name or file of the weights of a run."""
-    return default_weights().name if options.weights == "auto" else options.weights
-
-
 def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan:
     tiles.check_tile(options.tile, options.overlap)
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
-    network = load(weights_of(options))
+    network = load(options.weights)
     with gdal_settings():
         inputs = identify(options)
         files = inputs.deciding(options, options.aoi)
+        part = of_scene(inputs.scene.grid, options.bbox, options.aoi)
         read: list[AnyPath] = [*files, *options.references, Path(options.weights)]
         check_targets(options.targets, read, options.overwrite)
-        part = of_scene(inputs.scene.grid, options.bbox, options.aoi)
         with inputs.open() as reader:
             surveyed = survey.take(inputs.scene, reader)
             inputs, surveyed = _with_found_clouds(options, inputs, surveyed)

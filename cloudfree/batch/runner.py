@@ -19,7 +19,7 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.pipeline import execute
 from cloudfree.plan import Options
-from cloudfree.planning import make_plan, weights_of
+from cloudfree.planning import make_plan
 from cloudfree.product import provenance
 from cloudfree.product.finished import is_finished, is_ours
 from cloudfree.product.kinds import OUTPUT, Kind
@@ -114,7 +114,7 @@ def _refuse_others(options: Options) -> None:
 def _is_made(options: Options) -> bool:
     if not all(target.exists() for target in options.targets):
         return False
-    info = held_model(weights_of(options)).info
+    info = held_model(options.weights).info
     with gdal_settings():
         files = identify(options).deciding(options, options.aoi)
     versions = detect.versions(options.find_clouds_with)

@@ -36,11 +36,10 @@ def evaluate(source: Path, root: Path | None, weights: tuple[str, ...], layout: 
     from cloudfree.evaluate import score, tables
     from cloudfree.evaluate.methods import network
     from cloudfree.network.device import resolve_device
-    from cloudfree.network.weights import default_weights, load_model
+    from cloudfree.network.weights import load_model
 
-    names = weights or (default_weights().name,)
-    where = str(resolve_device(device))
-    methods = {Path(name).stem: network(load_model(name), where) for name in names}
+    models, where = [load_model(name) for name in weights or ("auto",)], str(resolve_device(device))
+    methods = {Path(model.info.name).stem: network(model, where) for model in models}
     table = score.evaluate(source, methods, root=root, **how)
     writer = {"markdown": tables.as_markdown, "csv": tables.as_csv, "json": tables.as_json}[layout]
     click.echo(writer(table).rstrip("\n"))

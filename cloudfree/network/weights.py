@@ -140,6 +140,7 @@ def verify_output(name: str) -> float | None:
 def load_model(path_or_name: str | Path, device: str | torch.device = "cpu") -> CloudRemovalModel:
     """A model ready for inference from a registered name, a weights file, or a published checkpoint as downloaded.
 
+    "auto" is the default of the registry.
     Registered files are verified first. Raises WeightsError where the file is missing, damaged, or of another network.
     """
     network = load_network(path_or_name, device)
@@ -222,6 +223,7 @@ def _choices(architectures: Container[str] = (*ARCHITECTURES, _DETECTOR)) -> str
 
 def _resolve(name_or_path: str | Path) -> tuple[Path, RegisteredWeights | None]:
     """The file and its entry. A registered name wins over a file of that name; `./name` means the file."""
+    name_or_path = default_weights().name if name_or_path == "auto" else name_or_path
     path = Path(name_or_path)
     for entry in registry():
         if name_or_path == entry.name or (path.exists() and path.resolve() == entry.path.resolve()):

@@ -15,6 +15,7 @@ from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.optical.scene import has_data
 from cloudfree.reconstruct.feather import Feather
+from cloudfree.reconstruct.tiles import Span
 
 WithoutSar = Literal["fill", "keep", "nodata"]
 
@@ -137,15 +138,15 @@ class RestoredStrip(NamedTuple):
 class StripReader:
     """Strips of open inputs on the scene's grid, radar displaced and the mask feathered.
 
-    Where `tiles` are given, columns that go through a network together, radar is read for those alone in which `fill`
-    may ask for a reconstruction: elsewhere nothing depends on it.
+    Where the columns of `tiles` are given, which go through a network together, radar is read for those alone in which
+    `fill` may ask for a reconstruction: elsewhere nothing depends on it.
     """
 
     reader: InputReader
     displacement: Displacement
     feather: Feather
     fill: Fill = Fill("all")
-    tiles: Sequence[slice] = ()
+    tiles: Sequence[Span] = ()
 
     def read(self, start: int, stop: int) -> Strip:
         """Rows start..stop. Strips from top to bottom, overlapping ones too, unpack each block of the scene once."""
@@ -162,7 +163,7 @@ class StripReader:
         asked = np.any(has_data(dn) if self.fill.extent == "all" else cloud_weight, axis=0)
         chosen = np.zeros(asked.shape, bool)
         for tile in self.tiles:
-            chosen[tile] |= asked[tile].any()
+            chosen[tile.start : tile.stop] |= asked[tile.start : tile.stop].any()
         return chosen
 
     def _cloud_weight(self, start: int, stop: int) -> Image:

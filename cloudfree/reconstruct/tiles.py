@@ -7,15 +7,12 @@ attention windows of neighbouring tiles coincide, and a tile sees the same paddi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cloudfree.arrays import Float64Array, Image
 from cloudfree.errors import CloudfreeError
-from cloudfree.geometry.grid import Grid
-from cloudfree.inputs.area import Part
 
 TILE_PX, OVERLAP_PX = 512, 64
 """Side of a window where nothing else is wanted, and what neighbours share."""
@@ -78,16 +75,10 @@ def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
     )
 
 
-def spans_of_part(grid: Grid, part: Part, tile: int, overlap: int) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Spans of rows and of columns that touch a part of a scene; they lie as on the whole."""
-    rows, cols = part.rows, part.cols
-    of_rows, of_cols = (spans(length, tile, overlap) for length in (grid.height, grid.width))
-    return touching(of_rows, rows.start, rows.stop), touching(of_cols, cols.start, cols.stop)
-
-
-def touching(spans: Sequence[Span], start: int, stop: int) -> tuple[Span, ...]:
-    """Those that have pixels of start..stop; at these, their weights still sum to one."""
-    return tuple(span for span in spans if span.start < stop and span.stop > start)
+def spans_touching(part: slice, length: int, tile: int, overlap: int) -> tuple[Span, ...]:
+    """Those of `spans` that have pixels of a part of the axis; at these, their weights still sum to one."""
+    of_whole = spans(length, tile, overlap)
+    return tuple(span for span in of_whole if span.start < part.stop and span.stop > part.start)
 
 
 def _on_lattice(length: float) -> int:

@@ -58,7 +58,7 @@ class Offset:
     def describe(self, grid: Grid) -> dict[str, Any]:
         """Plain data for JSON and tags; metres along the axes of the grid of the images compared."""
         applied = self.on(grid)
-        east, north = applied.mean_m
+        (east, north), uniform = applied.mean_m, applied.is_uniform
         plain: dict[str, Any] = {
             "accepted": self.accepted,
             "shift_m": {"east": round(east, 2), "north": round(north, 2)},
@@ -67,7 +67,7 @@ class Offset:
             "residual_spread_m": round(self.spread_px * grid.pixel_size_m, 2),
             "reason": self.reason,
         }
-        if not applied.is_uniform:
+        if not uniform:
             coefficients = {"east": applied.east_m, "north": applied.north_m}
             plain["field_m"] = {axis: [round(c, 3) for c in values] for axis, values in coefficients.items()}
         return plain

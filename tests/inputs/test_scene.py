@@ -158,7 +158,7 @@ def test_radiance_needs_coefficients_and_uses_them(make_scene: MakeScene, tmp_pa
         identify_scene(path)
     write_xml(tmp_path / "20170915_020728_103d_3B_AnalyticMS_metadata.xml")
     scene = identify_scene(path)
-    assert not scene.is_surface_reflectance
+    assert scene.quantity != "surface reflectance"
     assert scene.scale == COEFFICIENTS
     dn = np.full((4, 1, 1), 10_000, np.uint16)
     np.testing.assert_allclose(scene.reflectance(dn).ravel(), np.array(COEFFICIENTS) * 1e4, rtol=1e-6)

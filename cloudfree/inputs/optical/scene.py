@@ -71,10 +71,6 @@ class Scene:
     acquired: Acquisition = UNKNOWN
 
     @property
-    def is_surface_reflectance(self) -> bool:
-        return self.quantity == planet_product.SURFACE
-
-    @property
     def dn_of_one(self) -> Image:
         """The digital number of a reflectance of one, by band (4,); 10000 for surface reflectance."""
         return np.minimum(np.rint(1 / np.array(self.scale)), _DN_MAX).astype(np.float32)
