@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.windows import Window
-from scipy.sparse import csr_array
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import DN_MIN, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
+from cloudfree.geometry.coarse import overlaps
 from cloudfree.geometry.grid import Grid, strips
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import UNKNOWN, Acquisition
@@ -132,7 +132,7 @@ class SceneReader:
     def averaged(self, height: int, width: int, part: Window | None = None) -> NDArray[np.uint16]:
         """Digital numbers of the scene, or of a `part`, averaged by area to (4, height, width), nodata left out."""
         part = part or Window(0, 0, self._dataset.width, self._dataset.height)
-        down, across = _overlaps(part.height, height), _overlaps(part.width, width)
+        down, across = overlaps(part.height, height), overlaps(part.width, width)
         total = np.zeros((5, height, width), np.float32)  # of each band, and of the pixels with data
         rows = strips(part.height, _STRIP_ROWS)
 
@@ -202,11 +202,3 @@ def _digital(dtype: str, radiometry: Radiometry) -> tuple[tuple[float, ...], Con
     if dtype == "uint16" and not offset.any():
         return radiometry.scale, None
     return radiometry.scale, Conversion((1.0,) * len(scale), tuple(np.rint(offset / scale)))
-
-
-def _overlaps(length: int, parts: int) -> csr_array:
-    """How much (parts, length) of each of `length` pixels lies in each of `parts` equal parts of their row, 0..1."""
-    cuts = np.unique(np.concatenate([np.arange(length + 1), np.arange(parts + 1) * length / parts]))
-    middles = (cuts[1:] + cuts[:-1]) / 2
-    part, pixel = (middles * parts / length).astype(np.intp), middles.astype(np.intp)
-    return csr_array((np.diff(cuts).astype(np.float32), (part, pixel)), shape=(parts, length))
