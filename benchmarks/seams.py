@@ -24,7 +24,7 @@ from cloudfree.product.pictures import write_png
 from cloudfree.reconstruct.predictor import Predictor
 from cloudfree.reconstruct.sliding_window import SlidingWindow
 from cloudfree.reconstruct.strips import Fill, Strip
-from cloudfree.reconstruct.tile import Method
+from cloudfree.reconstruct.tile import Restoration
 from cloudfree.reconstruct.tiles import spans
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
 from cloudfree.simulate.landscape import landscape
@@ -50,8 +50,8 @@ def tiled(model: CloudRemovalModel, dn: np.ndarray, sar_db: np.ndarray, tile: in
     grid = Grid(CRS.from_epsg(32633), Affine(3, 0, 4e5, 0, -3, 5e6), width, height)
     scene = Scene(Path("scene.tif"), grid, (1, 2, 3, 4), (1e-4,) * 4, "surface reflectance", ())
     predictor = Predictor(model, torch.device("cpu"), "fp32", None)
-    method = Method(np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
-    window = SlidingWindow(predictor, scene, None, method, Fill("all"))
+    restoration = Restoration(np.full(4, 0.1, np.float32), np.full(2, -12, np.float32))
+    window = SlidingWindow(predictor, scene, None, restoration, Fill("all"))
     return np.concatenate([restored.reflectance for restored in window.over(strips, rows, cols)], axis=1)
 
 

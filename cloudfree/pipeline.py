@@ -33,7 +33,7 @@ from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.predictor import Predictor, TileTooLargeError
 from cloudfree.reconstruct.sliding_window import SlidingWindow
 from cloudfree.reconstruct.strips import StripReader
-from cloudfree.reconstruct.tile import Method
+from cloudfree.reconstruct.tile import Restoration
 from cloudfree.report import page
 from cloudfree.report.views import Views
 from cloudfree.scene.uncertainty import Uncertainty
@@ -130,11 +130,11 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     ):
         while True:
             try:
-                method = Method.of_scene(plan.scene, plan.survey, plan.scene_model, prefill=plan.prefill)
+                restoration = Restoration.of_scene(plan.scene, plan.survey, plan.scene_model, prefill=plan.prefill)
                 if plan.prefill:
                     with stopwatch.timing("trust"):
-                        method = _trusting(method, result, reader, predictor)
-                window = SlidingWindow(predictor, plan.scene, plan.scene_model, method, plan.fill)
+                        restoration = _trusting(restoration, result, reader, predictor)
+                window = SlidingWindow(predictor, plan.scene, plan.scene_model, restoration, plan.fill)
                 tags = _write_products(result, window, reader, stage, stopwatch, progress)
                 break
             except TileTooLargeError:
@@ -170,16 +170,16 @@ def _adapt(result: Result) -> None:
     result.warnings = (*result.warnings, *warnings)
 
 
-def _trusting(method: Method, result: Result, reader: InputReader, predictor: Predictor) -> Method:
+def _trusting(restoration: Restoration, result: Result, reader: InputReader, predictor: Predictor) -> Restoration:
     """The same with the trust that the network deserves on its scene, which the result keeps."""
     plan = result.plan
     assert plan.scene_model
     feather = Feather.of_pixel_size(plan.grid.pixel_size_m, plan.options.buffer_m)
     read = trust.window_reader(plan.scene, reader, plan.displacement, feather)
-    evidence = trust.measure(predictor, plan.scene_model, method, read, plan.survey.sar_valid, result.tile)
+    evidence = trust.measure(predictor, plan.scene_model, restoration, read, plan.survey.sar_valid, result.tile)
     result.trust, result.uncertainty = evidence.trust, evidence.calibrated(plan.scene_model.uncertainty)
     log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * result.trust)
-    return replace(method, trust=result.trust)
+    return replace(restoration, trust=result.trust)
 
 
 def _take_smaller_tiles(result: Result) -> None:

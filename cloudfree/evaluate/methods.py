@@ -58,11 +58,12 @@ def _restored(predictor: Predictor, seen: Observation, *, prefill: bool) -> Imag
     whole, _ = read(*map(range, seen.valid.shape))
     sar_valid = known_of(seen.sar_db)
     model = scene_model_of(seen) if prefill or whole.cloud_weight[~sar_valid].any() else None
-    method = tile.Method.of(seen.typical_reflectance, seen.typical_sar_db, model, prefill=prefill)
+    restoration = tile.Restoration.of(seen.typical_reflectance, seen.typical_sar_db, model, prefill=prefill)
     if model is not None:
         whole = replace(whole, ground=model.whole(others))
     if model is not None and prefill:
         sar_seen = coarse.touched(sar_valid, model.coarse_shape)
-        method = replace(method, trust=trust.measure(predictor, model, method, read, sar_seen, TILE_PX).trust)
-    restored: Image = tile.restore([whole], method, predictor).reflectance[0].cpu().numpy()
+        evidence = trust.measure(predictor, model, restoration, read, sar_seen, TILE_PX)
+        restoration = replace(restoration, trust=evidence.trust)
+    restored: Image = tile.restore([whole], restoration, predictor).reflectance[0].cpu().numpy()
     return restored

@@ -11,7 +11,7 @@ import numpy as np
 from cloudfree.arrays import Image, Mask
 from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.reconstruct.feather import FEATHER_M, Feather
-from cloudfree.reconstruct.tile import Method, Tile, network_input
+from cloudfree.reconstruct.tile import Restoration, Tile, network_input
 from cloudfree.scene.model import fit_fine
 from cloudfree.scene.references import telling
 
@@ -93,7 +93,9 @@ def prefilled(sample: Sample, mask: Mask, pixel_size_m: float, others: Sequence[
     others = telling(others, ~hidden, pixel_size_m)
     model = fit_fine(sample.cloudy, sample.sar_db, hidden, everywhere, pixel_size_m, others, by_holes=False)
     tile = Tile(sample.cloudy, everywhere, sample.sar_db, cloud_weight, model.whole(others))
-    method = Method.of(np.zeros(4, np.float32), np.zeros(2, np.float32), model, prefill=True)  # a sample has no nodata
-    shown = network_input(tile, method).reflectance
+    restoration = Restoration.of(
+        np.zeros(4, np.float32), np.zeros(2, np.float32), model, prefill=True
+    )  # a sample has no nodata
+    shown = network_input(tile, restoration).reflectance
     path_radiance = model.path_radiance[:, None, None]
     return replace(sample, cloudy=shown - path_radiance, clear=sample.clear - path_radiance, mask=cloud_weight > 0)

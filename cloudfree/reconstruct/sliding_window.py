@@ -15,7 +15,7 @@ from cloudfree.arrays import Image
 from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.reconstruct.predictor import Predictor
 from cloudfree.reconstruct.strips import Fill, RestoredStrip, Strip
-from cloudfree.reconstruct.tile import Method, Tile, restore
+from cloudfree.reconstruct.tile import Restoration, Tile, restore
 from cloudfree.reconstruct.tiles import Span
 from cloudfree.scene.model import SceneModel
 
@@ -33,7 +33,7 @@ class SlidingWindow:
     predictor: Predictor
     scene: Scene
     model: SceneModel | None
-    method: Method
+    restoration: Restoration
     fill: Fill
 
     def over(self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]) -> Iterator[RestoredStrip]:
@@ -55,7 +55,7 @@ class SlidingWindow:
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
     ) -> Iterator[tuple[Strip, Fetch]]:
         width, device = self.scene.grid.width, self.predictor.device
-        channels = 5 if self.method.prefill else 4  # reflectance, and the share that was observed through cloud
+        channels = 5 if self.restoration.prefill else 4  # reflectance, and the share that was observed through cloud
         blended = torch.zeros(channels, max(map(len, rows)), width, device=device)
         across = {col: torch.from_numpy(col.weights).to(device) for col in cols}
         # By hand, for zip and enumerate keep what they gave last while they wait for the next.
@@ -76,7 +76,9 @@ class SlidingWindow:
         chosen = [col for col in across if strip.columns(col.start, col.stop).blend_weight(self.fill).any()]
         for group in _batches(chosen, self.predictor.batch_for(len(rows))):
             tiles = [self._tile(strip.columns(col.start, col.stop)) for col in group]
-            for col, reflectance, seen_share in zip(group, *restore(tiles, self.method, self.predictor), strict=True):
+            for col, reflectance, seen_share in zip(
+                group, *restore(tiles, self.restoration, self.predictor), strict=True
+            ):
                 weight = down * across[col]
                 blended[:4, :, col.start : col.stop].addcmul_(reflectance, weight)
                 blended[4:, :, col.start : col.stop].addcmul_(seen_share, weight)
@@ -84,7 +86,7 @@ class SlidingWindow:
     def _tile(self, strip: Strip) -> Tile:
         """Some columns of a strip as a tile."""
         ground = None
-        if self.model and (self.method.prefill or strip.cloud_weight[~strip.sar_valid].any()):
+        if self.model and (self.restoration.prefill or strip.cloud_weight[~strip.sar_valid].any()):
             cols = range(strip.left, strip.left + strip.dn.shape[2])
             ground = self.model.window(range(strip.start, strip.stop), cols, strip.others)
         observed = self.scene.reflectance(strip.dn), has_data(strip.dn), strip.sar_db, strip.cloud_weight

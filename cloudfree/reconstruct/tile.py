@@ -57,7 +57,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Method:
+class Restoration:
     """How the tiles of one scene are restored.
 
     typical_reflectance: (4,), shown to the network where there are no data, for nodata is not black ground.
@@ -77,13 +77,13 @@ class Method:
     error_covariance: Float64Array | None = None
 
     @classmethod
-    def of_scene(cls, scene: Scene, survey: Survey, model: SceneModel | None, *, prefill: bool) -> Method:
+    def of_scene(cls, scene: Scene, survey: Survey, model: SceneModel | None, *, prefill: bool) -> Restoration:
         """For a scene as surveyed."""
         reflectance = scene.reflectance(survey.median_dn()[:, None, None])[:, 0, 0]
         return cls.of(reflectance, survey.median_sar_db(), model, prefill=prefill)
 
     @classmethod
-    def of(cls, reflectance: Image, sar_db: Image, model: SceneModel | None, *, prefill: bool) -> Method:
+    def of(cls, reflectance: Image, sar_db: Image, model: SceneModel | None, *, prefill: bool) -> Restoration:
         """With what is typical of a scene, reflectance (4,) and sar_db (2,), and its model, if there is one."""
         if model is None:
             return cls(reflectance, sar_db)
@@ -113,13 +113,13 @@ class Restored(NamedTuple):
     seen_share: Tensor
 
 
-def restore(tiles: Sequence[Tile], method: Method, network: Network) -> Restored:
+def restore(tiles: Sequence[Tile], restoration: Restoration, network: Network) -> Restored:
     """Restore tiles, of one size if they are several, in one batch; those that need no network without it."""
-    inputs = [network_input(tile, method) for tile in tiles]
+    inputs = [network_input(tile, restoration) for tile in tiles]
     needed = [tile.needs_network(given.kept) for tile, given in zip(tiles, inputs, strict=True)]
     shown, sar_db, kept, seen_share = (_sent(_stacked(images), network.device) for images in zip(*inputs, strict=True))
-    path_radiance = _sent(method.path_radiance[:, None, None], network.device)
-    has_path_radiance = method.path_radiance.any()
+    path_radiance = _sent(restoration.path_radiance[:, None, None], network.device)
+    has_path_radiance = restoration.path_radiance.any()
     shown = shown - path_radiance if has_path_radiance else shown
     reflectance = shown
     if all(needed):
@@ -131,25 +131,25 @@ def restore(tiles: Sequence[Tile], method: Method, network: Network) -> Restored
     return Restored(reflectance + path_radiance if has_path_radiance else reflectance, seen_share)
 
 
-def network_input(tile: Tile, method: Method) -> NetworkInput:
+def network_input(tile: Tile, restoration: Restoration) -> NetworkInput:
     """What the network is shown of a tile."""
     sar_valid = known_of(tile.sar_db)
     reflectance, sar_db = tile.reflectance, tile.sar_db
     if not tile.data.all():
-        reflectance = np.where(tile.data, reflectance, method.typical_reflectance[:, None, None])
+        reflectance = np.where(tile.data, reflectance, restoration.typical_reflectance[:, None, None])
     if not sar_valid.all():
-        sar_db = np.where(np.isfinite(sar_db), sar_db, method.typical_sar_db[:, None, None])
+        sar_db = np.where(np.isfinite(sar_db), sar_db, restoration.typical_sar_db[:, None, None])
     kept = seen_share = np.zeros((1, 1, 1), np.float32)
     if tile.ground is not None:
-        weight = tile.cloud_weight if method.prefill else np.where(sar_valid, np.float32(0), tile.cloud_weight)
+        weight = tile.cloud_weight if restoration.prefill else np.where(sar_valid, np.float32(0), tile.cloud_weight)
         ground, share = tile.ground, np.zeros(weight.shape, np.float32)
-        if method.error_covariance is not None:
-            ground, share = see_through(reflectance, tile.ground, method.error_covariance)
+        if restoration.error_covariance is not None:
+            ground, share = see_through(reflectance, tile.ground, restoration.error_covariance)
         # Without radar a network has nothing to see but what is typical: there it adds nothing.
-        trust = np.where(sar_valid, np.float32(method.trust), np.float32(0))
+        trust = np.where(sar_valid, np.float32(restoration.trust), np.float32(0))
         kept = kept_share(weight, share, trust)[None]
         reflectance = blend(reflectance, ground, weight)
-        if method.prefill:
+        if restoration.prefill:
             seen_share = (weight * share)[None]
     return NetworkInput(reflectance, sar_db, kept, seen_share)
 

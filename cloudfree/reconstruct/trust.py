@@ -20,7 +20,7 @@ from cloudfree.geometry.grid import side_by_side
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.reconstruct.feather import Feather
-from cloudfree.reconstruct.tile import Method, Network, Tile, blend, restore
+from cloudfree.reconstruct.tile import Network, Restoration, Tile, blend, restore
 from cloudfree.scene.model import SceneModel
 from cloudfree.scene.uncertainty import Uncertainty
 
@@ -79,7 +79,7 @@ def window_reader(scene: Scene, reader: InputReader, displacement: Displacement,
 
 
 def measure(
-    network: Network, model: SceneModel, method: Method, read: ReadWindow, sar_valid: Mask, largest_px: int
+    network: Network, model: SceneModel, restoration: Restoration, read: ReadWindow, sar_valid: Mask, largest_px: int
 ) -> Evidence:
     """What a few windows of a scene, `largest_px` a side at most, tell of a network.
 
@@ -89,7 +89,7 @@ def measure(
     evidence = Evidence()
     if model.held_out is None:
         return evidence
-    opaque = replace(method, prefill=True, trust=1.0, error_covariance=None)
+    opaque = replace(restoration, prefill=True, trust=1.0, error_covariance=None)
     hole = model.held_out.hole
     for rows, cols in _windows(hole & sar_valid, model.shape, min(_WINDOW_PX, largest_px)):
         tile, others = read(rows, cols)

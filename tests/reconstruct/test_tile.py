@@ -7,7 +7,7 @@ import pytest
 import torch
 from support import pattern, sar_values_db, scene_dn
 
-from cloudfree.reconstruct.tile import Method, Tile, blend, kept_share, network_input, restore
+from cloudfree.reconstruct.tile import Restoration, Tile, blend, kept_share, network_input, restore
 from cloudfree.scene.model import SceneModel
 from cloudfree.scene.uncertainty import Uncertainty
 
@@ -31,13 +31,13 @@ def with_ground(tile: Tile) -> Tile:
     return replace(tile, ground=np.full((4, H, W), GROUND, np.float32))
 
 
-def method(*, path_radiance: float = 0.0, prefill: bool = True, trust: float = 1.0) -> Method:
+def restoration(*, path_radiance: float = 0.0, prefill: bool = True, trust: float = 1.0) -> Restoration:
     unsure = Uncertainty.constantly(np.full(4, 0.05, np.float32), (H, W))
     air, covariance = np.full(4, path_radiance, np.float32), np.diag(np.full(4, 0.02**2))
     coarse = np.full((4, H // 3, W // 3), GROUND, np.float32)
     model = SceneModel((H, W), coarse, (), 0.8, air, {}, unsure, covariance)
-    of_scene = Method.of(TYPICAL, TYPICAL_DB, model, prefill=prefill)
-    return Method(TYPICAL, TYPICAL_DB, prefill, trust, of_scene.path_radiance, of_scene.error_covariance)
+    of_scene = Restoration.of(TYPICAL, TYPICAL_DB, model, prefill=prefill)
+    return Restoration(TYPICAL, TYPICAL_DB, prefill, trust, of_scene.path_radiance, of_scene.error_covariance)
 
 
 class Doubling:
@@ -55,7 +55,7 @@ class Doubling:
 
 
 def test_without_a_model_a_network_is_shown_the_scene_without_gaps(tile: Tile) -> None:
-    plain = Method.of(TYPICAL, TYPICAL_DB, None, prefill=False)
+    plain = Restoration.of(TYPICAL, TYPICAL_DB, None, prefill=False)
     shown = network_input(tile, plain)
     np.testing.assert_allclose(shown.reflectance[:, :10, :10], np.broadcast_to(TYPICAL[:, None, None], (4, 10, 10)))
     np.testing.assert_array_equal(shown.reflectance[:, 10:], tile.reflectance[:, 10:])
@@ -67,7 +67,7 @@ def test_without_a_model_a_network_is_shown_the_scene_without_gaps(tile: Tile) -
 
 def test_under_cloud_it_is_shown_the_model_less_path_radiance_and_believed_by_trust(tile: Tile) -> None:
     network = Doubling()
-    (restored,), _ = restore([with_ground(tile)], method(path_radiance=0.03, trust=0.25), network)
+    (restored,), _ = restore([with_ground(tile)], restoration(path_radiance=0.03, trust=0.25), network)
     (shown,) = network.shown
     np.testing.assert_allclose(shown[0, :, 22:38, 22:48], GROUND - 0.03, atol=1e-3)
     np.testing.assert_allclose(shown[0, :, 10:, 52:], tile.reflectance[:, 10:, 52:] - np.float32(0.03), atol=1e-6)
@@ -80,7 +80,7 @@ def test_under_cloud_it_is_shown_the_model_less_path_radiance_and_believed_by_tr
 @pytest.mark.parametrize(("prefill", "elsewhere"), [(True, GROUND), (False, 0.9)])
 def test_without_radar_the_model_is_all_whatever_the_network(tile: Tile, prefill: bool, elsewhere: float) -> None:
     tile.sar_db[:, 25:35, 25:45] = np.nan
-    shown = network_input(with_ground(tile), method(prefill=prefill))
+    shown = network_input(with_ground(tile), restoration(prefill=prefill))
     np.testing.assert_allclose(shown.reflectance[:, 25:35, 25:45], GROUND, atol=1e-3)
     assert (shown.kept[0, 25:35, 25:45] > 0.99).all()
     np.testing.assert_allclose(shown.reflectance[:, 38, 30], elsewhere, atol=1e-3)
@@ -88,24 +88,24 @@ def test_without_radar_the_model_is_all_whatever_the_network(tile: Tile, prefill
 
 
 def test_a_network_that_is_shown_the_plain_image_keeps_its_path_radiance(tile: Tile) -> None:
-    assert not method(path_radiance=0.03, prefill=False).path_radiance.any()
+    assert not restoration(path_radiance=0.03, prefill=False).path_radiance.any()
 
 
 def test_the_share_that_shows_through_thin_cloud_is_told(tile: Tile) -> None:
     """The cloud is opaque but for its west, where the ground shows; without a model nobody can tell."""
     tile.reflectance[:, :, :34] = 0.16
-    share = network_input(with_ground(tile), method()).seen_share[0]
+    share = network_input(with_ground(tile), restoration()).seen_share[0]
     assert (share[22:38, 20:25] > 0.95).all()
     assert (share[24:36, 38:46] < 0.01).all()
     assert not share[tile.cloud_weight == 0].any()
-    assert not network_input(tile, Method(TYPICAL, TYPICAL_DB)).seen_share.any()
+    assert not network_input(tile, Restoration(TYPICAL, TYPICAL_DB)).seen_share.any()
 
 
 def test_a_part_of_a_tile_is_that_of_the_whole(tile: Tile) -> None:
     whole = with_ground(tile)
     part = Tile(*(array[..., :70] for array in (whole.reflectance, whole.data, whole.sar_db, whole.cloud_weight)))
     part = Tile(part.reflectance, part.data, part.sar_db, part.cloud_weight, whole.ground[..., :70])
-    pairs = zip(network_input(part, method(trust=0.5)), network_input(whole, method(trust=0.5)), strict=True)
+    pairs = zip(network_input(part, restoration(trust=0.5)), network_input(whole, restoration(trust=0.5)), strict=True)
     for some, every in pairs:
         np.testing.assert_array_equal(some[..., :50], every[..., :50])  # filters reach 15 pixels
 
@@ -113,9 +113,9 @@ def test_a_part_of_a_tile_is_that_of_the_whole(tile: Tile) -> None:
 def test_tiles_of_a_batch_are_each_as_by_itself(tile: Tile) -> None:
     """Also where one of them has no cloud, and so nothing that is kept."""
     tiles = [with_ground(tile), tile]
-    together = restore(tiles, method(trust=0.5), Doubling())
+    together = restore(tiles, restoration(trust=0.5), Doubling())
     for number, one in enumerate(tiles):
-        alone = restore([one], method(trust=0.5), Doubling())
+        alone = restore([one], restoration(trust=0.5), Doubling())
         np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
         np.testing.assert_array_equal(together.seen_share[number], alone.seen_share[0].expand(1, H, W))
 
@@ -128,11 +128,11 @@ def test_a_network_that_is_not_believed_is_not_run(tile: Tile) -> None:
     """What is wanted of it stays with what it would have been shown."""
     network = Doubling()
     cloud = wanting(tile, tile.cloud_weight)
-    (restored,), _ = restore([cloud], method(trust=0.0, path_radiance=0.03), network)
+    (restored,), _ = restore([cloud], restoration(trust=0.0, path_radiance=0.03), network)
     assert not network.shown
     np.testing.assert_allclose(restored[:, 22:38, 22:48], GROUND, atol=1e-3)
-    restore([cloud], method(trust=0.01), network)
-    restore([wanting(tile, np.ones((H, W), np.float32))], method(trust=0.0), network)
+    restore([cloud], restoration(trust=0.01), network)
+    restore([wanting(tile, np.ones((H, W), np.float32))], restoration(trust=0.0), network)
     assert len(network.shown) == 2, "where it is believed a little, and where clear ground is wanted of it"
 
 
@@ -140,10 +140,10 @@ def test_a_tile_without_radar_needs_no_network_and_its_neighbour_does(tile: Tile
     tile = replace(tile, sar_db=sar_values_db(H, W))
     blind = replace(tile, sar_db=np.full((2, H, W), np.nan, np.float32))
     tiles, network = [wanting(one, tile.cloud_weight) for one in (blind, tile)], Doubling()
-    together = restore(tiles, method(), network)
+    together = restore(tiles, restoration(), network)
     assert [len(shown) for shown in network.shown] == [1]
     for number, one in enumerate(tiles):
-        alone = restore([one], method(), Doubling())
+        alone = restore([one], restoration(), Doubling())
         np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
 
 

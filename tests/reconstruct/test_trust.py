@@ -13,7 +13,7 @@ from cloudfree.geometry.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, identify
 from cloudfree.reconstruct import trust
 from cloudfree.reconstruct.feather import Feather
-from cloudfree.reconstruct.tile import Method, Tile
+from cloudfree.reconstruct.tile import Restoration, Tile
 from cloudfree.reconstruct.trust import Evidence, measure, window_reader
 from cloudfree.scene import survey
 from cloudfree.scene.model import SceneModel, fit_fine, of_survey
@@ -60,8 +60,8 @@ def evidence_of(network: Oracle, model: SceneModel, land, hidden: np.ndarray, la
         ground, sar_db = np.clip(land.reflectance, 0, 1)[:, *window], land.sar_db[:, *window]
         return Tile(ground, np.ones_like(hidden[window]), sar_db, weight), ()
 
-    method = Method.of(np.zeros(4, np.float32), np.zeros(2, np.float32), model, prefill=True)
-    return measure(network, model, method, read, np.ones(model.coarse_shape, bool), largest_px)
+    restoration = Restoration.of(np.zeros(4, np.float32), np.zeros(2, np.float32), model, prefill=True)
+    return measure(network, model, restoration, read, np.ones(model.coarse_shape, bool), largest_px)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 1.0), (1.0, 1.0), (2.0, 0.5), (-0.5, 0.0)])
@@ -96,14 +96,14 @@ def test_detail_of_another_date_is_shown_where_a_network_is_tried(land, hidden):
     everywhere = np.ones_like(hidden)
     model = fit_fine(ground, land.sar_db, hidden, everywhere, 3.0, (other,))
     network = Oracle(ground, 0.0)
-    method = Method.of(np.zeros(4, np.float32), np.zeros(2, np.float32), model, prefill=True)
+    restoration = Restoration.of(np.zeros(4, np.float32), np.zeros(2, np.float32), model, prefill=True)
 
     def read(rows: range, cols: range):
         window = np.s_[rows.start : rows.stop, cols.start : cols.stop]
         tile = Tile(ground[:, *window], everywhere[window], land.sar_db[:, *window], hidden[window].astype(np.float32))
         return tile, (other[:, *window],)
 
-    evidence = measure(network, model, method, read, np.ones(model.coarse_shape, bool), 256)
+    evidence = measure(network, model, restoration, read, np.ones(model.coarse_shape, bool), 256)
     detail = np.concatenate(evidence.missing, axis=1)
     assert np.sqrt(np.square(detail).mean()) < 0.1 * ground.std()
 
@@ -121,11 +121,11 @@ def test_a_scene_is_judged_by_its_windows(land, hidden, share, expected, tmp_pat
     with inputs.open() as reader:
         surveyed = survey.take(inputs.scene, reader)
         model = replace(of_survey(surveyed, inputs.scene), path_radiance=np.zeros(4, np.float32))
-        method = Method.of(np.zeros(4, np.float32), surveyed.median_sar_db(), model, prefill=True)
+        restoration = Restoration.of(np.zeros(4, np.float32), surveyed.median_sar_db(), model, prefill=True)
         feather = Feather.of_pixel_size(3.0, 30.0)
         read = window_reader(inputs.scene, reader, Displacement(surveyed.grid), feather)
         network = Oracle(np.clip(land.reflectance, 1e-4, 0.8), share)
-        judged = measure(network, model, method, read, surveyed.sar_valid, 512)
+        judged = measure(network, model, restoration, read, surveyed.sar_valid, 512)
     assert len(network.shown) == 2, "windows of 256 in the corners of 300"
     assert judged.trust == pytest.approx(expected, abs=0.05)
     before, after = (
