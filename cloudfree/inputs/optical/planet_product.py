@@ -152,18 +152,18 @@ def _tag(element: ElementTree.Element) -> str:
 # --- files beside a scene ---
 
 
-class Kind(NamedTuple):
+class Companion(NamedTuple):
     """A kind of file that Planet delivers beside a scene, known by a word in its name and by its endings."""
 
     word: str
     endings: tuple[str, ...]
 
 
-UDM2 = Kind("udm2", (".tif", ".tiff"))
-METADATA_XML = Kind("metadata", (".xml",))
+UDM2 = Companion("udm2", (".tif", ".tiff"))
+METADATA_XML = Companion("metadata", (".xml",))
 
 
-def find(scene: AnyPath, kind: Kind) -> Source | None:
+def find(scene: AnyPath, kind: Companion) -> Source | None:
     """The file of that kind beside a scene, or beside the file that the scene is a link to; None where there is none.
 
     Its name has the same words as the scene's but for Planet's own (`_PRODUCT_WORDS`), in any order and case, and
@@ -196,7 +196,7 @@ def _names_of(path: AnyPath) -> tuple[Source, ...]:
     return (source,) if same else (source, resolved)
 
 
-def _belongs(path: Source, scene: Source, kind: Kind) -> bool:
+def _belongs(path: Source, scene: Source, kind: Companion) -> bool:
     if path.suffix not in kind.endings or kind.word not in words(path.stem) or path == scene:
         return False
     own, theirs = _identity(scene), _identity(path)

@@ -100,7 +100,7 @@ _GROUNDS = (
 
 
 @dataclass(frozen=True)
-class Sample:
+class SarSample:
     """A sample of one polarisation before its units are known.
 
     `values` (h, w) are stored ones, scaled, NaN where the file has no data; `integers` is whether they are stored as
@@ -187,7 +187,7 @@ def _statements(dataset: DatasetReader, index: int) -> Iterator[tuple[tuple[Unit
 # --- what the values can be ---
 
 
-def decide(samples: Sequence[Sample], given: Units | Literal["auto"]) -> tuple[Units, Decision]:
+def decide(samples: Sequence[SarSample], given: Units | Literal["auto"]) -> tuple[Units, Decision]:
     """The units of all polarisations of an image, and why: those that are `given`, or by statements and values.
 
     Raises InputError where nothing decides, or where statements and values disagree.
@@ -208,7 +208,7 @@ def decide(samples: Sequence[Sample], given: Units | Literal["auto"]) -> tuple[U
 
 
 def _checked(
-    samples: Sequence[Sample], units: Units, stated_by: str, medians: Mapping[Units, Mapping[str, float]]
+    samples: Sequence[SarSample], units: Units, stated_by: str, medians: Mapping[Units, Mapping[str, float]]
 ) -> tuple[Units, Decision]:
     """The stated units, unless the values deny them: land in other units counts more than other ground in these."""
     others = [other for other in medians if other != units and LAND.matches(medians[other])]
@@ -224,7 +224,7 @@ def _checked(
 
 
 def _by_values(
-    samples: Sequence[Sample],
+    samples: Sequence[SarSample],
     allowed: tuple[Units, ...],
     stated_by: str,
     medians: Mapping[Units, Mapping[str, float]],
@@ -246,7 +246,7 @@ def _by_values(
     raise InputError(_undecided(samples, best))
 
 
-def _undecided(samples: Sequence[Sample], plausible: Sequence[str]) -> str:
+def _undecided(samples: Sequence[SarSample], plausible: Sequence[str]) -> str:
     stored = " and ".join(f"{name} {value:.3g}" for name, value in stored_medians(samples).items())
     if any(sample.integers for sample in samples):
         return (
@@ -265,7 +265,7 @@ def _ground(median_db: Mapping[str, float]) -> Ground | None:
     return next((ground for ground in _GROUNDS if ground.matches(median_db)), None)
 
 
-def _possible_medians(samples: Sequence[Sample], units: Units) -> dict[str, float]:
+def _possible_medians(samples: Sequence[SarSample], units: Units) -> dict[str, float]:
     """Medians in dB by polarisation; empty where more than half of the values cannot be ground in these units."""
     medians = {}
     for sample in samples:
@@ -276,23 +276,23 @@ def _possible_medians(samples: Sequence[Sample], units: Units) -> dict[str, floa
     return medians
 
 
-def are_blank(samples: Sequence[Sample]) -> bool:
+def are_blank(samples: Sequence[SarSample]) -> bool:
     """Whether one of the polarisations has no valid value, under any known scale."""
     return any(_is_blank(sample) for sample in samples) and not _encodings(samples)
 
 
-def _is_blank(sample: Sample) -> bool:
+def _is_blank(sample: SarSample) -> bool:
     """Whether the values are nothing in any units: absent, zero, or far too low."""
     return not any(db.size for db in sample.valid_db.values()) and stored_medians([sample])[sample.name] <= 0
 
 
-def stored_medians(samples: Sequence[Sample]) -> dict[str, float]:
+def stored_medians(samples: Sequence[SarSample]) -> dict[str, float]:
     """Medians of the scaled values but zero, by polarisation; 0 where there are none."""
     known = {sample.name: sample.values[np.isfinite(sample.values) & (sample.values != 0)] for sample in samples}
     return {name: float(np.median(values)) if values.size else 0.0 for name, values in known.items()}
 
 
-def _stretches(samples: Sequence[Sample]) -> Iterator[str]:
+def _stretches(samples: Sequence[SarSample]) -> Iterator[str]:
     """In words, the display ranges in dB over which the stored values, as 0..1, would be land."""
     medians = stored_medians(samples)
     for low, high in _DISPLAY_RANGES_DB:
@@ -304,7 +304,7 @@ def _stretches(samples: Sequence[Sample]) -> Iterator[str]:
             yield f"a display stretch of {low:g}..{high:g} dB"
 
 
-def _encodings(samples: Sequence[Sample]) -> str:
+def _encodings(samples: Sequence[SarSample]) -> str:
     """Known scales by which the values would be land, in words for a message; "" where there is none."""
     fits = []
     for scale, units, name in _ENCODINGS:
@@ -314,7 +314,7 @@ def _encodings(samples: Sequence[Sample]) -> str:
     return f"; they look like {' or '.join(fits)}" if fits else ""
 
 
-def median_of(sample: Sample, units: Units) -> float:
+def median_of(sample: SarSample, units: Units) -> float:
     """The median in dB of the valid pixels. Raises InputError where there are none, or where these are uncalibrated."""
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = sample.values if units == "db" else (10 if units == "power" else 20) * np.log10(sample.values)
@@ -340,5 +340,5 @@ def _words(median_db: Mapping[str, float]) -> str:
     return "medians of " + " and ".join(f"{name} {value:.1f} dB" for name, value in median_db.items())
 
 
-def _files(samples: Sequence[Sample]) -> str:
+def _files(samples: Sequence[SarSample]) -> str:
     return " and ".join(dict.fromkeys(sample.file for sample in samples))

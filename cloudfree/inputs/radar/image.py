@@ -30,7 +30,7 @@ from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location import containers
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.radar import backscatter, border_noise, polarisation
-from cloudfree.inputs.radar.backscatter import Sample, Units, to_db
+from cloudfree.inputs.radar.backscatter import SarSample, Units, to_db
 from cloudfree.inputs.radar.frame import Frame, SarBand, pieces_of, scaled
 from cloudfree.inputs.radar.mosaic import Coverage, Mosaic, edge_distances
 from cloudfree.inputs.radar.polarisation import Band, Chosen
@@ -166,7 +166,7 @@ class _Look(NamedTuple):
 
     dataset: DatasetReader
     stored: SarBand
-    sample: Sample
+    sample: SarSample
     window: Window
 
 
@@ -212,7 +212,7 @@ def _look(name: str, band: Band, area: Geometry, options: SarOptions) -> _Look:
     values, window = sample.over(dataset, (band.number,), stored.grid, area, "Sentinel-1")
     plain = np.issubdtype(values.dtype, np.integer) and (stored.scale, stored.offset) == (1, 0)
     stated = backscatter.stated(dataset, band.number)
-    return _Look(dataset, stored, Sample(name, band.file, plain, scaled(values[0], stored), *stated), window)
+    return _Look(dataset, stored, SarSample(name, band.file, plain, scaled(values[0], stored), *stated), window)
 
 
 def _shows_ground(pair: list[_Look]) -> bool:
@@ -222,7 +222,7 @@ def _shows_ground(pair: list[_Look]) -> bool:
     return not blank
 
 
-def _borrowed(pair: list[_Look], others: Sequence[list[_Look]]) -> list[Sample]:
+def _borrowed(pair: list[_Look], others: Sequence[list[_Look]]) -> list[SarSample]:
     """A sample of the other polarisation for a frame of one that states no units, of another such frame if possible.
 
     One polarisation alone can be power or amplitude, and what is given together mostly has one unit.
@@ -234,7 +234,7 @@ def _borrowed(pair: list[_Look], others: Sequence[list[_Look]]) -> list[Sample]:
 
 
 def _measured(
-    pair: list[_Look], borrowed: list[Sample], which: Decision, options: SarOptions
+    pair: list[_Look], borrowed: list[SarSample], which: Decision, options: SarOptions
 ) -> tuple[Frame, Coverage, list[Decision]]:
     """A frame in the units of its values, both polarisations together; where it has data; and why it is that."""
     samples = [look.sample for look in pair]
@@ -267,7 +267,7 @@ def one_polarisation(dataset: DatasetReader, area: Geometry) -> tuple[SarBand, t
     return band, (which, why, *_scaling([band], options), *_calibrated([look], area), *when)
 
 
-def _refuse_swapped(which: Decision, samples: Sequence[Sample]) -> None:
+def _refuse_swapped(which: Decision, samples: Sequence[SarSample]) -> None:
     """Raise InputError where bands without names are in the wrong order: VV is the stronger in all units."""
     if which.why != polarisation.BY_POSITION:
         return

@@ -38,7 +38,7 @@ _BOUNDS = (
 
 
 @dataclass(frozen=True)
-class Table:
+class CalibrationTable:
     """Values along some lines of an image, each given at some of its pixels.
 
     `lines` (V,) rise; `pixels` and `values` have an array (N,) for each of them. Both are zero-based sample centres.
@@ -49,7 +49,7 @@ class Table:
     values: tuple[Float64Array, ...]
 
     @classmethod
-    def of(cls, document: Document, path: str, tag: str) -> Table | None:
+    def of(cls, document: Document, path: str, tag: str) -> CalibrationTable | None:
         """The table of the vectors at a path, with values of this tag; None where there are none. Raises InputError."""
         vectors = document.root.findall(path)
         if not vectors:
@@ -112,13 +112,13 @@ class AzimuthBlock:
 class ThermalNoise:
     """The instrument's noise in DN^2: along range, and by blocks along azimuth where the product has them."""
 
-    range_table: Table
+    range_table: CalibrationTable
     azimuth_blocks: tuple[AzimuthBlock, ...] = ()
 
     @classmethod
     def of(cls, document: Document) -> ThermalNoise | None:
         """The noise in a file of either schema, None where it has no table of it. Raises InputError."""
-        table = next(filter(None, (Table.of(document, *schema) for schema in _NOISE)), None)
+        table = next(filter(None, (CalibrationTable.of(document, *schema) for schema in _NOISE)), None)
         vectors = document.root.iterfind("noiseAzimuthVectorList/noiseAzimuthVector")
         return cls(table, tuple(AzimuthBlock.of(document, vector) for vector in vectors)) if table else None
 
@@ -137,14 +137,14 @@ class Calibration:
     `flaw` says why noise stays in although it should be removed; "" where it does not.
     """
 
-    sigma_nought: Table
+    sigma_nought: CalibrationTable
     noise: ThermalNoise | None
     flaw: str = ""
 
     @classmethod
     def of(cls, annotation: Document, calibration: Document, noise: Document | None) -> Calibration:
         """The calibration that the three files of a polarisation state; `noise` may be missing. Raises InputError."""
-        table = Table.of(calibration, *_CALIBRATION)
+        table = CalibrationTable.of(calibration, *_CALIBRATION)
         if table is None or any((values <= 0).any() for values in table.values):
             raise calibration.wrong("has no calibrationVector of positive sigmaNought")
         removed = annotation.text_or_none("imageAnnotation/processingInformation/thermalNoiseCorrectionPerformed")

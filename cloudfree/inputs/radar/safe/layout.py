@@ -31,7 +31,7 @@ _LEVELS = 3  # of folders below one that is given: PRODUCT.SAFE/annotation/calib
 _ZARR_FILES = (".zgroup", ".zattrs", ".zmetadata", "zarr.json")
 
 
-class Band(NamedTuple):
+class SafeBand(NamedTuple):
     """The files of one polarisation; `noise` may be missing."""
 
     polarisation: str
@@ -45,7 +45,7 @@ class Safe(NamedTuple):
     """A GRD product, or one of its measurements; `path` is what a user points at, bands are VV first."""
 
     path: Source
-    bands: tuple[Band, ...]
+    bands: tuple[SafeBand, ...]
 
     @property
     def files(self) -> tuple[Source, ...]:
@@ -113,7 +113,7 @@ def _matching(files: _Files, pattern: re.Pattern[str]) -> list[Source]:
     return [file for name, file in files.items() if pattern.match(name)]
 
 
-def _bands(product: str, files: _Files) -> Iterator[Band]:
+def _bands(product: str, files: _Files) -> Iterator[SafeBand]:
     """The polarisations that are measured, VV first. Raises InputError where their files are missing or of no GRD."""
     annotations, calibrations, noises = (
         _by_polarisation(product, _matching(files, pattern)) for pattern in (_ANNOTATION, _CALIBRATION, _NOISE)
@@ -127,7 +127,7 @@ def _bands(product: str, files: _Files) -> Iterator[Band]:
                 "without it: fetch the whole product"
             )
         own = measured[polarisation], annotations[polarisation], calibrations[polarisation], noises.get(polarisation)
-        yield Band(polarisation, *own)
+        yield SafeBand(polarisation, *own)
 
 
 def _by_polarisation(product: str, documents: Sequence[Source]) -> dict[str, Source]:

@@ -24,7 +24,7 @@ from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.radar.safe.calibration import Calibration
 from cloudfree.inputs.radar.safe.document import Document
-from cloudfree.inputs.radar.safe.layout import Band, Safe, find_safe
+from cloudfree.inputs.radar.safe.layout import Safe, SafeBand, find_safe
 from cloudfree.inputs.raster import access
 
 _ACQUISITION = {
@@ -127,7 +127,7 @@ def opened_radar(path: AnyPath) -> Iterator[DatasetReader | SafeDataset]:
             yield stack.enter_context(access.opened(path))
 
 
-def _opened(stack: ExitStack, safe: Safe, band: Band) -> _Measurement:
+def _opened(stack: ExitStack, safe: Safe, band: SafeBand) -> _Measurement:
     """One polarisation, whose parts fit together. Raises InputError."""
     annotation = Document.of(band.annotation)
     noise = Document.of(band.noise) if band.noise else None
