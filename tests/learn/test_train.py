@@ -25,7 +25,7 @@ def options(tmp_path, monkeypatch) -> Iterator[TrainOptions]:
     monkeypatch.setattr(training, "_VALIDATION_SAMPLES", 2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on images this small, threads wait for each other
-    yield TrainOptions(output=tmp_path / "net.safetensors", steps=4, crop=32, batch=2, procedural=5)
+    yield TrainOptions(output=tmp_path / "net.safetensors", steps=4, crop=32, batch=2, procedural=5, workers=0)
     torch.set_num_threads(threads)
 
 

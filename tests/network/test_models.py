@@ -21,7 +21,6 @@ from cloudfree.network.models import (
 )
 from cloudfree.network.models.base import pad_bottom_right
 from cloudfree.network.models.blocks import StochasticDepth, TwoStreamSwinBlock, shift_mask
-from cloudfree.network.weights import default_weights, load_model
 
 TINY_CONFIGS = {
     "align_cr": TINY,
@@ -138,34 +137,12 @@ def test_training_after_inference(tiny):
     model(*network_inputs(48, 32)).mean().backward()
 
 
-def compiled(model: CloudRemovalModel, backend: str) -> CloudRemovalModel:
-    torch.compiler.reset()
-    return torch.compile(model, backend=backend, fullgraph=True)
-
-
-@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
-def test_a_compiled_network_gives_the_same(network, mode):
+def test_a_compiled_network_gives_the_same(tiny):
     inputs = network_inputs(48, 48)
-    with mode():
-        torch.testing.assert_close(compiled(network, "eager")(*inputs), network(*inputs), rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_shipped_weights_compile():
-    model, inputs = load_model(default_weights().name), network_inputs(48, 48)
+    torch.compiler.reset()
     with torch.inference_mode():
-        torch.testing.assert_close(compiled(model, "aot_eager")(*inputs), model(*inputs), rtol=0, atol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own, of any Function
-def test_a_compiled_network_trains():
-    model, inputs = randomized("align_cr").train().requires_grad_(), network_inputs(32, 32)
-    gradients = []
-    for forward in (model, compiled(model, "eager")):
-        model.zero_grad()
-        forward(*inputs).square().mean().backward()
-        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    torch.testing.assert_close(*gradients)
+        compiled = torch.compile(tiny, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(*inputs), tiny(*inputs), rtol=0, atol=1e-5)
 
 
 def test_stochastic_depth_keeps_the_mean_and_rests_outside_training():
