@@ -51,10 +51,6 @@ class Tile:
     ground: Image | None = None
     wanted: Image | None = None
 
-    def needs_network(self, kept: Image) -> bool:
-        """Whether it changes any pixel that is wanted, given how far (1, H, W), 0..1, its input is kept."""
-        return self.wanted is None or bool((self.wanted > kept[0]).any())
-
 
 @dataclass(frozen=True)
 class Restoration:
@@ -116,7 +112,7 @@ class Restored(NamedTuple):
 def restore(tiles: Sequence[Tile], restoration: Restoration, network: Network) -> Restored:
     """Restore tiles, of one size if they are several, in one batch; those that need no network without it."""
     inputs = [network_input(tile, restoration) for tile in tiles]
-    needed = [tile.needs_network(given.kept) for tile, given in zip(tiles, inputs, strict=True)]
+    needed = [bool((given.kept < 1).any()) for given in inputs]
     shown, sar_db, kept, seen_share = (_sent(_stacked(images), network.device) for images in zip(*inputs, strict=True))
     path_radiance = _sent(restoration.path_radiance[:, None, None], network.device)
     has_path_radiance = restoration.path_radiance.any()
@@ -151,6 +147,8 @@ def network_input(tile: Tile, restoration: Restoration) -> NetworkInput:
         reflectance = blend(reflectance, ground, weight)
         if restoration.prefill:
             seen_share = (weight * share)[None]
+    if tile.wanted is not None:  # where no more is wanted than is kept anyway, nothing is left to the network
+        kept = np.where(tile.wanted > kept, kept, np.float32(1))
     return NetworkInput(reflectance, sar_db, kept, seen_share)
 
 

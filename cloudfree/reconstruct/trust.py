@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,7 @@ def window_reader(scene: Scene, reader: InputReader, displacement: Displacement,
 def measure(
     network: Network, model: SceneModel, restoration: Restoration, read: ReadWindow, sar_valid: Mask, largest_px: int
 ) -> Evidence:
-    """What a few windows of a scene, `largest_px` a side at most, tell of a network.
+    """What a few windows of a scene tell of a network, tried in pieces of at most `largest_px` a side.
 
     The scene's own clouds are replaced by the held-out model as well, so that the network never sees them. `sar_valid`
     (h, w) is where radar is valid on the model's coarse grid.
@@ -91,7 +92,9 @@ def measure(
         return evidence
     opaque = replace(restoration, prefill=True, trust=1.0, error_covariance=None)
     hole = model.held_out.hole
-    for rows, cols in _windows(hole & sar_valid, model.shape, min(_WINDOW_PX, largest_px)):
+    windows = _windows(hole & sar_valid, model.shape)
+    pieces = (piece for window in windows for piece in product(*(_spans(span, largest_px) for span in window)))
+    for rows, cols in pieces:
         tile, others = read(rows, cols)
         cloudy, hidden = tile.cloud_weight > 0, _on_fine(hole, rows, cols, model.shape)
         guess = model.held_out.model.window(rows, cols, others)
@@ -117,11 +120,11 @@ def _coarse(span: range, coarse: int, fine: int) -> NDArray[np.intp]:
     return np.asarray(span, np.intp) * coarse // fine
 
 
-def _windows(tested: Mask, shape: tuple[int, int], side_px: int) -> Iterator[tuple[range, range]]:
+def _windows(tested: Mask, shape: tuple[int, int]) -> Iterator[tuple[range, range]]:
     """Rows and columns of a few windows of a scene (H, W) in which much of `tested` (h, w) lies, spread over it."""
     if not tested.any():
         return
-    axes = [_spans(length, side_px) for length in shape]
+    axes = [_spans(range(length), _WINDOW_PX) for length in shape]
     scale = [coarse / length for coarse, length in zip(tested.shape, shape, strict=True)]
     windows = [(rows, cols) for rows in axes[0] for cols in axes[1]]
     counts = [
@@ -134,6 +137,7 @@ def _windows(tested: Mask, shape: tuple[int, int], side_px: int) -> Iterator[tup
     yield from (good[i] for i in chosen)
 
 
-def _spans(length: int, side_px: int) -> list[range]:
-    side = min(side_px, length)
-    return [range(start, start + side) for start in side_by_side(length, side)]
+def _spans(axis: range, side_px: int) -> list[range]:
+    """The axis in spans of at most `side_px` that share as little as they can."""
+    side = min(side_px, len(axis))
+    return [axis[start : start + side] for start in side_by_side(len(axis), side)]

@@ -147,6 +147,18 @@ def test_a_tile_without_radar_needs_no_network_and_its_neighbour_does(tile: Tile
         np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
 
 
+def test_along_a_feather_without_radar_the_model_is_all_in_any_tile(tile: Tile) -> None:
+    """Also in one that another cloud needs the network for: neighbours that need none show no step."""
+    weight, no_radar = tile.cloud_weight.copy(), np.zeros((H, W), bool)
+    weight[40:45, 20:50], no_radar[15:50, :35] = 0.5, True
+    tile.sar_db[:, no_radar] = np.nan
+    tile = wanting(replace(tile, cloud_weight=weight), weight)
+    network, blind = Doubling(), (weight > 0) & no_radar
+    (restored,), _ = restore([tile], restoration(), network)
+    assert network.shown
+    np.testing.assert_array_equal(restored[:, blind], network_input(tile, restoration()).reflectance[:, blind])
+
+
 def test_a_network_is_believed_where_the_model_stands_and_not_where_the_ground_is_seen() -> None:
     cloud_weight, share = np.array([[0, 1, 1, 0.5]], np.float32), np.array([[0, 0, 1, 0.5]], np.float32)
     np.testing.assert_allclose(kept_share(cloud_weight, share, 0.6), [[0, 0.4, 1, 0.35]], atol=1e-6)
