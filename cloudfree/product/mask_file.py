@@ -25,7 +25,7 @@ def write_mask(path: Path, reader: InputReader, part: Part, compress: str, tags:
     in the file. Raises OutputError.
     """
     grid = part.of(reader.grid)
-    with CogWriter(path, grid, profiles.sky(compress)) as file:
+    with CogWriter(path, grid, profiles.SKY, compress) as file:
         for row in range(0, grid.height, _STRIP_ROWS):
             height = min(_STRIP_ROWS, grid.height - row)
             data = has_data(reader.scene.window(part.row + row, part.col, height, grid.width))

@@ -38,7 +38,7 @@ from cloudfree.product import footprint, kinds, pictures
 from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.footprint import Footprint
 from cloudfree.product.kinds import Kind
-from cloudfree.product.stac_assets import StagedFile, assets
+from cloudfree.product.stac_assets import assets
 from cloudfree.product.stac_links import derived_from, when
 from cloudfree.product.targets import write_json
 from cloudfree.scene.survey import Survey
@@ -72,23 +72,18 @@ class Contents:
     pixels: Mapping[str, int]
 
 
-def write_item(files: Mapping[Kind, StagedFile], contents: Contents) -> None:
-    """Write the STAC item of all files of a run, itself one of them."""
-    item = files[kinds.STAC]
-    write_json(item.staged, _item(item.target.parent, files, contents))
-
-
-def _item(folder: Path, files: Mapping[Kind, StagedFile], contents: Contents) -> dict[str, Any]:
-    product, grid = files[kinds.OUTPUT], contents.part.of(contents.inputs.scene.grid)
+def write_item(targets: Mapping[Kind, Path], staged: Mapping[Kind, Path], contents: Contents) -> None:
+    """Write the STAC item of all files of a run, itself one of them: by their names, from where they lie until then."""
+    folder, grid = targets[kinds.STAC].parent, contents.part.of(contents.inputs.scene.grid)
     outline = _footprint(grid, contents)
-    with rasterio.open(product.staged) as dataset:
+    with rasterio.open(staged[kinds.OUTPUT]) as dataset:
         tags = dataset.tags()
-    classified = not files.keys().isdisjoint((kinds.QA, kinds.WRITE_MASK))
-    return {
+    classified = not targets.keys().isdisjoint((kinds.QA, kinds.WRITE_MASK))
+    item = {
         "type": "Feature",
         "stac_version": VERSION,
         "stac_extensions": [url for name, url in EXTENSIONS.items() if name != "classification" or classified],
-        "id": product.target.stem,
+        "id": targets[kinds.OUTPUT].stem,
         "geometry": outline.geometry,
         "bbox": outline.bbox,
         "properties": {
@@ -100,8 +95,9 @@ def _item(folder: Path, files: Mapping[Kind, StagedFile], contents: Contents) ->
             **_ours(tags),
         },
         "links": derived_from(folder, contents.inputs, bool(json.loads(tags["CLOUDFREE_OPTIONS"])["allow_hh_hv"])),
-        "assets": assets(folder, files, contents.inputs.scene.scale),
+        "assets": assets(folder, targets, staged, contents.inputs.scene.scale),
     }
+    write_json(staged[kinds.STAC], item)
 
 
 def _footprint(grid: Grid, contents: Contents) -> Footprint:

@@ -12,6 +12,7 @@ import rasterio
 
 from cloudfree.inputs.files import Inputs
 from cloudfree.product.finished import IDENTITY_TAG
+from cloudfree.product.kinds import OUTPUT, QA, REPORT, UNCERTAINTY
 from cloudfree.product.pictures import BRIGHTEST_DEVIATION
 from cloudfree.report import facts, vectors
 from cloudfree.report.embedding import Picture
@@ -36,14 +37,13 @@ class Panel:
 
 
 def write(
-    target: Path,
     run: Mapping[str, Any],
     names: Mapping[str, str],
     inputs: Inputs,
     views: Views,
     offset_vectors: Sequence[Vector],
 ) -> None:
-    """Write the page of a run.
+    """Write the page of a run, among the files that `views` are of.
 
     `run`: its plain data, as in --json; paths in it are replaced by names, which `names` has for each path. Inputs,
     options and versions are read from the tags of the product.
@@ -61,14 +61,14 @@ def write(
         offsets=facts.offsets(run),
         comparisons=_comparisons(views),
         panels=list(_panels(views, run, drawing)),
-        legend=facts.legend(run["pixels"] if views.quality else None),
+        legend=facts.legend(run["pixels"] if QA in views.files else None),
         drawing=drawing,
-        bar=_bar() if views.uncertainty else None,
-        provenance=_provenance(views.product),
+        bar=_bar() if UNCERTAINTY in views.files else None,
+        provenance=_provenance(views.files[OUTPUT]),
         percent=facts.percent,
         metres=facts.metres,
     )
-    target.write_bytes(page)
+    views.files[REPORT].write_bytes(page)
 
 
 def read_numbers(page: Path) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _panels(views: Views, run: Mapping[str, Any], drawing: vectors.Drawing | Non
             f"Optical image of the same ground of {date}, true colour",
         )
     yield _quality_panel(views)
-    if views.uncertainty:
+    if UNCERTAINTY in views.files:
         yield Panel(
             "uncertainty",
             "Uncertainty",
@@ -152,7 +152,7 @@ def _panels(views: Views, run: Mapping[str, Any], drawing: vectors.Drawing | Non
 
 
 def _quality_panel(views: Views) -> Panel:
-    how = "" if views.quality else " Drawn from pixels that differ from the scene; --qa distinguishes the classes."
+    how = "" if QA in views.files else " Drawn from pixels that differ from the scene; --qa distinguishes the classes."
     alt = "Which pixels were observed and which reconstructed"
     return Panel("quality", "Quality", f"What became of each pixel.{how}", views.quality_picture, alt)
 
