@@ -61,16 +61,13 @@ class LabelledGround:
         return bool((self.labels == SkyClass.SNOW).any())
 
 
-@dataclass(frozen=True)
-class Grounds:
-    """Grounds to train on and, of other sites, to validate on, in groups that are drawn from equally often."""
-
-    training: tuple[list[LabelledGround], ...]
-    held_out: tuple[list[LabelledGround], ...]
+Groups = list[list[LabelledGround]]
 
 
-def read_grounds(data: Sequence[Path], clouds: Path | None, procedural: int, seed: int) -> Grounds:
-    """What `cloudfree train --architecture cloud_detector` names. Raises InputError where there is nothing.
+def read_grounds(data: Sequence[Path], clouds: Path | None, procedural: int, seed: int) -> tuple[Groups, Groups]:
+    """Grounds to train on and, of other sites, to validate on, in groups that are drawn from equally often.
+
+    They are what `cloudfree train --architecture cloud_detector` names. Raises InputError where there is nothing.
 
     data: folders of clear pairs (`places.read_places`), or of aerial images of bytes, which lend their texture alone.
     clouds: images with real clouds and clear ones of the same place. Every fifth site is held out.
@@ -84,7 +81,7 @@ def read_grounds(data: Sequence[Path], clouds: Path | None, procedural: int, see
     if not groups:
         raise InputError("there is nothing to train on; give --data, --clouds, or --procedural 1 or more")
     split = [hold_out(group) for group in groups]
-    return Grounds(tuple(seen for seen, _ in split), tuple(held for _, held in split if held))
+    return [seen for seen, _ in split], [held for _, held in split if held]
 
 
 def ground_of(place: Place) -> LabelledGround:
