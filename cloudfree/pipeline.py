@@ -22,11 +22,10 @@ from cloudfree.plan import Options, Plan, RunArguments
 from cloudfree.planning import make_plan
 from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
-from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.kinds import QUICKLOOK, REPORT, STAC, UNCERTAINTY, WRITE_MASK, Kind
-from cloudfree.product.mask_file import write_mask
+from cloudfree.product.provenance import IDENTITY_TAG
 from cloudfree.product.targets import staging
-from cloudfree.product.writer import Counts, open_writer
+from cloudfree.product.writer import Counts, open_writer, write_mask
 from cloudfree.reconstruct import tiles, trust
 from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.predictor import Predictor, TileTooLargeError

@@ -15,8 +15,8 @@ from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.raster.access import opened
 from cloudfree.process import available_memory_gb
-from cloudfree.product.finished import is_ours
 from cloudfree.product.kinds import OUTPUT, STAC
+from cloudfree.product.provenance import is_ours
 from cloudfree.scene.survey import MOST_PIXELS
 
 _WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it

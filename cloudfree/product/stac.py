@@ -35,9 +35,9 @@ from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
 from cloudfree.inputs.optical import planet_product
 from cloudfree.product import footprint, kinds, pictures
-from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.footprint import Footprint
 from cloudfree.product.kinds import Kind
+from cloudfree.product.provenance import IDENTITY_TAG
 from cloudfree.product.stac_assets import assets
 from cloudfree.product.stac_links import derived_from, when
 from cloudfree.product.targets import write_json

@@ -1,4 +1,4 @@
-"""Restored strips to files: the product and, where they are wanted, its quality and uncertainty."""
+"""Restored strips to files: the product and, where they are wanted, its quality and uncertainty; and the mask."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudfree.bands import OPTICAL_BANDS, RECONSTRUCTED, REFLECTANCE_SCALE, Qa
-from cloudfree.inputs.optical.scene import Scene
+from cloudfree.bands import OPTICAL_BANDS, RECONSTRUCTED, REFLECTANCE_SCALE, SKY_HIDDEN, SKY_NODATA, Qa, SkyClass
+from cloudfree.geometry.grid import Grid, strips
+from cloudfree.inputs.area import Part
+from cloudfree.inputs.files import InputReader
+from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.product import profiles
-from cloudfree.product.cog import WORK_ROWS, CogWriter
+from cloudfree.product.cog import BLOCK_PX, WORK_ROWS, CogWriter
 from cloudfree.product.compose import Composed, compose, deviation_dn
 from cloudfree.product.kinds import OUTPUT, QA, UNCERTAINTY, Kind
 from cloudfree.reconstruct.strips import Fill, RestoredStrip
@@ -97,3 +100,27 @@ def open_writer(
             if kind in files
         }
         yield ProductWriter(scene, fill, uncertainty, writers)
+
+
+def write_mask(path: Path, reader: InputReader, part: Part, compress: str, tags: dict[str, str]) -> None:
+    """Write the classes of `SkyClass` and the probability (percent) of cloud, haze or shadow for a part of the scene.
+
+    Pixels that only the given mask hides are cloud at 100 percent, for it does not state their class. The buffer is not
+    in the file. Raises OutputError.
+    """
+    grid = part.of(reader.grid)
+    with CogWriter(path, grid, profiles.SKY, compress) as file:
+        for start, stop in strips(grid.height, BLOCK_PX):
+            data = has_data(reader.scene.window(part.row + start, part.col, stop - start, grid.width))
+            file.write(np.where(data, _mask_rows(reader, grid.rows(start, stop)), SKY_NODATA))
+        file.finish(tags)
+
+
+def _mask_rows(reader: InputReader, grid: Grid) -> NDArray[np.uint8]:
+    """Return class and percent (2, H, W)."""
+    given = reader.mask.on_grid(grid) if reader.mask else np.zeros(grid.shape, bool)
+    classes, percent = np.zeros((2, *grid.shape), np.uint8)
+    if reader.found:
+        classes, percent = reader.found.classes_on(grid), reader.found.percent_on(grid)
+    known = np.isin(classes, SKY_HIDDEN)
+    return np.stack([np.where(given & ~known, SkyClass.CLOUD, classes), np.where(given, 100, percent)]).astype(np.uint8)

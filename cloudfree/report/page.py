@@ -11,9 +11,9 @@ from typing import Any
 import rasterio
 
 from cloudfree.inputs.files import Inputs
-from cloudfree.product.finished import IDENTITY_TAG
 from cloudfree.product.kinds import OUTPUT, QA, REPORT, UNCERTAINTY
 from cloudfree.product.pictures import BRIGHTEST_DEVIATION
+from cloudfree.product.provenance import IDENTITY_TAG
 from cloudfree.report import facts, vectors
 from cloudfree.report.embedding import Picture
 from cloudfree.report.rendering import rendered

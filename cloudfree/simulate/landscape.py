@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
-from cloudfree.simulate.canvas import Canvas
-from cloudfree.simulate.parcels import Blocks, districts, subdivide
+from cloudfree.simulate.parcels import Blocks, Canvas, districts, subdivide
 from cloudfree.simulate.surface import Ground, Material, slope_towards_sun, with_speckle_db
 
 
