@@ -12,10 +12,10 @@ from scipy import ndimage
 from cloudfree.arrays import Image, as_image
 from cloudfree.errors import InputError
 from cloudfree.learn import augment
-from cloudfree.learn.cloud_layers import PLANETSCOPE_PIXEL_M, DrawCloudLayer, simulated_layer
+from cloudfree.learn.cloud_layers import DrawCloudLayer, simulated_layer
 from cloudfree.learn.places import Place
 from cloudfree.learn.samples import LEAST_KNOWN, Draft, Sample, sample_from
-from cloudfree.simulate.clouds import add_clouds, imperfect_mask
+from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M, add_clouds, imperfect_mask
 
 # This share of samples of a place with fine radar keeps its pixels as what they are; in others they stand for
 # PlanetScope's, beside which radar is coarser.

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
-from cloudfree.bands import REFLECTANCE_SCALE, SKY_NODATA, SkyClass
+from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SKY_NODATA, SkyClass
 from cloudfree.errors import InputError
-from cloudfree.inputs.raster import access
 from cloudfree.learn.cloud_layers import opacity_of
-from cloudfree.learn.places import Place, hold_out, read_places
+from cloudfree.learn.places import Place, hold_out, read_bands, read_places
 from cloudfree.simulate.landscape import landscape
 
 UNLABELLED = SKY_NODATA
@@ -105,7 +104,7 @@ def clear_labels(reflectance: Image, valid: Mask) -> Labels:
 def read_clear_images(folder: Path) -> Iterator[LabelledGround]:
     """The images `NAME_clear.tif` of a folder (uint16 blue, green, red, NIR, reflectance * 10000), without radar."""
     for path in sorted(folder.glob("*_clear.tif")):
-        image = _read(path) * np.float32(REFLECTANCE_SCALE)
+        image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         site = path.name.removesuffix("_clear.tif").rpartition("_")[0]
         yield LabelledGround(site, np.clip(image, 0, 1), clear_labels(image, np.asarray((image > 0).all(0))))
 
@@ -113,13 +112,13 @@ def read_clear_images(folder: Path) -> Iterator[LabelledGround]:
 def read_cloudy_images(folder: Path) -> Iterator[LabelledGround]:
     """The images `NAME_cloudy.tif` of a folder, labelled by brightness; `NAME_clear.tif` is another date."""
     for path in sorted(folder.glob("*_cloudy.tif")):
-        image = _read(path) * np.float32(REFLECTANCE_SCALE)
+        image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         labels = cloudy_labels(image)
         if (labels == SkyClass.CLOUD).mean() < _USABLE_CLOUD:
             continue
         name = path.name.removesuffix("_cloudy.tif")
         clear = path.with_name(f"{name}_clear.tif")
-        others = (_read(clear) * np.float32(REFLECTANCE_SCALE),) if clear.exists() else ()
+        others = (read_bands(clear, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE),) if clear.exists() else ()
         yield LabelledGround(name.rpartition("_")[0], np.clip(image, 0, 2), labels, (), others, is_clear=False)
 
 
@@ -143,12 +142,12 @@ def _is_texture(path: Path) -> bool:
 
 def _textures(folder: Path) -> list[LabelledGround]:
     """Aerial images of bytes as ground of 10 m pixels: large ones averaged, small ones of a town side by side."""
-    images = {path: _read(path) * np.float32(_BYTE_REFLECTANCE) for path in sorted(folder.glob("*.tif"))}
-    if not images:
-        raise InputError(f"{folder} holds no images; NAME_optical.tif and NAME_sar.tif are needed: check --data")
     towns: dict[str, list[Image]] = {}
-    for path, image in images.items():
+    for path in sorted(folder.glob("*.tif")):
+        image = read_bands(path, *OPTICAL_BANDS) * np.float32(_BYTE_REFLECTANCE)
         towns.setdefault(path.stem.rpartition("_")[0], []).append(_halved(image))
+    if not towns:
+        raise InputError(f"{folder} holds no images; NAME_optical.tif and NAME_sar.tif are needed: check --data")
     return [_plain(site, image) for site, town in towns.items() for image in _mosaics(town)]
 
 
@@ -176,10 +175,3 @@ def _procedural(seed: int, number: int) -> LabelledGround:
     land = landscape(np.random.default_rng([seed, number]), 256, 256, pixel_size_m=_PIXEL_M)
     labels = np.full(land.sar_db.shape[1:], SkyClass.CLEAR, np.uint8)
     return LabelledGround(f"procedural_{seed}_{number}", land.reflectance, labels, (land.sar_db,))
-
-
-def _read(path: Path) -> Image:
-    with access.opened(path) as dataset:
-        if dataset.count != 4:
-            raise InputError(f"{path} has {dataset.count} bands; blue, green, red and NIR are needed: export it so")
-        return as_image(dataset.read())

@@ -17,6 +17,8 @@ from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import CLOUD_COLOUR, HAZE_DEPTH, SHADOW_DEPTH
 from cloudfree.simulate.noise import fast_shape, fractal_noise
 
+PLANETSCOPE_PIXEL_M = 3.0
+
 # What a good mask flags. Opacity is the share of the ground's light that is replaced, shadow that of the sun's lost.
 HAZE_OPACITY = 0.1
 CLOUD_OPACITY = 0.45
@@ -100,7 +102,7 @@ def cloud_layer(
     height: int,
     width: int,
     *,
-    pixel_size_m: float = 3.0,
+    pixel_size_m: float = PLANETSCOPE_PIXEL_M,
     cover: float = 0.3,
     sky: Sky | None = None,
 ) -> CloudLayer:
@@ -116,7 +118,7 @@ def cloud_layer(
     return _classified(opacity[:height, :width], radiance[:, :height, :width], shadow[:height, :width])
 
 
-def layer_with_shadow(opacity: Image, radiance: Image, sky: Sky, pixel_size_m: float = 3.0) -> CloudLayer:
+def layer_with_shadow(opacity: Image, radiance: Image, sky: Sky, pixel_size_m: float) -> CloudLayer:
     """Given clouds, opacity (H, W) and radiance (4, H, W), with the shadow that they cast under a sky."""
     return _classified(opacity, radiance, _shadow(opacity, sky, pixel_size_m))
 
