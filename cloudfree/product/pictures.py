@@ -13,6 +13,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from cloudfree.arrays import Image
@@ -79,12 +80,20 @@ def alignment(target: Path, before: Survey, after: Survey, vectors: Sequence[Vec
 
 
 def write_png(target: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write (3, H, W) as a PNG, without the side files that GDAL likes to add. Raises OutputError."""
-    with writing(target), rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
+    """Write (3, H, W) as a PNG. Raises OutputError."""
+    with writing(target):
+        target.write_bytes(encoded(rgb, "PNG"))
+
+
+def encoded(pixels: NDArray[np.uint8], driver: str, **options: str) -> bytes:
+    """Return pixels (bands, H, W) as a file of a GDAL driver, written with its `options`."""
+    count, height, width = pixels.shape
+    profile = {"driver": driver, "count": count, "height": height, "width": width, "dtype": "uint8", **options}
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        count, height, width = rgb.shape
-        with rasterio.open(target, "w", driver="PNG", width=width, height=height, count=count, dtype="uint8") as image:
-            image.write(rgb)
+        with memory.open(**profile) as image:
+            image.write(pixels)
+        return bytes(memory.read())
 
 
 def _closeup(shape: tuple[int, int], vectors: Sequence[Vector]) -> tuple[slice, slice]:

@@ -51,6 +51,15 @@ def tags(
     }
 
 
+def stated(product: Path) -> dict[str, Any]:
+    """Return what the tags of a product state: the documents of `tags` by their names, and its identity."""
+    with rasterio.open(product) as dataset:
+        tags = dataset.tags()
+    names = {name: name.removeprefix("CLOUDFREE_").lower() for name in tags if name.startswith("CLOUDFREE_")}
+    documents = {short: json.loads(tags[name]) for name, short in names.items() if name != IDENTITY_TAG}
+    return {**documents, "identity": tags[IDENTITY_TAG]}
+
+
 def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha256: str, **versions: str) -> str:
     """Return a hash (SHA-256, hexadecimal) of all that decides the pixels of a product: equal ones are equal products.
 

@@ -18,7 +18,6 @@ data of the whole scene under the mask), `cloudfree:radar_shift_m` (shift applie
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import pyproj
-import rasterio
 from rasterio.crs import CRS
 
 from cloudfree.bands import RECONSTRUCTED, Qa
@@ -34,10 +32,9 @@ from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
 from cloudfree.inputs.optical import planet_product
-from cloudfree.product import footprint, kinds, pictures
+from cloudfree.product import footprint, kinds, pictures, provenance
 from cloudfree.product.footprint import Footprint
 from cloudfree.product.kinds import Kind
-from cloudfree.product.provenance import IDENTITY_TAG
 from cloudfree.product.stac_assets import assets
 from cloudfree.product.stac_links import derived_from, when
 from cloudfree.product.targets import write_json
@@ -76,8 +73,7 @@ def write_item(targets: Mapping[Kind, Path], staged: Mapping[Kind, Path], conten
     """Write the STAC item of all files of a run, itself one of them: by their names, from where they lie until then."""
     folder, grid = targets[kinds.STAC].parent, contents.part.of(contents.inputs.scene.grid)
     outline = _footprint(grid, contents)
-    with rasterio.open(staged[kinds.OUTPUT]) as dataset:
-        tags = dataset.tags()
+    stated = provenance.stated(staged[kinds.OUTPUT])
     classified = not targets.keys().isdisjoint((kinds.QA, kinds.WRITE_MASK))
     item = {
         "type": "Feature",
@@ -90,11 +86,11 @@ def write_item(targets: Mapping[Kind, Path], staged: Mapping[Kind, Path], conten
             **_times(contents.inputs),
             **_instrument(contents.inputs, grid),
             **_projection(grid, outline),
-            **_processing(contents.inputs, tags),
+            **_processing(contents.inputs, stated),
             **_cover(contents),
-            **_ours(tags),
+            **_ours(stated),
         },
-        "links": derived_from(folder, contents.inputs, bool(json.loads(tags["CLOUDFREE_OPTIONS"])["allow_hh_hv"])),
+        "links": derived_from(folder, contents.inputs, bool(stated["options"]["allow_hh_hv"])),
         "assets": assets(folder, targets, staged, contents.inputs.scene.scale),
     }
     write_json(staged[kinds.STAC], item)
@@ -143,19 +139,18 @@ def _code(crs: CRS) -> dict[str, Any]:
     return {"proj:code": None, "proj:wkt2": pyproj.CRS.from_user_input(crs).to_wkt("WKT2_2019")}
 
 
-def _processing(inputs: Inputs, tags: Mapping[str, str]) -> dict[str, Any]:
-    versions = json.loads(tags["CLOUDFREE_VERSIONS"])
+def _processing(inputs: Inputs, stated: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "processing:level": "L4",
-        "processing:lineage": _lineage(inputs, tags),
-        "processing:software": versions,
-        "processing:version": versions["cloudfree"],
+        "processing:lineage": _lineage(inputs, stated),
+        "processing:software": stated["versions"],
+        "processing:version": stated["versions"]["cloudfree"],
     }
 
 
-def _lineage(inputs: Inputs, tags: Mapping[str, str]) -> str:
+def _lineage(inputs: Inputs, stated: Mapping[str, Any]) -> str:
     """Return how it was made, in words, with the notice that Copernicus requires."""
-    weights, fill = json.loads(tags["CLOUDFREE_WEIGHTS"])["name"], json.loads(tags["CLOUDFREE_PROCESSING"])["fill"]
+    weights, fill = stated["weights"]["name"], stated["processing"]["fill"]
     dates = f" and {len(inputs.references)} other dates" if inputs.references else ""
     years = sorted({f" {band.acquired.moment:%Y}" for band in inputs.sar.bands if band.acquired.moment})
     which = "all pixels" if fill == "all" else "the pixels that cloud, haze or shadow hid"
@@ -179,14 +174,13 @@ def _cover(contents: Contents) -> dict[str, Any]:
     return cover
 
 
-def _ours(tags: Mapping[str, str]) -> dict[str, Any]:
+def _ours(stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return the properties of our own that are in the tags of the product."""
-    weights, moved = (json.loads(tags[f"CLOUDFREE_{name}"]) for name in ("WEIGHTS", "COREGISTRATION"))
     return {
-        "cloudfree:weights": {"name": weights["name"], "sha256": weights["sha256"]},
-        "cloudfree:trust": round(float(json.loads(tags["CLOUDFREE_PROCESSING"])["trust"]), 4),
-        "cloudfree:radar_shift_m": moved["shift_m"],
-        "cloudfree:identity": tags[IDENTITY_TAG],
+        "cloudfree:weights": {name: stated["weights"][name] for name in ("name", "sha256")},
+        "cloudfree:trust": round(float(stated["processing"]["trust"]), 4),
+        "cloudfree:radar_shift_m": stated["coregistration"]["shift_m"],
+        "cloudfree:identity": stated["identity"],
     }
 
 
