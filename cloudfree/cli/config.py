@@ -23,7 +23,10 @@ def read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> N
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"{path} cannot be read as TOML ({error}).", ctx) from error
     assert isinstance(ctx.command, click.Group)
-    parameters = {name: _parameters(command) for name, command in ctx.command.commands.items()}
+    parameters = {
+        name: {_key(parameter): parameter for parameter in command.params if parameter.opts}
+        for name, command in ctx.command.commands.items()
+    }
     options = {key for known in parameters.values() for key in known}
     for key, value in content.items():
         if key in parameters and not isinstance(value, dict) and key not in options:
@@ -52,11 +55,6 @@ def _as_typed(parameter: click.Parameter, value: Any) -> Any:
     words = [str(item) for item in (value if isinstance(value, list) else [value])]
     several = parameter.nargs != 1 or (isinstance(parameter, click.Option) and parameter.multiple)
     return words if several else ",".join(words)
-
-
-def _parameters(command: click.Command) -> dict[str, click.Parameter]:
-    """Return the options and arguments of a command by `_key`."""
-    return {_key(parameter): parameter for parameter in command.params if parameter.opts}
 
 
 def _key(parameter: click.Parameter) -> str:

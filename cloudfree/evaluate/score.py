@@ -55,7 +55,7 @@ PUBLISHED_GROUPS = {
 class Score:
     """One method on some pixels of one image, or the mean of as many `images`.
 
-    psnr_db, ssim, sam_deg, mae as in `metrics`; NaN where no pixel has the measure, infinite PSNR of equal images.
+    ssim, the angle sam_deg and psnr_db as in `metrics`, mae: mean absolute error of reflectance, over bands too; NaN where no pixel has the measure, infinite PSNR of equal images.
     """
 
     image: str

@@ -86,9 +86,15 @@ def write_item(targets: Mapping[Kind, Path], staged: Mapping[Kind, Path], conten
             **_times(contents.inputs),
             **_instrument(contents.inputs, grid),
             **_projection(grid, outline),
-            **_processing(contents.inputs, stated),
+            "processing:level": "L4",
+            "processing:lineage": _lineage(contents.inputs, stated),
+            "processing:software": stated["versions"],
+            "processing:version": stated["versions"]["cloudfree"],
             **_cover(contents),
-            **_ours(stated),
+            "cloudfree:weights": {name: stated["weights"][name] for name in ("name", "sha256")},
+            "cloudfree:trust": round(float(stated["processing"]["trust"]), 4),
+            "cloudfree:radar_shift_m": stated["coregistration"]["shift_m"],
+            "cloudfree:identity": stated["identity"],
         },
         "links": derived_from(folder, contents.inputs, bool(stated["options"]["allow_hh_hv"])),
         "assets": assets(folder, targets, staged, contents.inputs.scene.scale),
@@ -139,15 +145,6 @@ def _code(crs: CRS) -> dict[str, Any]:
     return {"proj:code": None, "proj:wkt2": pyproj.CRS.from_user_input(crs).to_wkt("WKT2_2019")}
 
 
-def _processing(inputs: Inputs, stated: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "processing:level": "L4",
-        "processing:lineage": _lineage(inputs, stated),
-        "processing:software": stated["versions"],
-        "processing:version": stated["versions"]["cloudfree"],
-    }
-
-
 def _lineage(inputs: Inputs, stated: Mapping[str, Any]) -> str:
     """Return how it was made, in words, with the notice that Copernicus requires."""
     weights, fill = stated["weights"]["name"], stated["processing"]["fill"]
@@ -172,16 +169,6 @@ def _cover(contents: Contents) -> dict[str, Any]:
         cover["eo:cloud_cover"] = _percent(contents.pixels[Qa.NOT_RECONSTRUCTED.name.lower()] / data)
         cover["cloudfree:cloudy"] = _percent(contents.survey.cloudy_share)
     return cover
-
-
-def _ours(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the properties of our own that are in the tags of the product."""
-    return {
-        "cloudfree:weights": {name: stated["weights"][name] for name in ("name", "sha256")},
-        "cloudfree:trust": round(float(stated["processing"]["trust"]), 4),
-        "cloudfree:radar_shift_m": stated["coregistration"]["shift_m"],
-        "cloudfree:identity": stated["identity"],
-    }
 
 
 def _percent(share: float) -> float:
