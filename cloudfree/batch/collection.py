@@ -107,7 +107,10 @@ def _collection(folder: Path, by_path: Mapping[Path, Item]) -> dict[str, Any]:
         **common,
         "links": [
             _to_collection("root", folder, folder),
-            *(_to_item(path, item, folder) for path, item in by_path.items()),
+            *(
+                {"rel": "item", "href": href(path, folder), "type": STAC.media_type, "title": item["id"]}
+                for path, item in by_path.items()
+            ),
         ],
     }
 
@@ -159,10 +162,6 @@ def _item_assets(items: Sequence[Item]) -> dict[str, Any]:
             known = common.setdefault(key, fields)
             common[key] = {field: value for field, value in known.items() if fields.get(field) == value}
     return common
-
-
-def _to_item(path: Path, item: Item, folder: Path) -> dict[str, Any]:
-    return {"rel": "item", "href": href(path, folder), "type": STAC.media_type, "title": item["id"]}
 
 
 def _to_collection(rel: str, folder: Path, seen_from: Path) -> dict[str, Any]:

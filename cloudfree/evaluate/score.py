@@ -55,7 +55,8 @@ PUBLISHED_GROUPS = {
 class Score:
     """One method on some pixels of one image, or the mean of as many `images`.
 
-    ssim, the angle sam_deg and psnr_db as in `metrics`, mae: mean absolute error of reflectance, over bands too; NaN where no pixel has the measure, infinite PSNR of equal images.
+    psnr_db, ssim and the angle sam_deg as in `metrics`; mae: mean absolute error of reflectance, over bands too. NaN
+    where no pixel has the measure, infinite PSNR of equal images.
     """
 
     image: str
