@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from cloudfree.cli.terminal import remembered_of_log
+from cloudfree.cli.terminal import remembered
 
 _FROM_ELSEWHERE = {ParameterSource.ENVIRONMENT: "environment", ParameterSource.DEFAULT_MAP: "config"}
 
@@ -68,7 +68,7 @@ def option_sources(ctx: click.Context) -> dict[str, dict[str, str]]:
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
         if source in _FROM_ELSEWHERE:
-            value = ctx.params.get(parameter.name or "", remembered_of_log(ctx, parameter))
+            value = ctx.params.get(parameter.name or "", remembered(ctx, parameter.name or ""))
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             sources[max(parameter.opts, key=len)] = {"value": text, "from": _FROM_ELSEWHERE[source]}
     return sources

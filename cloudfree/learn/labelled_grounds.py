@@ -7,7 +7,7 @@ brightness alone, so labels are left out (`UNLABELLED`) where that is in doubt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -173,5 +173,4 @@ def _plain(site: str, reflectance: Image) -> LabelledGround:
 
 def _procedural(seed: int, number: int) -> LabelledGround:
     land = landscape(np.random.default_rng([seed, number]), 256, 256, pixel_size_m=_PIXEL_M)
-    labels = np.full(land.sar_db.shape[1:], SkyClass.CLEAR, np.uint8)
-    return LabelledGround(f"procedural_{seed}_{number}", land.reflectance, labels, (land.sar_db,))
+    return replace(_plain(f"procedural_{seed}_{number}", land.reflectance), sar_db=(land.sar_db,))
