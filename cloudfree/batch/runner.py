@@ -40,11 +40,6 @@ class Settings:
     beside: tuple[Kind, ...] = ()
     max_failures: int | None = None
 
-    @property
-    def overwrite(self) -> bool:
-        """Whether files that cloudfree has not made are replaced."""
-        return bool(self.common.get("overwrite"))
-
     def options(self, job: Job) -> Options:
         """Return the options of a run that does a job. Raises TypeError for a name in `common` that is no option."""
         files: dict[str, Any] = {"planet": job.planet, "sar": job.sar, "udm2": job.udm2, "mask": job.mask}

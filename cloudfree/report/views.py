@@ -136,12 +136,9 @@ class Views:
         return pictures.nearest(colours, *self._panel_shape)
 
     def _comparison(self, bands: tuple[int, int, int], limits: Limits, at_most: int) -> Comparison:
-        before, after = (self._colours(_known(dn)[list(bands)], limits, at_most) for dn in self.before_after)
-        return Comparison(before, after)
-
-    def _colours(self, dn: Image, limits: Limits, at_most: int) -> Picture:
-        shape = display_shape((dn.shape[1], dn.shape[2]), _COMPARISON_PX)
-        return embedded(pictures.nearest(_coloured(dn, limits), *shape), at_most)
+        colours = (_coloured(_known(dn)[list(bands)], limits) for dn in self.before_after)
+        shape = display_shape(self.part.shape, _COMPARISON_PX)
+        return Comparison(*(embedded(pictures.nearest(image, *shape), at_most) for image in colours))
 
     def _reference(self, reflectance: Image, at_most: int) -> Picture:
         dn = self.scene.digital_numbers(reflectance[:, *self._surveyed])

@@ -61,7 +61,8 @@ def ground_layout(canvas: Canvas) -> Ground:
     draft = _fields(canvas, farms, damp)
     _woods(canvas, draft, farms)
     _lanes(canvas, draft, farms)
-    centre_yx_m = _town_site(canvas)
+    height_m, width_m = canvas.size_m
+    centre_yx_m = height_m * canvas.rng.uniform(0.3, 0.7), width_m * canvas.rng.uniform(0.3, 0.7)
     _town(canvas, draft, centre_yx_m)
     _water(canvas, draft, river_m)
     _roads(canvas, draft, border_m, river_m, centre_yx_m)
@@ -131,11 +132,6 @@ def _lanes(canvas: Canvas, draft: _Draft, farms: Blocks) -> None:
     verge = (farms.lane_m < 6) & (canvas.noise(1.2, 30) > -0.3)
     draft.paint(verge & ~wooded, Material.GRASS, draft.tone)
     draft.paint((farms.lane_m < 2.3) & ~wooded, Material.TRACK, 1 + 0.08 * canvas.noise(1.0, 30))
-
-
-def _town_site(canvas: Canvas) -> tuple[float, float]:
-    height_m, width_m = canvas.size_m
-    return height_m * canvas.rng.uniform(0.3, 0.7), width_m * canvas.rng.uniform(0.3, 0.7)
 
 
 def _town(canvas: Canvas, draft: _Draft, centre_yx_m: tuple[float, float]) -> None:
