@@ -12,7 +12,6 @@ from cloudfree.described import offset_in_words
 from cloudfree.geometry.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
-from cloudfree.inputs.optical.scene import Scene
 from cloudfree.inputs.radar.image import SarReader
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.product import pictures, profiles, provenance
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 Progress = Callable[[float], None]
 """Called with the megapixels just finished."""
 
-_STRIP_ROWS = BLOCK_PX
 _LIBRARIES = ("numpy", "scipy", "pyproj", "rasterio", "rio-cogeo")
 
 
@@ -55,10 +53,6 @@ class Alignment:
     inputs: Inputs
     survey: Survey
     offset: Offset
-
-    @property
-    def scene(self) -> Scene:
-        return self.inputs.scene
 
     @property
     def displacement(self) -> Displacement:
@@ -118,9 +112,9 @@ def write(alignment: Alignment, progress: Progress | None = None) -> None:
 
 
 def _write_product(alignment: Alignment, radar: SarReader, path: Path, progress: Progress | None) -> None:
-    grid = alignment.scene.grid
+    grid = alignment.inputs.scene.grid
     with CogWriter(path, grid, profiles.BACKSCATTER, alignment.options.compress) as writer:
-        for strip in grid.strips(_STRIP_ROWS):
+        for strip in grid.strips(BLOCK_PX):
             writer.write(radar.on_grid(strip, alignment.displacement))
             if progress:
                 progress(strip.width * strip.height / 1e6)

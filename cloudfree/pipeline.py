@@ -149,8 +149,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
                 _write_report(result, files)
         if STAC in files:
             with stopwatch.timing("stac"):
-                contents = stac.Contents(plan.inputs, plan.survey, plan.part, result.pixels)
-                stac.write_item(options.files, files, contents)
+                stac.write_item(options.files, files, plan.inputs, plan.survey, plan.part, result.pixels)
     return result
 
 

@@ -19,7 +19,6 @@ data of the whole scene under the mask), `cloudfree:radar_shift_m` (shift applie
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,20 +58,22 @@ _FIRST_PLANETSCOPE = "2013-01-01T00:00:00Z"
 """Before any of Planet's satellites was launched."""
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What a product was made of, the part of the scene that it shows, and pixels by the name of their class."""
+def write_item(
+    targets: Mapping[Kind, Path],
+    staged: Mapping[Kind, Path],
+    inputs: Inputs,
+    survey: Survey,
+    part: Part,
+    pixels: Mapping[str, int],
+) -> None:
+    """Write the STAC item of all files of a run, itself one of them: by their names, from where they lie until then.
 
-    inputs: Inputs
-    survey: Survey
-    part: Part
-    pixels: Mapping[str, int]
-
-
-def write_item(targets: Mapping[Kind, Path], staged: Mapping[Kind, Path], contents: Contents) -> None:
-    """Write the STAC item of all files of a run, itself one of them: by their names, from where they lie until then."""
-    folder, grid = targets[kinds.STAC].parent, contents.part.of(contents.inputs.scene.grid)
-    outline = _footprint(grid, contents)
+    `part` is what the product shows of the scene; `pixels` counts it by the name of the class.
+    """
+    folder, grid = targets[kinds.STAC].parent, part.of(inputs.scene.grid)
+    rows, cols = pictures.on_survey(part, inputs.scene.grid, survey.grid)
+    data = survey.data[rows, cols]
+    outline = footprint.of_data(grid, survey.grid.window(rows.start, cols.start, *data.shape), data)
     stated = provenance.stated(staged[kinds.OUTPUT])
     classified = not targets.keys().isdisjoint((kinds.QA, kinds.WRITE_MASK))
     item = {
@@ -83,30 +84,23 @@ def write_item(targets: Mapping[Kind, Path], staged: Mapping[Kind, Path], conten
         "geometry": outline.geometry,
         "bbox": outline.bbox,
         "properties": {
-            **_times(contents.inputs),
-            **_instrument(contents.inputs, grid),
+            **_times(inputs),
+            **_instrument(inputs, grid),
             **_projection(grid, outline),
             "processing:level": "L4",
-            "processing:lineage": _lineage(contents.inputs, stated),
+            "processing:lineage": _lineage(inputs, stated),
             "processing:software": stated["versions"],
             "processing:version": stated["versions"]["cloudfree"],
-            **_cover(contents),
+            **_cover(inputs, survey, pixels),
             "cloudfree:weights": {name: stated["weights"][name] for name in ("name", "sha256")},
             "cloudfree:trust": round(float(stated["processing"]["trust"]), 4),
             "cloudfree:radar_shift_m": stated["coregistration"]["shift_m"],
             "cloudfree:identity": stated["identity"],
         },
-        "links": derived_from(folder, contents.inputs, bool(stated["options"]["allow_hh_hv"])),
-        "assets": assets(folder, targets, staged, contents.inputs.scene.scale),
+        "links": derived_from(folder, inputs, bool(stated["options"]["allow_hh_hv"])),
+        "assets": assets(folder, targets, staged, inputs.scene.scale),
     }
     write_json(staged[kinds.STAC], item)
-
-
-def _footprint(grid: Grid, contents: Contents) -> Footprint:
-    coarse = contents.survey.grid
-    rows, cols = pictures.on_survey(contents.part, contents.inputs.scene.grid, coarse)
-    data = contents.survey.data[rows, cols]
-    return footprint.of_data(grid, coarse.window(rows.start, cols.start, *data.shape), data)
 
 
 def _times(inputs: Inputs) -> dict[str, Any]:
@@ -158,16 +152,16 @@ def _lineage(inputs: Inputs, stated: Mapping[str, Any]) -> str:
     )
 
 
-def _cover(contents: Contents) -> dict[str, Any]:
+def _cover(inputs: Inputs, survey: Survey, pixels: Mapping[str, int]) -> dict[str, Any]:
     """Return percentages of the data, those of clouds only where there is a mask."""
-    data = sum(contents.pixels.values()) - contents.pixels[Qa.NODATA.name.lower()]
+    data = sum(pixels.values()) - pixels[Qa.NODATA.name.lower()]
     if not data:
         return {}
-    reconstructed = sum(contents.pixels[qa.name.lower()] for qa in RECONSTRUCTED)
+    reconstructed = sum(pixels[qa.name.lower()] for qa in RECONSTRUCTED)
     cover = {"cloudfree:reconstructed": _percent(reconstructed / data)}
-    if contents.inputs.masked:
-        cover["eo:cloud_cover"] = _percent(contents.pixels[Qa.NOT_RECONSTRUCTED.name.lower()] / data)
-        cover["cloudfree:cloudy"] = _percent(contents.survey.cloudy_share)
+    if inputs.masked:
+        cover["eo:cloud_cover"] = _percent(pixels[Qa.NOT_RECONSTRUCTED.name.lower()] / data)
+        cover["cloudfree:cloudy"] = _percent(survey.cloudy_share)
     return cover
 
 
