@@ -22,7 +22,8 @@ from cloudfree.inputs.location import remote
 from cloudfree.inputs.location.source import Source
 from cloudfree.product.kinds import KINDS, OUTPUT, Kind
 
-IDENTITY_TAG = "CLOUDFREE_IDENTITY"
+_PREFIX = "CLOUDFREE_"
+IDENTITY_TAG = f"{_PREFIX}IDENTITY"
 
 _ROWS = 512  # of a raster, read at once
 
@@ -47,7 +48,7 @@ def tags(
     texts = {name: json.dumps(value, default=_plain, ensure_ascii=False) for name, value in documents.items()}
     return {
         "TIFFTAG_SOFTWARE": f"cloudfree {version('cloudfree')}",
-        **{f"CLOUDFREE_{name.upper()}": text for name, text in texts.items()},
+        **{f"{_PREFIX}{name.upper()}": text for name, text in texts.items()},
     }
 
 
@@ -55,9 +56,8 @@ def stated(product: Path) -> dict[str, Any]:
     """Return what the tags of a product state: the documents of `tags` by their names, and its identity."""
     with rasterio.open(product) as dataset:
         tags = dataset.tags()
-    names = {name: name.removeprefix("CLOUDFREE_").lower() for name in tags if name.startswith("CLOUDFREE_")}
-    documents = {short: json.loads(tags[name]) for name, short in names.items() if name != IDENTITY_TAG}
-    return {**documents, "identity": tags[IDENTITY_TAG]}
+    ours = {name.removeprefix(_PREFIX).lower(): text for name, text in tags.items() if name.startswith(_PREFIX)}
+    return {name: text if name == "identity" else json.loads(text) for name, text in ours.items()}
 
 
 def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha256: str, **versions: str) -> str:
