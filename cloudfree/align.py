@@ -12,11 +12,11 @@ from cloudfree.described import offset_in_words
 from cloudfree.geometry.displacement import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
-from cloudfree.inputs.optical.scene import Scene
 from cloudfree.inputs.radar.image import SarReader
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.product import pictures, profiles, provenance
 from cloudfree.product.cog import BLOCK_PX, CogWriter
+from cloudfree.product.kinds import OUTPUT, QUICKLOOK, Kind
 from cloudfree.product.targets import check_targets, staging
 from cloudfree.scene import coregister, survey
 from cloudfree.scene.offset import Offset
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 Progress = Callable[[float], None]
 """Called with the megapixels just finished."""
 
-_STRIP_ROWS = BLOCK_PX
 _LIBRARIES = ("numpy", "scipy", "pyproj", "rasterio", "rio-cogeo")
 
 
@@ -41,8 +40,9 @@ class AlignOptions(InputOptions):
     overwrite: bool = False
 
     @property
-    def targets(self) -> list[Path]:
-        return [path for path in (self.output, self.quicklook) if path is not None]
+    def files(self) -> dict[Kind, Path]:
+        """The files to be made, by kind."""
+        return {OUTPUT: self.output, **({QUICKLOOK: self.quicklook} if self.quicklook else {})}
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,6 @@ class Alignment:
     inputs: Inputs
     survey: Survey
     offset: Offset
-
-    @property
-    def scene(self) -> Scene:
-        return self.inputs.scene
 
     @property
     def displacement(self) -> Displacement:
@@ -94,7 +90,7 @@ def find(options: AlignOptions) -> Alignment:
     """Read the inputs and estimate the offset, without writing a file. Raises CloudfreeError."""
     with gdal_settings():
         inputs = identify(options)
-        check_targets(options.targets, inputs.paths, options.overwrite)
+        check_targets(list(options.files.values()), inputs.paths, options.overwrite)
         with inputs.open() as reader:
             surveyed = survey.take(inputs.scene, reader)
     offset = coregister.of_survey(surveyed, inputs.scene, options.max_shift_m)
@@ -107,19 +103,18 @@ def find(options: AlignOptions) -> Alignment:
 def write(alignment: Alignment, progress: Progress | None = None) -> None:
     """Write the outputs. Each appears whole, at the end, or not at all."""
     options = alignment.options
-    with gdal_settings(), staging(options.targets, options.overwrite) as stage, alignment.inputs.sar.open() as radar:
-        _write_product(alignment, radar, stage.path(options.output), progress)
-        if options.quicklook:
+    with gdal_settings(), staging(options.files, options.overwrite) as files, alignment.inputs.sar.open() as radar:
+        _write_product(alignment, radar, files[OUTPUT], progress)
+        if QUICKLOOK in files:
             displaced = radar.on_grid(alignment.survey.grid, alignment.displacement, all_cores=True)
             after = replace(alignment.survey, sar_db=displaced)
-            pictures.alignment(stage.path(options.quicklook), alignment.survey, after, alignment.offset.vectors)
+            pictures.alignment(files[QUICKLOOK], alignment.survey, after, alignment.offset.vectors)
 
 
 def _write_product(alignment: Alignment, radar: SarReader, path: Path, progress: Progress | None) -> None:
-    grid = alignment.scene.grid
-    with CogWriter(path, grid, profiles.backscatter(alignment.options.compress)) as writer:
-        for start in range(0, grid.height, _STRIP_ROWS):
-            strip = grid.rows(start, min(start + _STRIP_ROWS, grid.height))
+    grid = alignment.inputs.scene.grid
+    with CogWriter(path, grid, profiles.BACKSCATTER, alignment.options.compress) as writer:
+        for strip in grid.strips(BLOCK_PX):
             writer.write(radar.on_grid(strip, alignment.displacement))
             if progress:
                 progress(strip.width * strip.height / 1e6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -22,12 +22,10 @@ from cloudfree.plan import Options, Plan, RunArguments
 from cloudfree.planning import make_plan
 from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
-from cloudfree.product.finished import IDENTITY_TAG
-from cloudfree.product.kinds import UNCERTAINTY
-from cloudfree.product.mask_file import write_mask
-from cloudfree.product.stac_assets import StagedFile
-from cloudfree.product.targets import Staging, staging
-from cloudfree.product.writer import Counts, ProductPaths, open_writer
+from cloudfree.product.kinds import QUICKLOOK, REPORT, STAC, UNCERTAINTY, WRITE_MASK, Kind
+from cloudfree.product.provenance import IDENTITY_TAG
+from cloudfree.product.targets import staging
+from cloudfree.product.writer import Counts, open_writer, write_mask
 from cloudfree.reconstruct import tiles, trust
 from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.predictor import Predictor, TileTooLargeError
@@ -125,7 +123,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     predictor = Predictor(result.network, resolve_device(plan.device), plan.precision, options.batch)
     with (
         gdal_settings(),
-        staging(options.targets, options.overwrite, options.wait_s) as stage,
+        staging(options.files, options.overwrite, options.wait_s) as files,
         plan.inputs.open() as reader,
     ):
         while True:
@@ -135,26 +133,23 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
                     with stopwatch.timing("trust"):
                         restoration = _trusting(restoration, result, reader, predictor)
                 window = SlidingWindow(predictor, plan.scene, plan.scene_model, restoration, plan.fill)
-                tags = _write_products(result, window, reader, stage, stopwatch, progress)
+                tags = _write_products(result, window, reader, files, stopwatch, progress)
                 break
             except TileTooLargeError:
                 _take_smaller_tiles(result)
-        if options.write_mask:
+        if WRITE_MASK in files:
             with stopwatch.timing("mask"):
-                write_mask(stage.path(options.write_mask), reader, plan.part, options.compress, tags)
-        if options.quicklook:
+                write_mask(files[WRITE_MASK], reader, plan.part, options.compress, tags)
+        if QUICKLOOK in files:
             with stopwatch.timing("quicklook"):
-                product = stage.path(options.output)
-                deviation = stage.path(options.uncertainty) if options.uncertainty else None
-                shown = plan.survey, plan.scene, plan.part, product, deviation
-                pictures.quicklook(stage.path(options.quicklook), *shown)
+                pictures.quicklook(files, plan.survey, plan.scene, plan.part)
         result.peak_memory_mb = peak_memory_mb()
-        if options.report:
+        if REPORT in files:
             with stopwatch.timing("report"):
-                _write_report(result, stage)
-        if options.stac:
+                _write_report(result, files)
+        if STAC in files:
             with stopwatch.timing("stac"):
-                _write_stac(result, stage)
+                stac.write_item(options.files, files, plan.inputs, plan.survey, plan.part, result.pixels)
     return result
 
 
@@ -198,7 +193,7 @@ def _write_products(
     result: Result,
     window: SlidingWindow,
     reader: InputReader,
-    stage: Staging,
+    files: Mapping[Kind, Path],
     stopwatch: Stopwatch,
     progress: Progress | None,
 ) -> dict[str, str]:
@@ -215,12 +210,10 @@ def _write_products(
     )
     feather = Feather.of_pixel_size(plan.grid.pixel_size_m, options.buffer_m)
     strip_reader = StripReader(reader, plan.displacement, feather, plan.fill, cols)
-    quality, deviation = (stage.path(path) if path else None for path in (options.qa, options.uncertainty))
-    paths = ProductPaths(stage.path(options.output), quality, deviation)
     total = Counts.none()
     with ExitStack() as stack:
         hashed = stack.enter_context(ThreadPoolExecutor(1)).submit(provenance.hash_files, plan.files)
-        writer = stack.enter_context(open_writer(of_part, plan.fill, result.uncertainty, paths, options.compress))
+        writer = stack.enter_context(open_writer(of_part, plan.fill, result.uncertainty, files, options.compress))
         read = stack.enter_context(prefetch(lambda span: strip_reader.read(span.start, span.stop), rows))
         strips = stopwatch.waiting(read, "read")
         finished = stopwatch.waiting(window.over(strips, rows, cols), "infer")
@@ -239,23 +232,13 @@ def _write_products(
     return tags
 
 
-def _write_report(result: Result, stage: Staging) -> None:
+def _write_report(result: Result, files: Mapping[Kind, Path]) -> None:
     """The page for people of what was made."""
-    plan, options = result.plan, result.plan.options
-    assert options.report
-    quality, deviation = (stage.path(path) if path else None for path in (options.qa, options.uncertainty))
-    views = Views(plan.scene, plan.survey, plan.part, stage.path(options.output), quality, deviation)
-    files: list[Path | Source] = [*options.targets, *plan.files]
-    names = {str(file): file.name for file in files}
-    vectors = plan.offset.vectors if plan.offset else ()
-    page.write(stage.path(options.report), result.as_json(), names, plan.inputs, views, vectors)
-
-
-def _write_stac(result: Result, stage: Staging) -> None:
-    """The item for catalogues of what was made."""
     plan = result.plan
-    files = {kind: StagedFile(path, stage.path(path)) for kind, path in plan.options.files.items()}
-    stac.write_item(files, stac.Contents(plan.inputs, plan.survey, plan.part, result.pixels))
+    named: list[Path | Source] = [*plan.options.targets, *plan.files]
+    views = Views(plan.scene, plan.survey, plan.part, files)
+    vectors = plan.offset.vectors if plan.offset else ()
+    page.write(result.as_json(), {str(file): file.name for file in named}, plan.inputs, views, vectors)
 
 
 def _tags(result: Result) -> dict[str, str]:

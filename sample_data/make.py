@@ -25,10 +25,10 @@ from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, UDM2_BAND_COUNT, Udm2
-from cloudfree.simulate.canvas import Canvas
 from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer, imperfect_mask
 from cloudfree.simulate.landscape import ground_layout
 from cloudfree.simulate.noise import fast_shape, fractal_noise
+from cloudfree.simulate.parcels import Canvas
 from cloudfree.simulate.surface import Ground, Material, speckle
 
 LAND_SEED, CLOUD_SEED, SENSOR_SEED = 11, 105, 2024

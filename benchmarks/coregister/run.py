@@ -32,9 +32,9 @@ from cloudfree import align
 from cloudfree.inputs.radar.backscatter import to_db
 from cloudfree.scene.coregister import estimate
 from cloudfree.scene.offset import Offset
-from cloudfree.simulate.canvas import Canvas
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
 from cloudfree.simulate.landscape import ground_layout
+from cloudfree.simulate.parcels import Canvas
 from cloudfree.simulate.surface import with_speckle_db
 
 PIXEL_M = 10.0

@@ -80,7 +80,10 @@ def main() -> None:
             np.mean([metrics.psnr(m, t, where(layer)) for m, (_, t, layer) in zip(made, cases, strict=True)])
             for where in (lambda layer: layer.haze, lambda layer: layer.shade)
         )
-        off = [metrics.rmse(m, seen.reflectance, ~seen.hidden) for m, (seen, _, _) in zip(made, cases, strict=True)]
+        off = [
+            np.sqrt(np.square(m - seen.reflectance)[:, ~seen.hidden].mean())
+            for m, (seen, _, _) in zip(made, cases, strict=True)
+        ]
         print(f"| {name} | {hazy:.2f} | {shaded:.2f} | {np.mean(off):.4f} |", flush=True)
 
 

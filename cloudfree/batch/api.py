@@ -14,7 +14,7 @@ from cloudfree.batch.index import write_index
 from cloudfree.batch.jobs import Job, read_jobs
 from cloudfree.batch.needs import check_disk, check_lists, check_memory, check_outputs, shapes_of
 from cloudfree.batch.pairing import jobs_of_folder
-from cloudfree.batch.results import Outcome, make_folder, recording
+from cloudfree.batch.results import Outcome, recording
 from cloudfree.batch.runner import Settings, run_jobs
 from cloudfree.product.kinds import REPORT, STAC
 
@@ -93,15 +93,8 @@ def make_plan(
 
 def execute(plan: BatchPlan, done: Callable[[Outcome], None] | None = None) -> list[Outcome]:
     """Do all jobs of a plan, keep their results, and write what lists the products. See `run`."""
-    make_folder(plan.folder)
-    with recording(plan.folder) as keep:
-
-        def add(outcome: Outcome) -> None:
-            keep(outcome)
-            if done:
-                done(outcome)
-
-        outcomes = _outcomes(plan, add)
+    with recording(plan.folder, done) as keep:
+        outcomes = _outcomes(plan, keep)
     if REPORT in plan.settings.beside:
         write_index(plan.folder, outcomes)
     if STAC in plan.settings.beside:

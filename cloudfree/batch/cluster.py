@@ -59,7 +59,7 @@ def _worker(distributed: ModuleType, number: int, environment: dict[str, str]) -
 
 
 def run_jobs_on(
-    address: str, jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None] | None = None
+    address: str, jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None]
 ) -> list[Outcome]:
     """Do all jobs on the workers of a scheduler and return their outcomes, in the order of the jobs.
 
@@ -77,8 +77,7 @@ def run_jobs_on(
         for future in distributed.as_completed(futures):
             number = numbers[future.key]
             outcomes[number] = _outcome(future, jobs[number])
-            if done:
-                done(outcomes[number])
+            done(outcomes[number])
             failures = sum(outcome.status == "failed" for outcome in outcomes.values())
             if settings.max_failures is not None and failures > settings.max_failures:
                 # Jobs that workers have begun go on, so that their outcomes are known.

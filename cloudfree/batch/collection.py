@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +33,8 @@ _ASSET_FIELDS = ("type", "title", "roles", "bands")
 _TO_COLLECTION = ("collection", "parent", "root")
 
 
-@dataclass(frozen=True)
-class Item:
-    """A STAC item and its file."""
-
-    path: Path
-    content: dict[str, Any]
-
-    @property
-    def properties(self) -> dict[str, Any]:
-        properties: dict[str, Any] = self.content["properties"]
-        return properties
+Item = dict[str, Any]
+"""The content of a STAC item."""
 
 
 def is_collection(path: Path) -> bool:
@@ -57,32 +47,34 @@ def write_collection(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
     Without any product there is none. Raises OutputError.
     """
-    items = list(_items(outcomes))
+    items = dict(_items(outcomes))
     if not items:
         log.warning("no scene has a STAC item, so that %s is not written", folder / STAC.listed_in)
         return
-    for name, count in Counter(item.content["id"] for item in items).items():
+    for name, count in Counter(item["id"] for item in items.values()).items():
         if count > 1:
             log.warning(
                 "%d STAC items are called %s; catalogues need a name for each: give a column output", count, name
             )
     collection = _collection(folder, items)
     _write(folder / STAC.listed_in, collection)
-    for item in items:
-        linked = _linked(item, folder, collection["id"])
-        if linked != item.content:
-            _write(item.path, linked)
+    for path, item in items.items():
+        others = [link for link in item["links"] if link["rel"] not in _TO_COLLECTION]
+        own = [_to_collection(rel, folder, path.parent) for rel in _TO_COLLECTION]
+        linked = {**item, "collection": collection["id"], "links": [*own, *others]}
+        if linked != item:
+            _write(path, linked)
 
 
-def _items(outcomes: Sequence[Outcome]) -> Iterator[Item]:
-    """Yield the items of all products, with a warning for each file that is no item."""
+def _items(outcomes: Sequence[Outcome]) -> Iterator[tuple[Path, Item]]:
+    """Yield the items of all products and their files, with a warning for each file that is no item."""
     for outcome in outcomes:
         if outcome.status not in ("made", "skipped"):
             continue
         path = STAC.beside(outcome.job.output)
         content = _json(path)
         if content and "cloudfree:identity" in (content.get("properties") or ()):
-            yield Item(path, content)
+            yield path, content
         else:
             log.warning("%s is no STAC item of a product, and is left out of the collection", path)
 
@@ -96,8 +88,8 @@ def _json(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _collection(folder: Path, items: Sequence[Item]) -> dict[str, Any]:
-    name = folder.resolve().name or "cloudfree"
+def _collection(folder: Path, by_path: Mapping[Path, Item]) -> dict[str, Any]:
+    items, name = list(by_path.values()), folder.resolve().name or "cloudfree"
     common = {"summaries": _summaries(items), "item_assets": _item_assets(items)}
     return {
         "type": "Collection",
@@ -109,11 +101,17 @@ def _collection(folder: Path, items: Sequence[Item]) -> dict[str, Any]:
         "license": "other",
         "keywords": ["PlanetScope", "Sentinel-1", "cloud removal"],
         "extent": {
-            "spatial": {"bbox": [_around([item.content["bbox"] for item in items])]},
+            "spatial": {"bbox": [_around([item["bbox"] for item in items])]},
             "temporal": {"interval": [_interval(items)]},
         },
         **common,
-        "links": [_to_collection("root", folder, folder), *(_to_item(item, folder) for item in items)],
+        "links": [
+            _to_collection("root", folder, folder),
+            *(
+                {"rel": "item", "href": href(path, folder), "type": STAC.media_type, "title": item["id"]}
+                for path, item in by_path.items()
+            ),
+        ],
     }
 
 
@@ -138,7 +136,7 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
 
 def _interval(items: Sequence[Item]) -> list[str]:
     moments = [
-        [item.properties.get("datetime") or item.properties[f"{end}_datetime"] for item in items]
+        [item["properties"].get("datetime") or item["properties"][f"{end}_datetime"] for item in items]
         for end in ("start", "end")
     ]
     return [min(moments[0]), max(moments[1])]
@@ -152,38 +150,22 @@ def _summaries(items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _values(items: Iterable[Item], name: str) -> Iterator[Any]:
-    return (value for item in items if (value := item.properties.get(name)) is not None)
+    return (value for item in items if (value := item["properties"].get(name)) is not None)
 
 
 def _item_assets(items: Sequence[Item]) -> dict[str, Any]:
     """Return the fields of each asset that are equal in all items that have it."""
     common: dict[str, dict[str, Any]] = {}
     for item in items:
-        for key, asset in item.content["assets"].items():
+        for key, asset in item["assets"].items():
             fields = {field: asset[field] for field in _ASSET_FIELDS if field in asset}
             known = common.setdefault(key, fields)
             common[key] = {field: value for field, value in known.items() if fields.get(field) == value}
     return common
 
 
-def _to_item(item: Item, folder: Path) -> dict[str, Any]:
-    return {
-        "rel": "item",
-        "href": href(item.path, folder),
-        "type": STAC.media_type,
-        "title": item.content["id"],
-    }
-
-
 def _to_collection(rel: str, folder: Path, seen_from: Path) -> dict[str, Any]:
     return {"rel": rel, "href": href(folder / STAC.listed_in, seen_from), "type": "application/json"}
-
-
-def _linked(item: Item, folder: Path, collection: str) -> dict[str, Any]:
-    """Return the content of an item with links to a collection, in place of those that it has."""
-    others = [link for link in item.content["links"] if link["rel"] not in _TO_COLLECTION]
-    own = [_to_collection(rel, folder, item.path.parent) for rel in _TO_COLLECTION]
-    return {**item.content, "collection": collection, "links": [*own, *others]}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from cloudfree.errors import InputError
 from cloudfree.inputs.location.source import Source
 
 _NEEDED, _POSSIBLE = ("planet", "sar"), ("udm2", "mask", "reference", "output")
+_POSSIBLE_LISTED = ", ".join(_POSSIBLE)
 _BETWEEN_FILES = ";"
 _LINES_OF_JSON = (".jsonl", ".ndjson")
 
@@ -48,7 +49,7 @@ def read_jobs(source: Path, folder: Path) -> list[Job]:
     rows = list(_json_rows(source) if source.suffix.lower() in _LINES_OF_JSON else _csv_rows(source))
     if not rows:
         raise InputError(
-            f"{source.name} names no scene; one line for each is needed: planet, sar and any of {_listed()}"
+            f"{source.name} names no scene; one line for each is needed: planet, sar and any of {_POSSIBLE_LISTED}"
         )
     return [_job(f"{source.name} line {line}", row, source.parent, folder) for line, row in rows]
 
@@ -56,10 +57,6 @@ def read_jobs(source: Path, folder: Path) -> list[Job]:
 def product_of(planet: Source, folder: Path) -> Path:
     """Return the path of the product of a scene for which no output is given."""
     return folder / f"{planet.stem}_cloudfree.tif"
-
-
-def _listed() -> str:
-    return ", ".join(_POSSIBLE)
 
 
 def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -77,20 +74,18 @@ def _json_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), 1):
             if line.strip():
-                yield number, _object(json.loads(line))
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"{str(row)[:40]!r} is no object")
+                yield number, row
     except (OSError, ValueError) as error:
         raise InputError(f"{source} cannot be read as lines of JSON ({error}); write one object a line") from error
 
 
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{str(value)[:40]!r} is no object")
-    return value
-
-
 def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path) -> Job:
     if unknown := [name for name in row if name not in (*_NEEDED, *_POSSIBLE)]:
-        raise InputError(f"{where} has {unknown[0] or 'more cells than columns'!r}; known are planet, sar, {_listed()}")
+        name = unknown[0] or "more cells than columns"
+        raise InputError(f"{where} has {name!r}; known are planet, sar, {_POSSIBLE_LISTED}")
     parts = {name: _parts(row.get(name)) for name in (*_NEEDED, *_POSSIBLE)}
     if missing := [name for name in _NEEDED if not parts[name]]:
         raise InputError(f"{where} has no {missing[0]}; each line needs a scene and its radar: add it")

@@ -15,8 +15,8 @@ from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.raster.access import opened
 from cloudfree.process import available_memory_gb
-from cloudfree.product.finished import is_ours
 from cloudfree.product.kinds import OUTPUT, STAC
+from cloudfree.product.provenance import is_ours
 from cloudfree.scene.survey import MOST_PIXELS
 
 _WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
@@ -66,9 +66,10 @@ def check_lists(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
                 f"{path} would be a file of one scene and of the whole batch; each needs a name of its own: give that "
                 "scene another output"
             )
-    for kind, path in {} if settings.overwrite else lists.items():
-        is_list = is_collection(path) if kind == STAC else path.is_file() and is_ours(kind, path)
-        if path.exists() and not is_list:
+    for kind, path in lists.items():
+        if settings.common.get("overwrite") or not path.exists():
+            continue
+        if not (is_collection(path) if kind == STAC else path.is_file() and is_ours(kind, path)):
             raise OutputError(f"{path} was not made by cloudfree and is kept; give --overwrite, or another folder")
 
 

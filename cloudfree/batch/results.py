@@ -58,19 +58,24 @@ class Outcome:
 
 
 @contextmanager
-def recording(folder: Path) -> Iterator[Callable[[Outcome], None]]:
-    """Yield a function that keeps an outcome; the results in `folder` are written every few seconds, and at the end.
+def recording(folder: Path, done: Callable[[Outcome], None] | None = None) -> Iterator[Callable[[Outcome], None]]:
+    """Yield a function that keeps an outcome and calls `done` with it.
 
-    Raises OutputError.
+    The results in `folder`, which is made if need be, are written every few seconds, and at the end. Raises
+    OutputError.
     """
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     outcomes, written_s = list[Outcome](), 0.0
 
     def keep(outcome: Outcome) -> None:
         nonlocal written_s
         outcomes.append(outcome)
         if time.monotonic() - written_s >= _EVERY_S:  # results of ten thousand scenes take long to write
-            write_results(folder, outcomes)
+            _write_results(folder, outcomes)
             written_s = time.monotonic()
+        if done:
+            done(outcome)
 
     try:
         yield keep
@@ -79,16 +84,10 @@ def recording(folder: Path) -> Iterator[Callable[[Outcome], None]]:
         raise
     finally:
         if outcomes:
-            write_results(folder, outcomes)
+            _write_results(folder, outcomes)
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of the results if it does not exist. Raises OutputError."""
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
+def _write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """Write results.csv and results.json in a folder, each replaced in one step. Raises OutputError."""
     with replaced(folder / RESULTS[0]) as file, file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, _COLUMNS)

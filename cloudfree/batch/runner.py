@@ -21,9 +21,9 @@ from cloudfree.pipeline import execute
 from cloudfree.plan import Options
 from cloudfree.planning import make_plan
 from cloudfree.product import provenance
-from cloudfree.product.finished import is_finished, is_ours
 from cloudfree.product.kinds import OUTPUT, Kind
 from cloudfree.product.locks import claimed
+from cloudfree.product.provenance import is_finished, is_ours
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,6 @@ class Settings:
     beside: tuple[Kind, ...] = ()
     max_failures: int | None = None
 
-    @property
-    def overwrite(self) -> bool:
-        """Whether files that cloudfree has not made are replaced."""
-        return bool(self.common.get("overwrite"))
-
     def options(self, job: Job) -> Options:
         """Return the options of a run that does a job. Raises TypeError for a name in `common` that is no option."""
         files: dict[str, Any] = {"planet": job.planet, "sar": job.sar, "udm2": job.udm2, "mask": job.mask}
@@ -59,7 +54,7 @@ def held_model(name: str) -> CloudRemovalModel:
     return load_model(name)
 
 
-def run_jobs(jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None] | None = None) -> list[Outcome]:
+def run_jobs(jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None]) -> list[Outcome]:
     """Do all jobs and return their outcomes; `done` is called with each outcome as it comes."""
     outcomes: list[Outcome] = []
     for job in jobs:
@@ -68,8 +63,7 @@ def run_jobs(jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], 
             outcomes.append(Outcome(job, "not begun", error=f"more than {settings.max_failures} had failed before"))
         else:
             outcomes.append(run_job(job, settings))
-        if done:
-            done(outcomes[-1])
+        done(outcomes[-1])
     return outcomes
 
 
@@ -77,25 +71,28 @@ def run_job(job: Job, settings: Settings) -> Outcome:
     """Do a job, unless its product is there, whole, and of the same inputs, options and weights."""
     started, options = time.monotonic(), settings.options(job)
     try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        with claimed(options.targets, options.wait_s):
-            if _is_made(options):
-                return Outcome(job, "skipped", time.monotonic() - started)
-            _refuse_others(options)
-            # Files of ours that are there have other inputs or options, are damaged, or are not all that is wanted.
-            plan = make_plan(replace(options, overwrite=True), held_model)
-            result = execute(plan)
+        details = _make(job, options)
+        return Outcome(job, "made" if details else "skipped", time.monotonic() - started, details=details)
     except CloudfreeError as error:
-        return Outcome(job, "failed", time.monotonic() - started, error.message)
+        failure = error.message
     except OSError as error:
-        return Outcome(
-            job, "failed", time.monotonic() - started, f"{job.output.name}: {error}; see to it and run again"
-        )
+        failure = f"{job.output.name}: {error}; see to it and run again"
     except Exception as error:  # a bug in one scene must not stop the others
         log.exception("%s failed by a bug", job.planet)
-        return Outcome(job, "failed", time.monotonic() - started, f"bug: {type(error).__name__}: {error}")
-    details = {"pixels": result.pixels, "trust": result.trust, "peak_memory_mb": result.peak_memory_mb}
-    return Outcome(job, "made", time.monotonic() - started, details=details)
+        failure = f"bug: {type(error).__name__}: {error}"
+    return Outcome(job, "failed", time.monotonic() - started, failure)
+
+
+def _make(job: Job, options: Options) -> dict[str, Any]:
+    """Return numbers of the run that made the product; nothing where none was needed."""
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    with claimed(options.targets, options.wait_s):
+        if _is_made(options):
+            return {}
+        _refuse_others(options)
+        # Files of ours that are there have other inputs or options, are damaged, or are not all that is wanted.
+        result = execute(make_plan(replace(options, overwrite=True), held_model))
+    return {"pixels": result.pixels, "trust": result.trust, "peak_memory_mb": result.peak_memory_mb}
 
 
 def _refuse_others(options: Options) -> None:

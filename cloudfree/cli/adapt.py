@@ -9,7 +9,6 @@ import click
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
-from cloudfree.inputs.location.source import Source
 
 
 @click.command()
@@ -22,7 +21,7 @@ from cloudfree.inputs.location.source import Source
 @options.device
 @options.overwrite
 @options.verbosity
-def adapt(sar: tuple[Source, ...], minutes: float, seed: int, quiet: bool, verbose: bool, **values: Any) -> None:
+def adapt(minutes: float, seed: int, quiet: bool, verbose: bool, **values: Any) -> None:
     """Fine-tune weights on the clear pixels of a scene.
 
     Where these expect it, clouds laid over them give way to the scene's own model, references included, as in a run.
@@ -34,7 +33,7 @@ def adapt(sar: tuple[Source, ...], minutes: float, seed: int, quiet: bool, verbo
     from cloudfree.plan import Options
     from cloudfree.planning import make_plan
 
-    plan = make_plan(Options(sar=sar, **values))
+    plan = make_plan(Options(**values))
     with progress_bar(plan.device, quiet, minutes, MINUTES) as progress:
         model = fine_tune(
             plan.network,

@@ -28,8 +28,8 @@ def align(as_json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
     from cloudfree.align import AlignOptions, find, write
 
     alignment = find(AlignOptions(**values))
-    megapixels = alignment.scene.grid.width * alignment.scene.grid.height / 1e6
-    with progress_bar("cpu", quiet, megapixels, MEGAPIXELS) as progress:
+    grid = alignment.inputs.scene.grid
+    with progress_bar("cpu", quiet, grid.width * grid.height / 1e6, MEGAPIXELS) as progress:
         write(alignment, progress)
     if as_json:
         echo_json(alignment.describe())

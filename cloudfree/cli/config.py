@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from cloudfree.cli.terminal import remembered_of_log
+from cloudfree.cli.terminal import remembered
 
 _FROM_ELSEWHERE = {ParameterSource.ENVIRONMENT: "environment", ParameterSource.DEFAULT_MAP: "config"}
 
@@ -23,7 +23,10 @@ def read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> N
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"{path} cannot be read as TOML ({error}).", ctx) from error
     assert isinstance(ctx.command, click.Group)
-    parameters = {name: _parameters(command) for name, command in ctx.command.commands.items()}
+    parameters = {
+        name: {_key(parameter): parameter for parameter in command.params if parameter.opts}
+        for name, command in ctx.command.commands.items()
+    }
     options = {key for known in parameters.values() for key in known}
     for key, value in content.items():
         if key in parameters and not isinstance(value, dict) and key not in options:
@@ -54,11 +57,6 @@ def _as_typed(parameter: click.Parameter, value: Any) -> Any:
     return words if several else ",".join(words)
 
 
-def _parameters(command: click.Command) -> dict[str, click.Parameter]:
-    """Return the options and arguments of a command by `_key`."""
-    return {_key(parameter): parameter for parameter in command.params if parameter.opts}
-
-
 def _key(parameter: click.Parameter) -> str:
     """Return an option as it is typed, without dashes in front and with underscores between words."""
     return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
@@ -70,7 +68,7 @@ def option_sources(ctx: click.Context) -> dict[str, dict[str, str]]:
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
         if source in _FROM_ELSEWHERE:
-            value = ctx.params.get(parameter.name or "", remembered_of_log(ctx, parameter))
+            value = ctx.params.get(parameter.name or "", remembered(ctx, parameter.name or ""))
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             sources[max(parameter.opts, key=len)] = {"value": text, "from": _FROM_ELSEWHERE[source]}
     return sources

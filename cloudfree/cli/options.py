@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cloudfree.bands import DETECTORS
-from cloudfree.cli.terminal import remember_json, remember_log
+from cloudfree.cli.terminal import remember
 from cloudfree.inputs.location.source import Source
 from cloudfree.product.kinds import BESIDE, Kind
 
@@ -100,20 +100,6 @@ def _choice(name: str, *values: str, help: str | None = None) -> Callable[..., A
     return click.option(name, type=click.Choice(values), default=values[0], show_default=True, help=help)
 
 
-scene_files = together(
-    click.option("--planet", type=SOURCE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
-    click.option(
-        "--sar",
-        type=SOURCE,
-        required=True,
-        multiple=True,
-        help="Sentinel-1 VV and VH; as often as needed: frames, tiles, a file of each polarisation.",
-    ),
-    click.option("--udm2", type=SOURCE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
-    click.option("--mask", type=SOURCE, help="Any single-band raster instead: non-zero is cloud or shadow."),
-)
-"""The files of one scene."""
-
 meaning = together(
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
     click.option("--mask-bits", metavar="N,N|NAME", help="Bits of --mask that are cloud or shadow, or a preset: udm1."),
@@ -136,7 +122,19 @@ meaning = together(
 )
 """What the numbers in the files of a scene mean, where the files do not state it."""
 
-scene_inputs = together(scene_files, meaning)
+scene_inputs = together(
+    click.option("--planet", type=SOURCE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
+    click.option(
+        "--sar",
+        type=SOURCE,
+        required=True,
+        multiple=True,
+        help="Sentinel-1 VV and VH; as often as needed: frames, tiles, a file of each polarisation.",
+    ),
+    click.option("--udm2", type=SOURCE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
+    click.option("--mask", type=SOURCE, help="Any single-band raster instead: non-zero is cloud or shadow."),
+    meaning,
+)
 """The fields of `InputOptions` but references."""
 
 references = click.option(
@@ -218,26 +216,21 @@ making = together(
 
 def beside_product(in_batch: bool) -> Callable[..., Any]:
     """Return options for the files beside a product: with a path for one run, a flag for a batch."""
-    return together(*map(_flag if in_batch else _file, BESIDE))
+    return together(*(_beside_product(kind, in_batch) for kind in BESIDE))
 
 
-def _file(kind: Kind) -> Callable[..., Any]:
+def _beside_product(kind: Kind, in_batch: bool) -> Callable[..., Any]:
+    name = f"--{kind.field.replace('_', '-')}"
+    if in_batch:
+        listed = f", and {kind.listed_in} of all" if kind.listed_in else ""
+        return click.option(name, is_flag=True, help=f"{kind.title}: NAME{kind.suffix}{listed}.")
     metavar = kind.suffix.rpartition(".")[2].upper()
-    return click.option(_option(kind), type=FILE, metavar=metavar, help=f"{kind.title}.")
-
-
-def _flag(kind: Kind) -> Callable[..., Any]:
-    listed = f", and {kind.listed_in} of all" if kind.listed_in else ""
-    return click.option(_option(kind), is_flag=True, help=f"{kind.title}: NAME{kind.suffix}{listed}.")
-
-
-def _option(kind: Kind) -> str:
-    return f"--{kind.field.replace('_', '-')}"
+    return click.option(name, type=FILE, metavar=metavar, help=f"{kind.title}.")
 
 
 def as_json_with(help_text: str) -> Callable[..., Any]:
     """Return the option `--json`, with which failures are reported as an object too."""
-    return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=remember_json, help=help_text)
+    return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=remember, help=help_text)
 
 
 as_json = as_json_with("As JSON.")
@@ -247,10 +240,10 @@ verbosity = together(
         type=click.Choice(["text", "json"]),
         default="text",
         expose_value=False,
-        callback=remember_log,
+        callback=remember,
         help="Lines for people, or an object a line.",
     ),
-    click.option("--log-file", type=FILE, expose_value=False, callback=remember_log, help="Append the log here too."),
+    click.option("--log-file", type=FILE, expose_value=False, callback=remember, help="Append the log here too."),
     click.option("-v", "--verbose", is_flag=True, help="Say what each file was taken for, and why."),
     click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar."),
 )

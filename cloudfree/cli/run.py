@@ -10,7 +10,6 @@ from cloudfree.cli import options
 from cloudfree.cli.config import option_sources
 from cloudfree.cli.options import FILE
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
-from cloudfree.inputs.location.source import Source
 
 
 @click.command()
@@ -25,7 +24,7 @@ from cloudfree.inputs.location.source import Source
 @click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
 @options.as_json_with("Facts and figures of the run on stdout.")
 @options.verbosity
-def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Source, ...], **values: Any) -> None:
+def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
     """Reconstruct the clouded pixels of a scene.
 
     Observed pixels are kept as they are; --qa says which is which.
@@ -36,7 +35,7 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, sar: tuple[Sou
     from cloudfree.plan import Options
     from cloudfree.planning import make_plan
 
-    plan = make_plan(Options(sar=sar, **values))
+    plan = make_plan(Options(**values))
     if dry_run:
         echo_json({**described.as_json(plan), "option_sources": option_sources(click.get_current_context())})
         return

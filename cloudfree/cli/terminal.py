@@ -19,7 +19,6 @@ MEGAPIXELS = "{n:.1f}/{total:.1f} Mpx"
 MINUTES = "{n:.1f}/{total:.1f} min"
 
 
-_LOG, _JSON = "cloudfree.cli.log", "cloudfree.cli.json"
 _PROGRESS_S = 60.0
 
 progress_log = logging.getLogger("cloudfree.progress")
@@ -36,24 +35,25 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def remember_log(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Keep an option about logs for `log_to_stderr`."""
-    ctx.meta[f"{_LOG}.{parameter.name}"] = value
+def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Keep an option about logs or --json for the functions of this module."""
+    ctx.meta[f"cloudfree.{parameter.name}"] = value
+    return value
 
 
-def remembered_of_log(ctx: click.Context, parameter: click.Parameter) -> Any:
-    """Return the value of an option about logs; None for other options."""
-    return ctx.meta.get(f"{_LOG}.{parameter.name}")
+def remembered(ctx: click.Context, name: str) -> Any:
+    """Return the value of an option that is kept, by the name of its parameter; None for other options."""
+    return ctx.meta.get(f"cloudfree.{name}")
 
 
 def log_to_stderr(quiet: bool, verbose: bool) -> None:
     """Log warnings and errors; all reasons with `verbose`, only errors with `quiet`; to --log-file too if given."""
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-    options = click.get_current_context().meta
+    ctx = click.get_current_context()
     plain = logging.Formatter("%(levelname)s: %(message)s")
-    formatter = JsonLines() if options.get(f"{_LOG}.log_format") == "json" else plain
+    formatter = JsonLines() if remembered(ctx, "log_format") == "json" else plain
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if path := options.get(f"{_LOG}.log_file"):
+    if path := remembered(ctx, "log_file"):
         handlers.append(_appending(path))
         if not isinstance(formatter, JsonLines):
             handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
@@ -80,20 +80,14 @@ def _appending(path: Path) -> logging.Handler:
         ) from error
 
 
-def remember_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
-    """Keep --json for `echo_failure`."""
-    ctx.meta[_JSON] = value
-    return value
-
-
 def echo_failure(ctx: click.Context, error: click.ClickException) -> bool:
     """Report a failure on stdout where --json was given, and in the log where that is JSON.
 
     Return whether it is in the log, so that stderr needs no other line.
     """
-    if ctx.meta.get(_JSON):
+    if remembered(ctx, "as_json"):
         echo_json({"error": error.format_message(), "exit": error.exit_code})
-    in_log = ctx.meta.get(f"{_LOG}.log_format") == "json" and not isinstance(error, click.UsageError)
+    in_log = remembered(ctx, "log_format") == "json" and not isinstance(error, click.UsageError)
     if in_log:
         logging.getLogger("cloudfree").error("%s", error.format_message())
     return in_log
@@ -102,7 +96,7 @@ def echo_failure(ctx: click.Context, error: click.ClickException) -> bool:
 def echo_json(value: Any) -> None:
     """Print plain data on stdout: the one answer of a command, so that a later failure prints no second one."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-    click.get_current_context().meta[_JSON] = False
+    click.get_current_context().meta["cloudfree.as_json"] = False
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import ndimage
 
-from cloudfree.arrays import Image, as_image, known_of
+from cloudfree.arrays import Image, Mask, as_image, known_of
 from cloudfree.evaluate.methods import Method, ground_of
 from cloudfree.evaluate.triplets import Observation
 
@@ -23,16 +23,12 @@ def unchanged(seen: Observation) -> Image:
 
 def median(seen: Observation) -> Image:
     """The median of what is not masked, in place of what is; without a mask the median everywhere."""
-    clear = seen.valid & ~seen.hidden
-    colour = np.median(seen.reflectance[:, clear if clear.any() else seen.valid], axis=1)
-    return _put(seen, np.broadcast_to(as_image(colour)[:, None, None], seen.reflectance.shape))
+    return _put(seen, np.broadcast_to(seen.typical_reflectance[:, None, None], seen.reflectance.shape))
 
 
 def ridge(seen: Observation) -> Image:
     """A ridge regression on smoothed backscatter and its squares, fitted on clear pixels away from the mask."""
-    usable = seen.valid & ~seen.hidden & np.isfinite(seen.sar_db).all(axis=0)
-    away = usable & (seen.distance_m() > _RIDGE_AWAY_M)
-    chosen = away if away.sum() >= _MIN_FIT_PX else usable
+    chosen = _to_fit_on(seen, known_of(seen.sar_db), _RIDGE_AWAY_M)
     if chosen.sum() < _MIN_FIT_PX:
         return median(seen)
     features = _backscatter_features(seen)
@@ -55,9 +51,7 @@ def fitted_reference(seen: Observation) -> Image:
     Each band is a linear combination of its bands, and of one, by least squares on clear pixels away from the mask.
     """
     other = seen.others[0]
-    shown = seen.valid & ~seen.hidden & known_of(other)
-    away = shown & (seen.distance_m() > _REFERENCE_AWAY_M)
-    chosen = away if away.sum() >= _MIN_FIT_PX else shown
+    chosen = _to_fit_on(seen, known_of(other), _REFERENCE_AWAY_M)
     if chosen.sum() < _MIN_FIT_PX:
         return median(seen)
     design = np.stack([*other, np.ones_like(other[0])], dtype=np.float64)
@@ -84,6 +78,13 @@ REFERENCE_BASELINES: Mapping[str, Method] = {
 def baselines_of(seen: Observation) -> Mapping[str, Method]:
     """Those that there are for an observation, in the order of tables."""
     return {**BASELINES, **REFERENCE_BASELINES} if seen.others else BASELINES
+
+
+def _to_fit_on(seen: Observation, known: Mask, away_m: float) -> Mask:
+    """Clear pixels (H, W) where something else is known: those so far from the mask, or all if these are too few."""
+    usable = seen.valid & ~seen.hidden & known
+    away = usable & (seen.distance_m() > away_m)
+    return away if away.sum() >= _MIN_FIT_PX else usable
 
 
 def _put(seen: Observation, restored: Image) -> Image:

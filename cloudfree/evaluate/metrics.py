@@ -2,9 +2,12 @@
 
 Images are (C, H, W) reflectance; `mask` (H, W) chooses the pixels that count, all where it is None. Each measure is of
 the chosen pixels alone: a score under cloud is not diluted by the clear pixels around it. Of no pixel, it is NaN.
+Angles and similarity are maps, whose `mean` is the measure of any pixels.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from scipy import ndimage
@@ -17,43 +20,30 @@ _SSIM_WINDOW /= _SSIM_WINDOW.sum()
 _SSIM_K1, _SSIM_K2 = 0.01, 0.03
 
 
-def mae(restored: Image, truth: Image, mask: Mask | None = None) -> float:
-    """Mean absolute error in reflectance, 0 and up, over pixels and bands."""
-    return _mean(np.abs(_difference(restored, truth)).mean(0), mask)
-
-
-def rmse(restored: Image, truth: Image, mask: Mask | None = None) -> float:
-    """Root of the mean squared error in reflectance, 0 and up, over pixels and bands."""
-    return float(np.sqrt(_mean(np.square(_difference(restored, truth)).mean(0), mask)))
-
-
 def psnr(restored: Image, truth: Image, mask: Mask | None = None) -> float:
     """Peak signal-to-noise ratio in dB: -10 log10(MSE), one MSE over pixels and bands; infinite if equal."""
-    error = rmse(restored, truth, mask)
-    return float("inf") if error == 0 else float(20 * np.log10(1 / error))
+    squared = np.square(restored.astype(np.float64) - truth).mean(0)
+    chosen = squared if mask is None else squared[mask]
+    error = float(np.sqrt(chosen.mean())) if chosen.size else math.nan
+    return math.inf if error == 0 else float(20 * np.log10(1 / error))
 
 
-def sam(restored: Image, truth: Image, mask: Mask | None = None) -> float:
-    """Mean spectral angle in degrees, 0..180: the angle between the band vectors of a pixel, blind to brightness.
-
-    A pixel where either vector is zero has no angle and does not count.
-    """
-    angle = angle_map(restored, truth)
-    return _mean(angle, np.isfinite(angle) if mask is None else mask & np.isfinite(angle))
+def mean(values: Float64Array, mask: Mask | None = None) -> float:
+    """The mean of the chosen values (H, W) that are numbers, NaN if none is: mean absolute error, angle, similarity."""
+    chosen = values[~np.isnan(values) if mask is None else mask & ~np.isnan(values)]
+    return float(chosen.mean()) if chosen.size else math.nan
 
 
 def angle_map(restored: Image, truth: Image, squared_norm_floor: float = 0.0) -> Float64Array:
-    """Spectral angles (H, W) in degrees, NaN where either vector is zero."""
+    """Spectral angles (H, W) in degrees, 0..180: between the band vectors of a pixel, blind to brightness.
+
+    NaN where either vector is zero: such a pixel does not count.
+    """
     a, b = restored.astype(np.float64), truth.astype(np.float64)
     lengths = np.sqrt(np.maximum((a * a).sum(0), squared_norm_floor) * np.maximum((b * b).sum(0), squared_norm_floor))
     with np.errstate(invalid="ignore", divide="ignore"):
         angle: Float64Array = np.degrees(np.arccos(np.clip((a * b).sum(0) / lengths, -1, 1)))
     return angle
-
-
-def ssim(restored: Image, truth: Image, mask: Mask | None = None) -> float:
-    """Structural similarity, -1..1, 1 if equal: the mean of `similarity_map` over the chosen pixels."""
-    return _mean(similarity_map(restored, truth), mask)
 
 
 def similarity_map(restored: Image, truth: Image, window: Float64Array = _SSIM_WINDOW) -> Float64Array:
@@ -80,12 +70,3 @@ def _ssim_map(restored: Image, truth: Image, window: Float64Array) -> Float64Arr
         (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (spread + c2))
     )
     return similarity
-
-
-def _difference(restored: Image, truth: Image) -> Float64Array:
-    return restored.astype(np.float64) - truth.astype(np.float64)
-
-
-def _mean(values: Float64Array, mask: Mask | None) -> float:
-    chosen = values if mask is None else values[mask]
-    return float(chosen.mean()) if chosen.size else float("nan")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cloudfree.arrays import Float64Array, Image, Mask
+from cloudfree.arrays import Image, Mask
 from cloudfree.errors import InputError
 from cloudfree.evaluate import metrics
 from cloudfree.evaluate import published_metrics as published
@@ -55,7 +55,8 @@ PUBLISHED_GROUPS = {
 class Score:
     """One method on some pixels of one image, or the mean of as many `images`.
 
-    psnr_db, ssim, sam_deg, mae as in `metrics`; NaN where no pixel has the measure, infinite PSNR of equal images.
+    psnr_db, ssim and the angle sam_deg as in `metrics`; mae: mean absolute error of reflectance, over bands too. NaN
+    where no pixel has the measure, infinite PSNR of equal images.
     """
 
     image: str
@@ -154,12 +155,13 @@ def _score(triplet: Triplet, method: str, restored: Image, protocol: Protocol) -
         restored, truth = np.clip(restored, 0, 1), np.clip(truth, 0, 1)
         definitions, psnr_of_equal = published, published.PSNR_OF_EQUAL
     error = restored.astype(np.float64) - truth
-    similarity, angle = definitions.similarity_map(restored, truth), definitions.angle_map(restored, truth)
+    absolute = np.abs(error).mean(0)
+    maps = definitions.similarity_map(restored, truth), definitions.angle_map(restored, truth), absolute
     for region, chosen in _regions(triplet).items():
-        mse = _mean(np.square(error).mean(0)[chosen])
-        psnr = -10 * math.log10(mse) if mse else psnr_of_equal
-        measures = (psnr, _mean(similarity[chosen]), _mean(angle[chosen]), _mean(np.abs(error).mean(0)[chosen]))
-        yield Score(triplet.name, method, region, int(chosen.sum()), *measures)
+        mse = metrics.mean(np.square(error).mean(0), chosen)
+        psnr_db = -10 * math.log10(mse) if mse else psnr_of_equal
+        ssim, sam_deg, mae = (metrics.mean(values, chosen) for values in maps)
+        yield Score(triplet.name, method, region, int(chosen.sum()), psnr_db, ssim, sam_deg, mae)
 
 
 def _regions(triplet: Triplet) -> dict[str, Mask]:
@@ -175,13 +177,9 @@ def _regions(triplet: Triplet) -> dict[str, Mask]:
     return {name: chosen for name, chosen in regions.items() if chosen.any()}
 
 
-def _mean(values: Float64Array) -> float:
-    """Of the values that are numbers, NaN if none is."""
-    numbers = values[~np.isnan(values)]
-    return float(numbers.mean()) if numbers.size else math.nan
-
-
 def _mean_score(method: str, region: str, scores: list[Score]) -> Score:
-    psnr_db, ssim, sam_deg, mae = (_mean(np.array([getattr(score, name) for score in scores])) for name in MEASURES)
+    psnr_db, ssim, sam_deg, mae = (
+        metrics.mean(np.array([getattr(score, name) for score in scores])) for name in MEASURES
+    )
     pixels = sum(score.pixels for score in scores)
     return Score("mean", method, region, pixels, psnr_db, ssim, sam_deg, mae, len(scores))

@@ -6,7 +6,6 @@ import csv
 import glob
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,13 +18,13 @@ from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
 from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.files import usable_references
+from cloudfree.inputs.optical.reference import Reference
 from cloudfree.inputs.radar.image import SarOptions, identify_sar
 from cloudfree.inputs.raster import access
 from cloudfree.scene import references
 
 _CLEAR_SUFFIX = "_clear.tif"
 _COLUMNS = ("cloud-free", "cloudy", "Sentinel-1", "land cover", "cloud mask")
-_REQUIRED_COLUMNS = 3
 _PASTE_FEATHER_M = 50.0  # over which a pasted cloud thins out beyond its mask, as real ones do
 
 
@@ -168,7 +167,7 @@ def read(files: TripletFiles, georeferenced: bool = True) -> Triplet:
         np.asarray((cloudy > 0).any(0)),
         None if files.mask is None else _mask(files.mask, grid),
         grid.pixel_size_m,
-        tuple(_other_dates(files.references, grid)),
+        tuple(_on_grid(reference, grid) for reference in usable_references(files.references, grid)),
     )
     land_cover = None if files.land_cover is None else _stretched(_pixels(files.land_cover)[0], grid.shape)
     return Triplet(
@@ -198,13 +197,10 @@ def _in_folder(folder: Path) -> list[TripletFiles]:
         if cloudy.exists() and sar.exists():
             optional = (folder / f"{name}_{kind}.tif" for kind in ("mask", "landcover"))
             mask, land_cover = (path if path.exists() else None for path in optional)
-            files.append(TripletFiles(name, clear, cloudy, sar, mask, land_cover, _references(folder, name)))
+            dates = sorted(folder.glob(f"{glob.escape(name)}_reference*.tif"))
+            others = tuple(path for path in dates if "udm2" not in path.name)
+            files.append(TripletFiles(name, clear, cloudy, sar, mask, land_cover, others))
     return files
-
-
-def _references(folder: Path, name: str) -> tuple[Path, ...]:
-    paths = sorted(folder.glob(f"{glob.escape(name)}_reference*.tif"))
-    return tuple(path for path in paths if "udm2" not in path.name)
 
 
 def _in_list(path: Path, root: Path | None) -> list[TripletFiles]:
@@ -213,22 +209,19 @@ def _in_list(path: Path, root: Path | None) -> list[TripletFiles]:
     with path.open(newline="", encoding="utf-8") as file:
         lines = [[cell.strip() for cell in line] for line in csv.reader(file) if line]
     for number, line in enumerate(lines, 1):
-        if len(line) not in (_REQUIRED_COLUMNS, len(_COLUMNS)):
+        if len(line) not in (3, 5):
             raise InputError(
                 f"line {number} of {path.name} has {len(line)} columns; three or five are allowed: "
                 f"{', '.join(_COLUMNS)}, without a header"
             )
-    return [_of_line(root or _root(path, line[0]), line) for line in lines]
+    return [_of_line(path, root, line) for line in lines]
 
 
-def _root(path: Path, first: str) -> Path:
-    """The folder that a list's paths are relative to: its own, or one of the same name (`test.csv`, `test/`)."""
+def _of_line(path: Path, root: Path | None, line: list[str]) -> TripletFiles:
+    """Paths relative to the root, else to a folder of the list's name (`test.csv`, `test/`), else to the list's own."""
     beside = path.with_suffix("")
-    return beside if (beside / first).exists() else path.parent
-
-
-def _of_line(root: Path, line: list[str]) -> TripletFiles:
-    clear, cloudy, sar, *others = (root / cell for cell in line)
+    folder = root or (beside if (beside / line[0]).exists() else path.parent)
+    clear, cloudy, sar, *others = (folder / cell for cell in line)
     land_cover, mask = others or (None, None)
     return TripletFiles(cloudy.stem, clear, cloudy, sar, mask, land_cover)
 
@@ -243,10 +236,9 @@ def _optical(path: Path) -> tuple[Image, Grid]:
         return dataset.read().astype(np.float32) * np.float32(REFLECTANCE_SCALE), Grid.of(dataset)
 
 
-def _other_dates(paths: tuple[Path, ...], grid: Grid) -> Iterator[Image]:
-    for reference in usable_references(paths, grid):
-        with reference.open() as reader:
-            yield reader.on_grid(grid)
+def _on_grid(reference: Reference, grid: Grid) -> Image:
+    with reference.open() as reader:
+        return reader.on_grid(grid)
 
 
 def _radar(path: Path, grid: Grid) -> Image:

@@ -24,9 +24,9 @@ from cloudfree.inputs.files import Inputs
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.learn.cloud_layers import DrawCloudLayer, simulated_layer
 from cloudfree.learn.clouded_places import CloudedPlaces
-from cloudfree.learn.learner import CloudRemoval, Learner, collate, fixed_samples, validate
+from cloudfree.learn.learner import CloudRemoval, Learner, collate
 from cloudfree.learn.scenes import ClearGround, find_clear_ground
-from cloudfree.network.models import CloudRemovalModel, WeightsInfo
+from cloudfree.network.models import CloudRemovalModel
 from cloudfree.simulate.clouds import CloudLayer, cloud_layer
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,6 @@ class Tuned:
     after_db: float
     steps: int
 
-    @property
-    def helped(self) -> bool:
-        return self.after_db > self.before_db
-
 
 def adapt(
     model: CloudRemovalModel,
@@ -84,14 +80,25 @@ def adapt(
             "adaptation needs two at least: run without it"
         )
     tuned = fine_tune(model, ground, minutes, device, seed, progress)
-    if not tuned.helped:
+    if tuned.after_db <= tuned.before_db:
         log.warning("adaptation did not help on held-out clear windows: the weights stay as they are")
         return model
     log.info(
         "adapted in %d steps: %.2f dB on held-out clear windows, %.2f before",
-        *(tuned.steps, tuned.after_db, tuned.before_db),
+        tuned.steps,
+        tuned.after_db,
+        tuned.before_db,
     )
-    return _signed(tuned, model.info, name)
+    scores_db = {"before": tuned.before_db, "after": tuned.after_db}
+    provenance = {
+        **model.info.provenance,
+        "adapted_from": model.info.name,
+        "adapted_from_sha256": model.info.sha256,
+        "adapted_to": name,
+        "adaptation": {"steps": tuned.steps, "held_out_psnr_db": scores_db},
+    }
+    tuned.model.weights_info = replace(model.info, name=f"{model.info.name}, adapted", provenance=provenance)
+    return tuned.model
 
 
 def fine_tune(
@@ -108,41 +115,23 @@ def fine_tune(
     prefill, layers, where = float(model.expects_prefill), _layers_like(ground.shapes), torch.device(device)
     sampler = CloudedPlaces(training, CROP_PX, prefill, layers, colour_jitter=False)
     held_out = CloudedPlaces(ground.places[::_HELD_OUT_EVERY], CROP_PX, prefill, layers, colour_jitter=False)
-    validation = fixed_samples(held_out, _VALIDATION_SAMPLES)
     learner, goal = Learner.of(copy.deepcopy(model), _LEARNING_RATE, where), CloudRemoval("psnr")
-    best, before_db = model, validate(model.to(where), validation, where)["psnr_hidden"]
+    validation = goal.choose(held_out, _VALIDATION_SAMPLES)
+    best, before_db = model, goal.validate(model.to(where), validation, where)["psnr_hidden"]
     best_db, without_gain, rng = before_db, 0, np.random.default_rng(seed)
     started = last = time.monotonic()
     while without_gain < _PATIENCE and (now := time.monotonic()) - started < 60 * minutes:
         spent = (now - started) / (60 * minutes)
-        learner.training_step(collate([sampler.draw(rng) for _ in range(_BATCH)], where), goal, 1 - 0.9 * spent)
+        learner.training_step(collate([sampler.draw(rng) for _ in range(_BATCH)], where), goal.loss, 1 - 0.9 * spent)
         if progress:
             progress((now - last) / (60 * minutes))
         last = now
         if learner.step % _CHECK_EVERY == 0:
-            score_db = validate(learner.average, validation, where)["psnr_hidden"]
+            score_db = goal.validate(learner.average, validation, where)["psnr_hidden"]
             without_gain += 1
             if score_db > best_db + _BETTER_DB:
                 best, best_db, without_gain = copy.deepcopy(learner.average), score_db, 0
     return Tuned(best.eval().requires_grad_(requires_grad=False), before_db, best_db, learner.step)
-
-
-def _signed(tuned: Tuned, info: WeightsInfo, scene_name: str) -> CloudRemovalModel:
-    """The model, and what it says of itself: which weights it was, and what it was adapted to."""
-    provenance = {
-        **info.provenance,
-        "adapted_from": info.name,
-        "adapted_from_sha256": info.sha256,
-        "adapted_to": scene_name,
-        "adaptation": {
-            "steps": tuned.steps,
-            "held_out_psnr_db": {"before": tuned.before_db, "after": tuned.after_db},
-        },
-    }
-    tuned.model.weights_info = WeightsInfo(
-        f"{info.name}, adapted", info.sha256, info.architecture, info.config, provenance
-    )
-    return tuned.model
 
 
 def _layers_like(shapes: list[Mask]) -> DrawCloudLayer:

@@ -10,13 +10,10 @@ import numpy as np
 from scipy import ndimage
 
 from cloudfree.arrays import Image, as_image
-from cloudfree.bands import REFLECTANCE_SCALE
+from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
-from cloudfree.inputs.raster import access
-from cloudfree.simulate.clouds import CloudLayer, Sky, cloud_layer, layer_with_shadow
-
-PLANETSCOPE_PIXEL_M = 3.0
-"""Pixel size that clouds are made for, whatever the pixels of the ground measure."""
+from cloudfree.learn.places import by_site, read_bands
+from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M, CloudLayer, Sky, cloud_layer, layer_with_shadow
 
 DrawCloudLayer = Callable[[np.random.Generator, int], CloudLayer]
 """Draws a cloud layer over a square of so many pixels."""
@@ -32,8 +29,11 @@ _USABLE_SHARE = 0.03  # of an image under thick cloud
 
 
 def simulated_layer(rng: np.random.Generator, side: int) -> CloudLayer:
-    """Simulated clouds of any kind over `side` x `side` pixels, from a few to an overcast sky."""
-    return cloud_layer(rng, side, side, pixel_size_m=PLANETSCOPE_PIXEL_M, cover=float(rng.uniform(0.05, 1.0)))
+    """Simulated clouds of any kind over `side` x `side` pixels, from a few to an overcast sky.
+
+    They are made for PlanetScope's pixels, whatever those of the ground measure.
+    """
+    return cloud_layer(rng, side, side, cover=float(rng.uniform(0.05, 1.0)))
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def read_real_clouds(folder: Path) -> list[RealClouds]:
 
 def real_or_simulated_layers(clouds: Sequence[RealClouds], share: float = 0.6) -> DrawCloudLayer:
     """Real clouds for a share (0..1) of the layers, each site as often, and simulated ones for the others."""
-    sites = [[c for c in clouds if c.site == site] for site in sorted({c.site for c in clouds})]
+    sites = by_site(clouds)
 
     def draw_layer(rng: np.random.Generator, side: int) -> CloudLayer:
         if not sites or rng.random() >= share:
@@ -90,10 +90,7 @@ def real_or_simulated_layers(clouds: Sequence[RealClouds], share: float = 0.6) -
 
 
 def _read_clouds(path: Path) -> RealClouds | None:
-    with access.opened(path) as dataset:
-        if dataset.count != 4:
-            raise InputError(f"{path} has {dataset.count} bands; blue, green, red and NIR are needed: export it so")
-        image = dataset.read().astype(np.float32) * np.float32(REFLECTANCE_SCALE)
+    image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
     return lift_clouds(image, path.name.removesuffix(_CLOUDY_SUFFIX).rpartition("_")[0])
 
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.arrays import Image, as_image
 from cloudfree.errors import InputError
 from cloudfree.learn import augment
-from cloudfree.learn.cloud_layers import PLANETSCOPE_PIXEL_M, DrawCloudLayer, simulated_layer
+from cloudfree.learn.cloud_layers import DrawCloudLayer, simulated_layer
 from cloudfree.learn.places import Place
-from cloudfree.learn.samples import LEAST_KNOWN, MOST_DRAWS, Sample, has_clear_ground, prefilled
-from cloudfree.simulate.clouds import add_clouds, imperfect_mask
+from cloudfree.learn.samples import LEAST_KNOWN, Draft, Sample, sample_from
+from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M, add_clouds, imperfect_mask
 
 # This share of samples of a place with fine radar keeps its pixels as what they are; in others they stand for
 # PlanetScope's, beside which radar is coarser.
@@ -50,7 +50,7 @@ class CloudedPlaces:
         self._prefill = prefill
         self._draw_layer = draw_layer
         self._colour_jitter = colour_jitter
-        self._squares = [squares for place in places if (squares := _valid_squares(place, crop))]
+        self._squares = [squares for place in places if (squares := valid_squares(place, crop))]
         if not self._squares:
             raise InputError(
                 f"no place has a valid square of {crop} pixels and a rim; give larger images or a smaller crop"
@@ -60,17 +60,10 @@ class CloudedPlaces:
         return len(self._squares)
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """A sample; one to be prefilled that has no clear ground is drawn again."""
-        for _ in range(MOST_DRAWS):
-            sample, mask, pixel_size_m, others = self._clouded(rng)
-            if mask is None or has_clear_ground(sample, mask):
-                break
-        if mask is not None:
-            sample = prefilled(sample, mask, pixel_size_m, others)
-        return sample.crop(rng, self._crop)
+        return sample_from(self._clouded, rng, self._crop)
 
-    def _clouded(self, rng: np.random.Generator) -> tuple[Sample, Mask | None, float, list[Image]]:
-        """A square of a place under clouds; the mask to prefill it by, if it is to be, its pixel size, other dates."""
+    def _clouded(self, rng: np.random.Generator) -> Draft:
+        """A square of a place under clouds."""
         squares = self._squares[rng.integers(len(self._squares))]
         place, pixel_size_m = squares.place, squares.place.pixel_size_m
         clear, sar_db, hidden, *others = augment.random_d4(rng, *squares.cut(rng))
@@ -84,7 +77,7 @@ class CloudedPlaces:
         layer = self._draw_layer(rng, squares.side)
         sample = Sample(add_clouds(clear, layer), sar_db, clear, layer.mask, ~hidden[0].astype(bool))
         mask = imperfect_mask(rng, layer.mask) if rng.random() < self._prefill else None
-        return sample, mask, pixel_size_m, others
+        return Draft(sample, mask, pixel_size_m, others)
 
 
 class _Squares(NamedTuple):
@@ -120,8 +113,8 @@ class _Squares(NamedTuple):
         return (self.place.others[int(rng.integers(len(self.place.others)))],)
 
 
-def _valid_squares(place: Place, crop: int) -> _Squares | None:
-    """The largest of up to three crops a side: a model needs surroundings."""
+def valid_squares(place: Place, crop: int) -> _Squares | None:
+    """The largest of up to three crops a side, for a model needs surroundings; None where there is none."""
     for side in (3 * crop, 2 * crop, crop):
         fitting = min(side, min(place.valid.shape) - 2 * _MAX_SHIFT_PX)
         if fitting >= crop and len(corners := _corners(place, fitting)):

@@ -26,7 +26,7 @@ _OVERLAP_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class Detection:
-    """What a `CloudDetector` learns."""
+    """What a `CloudDetector` learns; as `learner.CloudRemoval`."""
 
     decides: str = "hidden_iou"
 
@@ -68,10 +68,10 @@ class Detection:
 
 def open_sky_sources(options: SourceOptions) -> Sources[SkySample]:
     """To train on and to validate on, other sites under other clouds. Raises InputError where there is nothing."""
-    grounds = read_grounds(options.data, options.clouds, options.procedural, options.seed)
+    training, validation = read_grounds(options.data, options.clouds, options.procedural, options.seed)
     skies, unseen = hold_out(read_real_clouds(options.clouds)) if options.clouds else ([], [])
-    held_out = CloudedGrounds(grounds.held_out, options.crop, unseen) if grounds.held_out else None
-    return Sources(CloudedGrounds(grounds.training, options.crop, skies), held_out)
+    held_out = CloudedGrounds(validation, options.crop, unseen) if validation else None
+    return Sources(CloudedGrounds(training, options.crop, skies), held_out)
 
 
 def _hidden(shares: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ brightness alone, so labels are left out (`UNLABELLED`) where that is in doubt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
-from cloudfree.bands import REFLECTANCE_SCALE, SKY_NODATA, SkyClass
+from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SKY_NODATA, SkyClass
 from cloudfree.errors import InputError
-from cloudfree.inputs.raster import access
 from cloudfree.learn.cloud_layers import opacity_of
-from cloudfree.learn.places import Place, hold_out, read_places
+from cloudfree.learn.places import Place, hold_out, read_bands, read_places
 from cloudfree.simulate.landscape import landscape
 
 UNLABELLED = SKY_NODATA
@@ -61,16 +60,13 @@ class LabelledGround:
         return bool((self.labels == SkyClass.SNOW).any())
 
 
-@dataclass(frozen=True)
-class Grounds:
-    """Grounds to train on and, of other sites, to validate on, in groups that are drawn from equally often."""
-
-    training: tuple[list[LabelledGround], ...]
-    held_out: tuple[list[LabelledGround], ...]
+Groups = list[list[LabelledGround]]
 
 
-def read_grounds(data: Sequence[Path], clouds: Path | None, procedural: int, seed: int) -> Grounds:
-    """What `cloudfree train --architecture cloud_detector` names. Raises InputError where there is nothing.
+def read_grounds(data: Sequence[Path], clouds: Path | None, procedural: int, seed: int) -> tuple[Groups, Groups]:
+    """Grounds to train on and, of other sites, to validate on, in groups that are drawn from equally often.
+
+    They are what `cloudfree train --architecture cloud_detector` names. Raises InputError where there is nothing.
 
     data: folders of clear pairs (`places.read_places`), or of aerial images of bytes, which lend their texture alone.
     clouds: images with real clouds and clear ones of the same place. Every fifth site is held out.
@@ -84,7 +80,7 @@ def read_grounds(data: Sequence[Path], clouds: Path | None, procedural: int, see
     if not groups:
         raise InputError("there is nothing to train on; give --data, --clouds, or --procedural 1 or more")
     split = [hold_out(group) for group in groups]
-    return Grounds(tuple(seen for seen, _ in split), tuple(held for _, held in split if held))
+    return [seen for seen, _ in split], [held for _, held in split if held]
 
 
 def ground_of(place: Place) -> LabelledGround:
@@ -108,7 +104,7 @@ def clear_labels(reflectance: Image, valid: Mask) -> Labels:
 def read_clear_images(folder: Path) -> Iterator[LabelledGround]:
     """The images `NAME_clear.tif` of a folder (uint16 blue, green, red, NIR, reflectance * 10000), without radar."""
     for path in sorted(folder.glob("*_clear.tif")):
-        image = _read(path) * np.float32(REFLECTANCE_SCALE)
+        image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         site = path.name.removesuffix("_clear.tif").rpartition("_")[0]
         yield LabelledGround(site, np.clip(image, 0, 1), clear_labels(image, np.asarray((image > 0).all(0))))
 
@@ -116,13 +112,13 @@ def read_clear_images(folder: Path) -> Iterator[LabelledGround]:
 def read_cloudy_images(folder: Path) -> Iterator[LabelledGround]:
     """The images `NAME_cloudy.tif` of a folder, labelled by brightness; `NAME_clear.tif` is another date."""
     for path in sorted(folder.glob("*_cloudy.tif")):
-        image = _read(path) * np.float32(REFLECTANCE_SCALE)
+        image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         labels = cloudy_labels(image)
         if (labels == SkyClass.CLOUD).mean() < _USABLE_CLOUD:
             continue
         name = path.name.removesuffix("_cloudy.tif")
         clear = path.with_name(f"{name}_clear.tif")
-        others = (_read(clear) * np.float32(REFLECTANCE_SCALE),) if clear.exists() else ()
+        others = (read_bands(clear, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE),) if clear.exists() else ()
         yield LabelledGround(name.rpartition("_")[0], np.clip(image, 0, 2), labels, (), others, is_clear=False)
 
 
@@ -146,12 +142,12 @@ def _is_texture(path: Path) -> bool:
 
 def _textures(folder: Path) -> list[LabelledGround]:
     """Aerial images of bytes as ground of 10 m pixels: large ones averaged, small ones of a town side by side."""
-    images = {path: _read(path) * np.float32(_BYTE_REFLECTANCE) for path in sorted(folder.glob("*.tif"))}
-    if not images:
-        raise InputError(f"{folder} holds no images; NAME_optical.tif and NAME_sar.tif are needed: check --data")
     towns: dict[str, list[Image]] = {}
-    for path, image in images.items():
+    for path in sorted(folder.glob("*.tif")):
+        image = read_bands(path, *OPTICAL_BANDS) * np.float32(_BYTE_REFLECTANCE)
         towns.setdefault(path.stem.rpartition("_")[0], []).append(_halved(image))
+    if not towns:
+        raise InputError(f"{folder} holds no images; NAME_optical.tif and NAME_sar.tif are needed: check --data")
     return [_plain(site, image) for site, town in towns.items() for image in _mosaics(town)]
 
 
@@ -177,12 +173,4 @@ def _plain(site: str, reflectance: Image) -> LabelledGround:
 
 def _procedural(seed: int, number: int) -> LabelledGround:
     land = landscape(np.random.default_rng([seed, number]), 256, 256, pixel_size_m=_PIXEL_M)
-    labels = np.full(land.sar_db.shape[1:], SkyClass.CLEAR, np.uint8)
-    return LabelledGround(f"procedural_{seed}_{number}", land.reflectance, labels, (land.sar_db,))
-
-
-def _read(path: Path) -> Image:
-    with access.opened(path) as dataset:
-        if dataset.count != 4:
-            raise InputError(f"{path} has {dataset.count} bands; blue, green, red and NIR are needed: export it so")
-        return as_image(dataset.read())
+    return replace(_plain(f"procedural_{seed}_{number}", land.reflectance), sar_db=(land.sar_db,))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Generic, Protocol, Self, TypeVar
+from itertools import islice
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -26,39 +27,48 @@ AVERAGE_DECAY = 0.998
 
 
 M = TypeVar("M", bound=CloudRemovalModel | CloudDetector)
-S = TypeVar("S")
 
-
-class Goal(Protocol):
-    """What a network learns: a loss of batches of samples, and scores of other samples."""
-
-    @property
-    def decides(self) -> str:
-        """The score, higher is better, by which the best weights are told."""
-
-    def choose(self, source: SampleSource[Any], count: int) -> list[Any]:
-        """Samples to validate on, the same at each call."""
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor: ...
-
-    def validate(self, model: nn.Module, samples: Sequence[Any], device: torch.device) -> dict[str, float]: ...
+Loss = Callable[[nn.Module, Batch], Tensor]
 
 
 @dataclass(frozen=True)
 class CloudRemoval:
-    """What a `CloudRemovalModel` learns: the clear image, by one of `LOSSES`."""
+    """What a `CloudRemovalModel` learns: the clear image, by one of `LOSSES`.
+
+    decides: the score, higher is better, by which the best weights are told.
+    """
 
     loss_name: str
     decides: str = "psnr"
 
     def choose(self, source: SampleSource[Sample], count: int) -> list[Sample]:
-        return fixed_samples(source, count)
+        """Samples to validate on, the same at each call, some of their pixels hidden and some not."""
+        rng = np.random.default_rng(0)
+        drawn = (source.draw(rng) for _ in range(100 * count))
+        usable = (sample for sample in drawn if (sample.mask & sample.known).mean() > 0.1 and sample.mask.mean() < 0.9)
+        return list(islice(usable, count))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return LOSSES[self.loss_name](model(batch["cloudy"], batch["sar_db"]), batch)
 
     def validate(self, model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
-        return validate(model, samples, device)
+        """Means over samples of PSNR (dB): of all pixels; of the hidden ones as restored, as given, and as a median.
+
+        As given is the cloud, or the scene's model in a prefilled sample; the median is of pixels that are not hidden.
+        """
+        names = ("psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median")
+        scores: dict[str, list[float]] = {name: [] for name in names}
+        for sample in samples:
+            with torch.inference_mode():
+                inputs = (torch.from_numpy(image)[None].to(device) for image in (sample.cloudy, sample.sar_db))
+                restored = model(*inputs)[0].clamp(0, 1).cpu().numpy()
+            filled = np.median(sample.cloudy[:, ~sample.mask], axis=1)[:, None, None]
+            hidden = sample.mask & sample.known
+            scores["psnr"].append(metrics.psnr(restored, sample.clear, sample.known))
+            scores["psnr_hidden"].append(metrics.psnr(restored, sample.clear, hidden))
+            scores["psnr_hidden_input"].append(metrics.psnr(sample.cloudy, sample.clear, hidden))
+            scores["psnr_hidden_median"].append(metrics.psnr(filled, sample.clear, hidden))
+        return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
 
 
 @dataclass
@@ -89,7 +99,7 @@ class Learner(Generic[M]):
         return cls(model, average, _optimizer(model, learning_rate, weight_decay), average_decay)
 
     def training_step(
-        self, batch: Batch, goal: Goal, rate_factor: float, processes: ProcessGroup = SINGLE_PROCESS
+        self, batch: Batch, loss: Loss, rate_factor: float, processes: ProcessGroup = SINGLE_PROCESS
     ) -> float:
         """One step at a share `rate_factor` (0..1) of the learning rate, with the mean gradient of all processes.
 
@@ -99,7 +109,7 @@ class Learner(Generic[M]):
             group["lr"] = group["peak"] * rate_factor
         device = next(iter(batch.values())).device
         with autocast(device, "bf16" if bfloat16_pays(device) else "fp32"):
-            value = goal.loss(self.model, batch)
+            value = loss(self.model, batch)
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         processes.average_gradients(self.model.parameters())
@@ -121,34 +131,6 @@ def collate(samples: Sequence[Any], device: torch.device) -> dict[str, Tensor]:
     """Samples of one kind and size, dataclasses of arrays, stacked to a `Batch` on the device."""
     names = [field.name for field in fields(samples[0])]
     return {name: torch.from_numpy(np.stack([getattr(s, name) for s in samples])).to(device) for name in names}
-
-
-def fixed_samples(source: SampleSource[Sample], count: int) -> list[Sample]:
-    """The same samples at each call, some of their pixels hidden and some not."""
-    rng = np.random.default_rng(0)
-    drawn = (source.draw(rng) for _ in range(100 * count))
-    usable = (sample for sample in drawn if (sample.mask & sample.known).mean() > 0.1 and sample.mask.mean() < 0.9)
-    return [sample for _, sample in zip(range(count), usable, strict=False)]
-
-
-def validate(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
-    """Means over samples of PSNR (dB): of all pixels; and of the hidden ones as restored, as given, and as a median.
-
-    As given is the cloud, or the scene's model in a prefilled sample; the median is of the pixels that are not hidden.
-    """
-    names = ("psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median")
-    scores: dict[str, list[float]] = {name: [] for name in names}
-    for sample in samples:
-        with torch.inference_mode():
-            inputs = (torch.from_numpy(image)[None].to(device) for image in (sample.cloudy, sample.sar_db))
-            restored = model(*inputs)[0].clamp(0, 1).cpu().numpy()
-        filled = np.median(sample.cloudy[:, ~sample.mask], axis=1)[:, None, None]
-        hidden = sample.mask & sample.known
-        scores["psnr"].append(metrics.psnr(restored, sample.clear, sample.known))
-        scores["psnr_hidden"].append(metrics.psnr(restored, sample.clear, hidden))
-        scores["psnr_hidden_input"].append(metrics.psnr(sample.cloudy, sample.clear, hidden))
-        scores["psnr_hidden_median"].append(metrics.psnr(filled, sample.clear, hidden))
-    return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
 
 
 def _optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:

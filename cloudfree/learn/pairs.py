@@ -11,7 +11,7 @@ from cloudfree.arrays import Image, as_image
 from cloudfree.errors import InputError
 from cloudfree.evaluate.triplets import Triplet, TripletFiles, paste_clouds, read
 from cloudfree.learn.augment import random_d4
-from cloudfree.learn.samples import MOST_DRAWS, Sample, has_clear_ground, prefilled
+from cloudfree.learn.samples import Draft, Sample, sample_from
 
 _CACHED_IMAGES = 256  # an M3R-CR patch takes 4 MB
 
@@ -43,28 +43,19 @@ class Pairs:
         return len(self._files)
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """A sample; one to be prefilled that has no clear ground is drawn again.
+        """A sample. Raises InputError where an image is smaller than the crop."""
+        return sample_from(self._draft, rng, self._crop)
 
-        Raises InputError where an image is smaller than the crop.
-        """
-        for _ in range(MOST_DRAWS):
-            triplet = self._triplet(rng)
-            sample, others = _turned(rng, paste_clouds(triplet) if self._same_date else triplet)
-            prefill = triplet.seen.mask is not None and rng.random() < self._prefill
-            if not prefill or has_clear_ground(sample, sample.mask):
-                break
-        if prefill:
-            sample = prefilled(sample, sample.mask, triplet.seen.pixel_size_m, others)
-        return sample.crop(rng, self._crop)
-
-    def _triplet(self, rng: np.random.Generator) -> Triplet:
+    def _draft(self, rng: np.random.Generator) -> Draft:
         triplet = self._read(self._files[int(rng.integers(len(self._files)))])
         if min(triplet.valid.shape) < self._crop:
             raise InputError(
                 f"{triplet.name} has {triplet.valid.shape[0]} x {triplet.valid.shape[1]} pixels, less than the crop of "
                 f"{self._crop}: give a smaller --crop"
             )
-        return triplet
+        sample, others = _turned(rng, paste_clouds(triplet) if self._same_date else triplet)
+        prefill = triplet.seen.mask is not None and rng.random() < self._prefill
+        return Draft(sample, sample.mask if prefill else None, triplet.seen.pixel_size_m, others)
 
 
 def _turned(rng: np.random.Generator, triplet: Triplet) -> tuple[Sample, list[Image]]:

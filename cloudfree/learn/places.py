@@ -11,11 +11,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from cloudfree.arrays import Image, Mask, as_image
-from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB, TYPICAL_SAR_DB
+from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, SAR_NOISE_DB, TYPICAL_SAR_DB
 from cloudfree.errors import InputError
 from cloudfree.inputs.raster import access
-from cloudfree.learn.cloud_layers import PLANETSCOPE_PIXEL_M
 from cloudfree.scene.model import PIXEL_M
+from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M
 from cloudfree.simulate.landscape import landscape
 
 # A date is clear when at most this share of it is cloudier than this percentage.
@@ -67,8 +67,8 @@ def _read_place(path: Path) -> Place | None:
     sar_paths = [sar for suffix in _SAR_SUFFIXES if (sar := path.with_name(name + suffix)).exists()]
     if not sar_paths or not _is_clear(path.with_name(name + _CLOUD_SUFFIX)):
         return None
-    digital_numbers = _read(path, 4)
-    sar_db = tuple(_without_missing(_read(sar, 2)) for sar in sar_paths)
+    digital_numbers = read_bands(path, *OPTICAL_BANDS)
+    sar_db = tuple(_without_missing(read_bands(sar, *SAR_BANDS)) for sar in sar_paths)
     if any(image.shape[1:] != digital_numbers.shape[1:] for image in sar_db):
         raise InputError(f"{sar_paths[0]} and {path.name} have different sizes; they must share their pixels: warp one")
     seen = [digital_numbers > 0, *(np.isfinite(image) & (image > SAR_NOISE_DB) for image in sar_db)]
@@ -80,15 +80,17 @@ def _read_place(path: Path) -> Place | None:
 def _with_others(places: list[Place]) -> list[Place]:
     """Each with the images of its site on other dates, NaN where these are not valid."""
     shown = [as_image(np.where(place.valid, place.reflectance, np.nan)) for place in places]
-
-    def is_other(place: Place, candidate: Place) -> bool:
-        same_ground = candidate.site == place.site and candidate.valid.shape == place.valid.shape
-        return same_ground and candidate is not place
-
-    others = (
-        tuple(image for image, other in zip(shown, places, strict=True) if is_other(place, other)) for place in places
-    )
-    return [replace(place, others=images) for place, images in zip(places, others, strict=True)]
+    return [
+        replace(
+            place,
+            others=tuple(
+                image
+                for image, other in zip(shown, places, strict=True)
+                if other is not place and other.site == place.site and other.valid.shape == place.valid.shape
+            ),
+        )
+        for place in places
+    ]
 
 
 def _without_missing(sar_db: Image) -> Image:
@@ -98,15 +100,18 @@ def _without_missing(sar_db: Image) -> Image:
 
 
 def _is_clear(path: Path) -> bool:
-    return not path.exists() or float((_read(path, 1) > _CLOUD_PROBABILITY).mean()) <= _CLOUDY_SHARE
+    if not path.exists():
+        return True
+    return float((read_bands(path, "probability of cloud") > _CLOUD_PROBABILITY).mean()) <= _CLOUDY_SHARE
 
 
-def _read(path: Path, bands: int) -> Image:
+def read_bands(path: Path, *names: str) -> Image:
+    """The numbers of a raster (bands, H, W). Raises InputError where it has not as many bands as `names`."""
     with access.opened(path) as dataset:
-        if dataset.count != bands:
-            raise InputError(f"{path} has {dataset.count} bands; {bands} are needed: see `cloudfree train --help`")
-        pixels: Image = dataset.read().astype(np.float32)
-    return pixels
+        if dataset.count != len(names):
+            needed = f"{len(names)} are needed ({', '.join(names)})"
+            raise InputError(f"{path} has {dataset.count} bands; {needed}: export it so, or leave it out")
+        return as_image(dataset.read())
 
 
 def procedural_places(seed: int, count: int, side: int = 384) -> list[Place]:
@@ -136,3 +141,8 @@ def hold_out(items: Sequence[T], every: int = 5) -> tuple[list[T], list[T]]:
     every = min(every, max(len(sites), 2))
     held = set(sites[every - 1 :: every])
     return [item for item in items if item.site not in held], [item for item in items if item.site in held]
+
+
+def by_site(items: Sequence[T]) -> list[list[T]]:
+    """The items of each site, in the order of its name."""
+    return [[item for item in items if item.site == site] for site in sorted({item.site for item in items})]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,10 +18,7 @@ from cloudfree.scene.references import telling
 LEAST_KNOWN = 0.3
 """Share of a sample whose truth must be known."""
 
-MOST_DRAWS = 8
-"""How often a sample without clear ground is drawn again."""
-
-_CROP_ATTEMPTS = 8
+_MOST_DRAWS, _CROP_ATTEMPTS = 8, 8
 
 
 @dataclass(frozen=True)
@@ -76,21 +73,38 @@ class Mixture(Generic[S_co]):
         return self.sources[int(rng.integers(len(self.sources)))].draw(rng)
 
 
-def has_clear_ground(sample: Sample, mask: Mask) -> bool:
-    """Whether a mask (H, W) leaves anything of a sample for the scene's model to learn from."""
-    return bool((sample.known & ~mask).any())
+class Draft(NamedTuple):
+    """A sample before it is cropped; to be prefilled by `mask` (H, W), if there is one.
+
+    others: the place on other dates (4, H, W), NaN where an image shows nothing.
+    """
+
+    sample: Sample
+    mask: Mask | None
+    pixel_size_m: float
+    others: Sequence[Image]
 
 
-def prefilled(sample: Sample, mask: Mask, pixel_size_m: float, others: Sequence[Image] = ()) -> Sample:
-    """The sample as a run would show it to a network, by a mask (H, W).
+def sample_from(draw: Callable[[np.random.Generator], Draft], rng: np.random.Generator, side: int) -> Sample:
+    """A drawn sample, prefilled and cropped; one to be prefilled whose mask leaves no clear ground is drawn again."""
+    for _ in range(_MOST_DRAWS):
+        draft = draw(rng)
+        if draft.mask is None or (draft.sample.known & ~draft.mask).any():
+            break
+    return (draft.sample if draft.mask is None else _prefilled(draft, draft.mask)).crop(rng, side)
+
+
+def _prefilled(draft: Draft, mask: Mask) -> Sample:
+    """The sample as a run would show it to a network.
 
     The mask is feathered, the scene's model stands in place of what it hides, and path radiance is subtracted. What is
-    not known is masked too, for a run would not show it either. others: the place on other dates (4, H, W), NaN where
-    an image shows nothing; as in a run, those that show hardly any clear ground of the sample are left out.
+    not known is masked too, for a run would not show it either. As in a run, other dates that show hardly any clear
+    ground of the sample are left out.
     """
+    sample, pixel_size_m = draft.sample, draft.pixel_size_m
     hidden, everywhere = mask | ~sample.known, np.ones(mask.shape, bool)
     cloud_weight = Feather(BUFFER_M / pixel_size_m, FEATHER_M / pixel_size_m).weight(hidden)
-    others = telling(others, ~hidden, pixel_size_m)
+    others = telling(draft.others, ~hidden, pixel_size_m)
     model = fit_fine(sample.cloudy, sample.sar_db, hidden, everywhere, pixel_size_m, others, by_holes=False)
     tile = Tile(sample.cloudy, everywhere, sample.sar_db, cloud_weight, model.whole(others))
     restoration = Restoration.of(

@@ -15,11 +15,11 @@ from cloudfree.arrays import Mask
 from cloudfree.errors import InputError
 from cloudfree.geometry.displacement import Displacement
 from cloudfree.geometry.grid import side_by_side
-from cloudfree.inputs.files import InputOptions, InputReader, Inputs, Pixels, identify
+from cloudfree.inputs.files import InputOptions, InputReader, Inputs, identify
 from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.inputs.raster.access import gdal_settings
-from cloudfree.learn.clouded_places import CloudedPlaces
+from cloudfree.learn.clouded_places import valid_squares
 from cloudfree.learn.places import Place
 from cloudfree.reconstruct.feather import Feather
 from cloudfree.scene import look, survey
@@ -53,7 +53,7 @@ def find_clear_ground(
         assert place.hidden is not None
         if 0.05 < place.hidden.mean() < 0.95:
             ground.shapes.append(place.hidden)
-        if _is_learnable(place, crop):
+        if valid_squares(place, crop):
             ground.places.append(place)
         if len(ground.places) == count:
             break
@@ -128,21 +128,12 @@ def _windows(
     feather = Feather(buffer_m / grid.pixel_size_m, 1.0)
     for row, col in (corners[index] for index in order):
         seen = reader.window(row, col, side, side, displacement)
-        yield _place(scene, seen, feather, f"{scene.path.name} {row} {col}")
-
-
-def _place(scene: Scene, seen: Pixels, feather: Feather, site: str) -> Place:
-    """What the scene and its references show in a window, and what its mask with the feather of that hides there."""
-    reflectance = np.clip(scene.reflectance(seen.dn), 0, 1)
-    valid, hidden = seen.data & seen.sar_valid, feather.weight(seen.cloudy) > 0
-    size_m = seen.grid.pixel_size_m
-    return Place(site, reflectance, (seen.sar_db,), valid, size_m, hidden=hidden, others=seen.others)
-
-
-def _is_learnable(place: Place, crop: int) -> bool:
-    """Whether a sample can be cut from it."""
-    try:
-        CloudedPlaces([place], crop)
-    except InputError:
-        return False
-    return True
+        yield Place(
+            f"{scene.path.name} {row} {col}",
+            np.clip(scene.reflectance(seen.dn), 0, 1),
+            (seen.sar_db,),
+            seen.data & seen.sar_valid,
+            seen.grid.pixel_size_m,
+            hidden=feather.weight(seen.cloudy) > 0,
+            others=seen.others,
+        )

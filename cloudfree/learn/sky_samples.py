@@ -21,7 +21,7 @@ from cloudfree.errors import InputError
 from cloudfree.learn import augment
 from cloudfree.learn.cloud_layers import RealClouds
 from cloudfree.learn.labelled_grounds import UNLABELLED, LabelledGround, Labels
-from cloudfree.learn.places import HasSite
+from cloudfree.learn.places import by_site
 from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer, layer_with_shadow
 from cloudfree.simulate.noise import fast_shape, fractal_noise
 
@@ -37,7 +37,6 @@ _INVISIBLE = 0.006  # change of reflectance that a cloud or shadow makes at leas
 _AIR = np.array([0.10, 0.06, 0.04, 0.015], np.float32)  # reflectance of hazy air
 _DARKEST = 0.01
 
-S = TypeVar("S", bound=HasSite)
 T = TypeVar("T")
 
 
@@ -65,8 +64,8 @@ class CloudedGrounds:
     def __init__(self, groups: Sequence[Sequence[LabelledGround]], crop: int, skies: Sequence[RealClouds] = ()) -> None:
         """skies: real clouds for a share of the layers. Raises InputError without any ground."""
         self._crop = crop
-        self._groups = [_by_site(group) for group in groups if group]
-        self._skies = _by_site(skies)
+        self._groups = [by_site(group) for group in groups if group]
+        self._skies = by_site(skies)
         if not self._groups:
             raise InputError("there is no ground to lay clouds over; give more --data")
 
@@ -92,10 +91,6 @@ class CloudedGrounds:
             layer = cloud_layer(rng, side, side, pixel_size_m=pixel_m, cover=cover, sky=sky)
         brightness = np.float32(rng.uniform(0.55, 1.1)) if rng.random() < _DIM else np.float32(1)
         return replace(layer, radiance=layer.radiance * brightness)
-
-
-def _by_site(items: Sequence[S]) -> list[list[S]]:
-    return [[item for item in items if item.site == site] for site in sorted({item.site for item in items})]
 
 
 def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:

@@ -12,7 +12,8 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import cloudfree
 from cloudfree.errors import InputError, WeightsError
 from cloudfree.learn.detection import Detection, open_sky_sources
 from cloudfree.learn.distributed import ProcessGroup, init_process_group, local_device
-from cloudfree.learn.learner import CloudRemoval, Goal, Learner, collate
+from cloudfree.learn.learner import CloudRemoval, Learner, collate
 from cloudfree.learn.samples import SampleSource
 from cloudfree.learn.sources import Sources, open_sources
 from cloudfree.learn.train_options import PUBLISHED_EPOCHS, TrainOptions
@@ -39,7 +40,9 @@ log = logging.getLogger(__name__)
 _WARM_UP, _FINAL_RATE = 0.02, 0.02  # share of the budget; share of the learning rate left at its end
 _HALVED_FROM, _HALVED_EVERY = 10, 5  # epochs of the published 30
 _VALIDATION_SAMPLES, _VALIDATIONS = 32, 12
-_SAVE_EVERY_S = 60.0
+_SAVE_EVERY_S, _LOG_EVERY_S = 60.0, 60.0
+_LEARNED = ("model", "average", "optimizer")
+"""Fields of `Learner` that a checkpoint keeps."""
 
 
 @dataclass
@@ -75,30 +78,29 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
     if options.epochs:
         by_epochs = options.epochs * math.ceil(len(source) / options.batch)
         options = replace(options, steps=min(by_epochs, options.steps or by_epochs))
-    validation = goal.choose(held_out, _VALIDATION_SAMPLES) if held_out and processes.is_main else []
+    validation: list[Any] = goal.choose(held_out, _VALIDATION_SAMPLES) if held_out and processes.is_main else []
     state = _start(options, device)
     saved = time.monotonic()
-    with _Progress(device, shown=processes.is_main) as progress:
+    with _progress(device, shown=processes.is_main) as advance:
         batches = _batches(source, options, state.step, processes)
         while (spent := processes.broadcast(_spent(options, state))) < 1:
             started = time.monotonic()
             batch = collate(next(batches), device)
             factor = _learning_rate_factor(options.schedule, spent)
-            loss = state.learner.training_step(batch, goal, factor, processes)
+            loss = state.learner.training_step(batch, goal.loss, factor, processes)
             state.seconds += time.monotonic() - started
-            progress.advance(state, loss, _spent(options, state))
+            advance(state, loss, _spent(options, state))
             if not processes.is_main:
                 continue
-            if validation and _validation_due(spent, _spent(options, state)):
+            if validation and int(spent * _VALIDATIONS) != int(_spent(options, state) * _VALIDATIONS):
                 state.scores = goal.validate(state.learner.average, validation, device)
-                progress.report(state)
-                _save_weights(options, goal, state, processes)
+                _keep_better(options, state, state.scores[goal.decides], processes)
             if time.monotonic() - saved > _SAVE_EVERY_S:
                 _save_checkpoint(options, state)
                 saved = time.monotonic()
     if processes.is_main:
         if not validation or options.keep == "last":
-            save_model(state.learner.average, options.output, _provenance(options, state, processes))
+            _save_weights(options, state, processes)
         options.checkpoint.unlink(missing_ok=True)
 
 
@@ -153,7 +155,7 @@ def _start(options: TrainOptions, device: torch.device) -> TrainState:
     return state
 
 
-def _opened(options: TrainOptions) -> tuple[Goal, Sources[Any]]:
+def _opened(options: TrainOptions) -> tuple[CloudRemoval | Detection, Sources[Any]]:
     """What is to be learned, and from what."""
     if options.architecture == CloudDetector.architecture:
         return Detection(), open_sky_sources(options)
@@ -191,26 +193,13 @@ def _learning_rate_factor(schedule: str, spent: float) -> float:
     return _FINAL_RATE + (1 - _FINAL_RATE) * cosine
 
 
-def _validation_due(before: float, after: float) -> bool:
-    return int(before * _VALIDATIONS) != int(after * _VALIDATIONS)
-
-
 # --- what is kept ---
-
-
-def _save_weights(options: TrainOptions, goal: Goal, state: TrainState, processes: ProcessGroup) -> None:
-    """Write the weights, unless better ones are to be kept."""
-    if options.keep == "last" or state.scores[goal.decides] > state.kept_score:
-        state.kept_score = state.scores[goal.decides]
-        save_model(state.learner.average, options.output, _provenance(options, state, processes))
 
 
 def _save_checkpoint(options: TrainOptions, state: TrainState) -> None:
     checkpoint = {
         "identity": options.identity(),
-        "model": state.learner.model.state_dict(),
-        "average": state.learner.average.state_dict(),
-        "optimizer": state.learner.optimizer.state_dict(),
+        **{name: getattr(state.learner, name).state_dict() for name in _LEARNED},
         "step": state.step,
         "seconds": state.seconds,
         "scores": state.scores,
@@ -227,19 +216,25 @@ def _load_checkpoint(options: TrainOptions, state: TrainState) -> None:
             f"{options.checkpoint} is an unfinished run with other options ({checkpoint['identity']}); "
             "repeat these to finish it, or delete it to start anew"
         )
-    learner = state.learner
-    learner.model.load_state_dict(checkpoint["model"])
-    learner.average.load_state_dict(checkpoint["average"])
-    learner.optimizer.load_state_dict(checkpoint["optimizer"])
-    learner.step, state.seconds = checkpoint["step"], checkpoint["seconds"]
+    for name in _LEARNED:
+        getattr(state.learner, name).load_state_dict(checkpoint[name])
+    state.learner.step, state.seconds = checkpoint["step"], checkpoint["seconds"]
     state.scores, state.kept_score = checkpoint["scores"], checkpoint["kept_score"]
     log.info("going on with %s from step %d", options.checkpoint, state.step)
 
 
-def _provenance(options: TrainOptions, state: TrainState, processes: ProcessGroup) -> dict[str, Any]:
+def _keep_better(options: TrainOptions, state: TrainState, score: float, processes: ProcessGroup) -> None:
+    """Report a validation and write the weights, unless better ones are to be kept."""
+    log.info("step %d, validation %s", state.step, ", ".join(f"{name} {value}" for name, value in state.scores.items()))
+    if options.keep == "last" or score > state.kept_score:
+        state.kept_score = score
+        _save_weights(options, state, processes)
+
+
+def _save_weights(options: TrainOptions, state: TrainState, processes: ProcessGroup) -> None:
     folders = [folder.name for folder in options.data]
     made_up = [f"{options.procedural} procedural places of seed {options.seed}"] if options.procedural else []
-    return {
+    provenance = {
         "trained_on": folders + made_up,
         "recipe": options.command(),
         "steps": state.step,
@@ -250,35 +245,24 @@ def _provenance(options: TrainOptions, state: TrainState, processes: ProcessGrou
         "torch": torch.__version__,
         "cloudfree": cloudfree.__version__,
     }
+    save_model(state.learner.average, options.output, provenance)
 
 
-class _Progress:
+@contextmanager
+def _progress(device: torch.device, *, shown: bool) -> Iterator[Callable[[TrainState, float, float], None]]:
     """A bar of steps with the time left on a terminal; elsewhere a line of log now and then."""
+    logged_at = time.monotonic()
+    with tqdm(unit="step", desc=f"train on {device}", disable=None if shown else True, dynamic_ncols=True) as bar:
 
-    LOG_EVERY_S = 60.0
+        def advance(state: TrainState, loss: float, spent: float) -> None:
+            nonlocal logged_at
+            if not bar.disable:
+                bar.total = round(state.step / min(spent, 1))
+                bar.set_postfix({"loss": f"{loss:.4f}", **state.scores}, refresh=False)
+                bar.update(state.step - bar.n)
+            elif shown and time.monotonic() - logged_at > _LOG_EVERY_S:
+                left_min = state.seconds / 60 * (1 / spent - 1)
+                log.info("step %d, %.0f %%, loss %.4f, %.0f minutes left", state.step, 100 * spent, loss, left_min)
+                logged_at = time.monotonic()
 
-    def __init__(self, device: torch.device, *, shown: bool) -> None:
-        self._bar = tqdm(unit="step", desc=f"train on {device}", disable=None if shown else True, dynamic_ncols=True)
-        self._shown = shown
-        self._logged = time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def advance(self, state: TrainState, loss: float, spent: float) -> None:
-        if not self._bar.disable:
-            self._bar.total = round(state.step / min(spent, 1))
-            self._bar.set_postfix({"loss": f"{loss:.4f}", **state.scores}, refresh=False)
-            self._bar.update(state.step - self._bar.n)
-        elif self._shown and time.monotonic() - self._logged > self.LOG_EVERY_S:
-            left_min = state.seconds / 60 * (1 / spent - 1)
-            log.info("step %d, %.0f %%, loss %.4f, %.0f minutes left", state.step, 100 * spent, loss, left_min)
-            self._logged = time.monotonic()
-
-    def report(self, state: TrainState) -> None:
-        log.info(
-            "step %d, validation %s", state.step, ", ".join(f"{name} {value}" for name, value in state.scores.items())
-        )
+        yield advance

@@ -1,10 +1,9 @@
 """What becomes of each pixel, and the files that come out.
 
 - `kinds`: the table of the files that a run may write.
-- `compose`: what becomes of each pixel; `writer`: strips to files; `profiles`: their bands; `cog`: the COG itself;
-  `mask_file`: the mask that was used.
+- `compose`: what becomes of each pixel; `writer`: strips to files; `profiles`: their bands; `cog`: the COG itself.
 - `targets`: files appear under their names whole or not at all; `locks`: other runs keep away meanwhile.
-- `provenance`: tags and identity; `finished`: whether a product need not be made again.
+- `provenance`: tags and identity, and whether a product need not be made again.
 - `pictures`: PNG for people; `stac`: an item for catalogues, with its outline (`footprint`), the files of a product
   (`stac_assets`) and its inputs (`stac_links`).
 """

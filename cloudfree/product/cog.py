@@ -46,7 +46,6 @@ class CogProfile:
     colorinterp: tuple[ColorInterp, ...]
     scales: tuple[float, ...]
     overviews: str
-    compress: str = "deflate"
     units: tuple[str, ...] = field(default=())
     nodata: float = 0.0
     colormap: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
@@ -55,14 +54,15 @@ class CogProfile:
 class CogWriter:
     """Writes rows from top to bottom to a tiled GeoTIFF beside `path`; `finish` copies that to the COG at `path`.
 
-    Tags are set before the copy, because editing a finished COG breaks its layout. The copy decides on BigTIFF, because
-    GDAL's COG `Create` does not (gdal#14841).
+    `compress` is the compression of the COG, by GDAL's name or "none". Tags are set before the copy, because editing a
+    finished COG breaks its layout. The copy decides on BigTIFF, because GDAL's COG `Create` does not (gdal#14841).
     """
 
-    def __init__(self, path: Path, grid: Grid, profile: CogProfile) -> None:
+    def __init__(self, path: Path, grid: Grid, profile: CogProfile, compress: str) -> None:
         self._path = path
         self._work = path.with_name(path.name + ".work.tif")
         self._profile = profile
+        self._compress = compress.upper()
         self._row = 0
         with writing(path):
             self._dataset = self._opened(grid, profile)
@@ -115,8 +115,7 @@ class CogWriter:
             _require_valid(self._path)
 
     def _copy(self) -> None:
-        profile = self._profile
-        compress = profile.compress.upper()
+        profile, compress = self._profile, self._compress
         common = {"COMPRESS": compress, "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
         if profile.colormap:
             self._copy_with_colormap({**common, **({} if compress == "NONE" else {"PREDICTOR": "2"})})

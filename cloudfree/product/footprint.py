@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -132,12 +133,8 @@ def _geojson(pieces: list[shapely.Polygon]) -> dict[str, Any]:
 
 def plain(shape: BaseGeometry) -> dict[str, Any]:
     """Return a shape as GeoJSON with lists, as JSON reads it back, in place of tuples."""
-    mapped = shapely.geometry.mapping(shape)
-    return {"type": mapped["type"], "coordinates": _listed(mapped["coordinates"])}
-
-
-def _listed(nested: Any) -> Any:
-    return [_listed(item) for item in nested] if isinstance(nested, tuple | list) else float(nested)
+    geojson: dict[str, Any] = json.loads(json.dumps(shapely.geometry.mapping(shape)))
+    return geojson
 
 
 def _rounded(degrees: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from cloudfree.arrays import Image
@@ -21,6 +22,7 @@ from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.product.cog import writing
+from cloudfree.product.kinds import OUTPUT, QUICKLOOK, UNCERTAINTY, Kind
 from cloudfree.scene.offset import Vector
 from cloudfree.scene.survey import Survey
 
@@ -37,26 +39,24 @@ _GREEN, _RED = (60, 255, 80), (255, 60, 60)
 _VV_RANGE_DB, _VH_RANGE_DB, _RATIO_RANGE_DB = (-22.0, -2.0), (-28.0, -8.0), (2.0, 14.0)
 
 
-def quicklook(
-    target: Path, surveyed: Survey, scene: Scene, part: Part, result: Path, uncertainty: Path | None = None
-) -> None:
-    """Write a PNG of three panels: the cloudy scene, Sentinel-1 (red VV, green VH, blue VV/VH) and the result.
+def quicklook(files: Mapping[Kind, Path], surveyed: Survey, scene: Scene, part: Part) -> None:
+    """Write a PNG of three panels: the cloudy scene, Sentinel-1 (red VV, green VH, blue VV/VH) and the product.
 
-    Each shows the part of the scene that is in the result. Both optical panels have the contrast of the result, so that
-    they can be compared. With a file of uncertainty there is a fourth panel: black where observed, then from violet to
-    yellow at a standard deviation of `BRIGHTEST_DEVIATION`.
+    Each shows the part of the scene that is in the product. Both optical panels have the contrast of the product, so
+    that they can be compared. With a file of uncertainty there is a fourth panel: black where observed, then from
+    violet to yellow at a standard deviation of `BRIGHTEST_DEVIATION`.
     """
     height, width = _panel_shape(part.shape)
-    with scene.open() as reader, rasterio.open(result) as product:
+    with scene.open() as reader, rasterio.open(files[OUTPUT]) as product:
         window = Window(part.col, part.row, part.width, part.height)
         before = true_colour(reader.averaged(height, width, window))
         after = true_colour(product.read(out_shape=(4, height, width), resampling=Resampling.average))
     limits = contrast_limits(after)
     sar = nearest(surveyed.sar_db[:, *on_survey(part, scene.grid, surveyed.grid)], height, width)
     panels = [with_contrast(before, *limits), sar_colour(sar), with_contrast(after, *limits)]
-    if uncertainty:
-        panels.append(deviation_colour(uncertainty, height, width))
-    write_png(target, _side_by_side(panels))
+    if UNCERTAINTY in files:
+        panels.append(deviation_colour(files[UNCERTAINTY], height, width))
+    write_png(files[QUICKLOOK], _side_by_side(panels))
 
 
 def alignment(target: Path, before: Survey, after: Survey, vectors: Sequence[Vector]) -> None:
@@ -80,12 +80,20 @@ def alignment(target: Path, before: Survey, after: Survey, vectors: Sequence[Vec
 
 
 def write_png(target: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write (3, H, W) as a PNG, without the side files that GDAL likes to add. Raises OutputError."""
-    with writing(target), rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
+    """Write (3, H, W) as a PNG. Raises OutputError."""
+    with writing(target):
+        target.write_bytes(encoded(rgb, "PNG"))
+
+
+def encoded(pixels: NDArray[np.uint8], driver: str, **options: str) -> bytes:
+    """Return pixels (bands, H, W) as a file of a GDAL driver, written with its `options`."""
+    count, height, width = pixels.shape
+    profile = {"driver": driver, "count": count, "height": height, "width": width, "dtype": "uint8", **options}
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        count, height, width = rgb.shape
-        with rasterio.open(target, "w", driver="PNG", width=width, height=height, count=count, dtype="uint8") as image:
-            image.write(rgb)
+        with memory.open(**profile) as image:
+            image.write(pixels)
+        return bytes(memory.read())
 
 
 def _closeup(shape: tuple[int, int], vectors: Sequence[Vector]) -> tuple[slice, slice]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 from rasterio.enums import ColorInterp
 
@@ -11,7 +13,10 @@ from cloudfree.product.cog import CogProfile
 NO_DEVIATION = 65535
 """Nodata of the uncertainty; 0 is an observed pixel."""
 
-QA_COLOURS: dict[int, tuple[int, int, int, int]] = {
+Colours = dict[int, tuple[int, int, int, int]]
+"""Red, green, blue, alpha (0..255) of each class."""
+
+QA_COLOURS: Colours = {
     Qa.NODATA: (0, 0, 0, 0),
     Qa.OBSERVED: (190, 200, 180, 255),
     Qa.RECONSTRUCTED: (60, 120, 190, 255),
@@ -19,9 +24,7 @@ QA_COLOURS: dict[int, tuple[int, int, int, int]] = {
     Qa.RECONSTRUCTED_WITHOUT_SAR: (150, 90, 190, 255),
     Qa.SEEN_THROUGH: (120, 190, 215, 255),
 }
-"""Red, green, blue, alpha of each class."""
-
-_SKY_COLOURS: dict[int, tuple[int, int, int, int]] = {
+_SKY_COLOURS: Colours = {
     SkyClass.CLEAR: (190, 200, 180, 255),
     SkyClass.CLOUD: (250, 250, 250, 255),
     SkyClass.HAZE: (200, 180, 130, 255),
@@ -31,46 +34,26 @@ _SKY_COLOURS: dict[int, tuple[int, int, int, int]] = {
 }
 
 
-def optical(scale: tuple[float, ...], compress: str) -> CogProfile:
+def optical(scale: tuple[float, ...]) -> CogProfile:
     """Digital numbers of blue, green, red and NIR; `scale` of each band times a number is reflectance."""
     colours = (ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.nir)
-    return CogProfile("uint16", OPTICAL_BANDS, colours, scale, overviews="average", compress=compress)
+    return CogProfile("uint16", OPTICAL_BANDS, colours, scale, "average")
 
 
-def quality(compress: str) -> CogProfile:
-    """Class of `Qa` and share of reconstruction in percent, overviews by nearest neighbour: classes have no mean."""
-    classes = ", ".join(f"{qa.value} {qa.name.lower().replace('_', ' ')}" for qa in Qa)
-    names = f"class: {classes}", "share of reconstruction in percent"
-    colours = (ColorInterp.palette, ColorInterp.undefined)
-    return CogProfile("uint8", names, colours, (1.0, 0.01), "nearest", compress, colormap=QA_COLOURS)
+def _classed(classes: type[IntEnum], percentage: str, colours: Colours, nodata: int) -> CogProfile:
+    """A class and a percentage, overviews by nearest neighbour: classes have no mean."""
+    names = ", ".join(f"{one.value} {one.name.lower().replace('_', ' ')}" for one in classes)
+    kinds = (ColorInterp.palette, ColorInterp.undefined)
+    return CogProfile("uint8", (f"class: {names}", percentage), kinds, (1.0, 0.01), "nearest", (), nodata, colours)
 
 
-def sky(compress: str) -> CogProfile:
-    """Class of `SkyClass` and probability of cloud, haze or shadow in percent."""
-    classes = ", ".join(f"{sky.value} {sky.name.lower()}" for sky in SkyClass)
-    names = f"class: {classes}", "probability of cloud, haze or shadow in percent"
-    colours = (ColorInterp.palette, ColorInterp.undefined)
-    return CogProfile(
-        "uint8", names, colours, (1.0, 0.01), "nearest", compress, nodata=SKY_NODATA, colormap=_SKY_COLOURS
-    )
+QUALITY = _classed(Qa, "share of reconstruction in percent", QA_COLOURS, Qa.NODATA)
+SKY = _classed(SkyClass, "probability of cloud, haze or shadow in percent", _SKY_COLOURS, SKY_NODATA)
 
+_GREY = (ColorInterp.gray, *[ColorInterp.undefined] * 3)
+_DEVIATIONS = tuple(f"standard deviation of {band}" for band in OPTICAL_BANDS)
+UNCERTAINTY = CogProfile("uint16", _DEVIATIONS, _GREY, (REFLECTANCE_SCALE,) * 4, "average", nodata=NO_DEVIATION)
+"""Standard deviation of the reflectance of each optical band x 10000, 0 where observed."""
 
-def uncertainty(compress: str) -> CogProfile:
-    """Standard deviation of the reflectance of each optical band x 10000, 0 where observed."""
-    names = tuple(f"standard deviation of {band}" for band in OPTICAL_BANDS)
-    colours, scales = (ColorInterp.gray, *[ColorInterp.undefined] * 3), (REFLECTANCE_SCALE,) * 4
-    return CogProfile("uint16", names, colours, scales, "average", compress, nodata=NO_DEVIATION)
-
-
-def backscatter(compress: str) -> CogProfile:
-    """VV and VH in dB, NaN where there is no ground."""
-    return CogProfile(
-        dtype="float32",
-        descriptions=SAR_BANDS,
-        colorinterp=(ColorInterp.gray, ColorInterp.undefined),
-        scales=(1.0, 1.0),
-        overviews="average",
-        compress=compress,
-        units=("dB", "dB"),
-        nodata=np.nan,
-    )
+BACKSCATTER = CogProfile("float32", SAR_BANDS, _GREY[:2], (1.0, 1.0), "average", ("dB", "dB"), np.nan)
+"""VV and VH in dB, NaN where there is no ground."""

@@ -1,4 +1,7 @@
-"""What a product says of its own making: inputs and weights by name and hash, versions, options, offset."""
+"""What a product says of its own making: inputs and weights by name and hash, versions, options, offset.
+
+And whether files need not be made again: they are there, whole, and have the identity of the run.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
+from cloudfree.geometry.grid import strips
 from cloudfree.inputs.location import remote
 from cloudfree.inputs.location.source import Source
-from cloudfree.product.kinds import KINDS
+from cloudfree.product.kinds import KINDS, OUTPUT, Kind
+
+_PREFIX = "CLOUDFREE_"
+IDENTITY_TAG = f"{_PREFIX}IDENTITY"
+
+_ROWS = 512  # of a raster, read at once
 
 _NOT_IN_TAGS = (*(kind.field for kind in KINDS), "overwrite", "wait_s")
 """Options that leave nothing in a product."""
@@ -37,8 +48,16 @@ def tags(
     texts = {name: json.dumps(value, default=_plain, ensure_ascii=False) for name, value in documents.items()}
     return {
         "TIFFTAG_SOFTWARE": f"cloudfree {version('cloudfree')}",
-        **{f"CLOUDFREE_{name.upper()}": text for name, text in texts.items()},
+        **{f"{_PREFIX}{name.upper()}": text for name, text in texts.items()},
     }
+
+
+def stated(product: Path) -> dict[str, Any]:
+    """Return what the tags of a product state: the documents of `tags` by their names, and its identity."""
+    with rasterio.open(product) as dataset:
+        tags = dataset.tags()
+    ours = {name.removeprefix(_PREFIX).lower(): text for name, text in tags.items() if name.startswith(_PREFIX)}
+    return {name: text if name == "identity" else json.loads(text) for name, text in ours.items()}
 
 
 def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha256: str, **versions: str) -> str:
@@ -55,6 +74,25 @@ def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha25
         **versions,
     }
     return hashlib.sha256(json.dumps(content, default=_plain, sort_keys=True).encode()).hexdigest()
+
+
+def is_finished(files: Mapping[Kind, Path], expected: str) -> bool:
+    """Return whether all files exist and have the expected identity, and all pixels of rasters can be read.
+
+    What has no identity in it, a picture, is taken for finished if it is no older than the product.
+    """
+    return all(_is_whole(kind, path, expected, files[OUTPUT]) for kind, path in files.items())
+
+
+def is_ours(kind: Kind, path: Path) -> bool:
+    """Return whether cloudfree has made a file that `has_identity`, damaged or not, of whatever inputs."""
+    if kind.mark:
+        return kind.mark in path.read_bytes()
+    try:
+        with rasterio.open(path) as dataset:
+            return IDENTITY_TAG in dataset.tags()
+    except RasterioError:
+        return False
 
 
 def _content(source: Source) -> dict[str, str]:
@@ -91,3 +129,24 @@ def _sha256(path: Path, _changed_ns: int) -> str:
 def _plain(value: object) -> str:
     """Return paths by name alone: where a user keeps files is private."""
     return value.name if isinstance(value, Path | Source) else str(value)
+
+
+def _is_whole(kind: Kind, path: Path, expected: str, product: Path) -> bool:
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    if kind.is_raster:
+        return _is_whole_raster(path, expected)
+    no_older = path.stat().st_mtime_ns >= product.stat().st_mtime_ns
+    return no_older and (not kind.has_identity or expected.encode() in path.read_bytes())
+
+
+def _is_whole_raster(path: Path, expected: str) -> bool:
+    try:
+        with rasterio.open(path) as dataset:
+            if dataset.tags().get(IDENTITY_TAG) != expected:
+                return False
+            for start, stop in strips(dataset.height, _ROWS):
+                dataset.read(window=Window(0, start, dataset.width, stop - start))
+    except RasterioError:
+        return False
+    return True

@@ -18,15 +18,12 @@ data of the whole scene under the mask), `cloudfree:radar_shift_m` (shift applie
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyproj
-import rasterio
 from rasterio.crs import CRS
 
 from cloudfree.bands import RECONSTRUCTED, Qa
@@ -34,11 +31,10 @@ from cloudfree.geometry.grid import Grid
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
 from cloudfree.inputs.optical import planet_product
-from cloudfree.product import footprint, kinds, pictures
-from cloudfree.product.finished import IDENTITY_TAG
+from cloudfree.product import footprint, kinds, pictures, provenance
 from cloudfree.product.footprint import Footprint
 from cloudfree.product.kinds import Kind
-from cloudfree.product.stac_assets import StagedFile, assets
+from cloudfree.product.stac_assets import assets
 from cloudfree.product.stac_links import derived_from, when
 from cloudfree.product.targets import write_json
 from cloudfree.scene.survey import Survey
@@ -62,53 +58,49 @@ _FIRST_PLANETSCOPE = "2013-01-01T00:00:00Z"
 """Before any of Planet's satellites was launched."""
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What a product was made of, the part of the scene that it shows, and pixels by the name of their class."""
+def write_item(
+    targets: Mapping[Kind, Path],
+    staged: Mapping[Kind, Path],
+    inputs: Inputs,
+    survey: Survey,
+    part: Part,
+    pixels: Mapping[str, int],
+) -> None:
+    """Write the STAC item of all files of a run, itself one of them: by their names, from where they lie until then.
 
-    inputs: Inputs
-    survey: Survey
-    part: Part
-    pixels: Mapping[str, int]
-
-
-def write_item(files: Mapping[Kind, StagedFile], contents: Contents) -> None:
-    """Write the STAC item of all files of a run, itself one of them."""
-    item = files[kinds.STAC]
-    write_json(item.staged, _item(item.target.parent, files, contents))
-
-
-def _item(folder: Path, files: Mapping[Kind, StagedFile], contents: Contents) -> dict[str, Any]:
-    product, grid = files[kinds.OUTPUT], contents.part.of(contents.inputs.scene.grid)
-    outline = _footprint(grid, contents)
-    with rasterio.open(product.staged) as dataset:
-        tags = dataset.tags()
-    classified = not files.keys().isdisjoint((kinds.QA, kinds.WRITE_MASK))
-    return {
+    `part` is what the product shows of the scene; `pixels` counts it by the name of the class.
+    """
+    folder, grid = targets[kinds.STAC].parent, part.of(inputs.scene.grid)
+    rows, cols = pictures.on_survey(part, inputs.scene.grid, survey.grid)
+    data = survey.data[rows, cols]
+    outline = footprint.of_data(grid, survey.grid.window(rows.start, cols.start, *data.shape), data)
+    stated = provenance.stated(staged[kinds.OUTPUT])
+    classified = not targets.keys().isdisjoint((kinds.QA, kinds.WRITE_MASK))
+    item = {
         "type": "Feature",
         "stac_version": VERSION,
         "stac_extensions": [url for name, url in EXTENSIONS.items() if name != "classification" or classified],
-        "id": product.target.stem,
+        "id": targets[kinds.OUTPUT].stem,
         "geometry": outline.geometry,
         "bbox": outline.bbox,
         "properties": {
-            **_times(contents.inputs),
-            **_instrument(contents.inputs, grid),
+            **_times(inputs),
+            **_instrument(inputs, grid),
             **_projection(grid, outline),
-            **_processing(contents.inputs, tags),
-            **_cover(contents),
-            **_ours(tags),
+            "processing:level": "L4",
+            "processing:lineage": _lineage(inputs, stated),
+            "processing:software": stated["versions"],
+            "processing:version": stated["versions"]["cloudfree"],
+            **_cover(inputs, survey, pixels),
+            "cloudfree:weights": {name: stated["weights"][name] for name in ("name", "sha256")},
+            "cloudfree:trust": round(float(stated["processing"]["trust"]), 4),
+            "cloudfree:radar_shift_m": stated["coregistration"]["shift_m"],
+            "cloudfree:identity": stated["identity"],
         },
-        "links": derived_from(folder, contents.inputs, bool(json.loads(tags["CLOUDFREE_OPTIONS"])["allow_hh_hv"])),
-        "assets": assets(folder, files, contents.inputs.scene.scale),
+        "links": derived_from(folder, inputs, bool(stated["options"]["allow_hh_hv"])),
+        "assets": assets(folder, targets, staged, inputs.scene.scale),
     }
-
-
-def _footprint(grid: Grid, contents: Contents) -> Footprint:
-    coarse = contents.survey.grid
-    rows, cols = pictures.on_survey(contents.part, contents.inputs.scene.grid, coarse)
-    data = contents.survey.data[rows, cols]
-    return footprint.of_data(grid, coarse.window(rows.start, cols.start, *data.shape), data)
+    write_json(staged[kinds.STAC], item)
 
 
 def _times(inputs: Inputs) -> dict[str, Any]:
@@ -147,19 +139,9 @@ def _code(crs: CRS) -> dict[str, Any]:
     return {"proj:code": None, "proj:wkt2": pyproj.CRS.from_user_input(crs).to_wkt("WKT2_2019")}
 
 
-def _processing(inputs: Inputs, tags: Mapping[str, str]) -> dict[str, Any]:
-    versions = json.loads(tags["CLOUDFREE_VERSIONS"])
-    return {
-        "processing:level": "L4",
-        "processing:lineage": _lineage(inputs, tags),
-        "processing:software": versions,
-        "processing:version": versions["cloudfree"],
-    }
-
-
-def _lineage(inputs: Inputs, tags: Mapping[str, str]) -> str:
+def _lineage(inputs: Inputs, stated: Mapping[str, Any]) -> str:
     """Return how it was made, in words, with the notice that Copernicus requires."""
-    weights, fill = json.loads(tags["CLOUDFREE_WEIGHTS"])["name"], json.loads(tags["CLOUDFREE_PROCESSING"])["fill"]
+    weights, fill = stated["weights"]["name"], stated["processing"]["fill"]
     dates = f" and {len(inputs.references)} other dates" if inputs.references else ""
     years = sorted({f" {band.acquired.moment:%Y}" for band in inputs.sar.bands if band.acquired.moment})
     which = "all pixels" if fill == "all" else "the pixels that cloud, haze or shadow hid"
@@ -170,28 +152,17 @@ def _lineage(inputs: Inputs, tags: Mapping[str, str]) -> str:
     )
 
 
-def _cover(contents: Contents) -> dict[str, Any]:
+def _cover(inputs: Inputs, survey: Survey, pixels: Mapping[str, int]) -> dict[str, Any]:
     """Return percentages of the data, those of clouds only where there is a mask."""
-    data = sum(contents.pixels.values()) - contents.pixels[Qa.NODATA.name.lower()]
+    data = sum(pixels.values()) - pixels[Qa.NODATA.name.lower()]
     if not data:
         return {}
-    reconstructed = sum(contents.pixels[qa.name.lower()] for qa in RECONSTRUCTED)
+    reconstructed = sum(pixels[qa.name.lower()] for qa in RECONSTRUCTED)
     cover = {"cloudfree:reconstructed": _percent(reconstructed / data)}
-    if contents.inputs.masked:
-        cover["eo:cloud_cover"] = _percent(contents.pixels[Qa.NOT_RECONSTRUCTED.name.lower()] / data)
-        cover["cloudfree:cloudy"] = _percent(contents.survey.cloudy_share)
+    if inputs.masked:
+        cover["eo:cloud_cover"] = _percent(pixels[Qa.NOT_RECONSTRUCTED.name.lower()] / data)
+        cover["cloudfree:cloudy"] = _percent(survey.cloudy_share)
     return cover
-
-
-def _ours(tags: Mapping[str, str]) -> dict[str, Any]:
-    """Return the properties of our own that are in the tags of the product."""
-    weights, moved = (json.loads(tags[f"CLOUDFREE_{name}"]) for name in ("WEIGHTS", "COREGISTRATION"))
-    return {
-        "cloudfree:weights": {"name": weights["name"], "sha256": weights["sha256"]},
-        "cloudfree:trust": round(float(json.loads(tags["CLOUDFREE_PROCESSING"])["trust"]), 4),
-        "cloudfree:radar_shift_m": moved["shift_m"],
-        "cloudfree:identity": tags[IDENTITY_TAG],
-    }
 
 
 def _percent(share: float) -> float:

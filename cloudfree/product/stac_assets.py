@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from cloudfree.bands import OPTICAL_BANDS, QA_MEANINGS, SKY_NODATA, Qa, SkyClass
@@ -14,35 +14,35 @@ from cloudfree.product.cog import CogProfile
 from cloudfree.product.kinds import Kind
 
 
-class StagedFile(NamedTuple):
-    """A file that is being made: the name that it will have, and where it lies until then."""
+def assets(
+    folder: Path, targets: Mapping[Kind, Path], staged: Mapping[Kind, Path], scale: tuple[float, ...]
+) -> dict[str, Any]:
+    """Return the assets of the files that have one: by the names that they will have, relative to a folder.
 
-    target: Path
-    staged: Path
-
-
-def assets(folder: Path, files: Mapping[Kind, StagedFile], scale: tuple[float, ...]) -> dict[str, Any]:
-    """Return the assets of the files that have one, with addresses relative to a folder.
-
-    `scale` turns the product's digital numbers into reflectance.
+    `staged` is where they lie until then. `scale` turns the product's digital numbers into reflectance.
     """
+    qa_classes = [(int(qa), qa.name.lower(), QA_MEANINGS[qa]) for qa in Qa]
+    sky_classes = [(int(sky), sky.name.lower(), sky.name.lower()) for sky in SkyClass]
     bands = {
-        kinds.OUTPUT: list(_optical(profiles.optical(scale, "none"))),
-        kinds.QA: list(_classed(profiles.quality("none"), "share", _qa_classes())),
-        kinds.UNCERTAINTY: list(_described(profiles.uncertainty("none"), [f"{b}_deviation" for b in OPTICAL_BANDS])),
-        kinds.WRITE_MASK: list(_classed(profiles.sky("none"), "probability", _sky_classes())),
+        kinds.OUTPUT: [
+            {**band, "description": f"{band['name']} reflectance", "eo:common_name": band["name"]}
+            for band in _described(profiles.optical(scale), OPTICAL_BANDS)
+        ],
+        kinds.QA: _classed(profiles.QUALITY, "share", qa_classes),
+        kinds.UNCERTAINTY: _described(profiles.UNCERTAINTY, [f"{band}_deviation" for band in OPTICAL_BANDS]),
+        kinds.WRITE_MASK: _classed(profiles.SKY, "probability", [*sky_classes, (SKY_NODATA, "nodata", "no data")]),
     }
     return {
         kind.asset: {
-            "href": href(file.target, folder),
+            "href": href(target, folder),
             "title": kind.title,
             "type": kind.media_type,
             "roles": list(kind.roles),
-            "file:size": file.staged.stat().st_size,
-            "file:checksum": multihash(provenance.sha256_of(file.staged)),
+            "file:size": staged[kind].stat().st_size,
+            "file:checksum": multihash(provenance.sha256_of(staged[kind])),
             **({"bands": bands[kind]} if kind in bands else {}),
         }
-        for kind, file in files.items()
+        for kind, target in targets.items()
         if kind.asset
     }
 
@@ -62,9 +62,9 @@ def multihash(sha256: str) -> str:
     return f"1220{sha256}"
 
 
-def _described(profile: CogProfile, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for name, description, scale in zip(names, profile.descriptions, profile.scales, strict=True):
-        yield {
+def _described(profile: CogProfile, names: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
             "name": name,
             "description": description,
             "data_type": profile.dtype,
@@ -73,34 +73,21 @@ def _described(profile: CogProfile, names: Sequence[str]) -> Iterator[dict[str, 
             "raster:offset": 0,
             "raster:sampling": "area",
         }
+        for name, description, scale in zip(names, profile.descriptions, profile.scales, strict=True)
+    ]
 
 
-def _optical(profile: CogProfile) -> Iterator[dict[str, Any]]:
-    for band in _described(profile, OPTICAL_BANDS):
-        yield {**band, "description": f"{band['name']} reflectance", "eo:common_name": band["name"]}
-
-
-def _classed(profile: CogProfile, second: str, classes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the band of classes, and the second band, a percentage."""
+def _classed(profile: CogProfile, second: str, classes: Sequence[tuple[int, str, str]]) -> list[dict[str, Any]]:
+    """Return the band of classes, each a value, a name and a description, and the second band, a percentage."""
     first, share = _described(profile, ("class", second))
-    yield {**first, "description": "class", "classification:classes": classes}
-    yield share
-
-
-def _qa_classes() -> list[dict[str, Any]]:
-    colours = profiles.quality("none").colormap
-    return [_class(qa, qa.name, colours[qa], QA_MEANINGS[qa], qa is Qa.NODATA) for qa in Qa]
-
-
-def _sky_classes() -> list[dict[str, Any]]:
-    colours = profiles.sky("none").colormap
-    known = [_class(sky, sky.name, colours[sky], sky.name.lower()) for sky in SkyClass]
-    return [*known, _class(SKY_NODATA, "nodata", colours[SKY_NODATA], "no data", nodata=True)]
-
-
-def _class(
-    value: int, name: str, colour: tuple[int, int, int, int], description: str, nodata: bool = False
-) -> dict[str, Any]:
-    hint = "".join(f"{part:02X}" for part in colour[:3])
-    entry = {"value": int(value), "name": name.lower(), "description": description, "color_hint": hint}
-    return {**entry, "nodata": True} if nodata else entry
+    entries = [
+        {
+            "value": value,
+            "name": name,
+            "description": description,
+            "color_hint": "".join(f"{part:02X}" for part in profile.colormap[value][:3]),
+            **({"nodata": True} if value == profile.nodata else {}),
+        }
+        for value, name, description in classes
+    ]
+    return [{**first, "description": "class", "classification:classes": entries}, share]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cloudfree.errors import OutputError
 from cloudfree.inputs.location.source import AnyPath, Source
@@ -16,47 +16,27 @@ from cloudfree.product.locks import claimed
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
-
-class Staging:
-    """Files being written in hidden folders beside their targets."""
-
-    def __init__(self, folders: dict[Path, Path]) -> None:
-        self._folders = folders
-        self._moves: dict[Path, Path] = {}
-
-    def path(self, target: Path) -> Path:
-        """Return where to write the file that becomes `target`."""
-        self._moves[target] = self._folders[target] / target.name
-        return self._moves[target]
-
-    def publish(self, overwrite: bool) -> None:
-        """Move every file to its target, each in one step, after all are on disk."""
-        for staged in self._moves.values():
-            with staged.open("r+b") as file:
-                os.fsync(file.fileno())
-        if not overwrite:
-            refuse_existing(self._moves)
-        for target, staged in self._moves.items():
-            staged.replace(target)
+Key = TypeVar("Key")
 
 
 @contextmanager
-def staging(targets: Sequence[Path], overwrite: bool, wait_s: float = 0.0) -> Iterator[Staging]:
-    """Write files beside their targets; move them there if the block succeeds, and delete them if not.
+def staging(targets: Mapping[Key, Path], overwrite: bool, wait_s: float = 0.0) -> Iterator[dict[Key, Path]]:
+    """Yield where to write each file, in hidden folders beside the targets.
 
-    The targets are locked meanwhile: see `locks.claimed`, also for `wait_s`.
+    All must be written: they are moved to their targets if the block succeeds, and deleted if not. The targets are
+    locked meanwhile: see `locks.claimed`, also for `wait_s`.
     """
-    with claimed(targets, wait_s) as folders:
-        stage = Staging(folders)
+    with claimed(targets.values(), wait_s) as folders:
+        staged = {key: folders[target] / target.name for key, target in targets.items()}
         try:
-            yield stage
-            stage.publish(overwrite)
+            yield staged
+            _publish([(staged[key], target) for key, target in targets.items()], overwrite)
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
                 raise
+            name = next(iter(targets.values())).name
             raise OutputError(
-                f"{targets[0].name} was not finished ({error.strerror}); the disk must take all of it: free space "
-                "and run again"
+                f"{name} was not finished ({error.strerror}); the disk must take all of it: free space and run again"
             ) from error
 
 
@@ -79,10 +59,21 @@ def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite:
                 f"the folder {target.parent} cannot be written; choose another, or change its permissions"
             )
     if not overwrite:
-        refuse_existing(targets)
+        _refuse_existing(targets)
 
 
-def refuse_existing(targets: Iterable[Path]) -> None:
+def _publish(moves: Sequence[tuple[Path, Path]], overwrite: bool) -> None:
+    """Move every file to its target, each in one step, after all are on disk."""
+    for staged, _ in moves:
+        with staged.open("r+b") as file:
+            os.fsync(file.fileno())
+    if not overwrite:
+        _refuse_existing(target for _, target in moves)
+    for staged, target in moves:
+        staged.replace(target)
+
+
+def _refuse_existing(targets: Iterable[Path]) -> None:
     """Raise OutputError if a target exists."""
     for target in targets:
         if target.exists():

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.io import MemoryFile
 
 from cloudfree.arrays import Mask
+from cloudfree.product.pictures import encoded
 
 _QUALITIES = (80, 65, 50, 35, 20)  # of WebP, tried until a picture is small enough
 _LOSSLESS = {"LOSSLESS": "YES", "EXACT": "1"}
@@ -34,10 +32,10 @@ def embedded(pixels: NDArray[np.uint8], at_most: float = math.inf, *, exact: boo
     `exact` keeps every pixel as it is, for classes.
     """
     if "WEBP" not in _drivers():
-        return _picture(pixels, "png", _encoded(pixels, "PNG"))
+        return _picture(pixels, "png", encoded(pixels, "PNG"))
     content = b""
     for quality in _QUALITIES:
-        content = _encoded(pixels, "WEBP", **(_LOSSLESS if exact else {"QUALITY": str(quality)}))
+        content = encoded(pixels, "WEBP", **(_LOSSLESS if exact else {"QUALITY": str(quality)}))
         if exact or len(content) <= at_most:
             break
     return _picture(pixels, "webp", content)
@@ -61,16 +59,6 @@ def _drivers() -> dict[str, str]:
     with rasterio.Env() as environment:
         drivers: dict[str, str] = environment.drivers()
     return drivers
-
-
-def _encoded(pixels: NDArray[np.uint8], driver: str, **options: str) -> bytes:
-    count, height, width = pixels.shape
-    profile = {"driver": driver, "count": count, "height": height, "width": width, "dtype": "uint8", **options}
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings(), MemoryFile() as memory:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(**profile) as image:
-            image.write(pixels)
-        return bytes(memory.read())
 
 
 def _picture(pixels: NDArray[np.uint8], kind: str, content: bytes) -> Picture:

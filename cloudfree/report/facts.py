@@ -30,10 +30,6 @@ class PixelClass:
     share: float | None
     colour: str
 
-    @property
-    def percent(self) -> str:
-        return "" if self.share is None else percent(self.share)
-
 
 def classes(pixels: Mapping[str, int]) -> list[PixelClass]:
     """Return all classes that have pixels, from counts by the names of `Qa` in lower case."""

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rasterio
-
 from cloudfree.inputs.files import Inputs
-from cloudfree.product.finished import IDENTITY_TAG
+from cloudfree.product import provenance
+from cloudfree.product.kinds import OUTPUT, QA, REPORT, UNCERTAINTY
 from cloudfree.product.pictures import BRIGHTEST_DEVIATION
 from cloudfree.report import facts, vectors
 from cloudfree.report.embedding import Picture
@@ -19,7 +18,6 @@ from cloudfree.report.rendering import rendered
 from cloudfree.report.views import Views, deviation_bar
 from cloudfree.scene.offset import Vector
 
-_TAGS = ("inputs", "options", "versions")
 _MARK = '<script type="application/json" id="cloudfree">'
 _HEAD_BYTES = 1 << 18  # of a page, that have its plain data
 
@@ -36,14 +34,13 @@ class Panel:
 
 
 def write(
-    target: Path,
     run: Mapping[str, Any],
     names: Mapping[str, str],
     inputs: Inputs,
     views: Views,
     offset_vectors: Sequence[Vector],
 ) -> None:
-    """Write the page of a run.
+    """Write the page of a run, among the files that `views` are of.
 
     `run`: its plain data, as in --json; paths in it are replaced by names, which `names` has for each path. Inputs,
     options and versions are read from the tags of the product.
@@ -59,16 +56,17 @@ def write(
         notes=list(facts.notes(run)),
         classes=facts.classes(run["pixels"]),
         offsets=facts.offsets(run),
-        comparisons=_comparisons(views),
+        true_colour=views.true_colour,
+        infrared=views.infrared,
         panels=list(_panels(views, run, drawing)),
-        legend=facts.legend(run["pixels"] if views.quality else None),
+        legend=facts.legend(run["pixels"] if QA in views.files else None),
         drawing=drawing,
-        bar=_bar() if views.uncertainty else None,
-        provenance=_provenance(views.product),
+        bar=_bar() if UNCERTAINTY in views.files else None,
+        provenance=provenance.stated(views.files[OUTPUT]),
         percent=facts.percent,
         metres=facts.metres,
     )
-    target.write_bytes(page)
+    views.files[REPORT].write_bytes(page)
 
 
 def read_numbers(page: Path) -> dict[str, Any]:
@@ -96,24 +94,6 @@ def _described(inputs: Inputs, views: Views) -> dict[str, str]:
     }
 
 
-def _comparisons(views: Views) -> list[dict[str, Any]]:
-    true_colour, infrared = views.true_colour, views.infrared
-    return [
-        {
-            "id": "true-colour",
-            "title": "True colour",
-            "caption": "Red, green and blue, both with the contrast of the result.",
-            "pictures": true_colour,
-        },
-        {
-            "id": "infrared",
-            "title": "Colour infrared",
-            "caption": "Near infrared, red and green shown as red, green and blue: vegetation is red, water dark.",
-            "pictures": infrared,
-        },
-    ]
-
-
 def _panels(views: Views, run: Mapping[str, Any], drawing: vectors.Drawing | None) -> Iterator[Panel]:
     yield Panel(
         "radar",
@@ -131,8 +111,15 @@ def _panels(views: Views, run: Mapping[str, Any], drawing: vectors.Drawing | Non
             picture,
             f"Optical image of the same ground of {date}, true colour",
         )
-    yield _quality_panel(views)
-    if views.uncertainty:
+    without_qa = " Drawn from pixels that differ from the scene; --qa distinguishes the classes."
+    yield Panel(
+        "quality",
+        "Quality",
+        f"What became of each pixel.{'' if QA in views.files else without_qa}",
+        views.quality_picture,
+        "Which pixels were observed and which reconstructed",
+    )
+    if UNCERTAINTY in views.files:
         yield Panel(
             "uncertainty",
             "Uncertainty",
@@ -151,12 +138,6 @@ def _panels(views: Views, run: Mapping[str, Any], drawing: vectors.Drawing | Non
         )
 
 
-def _quality_panel(views: Views) -> Panel:
-    how = "" if views.quality else " Drawn from pixels that differ from the scene; --qa distinguishes the classes."
-    alt = "Which pixels were observed and which reconstructed"
-    return Panel("quality", "Quality", f"What became of each pixel.{how}", views.quality_picture, alt)
-
-
 def _moved(offset: Mapping[str, Any]) -> str:
     if not offset["accepted"]:
         return "left where it is"
@@ -167,11 +148,3 @@ def _moved(offset: Mapping[str, Any]) -> str:
 def _bar() -> dict[str, Any]:
     steps = [BRIGHTEST_DEVIATION * third / 3 for third in range(4)]
     return {"picture": deviation_bar(), "ticks": [*(f"{step:g}" for step in steps[:3]), f"≥ {steps[3]:g}"]}
-
-
-def _provenance(product: Path) -> dict[str, Any]:
-    """Return inputs, options, versions and identity from the tags of the product."""
-    with rasterio.open(product) as dataset:
-        tags = dataset.tags()
-    stated = {name: json.loads(tags[f"CLOUDFREE_{name.upper()}"]) for name in _TAGS}
-    return {**stated, "identity": tags[IDENTITY_TAG]}

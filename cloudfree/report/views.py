@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from cloudfree.inputs.area import Part
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.product import pictures
+from cloudfree.product.kinds import OUTPUT, QA, UNCERTAINTY, Kind
 from cloudfree.product.profiles import QA_COLOURS
 from cloudfree.report.embedding import Picture, display_shape, embedded, with_alpha
 from cloudfree.scene.survey import Survey
@@ -43,24 +44,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Views:
-    """The part of a scene that is in a product, in as many pixels as a page shows.
-
-    `quality` and `uncertainty` are files, None where they were not made.
-    """
+    """The part of a scene that is in a product, in as many pixels as a page shows; `files` are those of the run."""
 
     scene: Scene
     survey: Survey
     part: Part
-    product: Path
-    quality: Path | None = None
-    uncertainty: Path | None = None
+    files: Mapping[Kind, Path]
 
     @cached_property
     def before_after(self) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
         """Digital numbers (4, H, W) of scene and product, averaged alike, so that equal pixels are shown equal."""
         part, shape = self.part, display_shape(self.part.shape, _COMPARISON_PX, least_px=1)
         window, grid = Window(part.col, part.row, part.width, part.height), part.of(self.scene.grid)
-        source, bands = Source.of(self.product), (1, 2, 3, 4)
+        source, bands = Source.of(self.files[OUTPUT]), (1, 2, 3, 4)
         result = replace(self.scene, path=source, grid=grid, band_indexes=bands, conversion=None)
         with self.scene.open() as scene, result.open() as product:
             return scene.averaged(*shape, window), product.averaged(*shape)
@@ -94,8 +90,8 @@ class Views:
     def classes(self) -> NDArray[np.uint8]:
         """Classes of `Qa` (H, W). Without their file, all pixels that differ from the scene are RECONSTRUCTED."""
         shape = display_shape(self.part.shape, _PANEL_PX, least_px=1)
-        if self.quality:
-            with rasterio.open(self.quality) as dataset:
+        if QA in self.files:
+            with rasterio.open(self.files[QA]) as dataset:
                 classes: NDArray[np.uint8] = dataset.read(1, out_shape=shape)
             return classes
         before, after = self.before_after
@@ -111,9 +107,8 @@ class Views:
     @property
     def uncertainty_picture(self) -> Picture:
         """The mean of the bands' standard deviations of reflectance."""
-        assert self.uncertainty
         shape = display_shape(self.part.shape, _PANEL_PX, least_px=1)
-        colours = pictures.deviation_colour(self.uncertainty, *shape)
+        colours = pictures.deviation_colour(self.files[UNCERTAINTY], *shape)
         known = pictures.nearest(has_data(self.before_after[1])[None], *shape)[0]
         return embedded(self._on_panel(with_alpha(colours, known)), _PANEL_BYTES)
 
@@ -141,12 +136,9 @@ class Views:
         return pictures.nearest(colours, *self._panel_shape)
 
     def _comparison(self, bands: tuple[int, int, int], limits: Limits, at_most: int) -> Comparison:
-        before, after = (self._colours(_known(dn)[list(bands)], limits, at_most) for dn in self.before_after)
-        return Comparison(before, after)
-
-    def _colours(self, dn: Image, limits: Limits, at_most: int) -> Picture:
-        shape = display_shape((dn.shape[1], dn.shape[2]), _COMPARISON_PX)
-        return embedded(pictures.nearest(_coloured(dn, limits), *shape), at_most)
+        colours = (_coloured(_known(dn)[list(bands)], limits) for dn in self.before_after)
+        shape = display_shape(self.part.shape, _COMPARISON_PX)
+        return Comparison(*(embedded(pictures.nearest(image, *shape), at_most) for image in colours))
 
     def _reference(self, reflectance: Image, at_most: int) -> Picture:
         dn = self.scene.digital_numbers(reflectance[:, *self._surveyed])

@@ -17,6 +17,8 @@ from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import CLOUD_COLOUR, HAZE_DEPTH, SHADOW_DEPTH
 from cloudfree.simulate.noise import fast_shape, fractal_noise
 
+PLANETSCOPE_PIXEL_M = 3.0
+
 # What a good mask flags. Opacity is the share of the ground's light that is replaced, shadow that of the sun's lost.
 HAZE_OPACITY = 0.1
 CLOUD_OPACITY = 0.45
@@ -60,14 +62,10 @@ class Sky:
 
     def shadow_shift_yx_px(self, pixel_size_m: float) -> tuple[int, int]:
         """Rows down and columns right from a cloud to its shadow: away from the sun, height times tan(zenith)."""
-        return self._away_from_sun_yx(self.base_m * math.tan(math.radians(self.sun_zenith_deg)) / pixel_size_m)
+        return self.away_from_sun_yx_px(self.base_m * math.tan(math.radians(self.sun_zenith_deg)) / pixel_size_m)
 
-    def lit_side_yx_px(self, reach_px: float) -> tuple[int, int]:
-        """Rows down and columns right from a point to its neighbour on the side of the sun."""
-        down, right = self._away_from_sun_yx(reach_px)
-        return -down, -right
-
-    def _away_from_sun_yx(self, reach_px: float) -> tuple[int, int]:
+    def away_from_sun_yx_px(self, reach_px: float) -> tuple[int, int]:
+        """Rows down and columns right over so many pixels away from the sun."""
         azimuth = math.radians(self.sun_azimuth_deg)
         return round(reach_px * math.cos(azimuth)), round(-reach_px * math.sin(azimuth))
 
@@ -100,7 +98,7 @@ def cloud_layer(
     height: int,
     width: int,
     *,
-    pixel_size_m: float = 3.0,
+    pixel_size_m: float = PLANETSCOPE_PIXEL_M,
     cover: float = 0.3,
     sky: Sky | None = None,
 ) -> CloudLayer:
@@ -116,7 +114,7 @@ def cloud_layer(
     return _classified(opacity[:height, :width], radiance[:, :height, :width], shadow[:height, :width])
 
 
-def layer_with_shadow(opacity: Image, radiance: Image, sky: Sky, pixel_size_m: float = 3.0) -> CloudLayer:
+def layer_with_shadow(opacity: Image, radiance: Image, sky: Sky, pixel_size_m: float) -> CloudLayer:
     """Given clouds, opacity (H, W) and radiance (4, H, W), with the shadow that they cast under a sky."""
     return _classified(opacity, radiance, _shadow(opacity, sky, pixel_size_m))
 
@@ -179,8 +177,7 @@ def _haze_depth(rng: np.random.Generator, thick: Image, cover: float, sky: Sky, 
 def _radiance(rng: np.random.Generator, relief: Image, thick: Image, sky: Sky) -> Image:
     """Reflectance (4, H, W) of the cloud itself: brighter where deeper, lit on the side of the sun, nearly white."""
     albedo = np.float32(0.42) + np.float32(0.55) * thick / (thick + 5)
-    down, right = sky.lit_side_yx_px(reach_px=4)
-    facing = relief - np.roll(relief, (-down, -right), (0, 1))
+    facing = relief - np.roll(relief, sky.away_from_sun_yx_px(4), (0, 1))
     facing *= np.float32(rng.uniform(0.04, 0.11)) / max(float(facing.std()), 1e-6)
     grey = albedo * np.clip(1 + facing * (thick / (thick + 1)), 0.6, 1.4)
     tint = as_image(CLOUD_COLOUR) * rng.normal(1, 0.015, 4).astype(np.float32) * np.float32(rng.uniform(0.85, 1.1))

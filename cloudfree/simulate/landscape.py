@@ -10,12 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
-from cloudfree.simulate.canvas import Canvas
-from cloudfree.simulate.parcels import Blocks, districts, subdivide
+from cloudfree.simulate.parcels import Blocks, Canvas, districts, subdivide
 from cloudfree.simulate.surface import Ground, Material, slope_towards_sun, with_speckle_db
 
 
@@ -31,22 +29,6 @@ class Landscape:
     sar_db: Image
 
 
-@dataclass
-class _Draft:
-    """The layout while it is drawn, layer over layer; becomes a Ground."""
-
-    material: NDArray[np.uint8]
-    vigour: Image
-    ripeness: Image
-    wetness: Image
-    tone: Image
-
-    def paint(self, where: Mask, material: Material, tone: Image | float = 1.0) -> None:
-        """The material on top where a mask (H, W) says so, in a brightness of its own."""
-        self.material[where] = material
-        self.tone[where] = tone[where] if isinstance(tone, np.ndarray) else tone
-
-
 def landscape(rng: np.random.Generator, height: int, width: int, *, pixel_size_m: float = 3.0) -> Landscape:
     """A place that does not exist, `height` x `width` pixels; the same generator state gives the same place."""
     ground = ground_layout(Canvas.blank(rng, height, width, pixel_size_m))
@@ -59,15 +41,15 @@ def ground_layout(canvas: Canvas) -> Ground:
     damp = np.clip(0.5 - 0.02 * relief_m + 0.12 * canvas.noise(1.8, 300), 0, 1)
     farms, border_m = _farms(canvas)
     river_m = _distance_to_river_m(canvas)
-    draft = _fields(canvas, farms, damp)
-    _woods(canvas, draft, farms)
-    _lanes(canvas, draft, farms)
-    centre_yx_m = _town_site(canvas)
-    _town(canvas, draft, centre_yx_m)
-    _water(canvas, draft, river_m)
-    _roads(canvas, draft, border_m, river_m, centre_yx_m)
-    slope = slope_towards_sun(relief_m, canvas.pixel_size_m)
-    return Ground(**vars(draft), slope=slope, pixel_size_m=canvas.pixel_size_m)
+    ground = _fields(canvas, farms, damp, slope_towards_sun(relief_m, canvas.pixel_size_m))
+    _woods(canvas, ground, farms)
+    _lanes(canvas, ground, farms)
+    height_m, width_m = canvas.size_m
+    centre_yx_m = height_m * canvas.rng.uniform(0.3, 0.7), width_m * canvas.rng.uniform(0.3, 0.7)
+    _town(canvas, ground, centre_yx_m)
+    _water(canvas, ground, river_m)
+    _roads(canvas, ground, border_m, river_m, centre_yx_m)
+    return ground
 
 
 def _farms(canvas: Canvas) -> tuple[Blocks, Image]:
@@ -77,7 +59,7 @@ def _farms(canvas: Canvas) -> tuple[Blocks, Image]:
     return subdivide(canvas, district, angles, side_m=230, lane_cuts=2), border_m
 
 
-def _fields(canvas: Canvas, farms: Blocks, damp: Image) -> _Draft:
+def _fields(canvas: Canvas, farms: Blocks, damp: Image, slope: Image) -> Ground:
     """Parcels in strips, each with its crop, stage and soil; rows and tram lines run along the strip."""
     rng, count = canvas.rng, len(farms.box)
     strip_m = rng.uniform(35, 160, count).astype(np.float32)
@@ -98,11 +80,12 @@ def _fields(canvas: Canvas, farms: Blocks, damp: Image) -> _Draft:
     vigour = density[parcel] + soil_patches + 0.25 * (damp - 0.5) - 0.12 * tram
     streaks = rng.normal(0, 0.03, 4096)[np.floor(across_m / 4).astype(np.int32) % 4096]
     tone = rng.lognormal(0, 0.13, parcels)[parcel] * (1 + streaks + 0.03 * canvas.noise(1.2, 40))
-    states = (np.clip(vigour, 0, 1), ripeness[parcel], np.clip(wetness, 0, 1), tone)
-    return _Draft(material, *(as_image(state) for state in states))
+    states = {"vigour": np.clip(vigour, 0, 1), "ripeness": ripeness[parcel], "wetness": np.clip(wetness, 0, 1)}
+    images = {name: as_image(state) for name, state in {**states, "tone": tone}.items()}
+    return Ground(material, **images, slope=slope, pixel_size_m=canvas.pixel_size_m)
 
 
-def _woods(canvas: Canvas, draft: _Draft, farms: Blocks) -> None:
+def _woods(canvas: Canvas, ground: Ground, farms: Blocks) -> None:
     """Woods, which keep to the blocks but not quite, and hedges along some of their borders."""
     place = canvas.noise(2.3, 700)
     of_block = ndimage.mean(place, farms.block, np.arange(len(farms.box)))[farms.block]
@@ -112,12 +95,12 @@ def _woods(canvas: Canvas, draft: _Draft, farms: Blocks) -> None:
     ragged = canvas.noise(1.0, 40)
     hedge = hedged & (farms.edge_m < 5 + 2 * ragged) & (ragged > -0.7)
     crowns = _crowns(canvas)
-    draft.paint(hedge, Material.SHRUB, crowns)
-    draft.paint(wood, Material.TREES, crowns)
+    ground.paint(hedge, Material.SHRUB, crowns)
+    ground.paint(wood, Material.TREES, crowns)
     stand = np.clip(0.6 + 0.22 * canvas.noise(2.0, 200), 0, 1)
-    draft.vigour[wood] = stand[wood]
+    ground.vigour[wood] = stand[wood]
     # Younger, denser stands are also brighter, so that radar and camera tell the same story.
-    draft.tone[wood] *= (0.7 + 0.5 * stand)[wood]
+    ground.tone[wood] *= (0.7 + 0.5 * stand)[wood]
 
 
 def _crowns(canvas: Canvas) -> Image:
@@ -126,20 +109,15 @@ def _crowns(canvas: Canvas) -> Image:
     return np.clip(1 + 0.13 * tops + 0.5 * slope_towards_sun(tops, canvas.pixel_size_m), 0.45, 1.7)
 
 
-def _lanes(canvas: Canvas, draft: _Draft, farms: Blocks) -> None:
+def _lanes(canvas: Canvas, ground: Ground, farms: Blocks) -> None:
     """Field tracks along the oldest cuts, with a grassy verge."""
-    wooded = draft.material == Material.TREES
+    wooded = ground.material == Material.TREES
     verge = (farms.lane_m < 6) & (canvas.noise(1.2, 30) > -0.3)
-    draft.paint(verge & ~wooded, Material.GRASS, draft.tone)
-    draft.paint((farms.lane_m < 2.3) & ~wooded, Material.TRACK, 1 + 0.08 * canvas.noise(1.0, 30))
+    ground.paint(verge & ~wooded, Material.GRASS, ground.tone)
+    ground.paint((farms.lane_m < 2.3) & ~wooded, Material.TRACK, 1 + 0.08 * canvas.noise(1.0, 30))
 
 
-def _town_site(canvas: Canvas) -> tuple[float, float]:
-    height_m, width_m = canvas.size_m
-    return height_m * canvas.rng.uniform(0.3, 0.7), width_m * canvas.rng.uniform(0.3, 0.7)
-
-
-def _town(canvas: Canvas, draft: _Draft, centre_yx_m: tuple[float, float]) -> None:
+def _town(canvas: Canvas, ground: Ground, centre_yx_m: tuple[float, float]) -> None:
     """Street blocks around a centre: dense within, gardens without, a park here and a factory there."""
     rng = canvas.rng
     one = np.zeros(canvas.shape, np.int32)
@@ -152,18 +130,18 @@ def _town(canvas: Canvas, draft: _Draft, centre_yx_m: tuple[float, float]) -> No
 
     kind = rng.random(count)
     park, works = kind < 0.07, (kind > 0.86) & (remote > 0.45)
-    draft.paint(town, Material.GARDEN, 1 + 0.16 * canvas.noise(1.0, 20))
-    draft.paint(town & park[streets.block], Material.GRASS)
+    ground.paint(town, Material.GARDEN, 1 + 0.16 * canvas.noise(1.0, 20))
+    ground.paint(town & park[streets.block], Material.GRASS)
     trees = town & (canvas.noise(1.3, 35) > np.where(park[streets.block], 0.4, 1.0))
-    draft.paint(trees, Material.TREES, _crowns(canvas))
-    _houses(rng, draft, streets, built=(remote < 1) & ~park, works=works, centrality=np.clip(1 - remote, 0, 1))
+    ground.paint(trees, Material.TREES, _crowns(canvas))
+    _houses(rng, ground, streets, built=(remote < 1) & ~park, works=works, centrality=np.clip(1 - remote, 0, 1))
     street = town & (streets.edge_m < np.where(streets.lane_m < 5, 4.5, 3.2))
-    draft.paint(street, Material.ASPHALT, 1 + 0.06 * canvas.noise(1.0, 20))
+    ground.paint(street, Material.ASPHALT, 1 + 0.06 * canvas.noise(1.0, 20))
 
 
 def _houses(
     rng: np.random.Generator,
-    draft: _Draft,
+    ground: Ground,
     streets: Blocks,
     *,
     built: Mask,
@@ -183,8 +161,8 @@ def _houses(
     roof = rng.choice([Material.TILE_ROOF, Material.GREY_ROOF, Material.BRIGHT_ROOF], lots, p=[0.62, 0.32, 0.06])
     pale = rng.choice([Material.GREY_ROOF, Material.BRIGHT_ROOF], lots, p=[0.55, 0.45])
     shade = rng.lognormal(0, 0.25, lots)[draw]
-    draft.material[house] = np.where(works[block], pale[draw], roof[draw])[house]
-    draft.tone[house] = shade[house]
+    ground.material[house] = np.where(works[block], pale[draw], roof[draw])[house]
+    ground.tone[house] = shade[house]
 
 
 def _distance_to_river_m(canvas: Canvas) -> Image:
@@ -214,26 +192,26 @@ def _distance_to_river_m(canvas: Canvas) -> Image:
     return as_image(distance - half_width_m)
 
 
-def _water(canvas: Canvas, draft: _Draft, river_m: Image) -> None:
+def _water(canvas: Canvas, ground: Ground, river_m: Image) -> None:
     """The river, with trees along it, and sand where the stream is slack."""
-    built = draft.material >= Material.ASPHALT
+    built = ground.material >= Material.ASPHALT
     growth = canvas.noise(1.6, 90)
     bank = river_m < 14 + 14 * growth
-    draft.paint(bank & ~built, Material.GRASS)
-    draft.paint(bank & (growth > -0.2) & (river_m < 4 + 16 * growth) & ~built, Material.TREES, _crowns(canvas))
-    draft.paint((river_m < 5) & (canvas.noise(1.8, 150) > 0.8), Material.SAND, 1 + 0.05 * canvas.noise(1.0, 20))
-    draft.paint(river_m < 0, Material.WATER, 1 + 0.06 * canvas.noise(2.0, 300))
+    ground.paint(bank & ~built, Material.GRASS)
+    ground.paint(bank & (growth > -0.2) & (river_m < 4 + 16 * growth) & ~built, Material.TREES, _crowns(canvas))
+    ground.paint((river_m < 5) & (canvas.noise(1.8, 150) > 0.8), Material.SAND, 1 + 0.05 * canvas.noise(1.0, 20))
+    ground.paint(river_m < 0, Material.WATER, 1 + 0.06 * canvas.noise(2.0, 300))
 
 
-def _roads(canvas: Canvas, draft: _Draft, border_m: Image, river_m: Image, centre_yx_m: tuple[float, float]) -> None:
+def _roads(canvas: Canvas, ground: Ground, border_m: Image, river_m: Image, centre_yx_m: tuple[float, float]) -> None:
     """By-roads between the districts, and two highways that meet in town and bridge the river."""
     surface = 1 + 0.07 * canvas.noise(1.2, 40)
-    draft.paint((border_m < 2.8) & (river_m > 4), Material.ASPHALT, surface)
+    ground.paint((border_m < 2.8) & (river_m > 4), Material.ASPHALT, surface)
     for main_axis in (0, 1):
         road_m = _distance_to_road_m(canvas, main_axis, centre_yx_m)
-        open_land = draft.material < Material.ASPHALT
-        draft.paint((road_m < 10) & open_land & (river_m > 4), Material.GRASS)
-        draft.paint(road_m < 4.6, Material.ASPHALT, surface)
+        open_land = ground.material < Material.ASPHALT
+        ground.paint((road_m < 10) & open_land & (river_m > 4), Material.GRASS)
+        ground.paint(road_m < 4.6, Material.ASPHALT, surface)
 
 
 def _distance_to_road_m(canvas: Canvas, main_axis: int, centre_yx_m: tuple[float, float]) -> Image:

@@ -81,6 +81,11 @@ class Ground:
     slope: Image
     pixel_size_m: float
 
+    def paint(self, where: Mask, material: Material, tone: Image | float = 1.0) -> None:
+        """Lay a material on top where a mask (H, W) says so, in a brightness of its own: for drawing a layout."""
+        self.material[where] = material
+        self.tone[where] = tone[where] if isinstance(tone, np.ndarray) else tone
+
     def reflectance(self) -> Image:
         """(4, H, W) float32 surface reflectance in blue, green, red, NIR; the optics' blur included, noise not."""
         spectrum = _SPECTRA[:, self.material]

@@ -16,15 +16,17 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
     return truth + rng.normal(0, 0.1, truth.shape).astype(np.float32), truth
 
 
+def mean_angle(restored: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
+    return metrics.mean(metrics.angle_map(restored, truth), mask)
+
+
 def test_hand_worked_values():
     truth = np.full((4, 2, 2), 0.5, np.float32)
-    assert metrics.mae(truth + 0.1, truth) == pytest.approx(0.1)
-    assert metrics.rmse(truth + 0.1, truth) == pytest.approx(0.1)
     assert metrics.psnr(truth + 0.1, truth) == pytest.approx(20)
-    assert metrics.sam(2 * truth, truth) == pytest.approx(0, abs=1e-4)
+    assert mean_angle(2 * truth, truth) == pytest.approx(0, abs=1e-4)
     right_angle = np.zeros_like(truth)
     right_angle[0] = 1
-    assert metrics.sam(right_angle, np.roll(right_angle, 1, axis=0)) == pytest.approx(90)
+    assert mean_angle(right_angle, np.roll(right_angle, 1, axis=0)) == pytest.approx(90)
 
 
 def test_equals_scikit_image(pair):
@@ -34,10 +36,10 @@ def test_equals_scikit_image(pair):
     expected = structural_similarity(restored.astype(float), truth.astype(float), **options)
     inner = np.zeros(truth.shape[1:], bool)
     inner[5:-5, 5:-5] = True  # scikit-image averages the windows that lie wholly inside
-    assert metrics.ssim(restored, truth, inner) == pytest.approx(expected, abs=1e-9)
+    assert metrics.mean(metrics.similarity_map(restored, truth), inner) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("measure", [metrics.mae, metrics.rmse, metrics.psnr, metrics.sam])
+@pytest.mark.parametrize("measure", [metrics.psnr, mean_angle])
 def test_a_mask_counts_its_pixels_alone(measure, pair):
     restored, truth = pair
     mask = np.zeros(truth.shape[1:], bool)
@@ -49,10 +51,10 @@ def test_a_mask_counts_its_pixels_alone(measure, pair):
 def test_equal_images(pair):
     truth = pair[1]
     assert metrics.psnr(truth, truth) == math.inf
-    assert metrics.ssim(truth, truth) == pytest.approx(1)
+    assert metrics.mean(metrics.similarity_map(truth, truth)) == pytest.approx(1)
 
 
 def test_black_pixels_have_no_angle():
     image = np.zeros((4, 1, 2), np.float32)
     image[:, 0, 1] = 1
-    assert metrics.sam(image, np.ones_like(image)) == pytest.approx(0, abs=1e-4)
+    assert mean_angle(image, np.ones_like(image)) == pytest.approx(0, abs=1e-4)

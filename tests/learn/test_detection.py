@@ -63,7 +63,7 @@ def test_samples_are_of_one_kind_and_repeat(folders):
 
 def test_labels_are_true_of_the_pixels(folders):
     """What is called cloud is brighter than what is called clear, and shadow darker, over one and the same place."""
-    source = CloudedGrounds(read_grounds((), None, 2, 0).training, 96)
+    source = CloudedGrounds(read_grounds((), None, 2, 0)[0], 96)
     blue: dict[int, list[float]] = {each: [] for each in SkyClass}
     for number in range(40):
         sample = source.draw(np.random.default_rng([9, number]))
@@ -97,15 +97,15 @@ def test_a_real_clouds_core_is_cloud_and_dark_ground_beside_it_is_left_out():
 
 def test_a_few_steps_lower_the_loss():
     torch.manual_seed(0)
-    source = CloudedGrounds(read_grounds((), None, 2, 0).training, 48)
+    source = CloudedGrounds(read_grounds((), None, 2, 0)[0], 48)
     batch = collate([source.draw(np.random.default_rng([1, i])) for i in range(4)], torch.device("cpu"))
     learner, goal = Learner.of(CloudDetector(TINY), 3e-3, torch.device("cpu")), Detection()
-    losses = [learner.training_step(batch, goal, 1.0) for _ in range(25)]
+    losses = [learner.training_step(batch, goal.loss, 1.0) for _ in range(25)]
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_scores_of_a_perfect_and_of_a_blind_model():
-    sample = CloudedGrounds(read_grounds((), None, 1, 0).training, 48).draw(np.random.default_rng(4))
+    sample = CloudedGrounds(read_grounds((), None, 1, 0)[0], 48).draw(np.random.default_rng(4))
     truth = torch.from_numpy(np.where(sample.labels == UNLABELLED, 0, sample.labels).astype(np.int64))
     assert np.isin(sample.labels, SKY_HIDDEN).any()
 

@@ -101,7 +101,7 @@ def test_bands_are_those_of_the_files(described: Callable[..., Any], tmp_path: P
     assert [band["eo:common_name"] for band in item["assets"]["product"]["bands"]] == names
     classes = item["assets"]["qa"]["bands"][0]["classification:classes"]
     assert {entry["value"]: entry["name"] for entry in classes} == {qa.value: qa.name.lower() for qa in Qa}
-    red, green, blue, _ = profiles.quality("none").colormap[Qa.RECONSTRUCTED]
+    red, green, blue, _ = profiles.QUALITY.colormap[Qa.RECONSTRUCTED]
     assert classes[Qa.RECONSTRUCTED]["color_hint"] == f"{red:02X}{green:02X}{blue:02X}"
     used = item["assets"]["mask"]["bands"][0]["classification:classes"]
     with rasterio.open(tmp_path / "mask used.tif") as dataset:

@@ -11,10 +11,10 @@ from cloudfree.product.targets import check_targets, staging
 def test_files_appear_together_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     targets = [tmp_path / "a.tif", tmp_path / "other" / "b.png"]
-    with staging(targets, overwrite=False) as stage:
-        for target in targets:
-            stage.path(target).write_text(target.name)
-            assert stage.path(target).parent.parent == target.parent, "on the same disk, so that a move is one step"
+    with staging(dict(enumerate(targets)), overwrite=False) as staged:
+        for number, target in enumerate(targets):
+            staged[number].write_text(target.name)
+            assert staged[number].parent.parent == target.parent, "on the same disk, so that a move is one step"
             assert not target.exists()
     assert [target.read_text() for target in targets] == ["a.tif", "b.png"]
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.tif", "b.png", "other"]
@@ -26,8 +26,8 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, error: type[BaseExceptio
     target.write_text("old")
 
     def fail() -> None:
-        with staging([target], overwrite=True) as stage:
-            stage.path(target).write_text("new")
+        with staging({"product": target}, overwrite=True) as staged:
+            staged["product"].write_text("new")
             raise error
 
     with pytest.raises(error):
@@ -40,9 +40,9 @@ def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
     targets = [tmp_path / "a.tif", tmp_path / "b.tif"]
 
     def publish() -> None:
-        with staging(targets, overwrite=False) as stage:
-            for target in targets:
-                stage.path(target).write_text("new")
+        with staging(dict(enumerate(targets)), overwrite=False) as staged:
+            for path in staged.values():
+                path.write_text("new")
             targets[1].write_text("another's")
 
     with pytest.raises(OutputError, match=r"b.tif exists and is kept"):

@@ -10,7 +10,10 @@ import pytest
 from click.testing import Result
 from support import scene_dn
 
-from cloudfree.report import index
+from cloudfree.batch.index import write_index
+from cloudfree.batch.jobs import Job
+from cloudfree.batch.results import Outcome
+from cloudfree.inputs.location.source import Source
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
@@ -67,9 +70,9 @@ def test_the_page_fits_and_its_slider_moves(cli: Cli, make_scene: Make, make_sar
 
 
 def test_the_table_sorts_by_numbers(tmp_path: Path) -> None:
-    rows = [index.Row(name, "made", seconds) for name, seconds in (("b", 10.0), ("c", 9.5), ("a", 0.25), ("d", 0.3))]
-    page = tmp_path / "index.html"
-    page.write_bytes(index.written(rows, tmp_path))
-    seen, needed, *names = probed(page, 360, tmp_path / "profile")
+    seconds = {"b": 10.0, "c": 9.5, "a": 0.25, "d": 0.3}
+    jobs = [Job(Source.of(name), (), tmp_path / f"{name}.tif") for name in seconds]
+    write_index(tmp_path, [Outcome(job, "made", seconds[job.planet.name]) for job in jobs])
+    seen, needed, *names = probed(tmp_path / "index.html", 360, tmp_path / "profile")
     assert int(needed) <= int(seen)
     assert names == ["b", "c", "d", "a"], "clicked twice: the most seconds first"

@@ -8,7 +8,6 @@ import pytest
 import rasterio
 from rasterio.warp import transform_bounds
 
-from cloudfree.simulate.canvas import Canvas
 from cloudfree.simulate.clouds import (
     CLOUD_OPACITY,
     HAZE_OPACITY,
@@ -20,6 +19,7 @@ from cloudfree.simulate.clouds import (
 )
 from cloudfree.simulate.landscape import Landscape, ground_layout, landscape
 from cloudfree.simulate.noise import fractal_noise
+from cloudfree.simulate.parcels import Canvas
 from cloudfree.simulate.surface import EQUIVALENT_LOOKS, Ground, Material, speckle
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"

@@ -12,7 +12,11 @@ from click.testing import Result
 from page_support import Page, decoded
 from support import scene_dn
 
-from cloudfree.report import index
+from cloudfree.bands import Qa
+from cloudfree.batch import index
+from cloudfree.batch.jobs import Job
+from cloudfree.batch.results import Outcome
+from cloudfree.inputs.location.source import Source
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
@@ -69,8 +73,10 @@ def test_of_many_scenes_there_are_no_thumbnails(
     page = Page(tmp_path / "made/index.html")
     assert not page.all("img")
     assert "there are no thumbnails" in page.text("p")
-    rows = [index.Row(f"scene {n}", "made", 1.0, share=0.5) for n in range(10_000)]
-    assert len(index.written(rows, tmp_path)) < 6e6
+    pixels = {"pixels": {qa.name.lower(): 1 for qa in Qa}}
+    jobs = [Job(Source.of(f"scene {n}"), (), tmp_path / f"{n}.tif") for n in range(10_000)]
+    index.write_index(tmp_path, [Outcome(job, "made", 1.0, details=pixels) for job in jobs])
+    assert (tmp_path / "index.html").stat().st_size < 6e6
 
 
 def test_an_index_that_is_not_ours_is_kept(cli: Cli, scenes: Path, tmp_path: Path) -> None:
