@@ -6,11 +6,13 @@ import atexit
 import ctypes
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 _SPINS = "10000"
 _NEW_OBJECTS = 10_000  # after which garbage is looked for; Python's own 700 is soon reached
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -47,6 +49,12 @@ def available_memory_gb() -> float | None:
         return min(told["MemAvailable"] / 1e6, _container_limit_gb())
     except (OSError, KeyError, ValueError):
         return None
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when its parent is gone, killed ones included; on Linux alone."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _container_limit_gb() -> float:

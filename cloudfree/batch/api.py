@@ -16,6 +16,7 @@ from cloudfree.batch.needs import check_disk, check_lists, check_memory, check_o
 from cloudfree.batch.pairing import jobs_of_folder
 from cloudfree.batch.results import Outcome, recording
 from cloudfree.batch.runner import Settings, run_jobs
+from cloudfree.errors import CloudfreeError
 from cloudfree.product.kinds import REPORT, STAC
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ def make_plan(
     workers: Workers = None,
 ) -> BatchPlan:
     """Find the jobs of a batch and check what they need, without making anything. See `run`."""
+    if isinstance(workers, int) and workers < 1:
+        raise CloudfreeError(f"workers is {workers}; one at least is needed: give a number, or None for this process")
     source, folder, settings = Path(source), Path(folder), settings or Settings()
     jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
     check_outputs(jobs, settings)

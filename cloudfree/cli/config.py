@@ -24,7 +24,7 @@ def read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> N
         raise click.UsageError(f"{path} cannot be read as TOML ({error}).", ctx) from error
     assert isinstance(ctx.command, click.Group)
     parameters = {
-        name: {_key(parameter): parameter for parameter in command.params if parameter.opts}
+        name: {key: parameter for parameter in command.params for key in _keys(parameter)}
         for name, command in ctx.command.commands.items()
     }
     options = {key for known in parameters.values() for key in known}
@@ -57,9 +57,10 @@ def _as_typed(parameter: click.Parameter, value: Any) -> Any:
     return words if several else ",".join(words)
 
 
-def _key(parameter: click.Parameter) -> str:
-    """Return an option as it is typed, without dashes in front and with underscores between words."""
-    return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
+def _keys(parameter: click.Parameter) -> list[str]:
+    """Return the names of an option, without dashes in front and with underscores between words."""
+    names = [name for name in parameter.opts if name.startswith("--") or not name.startswith("-")]
+    return [name.lstrip("-").replace("-", "_") for name in names]
 
 
 def option_sources(ctx: click.Context) -> dict[str, dict[str, str]]:

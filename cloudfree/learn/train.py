@@ -11,6 +11,7 @@ import logging
 import math
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 import cloudfree
-from cloudfree.errors import InputError, WeightsError
+from cloudfree.errors import CloudfreeError, InputError, WeightsError
 from cloudfree.learn.detection import Detection, open_sky_sources
 from cloudfree.learn.distributed import ProcessGroup, init_process_group, local_device
 from cloudfree.learn.learner import CloudRemoval, Learner, collate
@@ -34,6 +35,7 @@ from cloudfree.learn.train_options import PUBLISHED_EPOCHS, TrainOptions
 from cloudfree.network.device import resolve_device
 from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalModel
 from cloudfree.network.weights import load_detector, load_model, replaced_atomically, save_model
+from cloudfree.process import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +117,11 @@ class _Draws(Dataset[Any]):
     seed: int
 
     def __getitem__(self, step_and_index: tuple[int, int]) -> Any:
-        return self.source.draw(np.random.default_rng([self.seed, *step_and_index]))
+        """A sample, or the error in its place: of one that is raised in a worker torch makes a traceback."""
+        try:
+            return self.source.draw(np.random.default_rng([self.seed, *step_and_index]))
+        except CloudfreeError as error:
+            return error
 
 
 def _batches(
@@ -128,13 +134,29 @@ def _batches(
         )
     mine = range(processes.rank, options.batch, processes.world_size)
     numbers = ([(step, index) for index in mine] for step in itertools.count(first_step))
-    workers = options.workers if options.workers is not None else (os.cpu_count() or 1) // 2
+    share = (os.cpu_count() or 1) // (2 * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    workers = share if options.workers is None else options.workers
     # Sources hold open caches and closures, which only a fork can take along.
     context = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
-    draws, workers = _Draws(source, options.seed), workers if context else 0
-    return iter(
-        DataLoader(draws, batch_sampler=numbers, num_workers=workers, collate_fn=list, multiprocessing_context=context)
-    )
+    for samples in DataLoader(
+        _Draws(source, options.seed),
+        batch_sampler=numbers,
+        num_workers=workers if context else 0,
+        collate_fn=list,
+        multiprocessing_context=context,
+        worker_init_fn=_begin_worker,
+    ):
+        for sample in samples:
+            if isinstance(sample, CloudfreeError):
+                raise sample
+        yield samples
+
+
+def _begin_worker(_: int) -> None:
+    """A worker ends with the training, which alone answers to Ctrl-C and to a scheduler's SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    end_with_parent()
 
 
 # --- the start and the schedule ---

@@ -12,7 +12,7 @@ import rasterio
 from support import scene_dn
 
 from cloudfree import batch
-from cloudfree.errors import InputError, OutputError
+from cloudfree.errors import CloudfreeError, InputError, OutputError
 from cloudfree.product import kinds
 
 Make = Callable[..., Path]
@@ -65,6 +65,8 @@ def test_failures_end_it_where_that_is_wanted(scenes: Path, tmp_path: Path) -> N
 def test_what_cannot_be_is_refused_before_anything_is_made(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="bufer_m"):
         batch.run(scenes, tmp_path / "made", batch.Settings({"bufer_m": 6.0}))
+    with pytest.raises(CloudfreeError, match="workers is 0; one at least"):
+        batch.run(scenes, tmp_path / "made", workers=0)
     with pytest.raises(InputError, match="cannot be read as a CSV"):
         batch.run(tmp_path / "none.csv", tmp_path / "made")
     scenes.write_text(scenes.read_text().replace("scene2.tif", "scene0.tif"))

@@ -1,7 +1,14 @@
 """A few steps of training: they change the weights, repeat, resume, and leave a file that loads."""
 
 import dataclasses
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +126,16 @@ def test_published_preset_is_the_published_recipe(cli, tmp_path, monkeypatch):
     assert options.command().startswith("cloudfree train -o net.safetensors --preset published ")
 
 
+def test_prefill_goes_by_its_old_name_too(cli, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(training, "train", trained.append)
+    (tmp_path / "c.toml").write_text("[train]\nprimed = 0.5\nsteps = 1\n")
+    words = ("train", "-o", tmp_path / "net.safetensors")
+    assert cli("--config", tmp_path / "c.toml", *words).exit_code == 0
+    assert cli(*words, "--steps", 1, "--primed", 0.25).exit_code == 0
+    assert [options.prefill for options in trained] == [0.5, 0.25]
+
+
 def test_the_best_weights_are_kept(options, monkeypatch):
     scores = iter([{"psnr": 30.0}, {"psnr": 20.0}])
     monkeypatch.setattr(training, "_VALIDATIONS", 2)
@@ -140,6 +157,48 @@ def test_weights_do_not_depend_on_who_draws_the_samples(options, tmp_path, worke
     )
     for key, tensor in alone.items():
         torch.testing.assert_close(beside[key], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_is_one_error_whoever_reads_it(options, tmp_path, workers):
+    rng = np.random.default_rng(0)
+    for site in "ab":
+        for kind in ("clear", "cloudy"):
+            write_pixels(tmp_path / f"{site}_{kind}.tif", rng.integers(200, 4000, (4, 96, 96)).astype(np.uint16))
+        write_pixels(tmp_path / f"{site}_sar.tif", rng.normal(-12, 2, (2, 96, 96)).astype(np.float32))
+        broken = tmp_path / f"{site}_clear.tif"
+        broken.write_bytes(broken.read_bytes()[:20_000])
+    with pytest.raises(InputError, match=r"_clear.tif cannot be read as a raster"):
+        train(dataclasses.replace(options, data=(tmp_path,), procedural=0, workers=workers))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forks, and end with their parent, on Linux")
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_workers_end_with_the_training_however_that_ends(tmp_path, sent, status):
+    """Signals go to all processes, as a terminal's and a scheduler's do; a kill to the training alone."""
+    words = ["-m", "cloudfree", "train", "-o", "net.safetensors", "--procedural", "1", "--crop", "32"]
+    words = [sys.executable, *words, "--steps", "100000", "--threads", "1", "--workers", "2"]
+    training = subprocess.Popen(words, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{training.pid}/task/{training.pid}/children")
+    while len(workers := children.read_text().split()) < 2:
+        assert training.poll() is None
+        time.sleep(0.2)
+    time.sleep(2)
+    (training.send_signal if sent == signal.SIGKILL else functools.partial(os.killpg, training.pid))(sent)
+    _, error = training.communicate(timeout=30)
+    assert training.returncode == status
+    assert "Traceback" not in error
+    time.sleep(1)
+    assert not [worker for worker in workers if runs(worker)]
+
+
+def runs(process: str) -> bool:
+    """Whether it is there, and no zombie that nobody has asked after yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def overcast(rng, side):
