@@ -114,6 +114,7 @@ ALONE = [(page, block) for page, block in SHOWN if page.name not in IN_ORDER and
 
 
 @pytest.mark.parametrize(("page", "block"), ALONE, ids=names(ALONE))
+@pytest.mark.slow
 def test_commands(page: Path, block: str, workplace: Path, cli: Callable[..., Result]) -> None:
     for arguments in commands(block):
         result = cli(*arguments)
@@ -129,6 +130,7 @@ def test_commands_that_build_on_each_other(workplace: Path, cli: Callable[..., R
     assert {"published.safetensors", "mine.safetensors", "out_published.tif"} <= {p.name for p in workplace.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_batch_on_a_scheduler(workplace: Path, scheduler: str, cli: Callable[..., Result]) -> None:
     (block,) = (block for _, block in SHOWN if "--scheduler" in block)
     for arguments in commands(block.replace("tcp://127.0.0.1:8786", scheduler)):
@@ -139,6 +141,7 @@ def test_a_batch_on_a_scheduler(workplace: Path, scheduler: str, cli: Callable[.
 
 
 @pytest.mark.parametrize("code", blocks(PAGES[0], "python"))
+@pytest.mark.slow
 def test_library(code: str, workplace: Path) -> None:
     exec(compile(code, "README.md", "exec"), {})
     assert (workplace / "out.tif").is_file()

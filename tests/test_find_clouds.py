@@ -113,6 +113,7 @@ def test_a_clear_scene_comes_out_as_it_went_in(cli: Cli, make_scene: Make, make_
     assert (made["qa"][0] == Qa.OBSERVED).all()
 
 
+@pytest.mark.slow
 def test_a_haze_that_a_mask_leaves_out_is_followed_unless_told_otherwise(
     cli: Cli, make_scene: Make, make_sar: Make, make_mask: Make, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ def shown(language: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+@pytest.mark.slow
 def test_the_script_makes_logs_and_mails_in_crons_environment(make_scene: Make, make_sar: Make, tmp_path: Path) -> None:
     inbox, products, bin_folder = tmp_path / "in box", tmp_path / "products", tmp_path / "bin"
     inbox.mkdir()

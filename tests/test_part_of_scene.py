@@ -91,6 +91,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     return Inputs(folder, json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_its_pixels_are_those_of_the_whole_run(inputs: Inputs, tmp_path: Path) -> None:
     aoi = tmp_path / "aoi.geojson"
     aoi.write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": polygon(PART)}))

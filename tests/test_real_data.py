@@ -32,6 +32,7 @@ def sar_to_fit(shared_data: Path, scene: Path, target: Path) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_the_m3r_cr_quartet(shared_data: Path, cli: Cli, tmp_path: Path) -> None:
     folder = shared_data / "planet" / "m3r-cr" / "train"
     cloudy, sar = next(folder.glob("planet_cloudy*/*/*.tif")), next(folder.glob("S1*/*/*.tif"))

@@ -57,6 +57,7 @@ def error(case: Case) -> float:
     return float(np.sqrt(np.square(off[:, 105:145, 115:165]).mean()))
 
 
+@pytest.mark.slow
 def test_detail_of_three_metres_comes_back(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:
     assert cli("run", *case.options).exit_code == 0
     alone = error(case)

@@ -153,6 +153,7 @@ UNDER_CLOUD_WITHOUT_SAR, UNDER_CLOUD_WITH_SAR = (slice(100, 250), slice(160, 240
 
 
 @pytest.mark.parametrize("weights", [(), IDENTITY], ids=["prefilled", "plain"])
+@pytest.mark.slow
 def test_no_cloud_stands_where_radar_is_missing(half_seen: Callable[..., tuple], weights: tuple[str, ...]) -> None:
     """It is filled from the scene's surroundings, and said to be, whatever the weights."""
     product, (classes, percent), result = half_seen(*weights)
@@ -167,6 +168,7 @@ def test_no_cloud_stands_where_radar_is_missing(half_seen: Callable[..., tuple],
     np.testing.assert_array_equal(product[:, clear], scene_dn(300, 300)[:, clear])
 
 
+@pytest.mark.slow
 def test_clouds_without_radar_are_kept_on_request(half_seen: Callable[..., tuple]) -> None:
     product, (classes, percent), result = half_seen("--without-sar", "keep")
     assert "stay as observed" in result.stderr
@@ -261,6 +263,7 @@ def test_a_mask_of_floats_with_nan(cli: Cli, make_scene: MakeScene, make_sar: Ma
     assert unknown_too <= run(*words)["pixels"]["reconstructed"] < 2 * unknown_too
 
 
+@pytest.mark.slow
 def test_the_progress_bar_counts_megapixels_on_a_terminal_only(
     make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_each_room_says_what_it_is_for(room: str) -> None:
     assert not unnamed or room == "cli"  # one file a command, and --help names them
 
 
+@pytest.mark.slow
 def test_the_public_names_are_there_and_documented() -> None:
     code = """
 import cloudfree
@@ -136,6 +137,7 @@ except AttributeError as error: print(error)
     assert (PACKAGE / "py.typed").exists()
 
 
+@pytest.mark.slow
 def test_nothing_needs_a_module_that_only_unix_has() -> None:
     """`import cloudfree` and every command work on Windows, where these are missing; peak memory is just not told."""
     names = sorted(name for name in modules() if "triton" not in name and name != "cloudfree.__main__")

@@ -62,6 +62,7 @@ def case(inputs: tuple[Path, np.ndarray]) -> Case:
     return Case(folder, truth, json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_it_is_a_cog_on_the_grid_of_the_product(case: Case) -> None:
     assert cog_validate(case.folder / "unsure.tif", strict=True, quiet=True)[0]
     with rasterio.open(case.folder / "unsure.tif") as deviation, rasterio.open(case.folder / "out.tif") as product:

@@ -36,6 +36,7 @@ def triplet(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("prefill", [True, False])
+@pytest.mark.slow
 def test_an_evaluation_gives_what_a_run_gives_radar_gaps_included(
     triplet: Path, prefill: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

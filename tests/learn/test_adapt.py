@@ -81,6 +81,7 @@ def test_what_the_scene_hides_is_never_the_truth_of_a_sample(files: dict[str, Pa
         assert sample.mask[~sample.known].all()
 
 
+@pytest.mark.slow
 def test_it_learns_and_says_so(cli: Cli, files: dict[str, Path], tmp_path: Path) -> None:
     torch.set_num_threads(1)
     out = tmp_path / "adapted.safetensors"
@@ -95,6 +96,7 @@ def test_it_learns_and_says_so(cli: Cli, files: dict[str, Path], tmp_path: Path)
     assert scores["after"] > scores["before"]
 
 
+@pytest.mark.slow
 def test_weights_stay_where_nothing_is_gained(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapting, "_LEARNING_RATE", 0.0)
     monkeypatch.setattr(adapting, "_PATIENCE", 1)
@@ -102,6 +104,7 @@ def test_weights_stay_where_nothing_is_gained(files: dict[str, Path], monkeypatc
     assert adapting.adapt(model, *inputs_of(files), buffer_m=30.0, minutes=1, device="cpu") is model
 
 
+@pytest.mark.slow
 def test_a_run_tells_that_it_did_not_help(
     cli: Cli, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +116,7 @@ def test_a_run_tells_that_it_did_not_help(
     assert any("adaptation did not help" in warning for warning in json.loads(done.stdout)["warnings"])
 
 
+@pytest.mark.slow
 def test_run_adapts_first(cli: Cli, files: dict[str, Path], tmp_path: Path) -> None:
     inputs = [f"--{name}={files[name]}" for name in ("planet", "sar", "mask", "weights")]
     done = cli("run", *inputs, "-o", tmp_path / "out.tif", "--adapt", 0.05, "--json")

@@ -123,6 +123,7 @@ def test_scores_of_a_perfect_and_of_a_blind_model():
     assert (blind["hidden_iou"], blind["clear_kept"]) == (0, 1)
 
 
+@pytest.mark.slow
 def test_the_command_of_the_networks_trains_it_and_repeats(folders, tmp_path):
     options = {"architecture": "cloud_detector", **folders, "procedural": 1, "crop": 32, "steps": 2, "seed": 5}
     paths = [train(TrainOptions(output=tmp_path / f"{name}.safetensors", **options)) for name in "ab"]

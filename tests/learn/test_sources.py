@@ -62,6 +62,7 @@ def test_same_date_leaves_nothing_but_clouds(triplets):
         assert (sample.cloudy - sample.clear)[:, ~sample.mask].min() > -1e-6
 
 
+@pytest.mark.slow
 def test_pairs_are_prefilled_by_their_mask(triplets):
     for sample in draws(Pairs(find(triplets), 48, prefill=1.0)):
         assert sample.cloudy.max() < 0.9, "the cloud has given way to the model"

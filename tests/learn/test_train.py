@@ -53,6 +53,7 @@ def killed_after(monkeypatch, steps: int) -> None:
     monkeypatch.setattr(training, "_save_checkpoint", save_and_die)
 
 
+@pytest.mark.slow
 def test_file_loads_and_says_how_it_was_made(options):
     path = train(options)
     model = load_model(path)
@@ -69,6 +70,7 @@ def test_file_loads_and_says_how_it_was_made(options):
     assert [file.name for file in path.parent.iterdir()] == ["net.safetensors"]
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_an_uninterrupted_one(options, tmp_path, monkeypatch):
     whole = weights_of(train(dataclasses.replace(options, output=tmp_path / "whole.safetensors")))
     with monkeypatch.context() as patch:
@@ -82,6 +84,7 @@ def test_resumed_run_equals_an_uninterrupted_one(options, tmp_path, monkeypatch)
         torch.testing.assert_close(resumed[key], tensor, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_unfinished_run_of_other_options_is_refused(options, monkeypatch):
     with monkeypatch.context() as patch:
         killed_after(patch, 1)
@@ -91,6 +94,7 @@ def test_unfinished_run_of_other_options_is_refused(options, monkeypatch):
         train(dataclasses.replace(options, seed=1))
 
 
+@pytest.mark.slow
 def test_going_on_from_weights(options, tmp_path):
     first = train(options)
     second = train(dataclasses.replace(options, output=tmp_path / "second.safetensors", start=str(first), steps=2))
@@ -99,6 +103,7 @@ def test_going_on_from_weights(options, tmp_path):
     assert all((before[key] - after[key]).abs().max() < 0.01 for key in before)
 
 
+@pytest.mark.slow
 def test_time_budget_ends_a_run(options):
     model = load_model(train(dataclasses.replace(options, steps=None, minutes=0.01)))
     assert model.weights_info.provenance["steps"] >= 1
@@ -136,6 +141,7 @@ def test_prefill_goes_by_its_old_name_too(cli, tmp_path, monkeypatch):
     assert [options.prefill for options in trained] == [0.5, 0.25]
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_kept(options, monkeypatch):
     scores = iter([{"psnr": 30.0}, {"psnr": 20.0}])
     monkeypatch.setattr(training, "_VALIDATIONS", 2)
@@ -144,12 +150,14 @@ def test_the_best_weights_are_kept(options, monkeypatch):
     assert (provenance["steps"], provenance["scores"]) == (2, {"psnr": 30.0})
 
 
+@pytest.mark.slow
 def test_an_epoch_is_as_many_samples_as_images(options):
     model = load_model(train(dataclasses.replace(options, steps=None, epochs=3, batch=2, procedural=5)))
     assert model.weights_info.provenance["steps"] == 3 * 2  # four of five places, two a step
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.slow
 def test_weights_do_not_depend_on_who_draws_the_samples(options, tmp_path, workers):
     alone, beside = (
         weights_of(train(dataclasses.replace(options, output=tmp_path / f"{count}.safetensors", workers=count)))
@@ -215,6 +223,7 @@ def sometimes_overcast(rng, side):
     return dataclasses.replace(simulated_layer(rng, side), cloud=corner, haze=nothing, shade=nothing)
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_a_crop_has_no_clear_pixel(options, tmp_path, monkeypatch):
     """At 10 m, as pairs are: there the scene's model is fitted to the pixels themselves, however they are turned."""
     rng = np.random.default_rng(0)
@@ -235,6 +244,7 @@ def test_a_sample_without_clear_ground_is_drawn_again():
 
 
 @pytest.mark.parametrize("architecture", ["glf_cr", "dsen2_cr"])
+@pytest.mark.slow
 def test_other_networks_train_on_prefilled_samples(options, architecture):
     path = train(dataclasses.replace(options, architecture=architecture, steps=2, loss="carl", prefill=1.0))
     model = load_model(path)

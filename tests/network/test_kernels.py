@@ -265,6 +265,7 @@ def test_cuda_goes_to_triton(monkeypatch):
     assert implementation(torch.zeros(1, device="cuda")) == "triton"
 
 
+@pytest.mark.slow
 def test_networks_do_without_triton():
     code = "import sys; sys.modules['triton'] = None\nimport torch\nfrom cloudfree.network.models.blocks import *\n"
     code += "x = torch.zeros(1, 8, 8, 8)\nDynamicFilter(8, 5)(x, x)\n"

@@ -137,6 +137,7 @@ def test_training_after_inference(tiny):
     model(*network_inputs(48, 32)).mean().backward()
 
 
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_same(tiny):
     inputs = network_inputs(48, 48)
     torch.compiler.reset()

@@ -66,6 +66,7 @@ def test_config_is_read_from_the_shapes(published_model):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.slow
 def test_output_is_the_published_one(published_model, dtype, tolerance):
     for seed, height, width in IMAGES[published_model.architecture]:
         golden = np.load(GOLDEN / f"{published_model.architecture}_{height}x{width}.npz")["output"]

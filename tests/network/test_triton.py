@@ -19,6 +19,7 @@ def run(*arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_kernels_equal_their_references():
     """On the GPU, or without one in Triton's interpreter."""
     interpret = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
@@ -68,6 +69,7 @@ for mask in (None, torch.zeros(1, 64, 64)):
 """
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_a_gpu(tmp_path):
     """At Align-CR's sizes, to machine code: what the interpreter runs the compiler may refuse. TF32 is nowhere."""
     compiled = run("-c", COMPILE, "80", "float32", TRITON_CACHE_DIR=str(tmp_path)).split()

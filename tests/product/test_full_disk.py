@@ -65,6 +65,7 @@ def test_so_it_is_with_a_picture(tiny_disk: Path) -> None:
         write_png(tiny_disk / "picture.png", rgb)
 
 
+@pytest.mark.slow
 def test_a_batch_goes_on_when_there_is_room_again(
     small_disk: Path, make_scene: Make, make_sar: Make, make_mask: Make, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

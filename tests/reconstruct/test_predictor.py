@@ -61,6 +61,7 @@ def test_the_result_does_not_depend_on_the_batch(
     assert (one != four).mean() < 1e-3
 
 
+@pytest.mark.slow
 def test_skipped_tiles_do_not_change_reconstructed_pixels(
     cli: Cli, make_scene: MakeScene, make_sar: MakeScene, make_mask: MakeScene, tiny_weights: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ class Live(TorchDispatchMode):
         return made
 
 
+@pytest.mark.slow
 def test_the_published_size_fits_a_card_of_8_gb() -> None:
     """A default tile in float32, by the plain kernels: on tensors without data, that need no card."""
     with torch.device("meta"):
@@ -194,6 +196,7 @@ def assert_close_to_float32(restored: np.ndarray, exact: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(("precision", "side"), [("bf16", 256), ("fp16", 128)])  # fp16 is slow on processors
+@pytest.mark.slow
 def test_half_precision_keeps_the_reflectance(precision: Precision, side: int) -> None:
     reflectance, sar_db = cloudy_place(side)
     exact, fast = (restored_by(on_cpu(kind), reflectance, sar_db) for kind in ("fp32", precision))
@@ -201,6 +204,7 @@ def test_half_precision_keeps_the_reflectance(precision: Precision, side: int) -
 
 
 @pytest.mark.parametrize(("dtype", "side"), [(torch.bfloat16, 256), (torch.float16, 128)])
+@pytest.mark.slow
 def test_autocast_keeps_the_reflectance(dtype: torch.dtype, side: int) -> None:
     """As CUDA has it; the processor's autocast rounds the same layers."""
     reflectance, sar_db = cloudy_place(side)
@@ -210,6 +214,7 @@ def test_autocast_keeps_the_reflectance(dtype: torch.dtype, side: int) -> None:
         assert_close_to_float32(restored_by(predict, reflectance, sar_db), exact)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_the_reflectance_of_real_images(shared_data: Path) -> None:
     exact, fast = on_cpu("fp32"), on_cpu("bf16")
     changes = []

@@ -118,6 +118,7 @@ def test_without_side_products_quality_is_what_differs(cli: Cli, clouded: tuple,
     assert "Uncertainty" not in page.text("figcaption")
 
 
+@pytest.mark.slow
 def test_everything_there_is_has_a_panel(
     cli: Cli, make_scene: Make, make_sar: Make, make_mask: Make, tmp_path: Path
 ) -> None:
@@ -218,6 +219,7 @@ def test_arrows_are_to_scale(make_scene: Make) -> None:
     assert vectors.drawn(grid, ()) is None
 
 
+@pytest.mark.slow
 def test_a_run_without_a_report_does_not_load_templates() -> None:
     code = "import sys, cloudfree.pipeline; assert 'jinja2' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -181,7 +181,7 @@ def identify_scene(
 
 def _refuse_picture(dataset: DatasetReader, dtype: str, options: QuantityOptions | None) -> None:
     """Raise InputError for types that hold no reflectance, bytes without a scale among them."""
-    access.refuse_complex(dataset, "reflectance is needed: give an optical scene, not radar")
+    access.refuse_complex(dataset, "reflectance is needed: order an analytic product (ortho_analytic_4b_sr or _8b_sr)")
     if dtype in ("uint8", "int8") and not (options and options.scale) and set(dataset.scales) == {1.0}:
         raise InputError(
             f"{dataset.source.name} holds {dtype}; a scene is reflectance, as uint16 or int16 x 10000 or as floats: "

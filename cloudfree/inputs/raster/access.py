@@ -223,7 +223,7 @@ def is_complex(dataset: DatasetReader) -> bool:
 def refuse_complex(dataset: DatasetReader, needed: str) -> None:
     """Raise InputError for complex numbers; `needed` says in its message what is needed, and what to do."""
     if is_complex(dataset):
-        raise InputError(f"{dataset.source.name} holds complex numbers; {needed}")
+        raise InputError(f"{dataset.source.name} holds complex numbers ({dataset.dtypes[0]}); {needed}")
 
 
 def _first_line(error: BaseException) -> str:
