@@ -16,7 +16,7 @@ import torch
 from affine import Affine
 from rasterio.crs import CRS
 
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import default_weights, load_model

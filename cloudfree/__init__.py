@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cloudfree.errors import CloudfreeError
-    from cloudfree.geometry.grid import Grid
+    from cloudfree.geometry import Grid
     from cloudfree.network.weights import load_model
     from cloudfree.pipeline import Result, run
     from cloudfree.plan import Options
@@ -30,7 +30,7 @@ __all__ = ["CloudfreeError", "Grid", "Options", "Result", "__version__", "load_m
 
 _MODULES = {
     "CloudfreeError": "cloudfree.errors",
-    "Grid": "cloudfree.geometry.grid",
+    "Grid": "cloudfree.geometry",
     "Options": "cloudfree.plan",
     "Result": "cloudfree.pipeline",
     "load_model": "cloudfree.network.weights",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.described import offset_in_words
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.radar.image import SarReader

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from cloudfree.bands import DETECTORS
-from cloudfree.geometry.displacement import Displacement
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Displacement, Grid
 from cloudfree.inputs.area import BBox, Part
 from cloudfree.inputs.files import InputOptions, Inputs
 from cloudfree.inputs.location.source import AnyPath, Source

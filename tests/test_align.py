@@ -17,8 +17,8 @@ from support import ORIGIN, UTM33, pattern, write_raster
 
 from cloudfree.align import align
 from cloudfree.errors import InputError, OutputError
-from cloudfree.geometry.displacement import Displacement, basis
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Displacement, Grid
+from cloudfree.geometry.displacement import basis
 from cloudfree.inputs.radar.image import identify_sar
 
 Cli = Callable[..., Result]

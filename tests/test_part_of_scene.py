@@ -19,7 +19,7 @@ from support import ORIGIN, UTM33, write_raster
 
 from cloudfree.cli import main
 from cloudfree.errors import CloudfreeError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.area import Part, of_scene
 from cloudfree.simulate.landscape import landscape
 

@@ -13,7 +13,7 @@ from support import write_raster
 
 from cloudfree.bands import Qa
 from cloudfree.errors import InputError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.inspection import inspect
 from cloudfree.inputs.masks.mask import identify_udm2
 from cloudfree.inputs.optical.scene import identify_scene

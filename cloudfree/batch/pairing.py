@@ -19,8 +19,7 @@ from rasterio.windows import Window
 from cloudfree.bands import Udm2
 from cloudfree.batch.jobs import Job, product_of
 from cloudfree.errors import CloudfreeError, InputError
-from cloudfree.geometry.geolocation_grid import Geometry
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Geometry, Grid
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition
 from cloudfree.inputs.location.source import ARCHIVE_ENDING, Source

@@ -16,7 +16,7 @@ from scipy import ndimage
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.bands import REFLECTANCE_SCALE, SAR_NOISE_DB
 from cloudfree.errors import InputError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.files import usable_references
 from cloudfree.inputs.optical.reference import Reference
 from cloudfree.inputs.radar.image import SarOptions, identify_sar

@@ -19,7 +19,8 @@ from rasterio.errors import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.grid import WGS84, Grid, at_turns, transformer
+from cloudfree.geometry import WGS84, Grid, transformer
+from cloudfree.geometry.grid import at_turns
 
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees of WGS84; west > east crosses the antimeridian."""

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.displacement import Displacement
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Displacement, Grid
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition
 from cloudfree.inputs.location.source import AnyPath, Source

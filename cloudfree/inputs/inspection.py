@@ -12,8 +12,7 @@ from rasterio import DatasetReader
 from cloudfree.arrays import as_image, known_of
 from cloudfree.bands import SAR_BANDS, UDM2_BAND_COUNT
 from cloudfree.errors import CloudfreeError
-from cloudfree.geometry.geolocation_grid import Geometry
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Geometry, Grid
 from cloudfree.inputs.location import containers
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.masks.mask import identify_mask, identify_udm2, is_named

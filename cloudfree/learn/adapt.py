@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from cloudfree.arrays import Mask
 from cloudfree.errors import InputError
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry import Displacement
 from cloudfree.inputs.files import Inputs
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.learn.cloud_layers import DrawCloudLayer, simulated_layer

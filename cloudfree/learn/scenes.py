@@ -13,7 +13,7 @@ import numpy as np
 
 from cloudfree.arrays import Mask
 from cloudfree.errors import InputError
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry import Displacement
 from cloudfree.geometry.grid import side_by_side
 from cloudfree.inputs.files import InputOptions, InputReader, Inputs, identify
 from cloudfree.inputs.masks.mask import BUFFER_M

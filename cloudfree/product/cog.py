@@ -23,7 +23,7 @@ from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from cloudfree.errors import OutputError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 
 BLOCK_PX = 512
 WORK_ROWS = 64

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from cloudfree.arrays import Float64Array, Mask
-from cloudfree.geometry.grid import WGS84, Grid, transformer
+from cloudfree.geometry import WGS84, Grid, transformer
 
 _MOST_PX = 1024  # along a side of the mask that is outlined
 _MOST_PARTS, _MOST_POINTS = 20, 200  # of an outline, holes included

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from cloudfree.arrays import Image
 from cloudfree.bands import REFLECTANCE_SCALE
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.product.cog import writing

@@ -27,7 +27,7 @@ import pyproj
 from rasterio.crs import CRS
 
 from cloudfree.bands import RECONSTRUCTED, Qa
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
 from cloudfree.inputs.optical import planet_product

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.bands import OPTICAL_BANDS, RECONSTRUCTED, REFLECTANCE_SCALE, SKY_HIDDEN, SKY_NODATA, Qa, SkyClass
-from cloudfree.geometry.grid import Grid, strips
+from cloudfree.geometry import Grid
+from cloudfree.geometry.grid import strips
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.optical.scene import Scene, has_data

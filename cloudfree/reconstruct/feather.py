@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloudfree.arrays import Image, Mask
-from cloudfree.geometry.distance import squared_distance_px
+from cloudfree.geometry import squared_distance_px
 from cloudfree.inputs.masks.mask import BUFFER_M
 
 FEATHER_M = 30.0

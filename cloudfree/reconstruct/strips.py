@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.arrays import Image, Mask, known_of
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry import Displacement
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.optical.scene import has_data

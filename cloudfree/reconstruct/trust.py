@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.arrays import Image, Mask, known_of
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry import Displacement
 from cloudfree.geometry.grid import side_by_side
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.optical.scene import Scene

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloudfree.arrays import Float64Array
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.scene.offset import Vector
 
 _SIDE = 640  # units of the drawing along its longer side

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
-from cloudfree.geometry.distance import distance_m
+from cloudfree.geometry import distance_m
 from cloudfree.scene import evidence
 from cloudfree.scene.evidence import Fit, Samples
 from cloudfree.scene.features import DateTerm, FeatureSource, OtherDate, Radar, features_at, land_coefficients, summed

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
-from cloudfree.geometry.distance import distance_m
+from cloudfree.geometry import distance_m
 from cloudfree.inputs.masks.found import FoundClouds
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene.model import of_survey

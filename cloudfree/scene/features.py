@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.bands import TYPICAL_SAR_DB
-from cloudfree.geometry.coarse import without_gaps
+from cloudfree.geometry import without_gaps
 from cloudfree.scene.smoothing import Smoothed
 from cloudfree.scene.threads import over_rows
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from cloudfree.arrays import Float64Array, Image, as_image
-from cloudfree.geometry.coarse import neighbours, upsampled
+from cloudfree.geometry import neighbours, upsampled
 from cloudfree.scene.threads import over_rows
 
 _FINEST_PX, _MOST_NODES = 4, 6_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cloudfree.errors import CoregistrationError
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry import Displacement
 from cloudfree.inputs.files import InputReader, Inputs
 from cloudfree.scene import coregister, references
 from cloudfree.scene.offset import Offset

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cloudfree.geometry.displacement import Displacement, means
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Displacement, Grid
+from cloudfree.geometry.displacement import means
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from cloudfree.arrays import Image
-from cloudfree.geometry.coarse import upsampled
+from cloudfree.geometry import upsampled
 
 _TRUNCATE = 3.0  # standard deviations
 _COARSE_SIGMA_PX = 3.0  # of a wide Gaussian on its coarser grid

@@ -9,7 +9,7 @@ import numpy as np
 
 from cloudfree.arrays import Image
 from cloudfree.errors import InputError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.files import InputReader, Pixels
 from cloudfree.inputs.optical.scene import Scene
 

@@ -8,8 +8,7 @@ from rasterio.warp import transform as transform_points
 from safe_support import HEIGHT, WIDTH, SafeRecipe, ground_of
 from support import ORIGIN, UTM33
 
-from cloudfree.geometry.geolocation_grid import GeolocationGrid
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import GeolocationGrid, Grid
 from cloudfree.inputs.radar.safe.document import Document
 from cloudfree.inputs.radar.safe.product import geolocation_of
 

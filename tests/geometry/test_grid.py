@@ -11,7 +11,7 @@ from rasterio.warp import transform as transform_points
 from support import write_raster
 
 from cloudfree.errors import GridError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 
 UTM33, WGS84 = CRS.from_epsg(32633), CRS.from_epsg(4326)
 

@@ -9,7 +9,7 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 from support import write_raster
 
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.geometry.resample import positions
 from cloudfree.inputs.masks.mask import identify_mask
 from cloudfree.inputs.radar.image import identify_sar

@@ -9,8 +9,7 @@ from support import ORIGIN, UTM33, scene_dn, write_raster
 
 from cloudfree.bands import Udm2
 from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.distance import squared_distance_px
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid, squared_distance_px
 from cloudfree.inputs.masks.codes import MaskOptions, State
 from cloudfree.inputs.masks.mask import identify_mask, identify_mask_of, identify_udm2
 from cloudfree.inputs.optical.scene import identify_scene

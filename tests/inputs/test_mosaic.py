@@ -12,7 +12,7 @@ from safe_support import SafeRecipe, sigma0_db
 from support import ORIGIN, UTM33, write_raster
 
 from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.radar.image import SarOptions, identify_sar
 from cloudfree.inputs.radar.mosaic import FEATHER_M, blend_weights
 

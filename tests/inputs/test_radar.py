@@ -12,7 +12,7 @@ from support import ORIGIN, UTM33, sar_values_db, write_raster
 
 from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.radar import border_noise
 from cloudfree.inputs.radar.image import SarOptions, identify_sar
 

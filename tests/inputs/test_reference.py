@@ -19,8 +19,7 @@ from support import ORIGIN, UTM33, scene_dn, write_raster
 
 from cloudfree.bands import Udm2
 from cloudfree.errors import CloudfreeError, GridError, InputError
-from cloudfree.geometry.displacement import Displacement
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Displacement, Grid
 from cloudfree.inputs.optical.bands import choose_bands
 from cloudfree.inputs.optical.reference import Reference, identify_reference
 from cloudfree.inputs.raster import access

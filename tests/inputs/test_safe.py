@@ -17,7 +17,7 @@ from support import ORIGIN, UTM33
 
 from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.radar.image import SarOptions, identify_sar
 from cloudfree.inputs.radar.safe.layout import find_safe
 

@@ -12,7 +12,7 @@ from click.testing import Result
 from support import ORIGIN, TINY_ONE_BLOCK, write_raster
 
 from cloudfree.errors import InputError
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.learn import adapt as adapting
 from cloudfree.learn import scenes

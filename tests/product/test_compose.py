@@ -8,7 +8,7 @@ from affine import Affine
 from support import UTM33
 
 from cloudfree.bands import Qa
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.product.compose import Composed, compose, deviation_dn
 from cloudfree.product.profiles import NO_DEVIATION

@@ -23,7 +23,7 @@ from stac_support import errors_of, read_valid, target
 from support import ORIGIN, UTM33, pattern, sar_values_db, scene_dn, write_raster
 
 from cloudfree.bands import Qa
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.files import InputOptions, identify
 from cloudfree.inputs.location.source import Source
 from cloudfree.product import footprint, profiles

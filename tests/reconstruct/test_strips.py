@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.location.source import Source
 from cloudfree.reconstruct.feather import Feather

@@ -9,7 +9,7 @@ import torch
 from affine import Affine
 from support import ORIGIN, write_raster
 
-from cloudfree.geometry.displacement import Displacement
+from cloudfree.geometry import Displacement
 from cloudfree.inputs.files import InputOptions, identify
 from cloudfree.reconstruct import trust
 from cloudfree.reconstruct.feather import Feather

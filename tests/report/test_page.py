@@ -200,7 +200,7 @@ def test_shares_are_told_with_the_digits_that_they_deserve() -> None:
 
 
 def test_arrows_are_to_scale(make_scene: Make) -> None:
-    from cloudfree.geometry.grid import Grid
+    from cloudfree.geometry import Grid
 
     with rasterio.open(make_scene(300, 600, transform=Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1]))) as dataset:
         grid = Grid.of(dataset)

@@ -10,7 +10,7 @@ from support import ORIGIN, UTM33
 
 from cloudfree.arrays import as_image
 from cloudfree.bands import CLOUD_COLOUR, SKY_HIDDEN, SkyClass
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene.cloud_edges import follow, with_edges
 from cloudfree.scene.survey import Survey

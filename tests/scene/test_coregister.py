@@ -9,8 +9,8 @@ from scipy.ndimage import shift as move
 from support import UTM33, pattern
 
 from cloudfree.described import offset_in_words
+from cloudfree.geometry import Grid
 from cloudfree.geometry.displacement import basis
-from cloudfree.geometry.grid import Grid
 from cloudfree.scene.coregister import estimate
 from cloudfree.scene.offset import Offset
 

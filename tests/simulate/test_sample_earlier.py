@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from cloudfree.bands import REFLECTANCE_SCALE
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.optical.reference import Reference, identify_reference
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"

@@ -10,7 +10,7 @@ from rasterio.windows import Window
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SKY_HIDDEN
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Grid
 from cloudfree.inputs.masks.mask import nearest
 
 

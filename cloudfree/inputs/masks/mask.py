@@ -15,7 +15,8 @@ from rasterio.windows import Window
 from cloudfree.arrays import Mask
 from cloudfree.bands import UDM2_BAND_COUNT, UDM2_OBSCURED, Udm2
 from cloudfree.errors import CloudfreeError, GridError, InputError
-from cloudfree.geometry.grid import Grid, strips
+from cloudfree.geometry import Grid
+from cloudfree.geometry.grid import strips
 from cloudfree.geometry.resample import spread_positions
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location import containers

@@ -16,10 +16,8 @@ from rasterio.windows import Window
 from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.bands import OPTICAL_BANDS
 from cloudfree.errors import InputError
-from cloudfree.geometry.displacement import Displacement
-from cloudfree.geometry.distance import squared_distance_px
-from cloudfree.geometry.grid import Grid
-from cloudfree.geometry.resample import PIECE_PX, PixelSource, resample
+from cloudfree.geometry import Displacement, Grid, PixelSource, squared_distance_px
+from cloudfree.geometry.resample import PIECE_PX, resample
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location import containers

@@ -14,8 +14,8 @@ from rasterio.windows import Window
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import DN_MIN, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
-from cloudfree.geometry.coarse import overlaps
-from cloudfree.geometry.grid import Grid, strips
+from cloudfree.geometry import Grid, overlaps
+from cloudfree.geometry.grid import strips
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import UNKNOWN, Acquisition
 from cloudfree.inputs.decision import Decision

@@ -12,8 +12,7 @@ from rasterio import DatasetReader
 from rasterio.windows import Window
 
 from cloudfree.arrays import Image, as_image
-from cloudfree.geometry.geolocation_grid import Geometry
-from cloudfree.geometry.resample import PixelSource
+from cloudfree.geometry import Geometry, PixelSource
 from cloudfree.inputs.acquisition import UNKNOWN, Acquisition
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.radar import backscatter, border_noise

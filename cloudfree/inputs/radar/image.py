@@ -21,9 +21,7 @@ from rasterio.windows import Window
 from cloudfree.arrays import Image, known_of
 from cloudfree.bands import SAR_BANDS, TYPICAL_SAR_DB
 from cloudfree.errors import GridError, InputError
-from cloudfree.geometry.displacement import Displacement
-from cloudfree.geometry.geolocation_grid import Geometry
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import Displacement, Geometry, Grid
 from cloudfree.geometry.resample import resample
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.decision import Decision

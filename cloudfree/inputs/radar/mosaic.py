@@ -17,10 +17,8 @@ from rasterio.windows import Window
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, map_coordinates
 
 from cloudfree.arrays import Float64Array, Image, Mask
-from cloudfree.geometry.displacement import Displacement
-from cloudfree.geometry.geolocation_grid import Geometry
-from cloudfree.geometry.grid import Grid
-from cloudfree.geometry.resample import PixelSource, block_means, positions
+from cloudfree.geometry import Displacement, Geometry, Grid, PixelSource
+from cloudfree.geometry.resample import block_means, positions
 
 FEATHER_M = 300.0
 """Difference of the distances to the edges over which two images are blended: 300 m across, 30 pixels of radar."""

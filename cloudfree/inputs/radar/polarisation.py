@@ -11,7 +11,7 @@ from rasterio import DatasetReader
 
 from cloudfree.bands import SAR_BANDS
 from cloudfree.errors import InputError
-from cloudfree.geometry.geolocation_grid import Geometry
+from cloudfree.geometry import Geometry
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.radar import names
 from cloudfree.inputs.radar.safe.product import geometry_of

@@ -11,7 +11,7 @@ from rasterio.windows import Window
 
 from cloudfree.arrays import Float64Array
 from cloudfree.errors import GridError
-from cloudfree.geometry.geolocation_grid import Geometry
+from cloudfree.geometry import Geometry
 from cloudfree.inputs.raster import access, validity
 
 _THINNED_PX = 512  # pixels along a side

@@ -18,8 +18,7 @@ from rasterio.windows import Window
 
 from cloudfree.arrays import Image
 from cloudfree.errors import InputError
-from cloudfree.geometry.geolocation_grid import GeolocationGrid, Geometry
-from cloudfree.geometry.grid import Grid
+from cloudfree.geometry import GeolocationGrid, Geometry, Grid
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.radar.safe.calibration import Calibration
