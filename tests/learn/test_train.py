@@ -187,7 +187,9 @@ def test_workers_end_with_the_training_however_that_ends(tmp_path, sent, status)
     """Signals go to all processes, as a terminal's and a scheduler's do; a kill to the training alone."""
     words = ["-m", "cloudfree", "train", "-o", "net.safetensors", "--procedural", "1", "--crop", "32"]
     words = [sys.executable, *words, "--steps", "100000", "--threads", "1", "--workers", "2"]
-    training = subprocess.Popen(words, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    # What a shell runs in the background ignores SIGINT, and so do its children, unless told otherwise.
+    started = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "start_new_session": True}
+    training = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, **started)
     children = Path(f"/proc/{training.pid}/task/{training.pid}/children")
     while len(workers := children.read_text().split()) < 2:
         assert training.poll() is None
