@@ -92,6 +92,7 @@ def test_the_mask_that_was_used_is_written(
         assert "1 cloud" in dataset.descriptions[0]
 
 
+@pytest.mark.slow
 def test_beside_a_mask_only_if_wanted(
     cli: Cli, make_scene: Make, make_sar: Make, make_mask: Make, dn: np.ndarray, tmp_path: Path
 ) -> None:

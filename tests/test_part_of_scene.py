@@ -193,6 +193,7 @@ BAD_BOXES = {
 
 
 @pytest.mark.parametrize("box", BAD_BOXES)
+@pytest.mark.slow
 def test_a_box_that_cannot_be_is_one_clear_line(inputs: Inputs, tmp_path: Path, box: str) -> None:
     done = inputs.run(tmp_path, "--bbox", box)
     assert done.exit_code != 0

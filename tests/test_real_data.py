@@ -48,6 +48,7 @@ def test_the_m3r_cr_quartet(shared_data: Path, cli: Cli, tmp_path: Path) -> None
     assert not changed[classes == Qa.OBSERVED].any()
 
 
+@pytest.mark.slow
 def test_the_coastline_scene(shared_data: Path, cli: Cli, tmp_path: Path) -> None:
     folder = shared_data / "planet" / "coastline"
     scene, udm = next(folder.glob("*_SR_clip.tif")), next(folder.glob("*udm_clip.tif"))
@@ -72,6 +73,7 @@ def test_radiance_is_scaled_by_its_xml(shared_data: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_udm2_files_before_and_after_superdove(shared_data: Path) -> None:
     for path in sorted((shared_data / "planet" / "sumatra-udm2").glob("*udm2_clip.tif")):
         (inspection,) = inspect([path])

@@ -73,6 +73,7 @@ def test_the_identity_model_returns_its_input(
     )
 
 
+@pytest.mark.slow
 def test_the_product_is_what_formats_md_asks_for(
     cli: Cli, make_scene: MakeScene, make_sar: MakeSar, make_mask: MakeMask, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ def test_clouds_without_radar_are_kept_on_request(half_seen: Callable[..., tuple
     assert (classes[UNDER_CLOUD_WITH_SAR] == Qa.RECONSTRUCTED).all()
 
 
+@pytest.mark.slow
 def test_clouds_without_radar_become_nodata_on_request(half_seen: Callable[..., tuple]) -> None:
     product, (classes, percent), result = half_seen("--without-sar", "nodata", "--json")
     assert (product[:, *UNDER_CLOUD_WITHOUT_SAR] == 0).all()
@@ -219,6 +221,7 @@ def test_a_geographic_scene(cli: Cli, make_scene: MakeScene, make_sar: MakeSar, 
     np.testing.assert_array_equal(read(out), scene_dn(96, 96))
 
 
+@pytest.mark.slow
 def test_a_sar_image_moved_by_hand_is_moved_back(
     cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path
 ) -> None:

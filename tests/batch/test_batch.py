@@ -70,6 +70,7 @@ def test_every_scene_has_what_a_run_gives(cli: Cli, scenes: Path, tmp_path: Path
     )
 
 
+@pytest.mark.slow
 def test_what_is_made_is_not_made_again_unless_something_changed(cli: Cli, scenes: Path, tmp_path: Path) -> None:
     out = tmp_path / "made"
     batch = "batch", scenes, "-o", out, *FAST
@@ -136,6 +137,7 @@ def test_pictures_and_side_products_that_are_not_ours_are_kept(cli: Cli, scenes:
     assert cli(*batch, "--buffer", 60).exit_code == 0, "ours are made anew"
 
 
+@pytest.mark.slow
 def test_a_picture_of_an_older_product_is_made_anew(cli: Cli, scenes: Path, tmp_path: Path) -> None:
     batch = "batch", scenes, "-o", tmp_path / "made", *FAST
     cli(*batch, "--quicklook")

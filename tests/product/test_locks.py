@@ -32,6 +32,7 @@ def start(target: Path, seconds: float) -> multiprocessing.Process:
     return process
 
 
+@pytest.mark.slow
 def test_a_second_claim_waits_or_fails(tmp_path: Path) -> None:
     target = tmp_path / "out.tif"
     process = start(target, 1.5)

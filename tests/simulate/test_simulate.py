@@ -253,6 +253,7 @@ def test_sample_radar_covers_the_scene_in_another_crs():
             assert np.percentile(power, 99.9) < 50
 
 
+@pytest.mark.slow
 def test_sample_offset_is_the_recorded_one():
     """The river is dark in the radar: it lines up with the true water after the recorded move, and not without."""
     offset = json.loads((SAMPLE / "truth.json").read_text())["sar_to_scene_offset_m"]
