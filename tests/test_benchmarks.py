@@ -36,7 +36,6 @@ SCRIPTS = {
     "scene_model.py": "--side 512",
     "seams.py": "--side 128 --pictures {out}",
 }
-SLOW = {"batch.py", "same_products.py", "scene.py"}
 FORKS = {"fuzz.py"}
 """Scripts that fork, which is safe in a process without other threads alone."""
 
@@ -86,7 +85,8 @@ def as_dn(reflectance: np.ndarray) -> np.ndarray:
     return np.clip(1e4 * reflectance, 1, 20_000).astype(np.uint16)
 
 
-@pytest.mark.parametrize("script", [pytest.param(s, marks=[pytest.mark.slow] * (s in SLOW)) for s in SCRIPTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_it_runs(
     script: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
