@@ -112,18 +112,15 @@ class Restored(NamedTuple):
 def restore(tiles: Sequence[Tile], restoration: Restoration, network: Network) -> Restored:
     """Restore tiles, of one size if they are several, in one batch; those that need no network without it."""
     inputs = [network_input(tile, restoration) for tile in tiles]
-    needed = [bool((given.kept < 1).any()) for given in inputs]
+    needed = [i for i, given in enumerate(inputs) if (given.kept < 1).any()]
     shown, sar_db, kept, seen_share = (_sent(_stacked(images), network.device) for images in zip(*inputs, strict=True))
     path_radiance = _sent(restoration.path_radiance[:, None, None], network.device)
     has_path_radiance = restoration.path_radiance.any()
     shown = shown - path_radiance if has_path_radiance else shown
-    reflectance = shown
-    if all(needed):
-        reflectance = torch.lerp(network(shown, sar_db), shown, kept)
-    elif any(needed):
-        chosen = torch.tensor(needed, device=shown.device)
-        reflectance = shown.clone()
-        reflectance[chosen] = torch.lerp(network(shown[chosen], sar_db[chosen]), shown[chosen], kept[chosen])
+    reflectance = shown.clone()
+    if needed:
+        network_output = network(shown[needed], sar_db[needed])
+        reflectance[needed] = torch.lerp(network_output, shown[needed], kept[needed])
     return Restored(reflectance + path_radiance if has_path_radiance else reflectance, seen_share)
 
 
