@@ -61,8 +61,8 @@ def fitted_reference(seen: Observation) -> Image:
 
 
 def scene_model(seen: Observation) -> Image:
-    """What networks are shown in place of cloud: the model of the scene, and what shows through (`see_through`)."""
-    return _put(seen, ground_of(seen).reflectance)
+    """What networks are shown in place of cloud: the model of the scene, and what shows through it."""
+    return _put(seen, ground_of(seen))
 
 
 BASELINES: Mapping[str, Method] = {"input": unchanged, "median": median, "ridge": ridge, "scene model": scene_model}

@@ -18,7 +18,6 @@ from cloudfree.reconstruct.predictor import Predictor
 from cloudfree.reconstruct.tile import Tile
 from cloudfree.reconstruct.tiles import TILE_PX
 from cloudfree.scene.model import SceneModel, fit_fine
-from cloudfree.scene.see_through import SeenThrough, see_through
 
 Method = Callable[[Observation], Image]
 """Reflectance (4, H, W) of the ground everywhere, from what is seen."""
@@ -40,10 +39,23 @@ def scene_model_of(seen: Observation) -> SceneModel:
     return fit_fine(reflectance, seen.sar_db, seen.hidden, seen.valid, seen.pixel_size_m, seen.telling_others)
 
 
-def ground_of(seen: Observation) -> SeenThrough:
-    """The ground that the scene's model makes of what is hidden and of what shows through."""
+def ground_of(seen: Observation) -> Image:
+    """The ground (4, H, W) that the scene's model makes of what is hidden and of what shows through."""
     model = scene_model_of(seen)
-    return see_through(seen.reflectance, model.whole(seen.telling_others), model.error_covariance)
+    restoration = tile.Restoration.of(seen.typical_reflectance, seen.typical_sar_db, model, prefill=True)
+    shown: Image = tile.network_input(_tile(seen, model), restoration).reflectance.numpy()
+    return shown
+
+
+def _tile(seen: Observation, model: SceneModel | None) -> Tile:
+    """All of it as a tile."""
+    cloud_weight = Feather.of_pixel_size(seen.pixel_size_m).weight(seen.hidden)
+    whole = Tile(seen.reflectance, seen.valid, seen.sar_db, cloud_weight)
+    if model is None:
+        return whole
+    rows, cols = map(range, seen.valid.shape)
+    ground = model.window(rows, cols, seen.telling_others)
+    return replace(whole, ground=ground, unobstructed=model.unobstructed_window(rows, cols))
 
 
 def _restored(predictor: Predictor, seen: Observation, *, prefill: bool) -> Image:
@@ -55,15 +67,12 @@ def _restored(predictor: Predictor, seen: Observation, *, prefill: bool) -> Imag
         cloud_weight = feather.weight(window.hidden)
         return Tile(window.reflectance, window.valid, window.sar_db, cloud_weight), window.others
 
-    whole, _ = read(*map(range, seen.valid.shape))
     sar_valid = known_of(seen.sar_db)
-    model = scene_model_of(seen) if prefill or whole.cloud_weight[~sar_valid].any() else None
+    model = scene_model_of(seen) if prefill or feather.weight(seen.hidden)[~sar_valid].any() else None
     restoration = tile.Restoration.of(seen.typical_reflectance, seen.typical_sar_db, model, prefill=prefill)
-    if model is not None:
-        whole = replace(whole, ground=model.whole(others))
     if model is not None and prefill:
         sar_seen = coarse.touched(sar_valid, model.coarse_shape)
         evidence = trust.measure(predictor, model, restoration, read, sar_seen, TILE_PX)
         restoration = replace(restoration, trust=evidence.trust)
-    restored: Image = tile.restore([whole], restoration, predictor).reflectance[0].cpu().numpy()
+    restored: Image = tile.restore([_tile(seen, model)], restoration, predictor).reflectance[0].cpu().numpy()
     return restored

@@ -106,10 +106,12 @@ def _prefilled(draft: Draft, mask: Mask) -> Sample:
     cloud_weight = Feather(BUFFER_M / pixel_size_m, FEATHER_M / pixel_size_m).weight(hidden)
     others = telling(draft.others, ~hidden, pixel_size_m)
     model = fit_fine(sample.cloudy, sample.sar_db, hidden, everywhere, pixel_size_m, others, by_holes=False)
-    tile = Tile(sample.cloudy, everywhere, sample.sar_db, cloud_weight, model.whole(others))
+    rows, cols = map(range, mask.shape)
+    expected = model.window(rows, cols, others), model.unobstructed_window(rows, cols)
+    tile = Tile(sample.cloudy, everywhere, sample.sar_db, cloud_weight, *expected)
     restoration = Restoration.of(
         np.zeros(4, np.float32), np.zeros(2, np.float32), model, prefill=True
     )  # a sample has no nodata
-    shown = network_input(tile, restoration).reflectance
+    shown = network_input(tile, restoration).reflectance.numpy()
     path_radiance = model.path_radiance[:, None, None]
     return replace(sample, cloudy=shown - path_radiance, clear=sample.clear - path_radiance, mask=cloud_weight > 0)

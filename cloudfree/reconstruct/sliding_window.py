@@ -55,7 +55,7 @@ class SlidingWindow:
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
     ) -> Iterator[tuple[Strip, Fetch]]:
         width, device = self.scene.grid.width, self.predictor.device
-        channels = 5 if self.restoration.prefill else 4  # reflectance, and the share that was observed through cloud
+        channels = 5 if self.restoration.prefill else 4  # reflectance, and `seen_share`
         blended = torch.zeros(channels, max(map(len, rows)), width, device=device)
         across = {col: torch.from_numpy(col.weights).to(device) for col in cols}
         # By hand, for zip and enumerate keep what they gave last while they wait for the next.
@@ -85,12 +85,13 @@ class SlidingWindow:
 
     def _tile(self, strip: Strip) -> Tile:
         """Some columns of a strip as a tile."""
-        ground = None
+        ground = unobstructed = None
         if self.model and (self.restoration.prefill or strip.cloud_weight[~strip.sar_valid].any()):
-            cols = range(strip.left, strip.left + strip.dn.shape[2])
-            ground = self.model.window(range(strip.start, strip.stop), cols, strip.others)
+            rows, cols = range(strip.start, strip.stop), range(strip.left, strip.left + strip.dn.shape[2])
+            ground = self.model.window(rows, cols, strip.others)
+            unobstructed = self.model.unobstructed_window(rows, cols)
         observed = self.scene.reflectance(strip.dn), has_data(strip.dn), strip.sar_db, strip.cloud_weight
-        return Tile(*observed, ground, wanted=strip.blend_weight(self.fill))
+        return Tile(*observed, ground, unobstructed, strip.blend_weight(self.fill))
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
+from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.inputs.optical.scene import Scene
+from cloudfree.reconstruct.see_through import see_through
 from cloudfree.scene.model import SceneModel
-from cloudfree.scene.see_through import see_through
 from cloudfree.scene.survey import Survey
 
 
@@ -41,6 +41,7 @@ class Tile:
     sar_db: (2, H, W), VV and VH in dB, NaN where invalid.
     cloud_weight: (H, W), 0..1, how much of each pixel the mask hides, its buffer and feather included.
     ground: (4, H, W), 0..1, the reflectance that the scene's model expects; None where nothing is to be replaced.
+    unobstructed: (H, W), 0..1, the probability that nothing is in the way of it; None is 0.
     wanted: (H, W), 0..1, how much of each pixel comes from what is restored; None is all of every pixel.
     """
 
@@ -49,6 +50,7 @@ class Tile:
     sar_db: Image
     cloud_weight: Image
     ground: Image | None = None
+    unobstructed: Image | None = None
     wanted: Image | None = None
 
 
@@ -62,7 +64,7 @@ class Restoration:
         image, and `ground` stands only where radar has no valid pixel.
     trust: 0..1, how far the network is believed where `ground` stands and radar is valid.
     path_radiance: (4,) reflectance, subtracted before the network and added again after it.
-    error_covariance: (4, 4), of the errors of `ground`; None leaves out what shows through the cloud.
+    error_variance: (4,), of the errors of `ground`; None leaves out what shows through the cloud.
     """
 
     typical_reflectance: Image
@@ -70,7 +72,7 @@ class Restoration:
     prefill: bool = False
     trust: float = 1.0
     path_radiance: Image = field(default_factory=lambda: np.zeros(4, np.float32))
-    error_covariance: Float64Array | None = None
+    error_variance: Image | None = None
 
     @classmethod
     def of_scene(cls, scene: Scene, survey: Survey, model: SceneModel | None, *, prefill: bool) -> Restoration:
@@ -84,22 +86,22 @@ class Restoration:
         if model is None:
             return cls(reflectance, sar_db)
         path_radiance = model.path_radiance if prefill else np.zeros(4, np.float32)
-        covariance = model.error_covariance
-        return cls(reflectance, sar_db, prefill, path_radiance=path_radiance, error_covariance=covariance)
+        variance = model.error_variance
+        return cls(reflectance, sar_db, prefill, path_radiance=path_radiance, error_variance=variance)
 
 
 class NetworkInput(NamedTuple):
     """A tile as the network is shown it, before path radiance is subtracted.
 
     reflectance (4, H, W); sar_db (2, H, W), without gaps; kept (1, H, W), 0..1: how far to stay with that reflectance
-    whatever the network makes of it; seen_share (1, H, W), 0..1: how much of what the mask hides was observed through
-    the cloud. The last two are (1, 1, 1) where they are zero everywhere.
+    whatever the network makes of it; seen_share (1, H, W), 0..1: of the variance of the model's errors under the mask,
+    how much the observation takes away. The last two are (1, 1, 1) where they are zero everywhere.
     """
 
-    reflectance: Image
-    sar_db: Image
-    kept: Image
-    seen_share: Image
+    reflectance: Tensor
+    sar_db: Tensor
+    kept: Tensor
+    seen_share: Tensor
 
 
 class Restored(NamedTuple):
@@ -111,9 +113,9 @@ class Restored(NamedTuple):
 
 def restore(tiles: Sequence[Tile], restoration: Restoration, network: Network) -> Restored:
     """Restore tiles, of one size if they are several, in one batch; those that need no network without it."""
-    inputs = [network_input(tile, restoration) for tile in tiles]
+    inputs = [network_input(tile, restoration, network.device) for tile in tiles]
     needed = [i for i, given in enumerate(inputs) if (given.kept < 1).any()]
-    shown, sar_db, kept, seen_share = (_sent(_stacked(images), network.device) for images in zip(*inputs, strict=True))
+    shown, sar_db, kept, seen_share = (_stacked(images) for images in zip(*inputs, strict=True))
     path_radiance = _sent(restoration.path_radiance[:, None, None], network.device)
     has_path_radiance = restoration.path_radiance.any()
     shown = shown - path_radiance if has_path_radiance else shown
@@ -124,51 +126,60 @@ def restore(tiles: Sequence[Tile], restoration: Restoration, network: Network) -
     return Restored(reflectance + path_radiance if has_path_radiance else reflectance, seen_share)
 
 
-def network_input(tile: Tile, restoration: Restoration) -> NetworkInput:
-    """What the network is shown of a tile."""
-    sar_valid = known_of(tile.sar_db)
-    reflectance, sar_db = tile.reflectance, tile.sar_db
-    if not tile.data.all():
-        reflectance = np.where(tile.data, reflectance, restoration.typical_reflectance[:, None, None])
-    if not sar_valid.all():
-        sar_db = np.where(np.isfinite(sar_db), sar_db, restoration.typical_sar_db[:, None, None])
-    kept = seen_share = np.zeros((1, 1, 1), np.float32)
+def network_input(tile: Tile, restoration: Restoration, device: torch.device | str = "cpu") -> NetworkInput:
+    """What the network is shown of a tile, on a device."""
+    device = torch.device(device)
+    reflectance, data = _sent(tile.reflectance, device), _sent(tile.data, device)
+    reflectance = torch.where(data, reflectance, _sent(restoration.typical_reflectance, device)[:, None, None])
+    sar_valid, sar_db = _sent(known_of(tile.sar_db), device), _sent(tile.sar_db, device)
+    sar_db = torch.where(sar_db.isfinite(), sar_db, _sent(restoration.typical_sar_db, device)[:, None, None])
+    kept = seen_share = torch.zeros(1, 1, 1, device=device)
     if tile.ground is not None:
-        weight = tile.cloud_weight if restoration.prefill else np.where(sar_valid, np.float32(0), tile.cloud_weight)
-        ground, share = tile.ground, np.zeros(weight.shape, np.float32)
-        if restoration.error_covariance is not None:
-            ground, share = see_through(reflectance, tile.ground, restoration.error_covariance)
+        weight = _sent(tile.cloud_weight, device)
+        weight = weight if restoration.prefill else torch.where(sar_valid, 0, weight)
+        ground, share = _ground(tile, reflectance, weight, restoration)
         # Without radar a network has nothing to see but what is typical: there it adds nothing.
-        trust = np.where(sar_valid, np.float32(restoration.trust), np.float32(0))
-        kept = kept_share(weight, share, trust)[None]
+        kept = kept_share(weight, share, torch.where(sar_valid, restoration.trust, 0.0))[None]
         reflectance = blend(reflectance, ground, weight)
         if restoration.prefill:
             seen_share = (weight * share)[None]
     if tile.wanted is not None:  # where no more is wanted than is kept anyway, nothing is left to the network
-        kept = np.where(tile.wanted > kept, kept, np.float32(1))
+        kept = torch.where(_sent(tile.wanted, device) > kept, kept, 1.0)
     return NetworkInput(reflectance, sar_db, kept, seen_share)
 
 
-def kept_share(cloud_weight: Image, seen_share: Image, trust: float | Image) -> Image:
+def _ground(tile: Tile, observed: Tensor, weight: Tensor, restoration: Restoration) -> tuple[Tensor, Tensor]:
+    """The ground (4, H, W) where the mask hides it, by the model and what shows through; and the share of that."""
+    assert tile.ground is not None
+    ground, nothing = _sent(tile.ground, weight.device), torch.zeros_like(weight)
+    if restoration.error_variance is None:
+        return ground, nothing
+    hidden = ((weight > 0) & _sent(tile.data, weight.device)).to(weight.dtype)
+    unobstructed = nothing if tile.unobstructed is None else _sent(tile.unobstructed, weight.device)
+    return see_through(observed, ground, hidden, unobstructed, _sent(restoration.error_variance, weight.device))
+
+
+def kept_share(cloud_weight: Tensor, seen_share: Tensor, trust: float | Tensor) -> Tensor:
     """How far (H, W), 0..1, to stay with what the network was shown.
 
     The network is believed, by its trust, where the model stands. What was observed through the cloud, a share
     (H, W) 0..1 of each pixel, it can only spoil.
     """
-    return as_image(cloud_weight * (1 - trust * (1 - seen_share)))
+    return cloud_weight * (1 - trust * (1 - seen_share))
 
 
-def blend(observed: Image, made: Image, weight: Image) -> Image:
+def blend(observed: Tensor, made: Tensor, weight: Tensor) -> Tensor:
     """(4, H, W): `made` where `weight` (H, W) is 1, `observed` bit for bit where it is 0."""
-    return np.where(weight > 0, observed + (made - observed) * weight, observed).astype(np.float32)
+    return torch.where(weight > 0, observed + (made - observed) * weight, observed)
 
 
-def _stacked(images: Sequence[Image]) -> Image:
+def _stacked(images: Sequence[Tensor]) -> Tensor:
     """Images along a new first axis, each as large as the largest; one alone is not copied."""
-    return np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(np.broadcast_arrays(*images))
+    largest = max(images, key=Tensor.numel)
+    return images[0][None] if len(images) == 1 else torch.stack([image.expand_as(largest) for image in images])
 
 
-def _sent(image: Image, device: torch.device) -> Tensor:
-    """The image on the device; to CUDA it travels while the processor goes on."""
-    tensor = torch.from_numpy(image)
+def _sent(array: Image | Mask, device: torch.device) -> Tensor:
+    """The array on the device; to CUDA it travels while the processor goes on."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -21,7 +21,7 @@ from cloudfree.geometry.grid import side_by_side
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.reconstruct.feather import Feather
-from cloudfree.reconstruct.tile import Network, Restoration, Tile, blend, restore
+from cloudfree.reconstruct.tile import Network, Restoration, Tile, restore
 from cloudfree.scene.model import SceneModel
 from cloudfree.scene.uncertainty import Uncertainty
 
@@ -90,7 +90,7 @@ def measure(
     evidence = Evidence()
     if model.held_out is None:
         return evidence
-    opaque = replace(restoration, prefill=True, trust=1.0, error_covariance=None)
+    opaque = replace(restoration, prefill=True, trust=1.0, error_variance=None)
     hole = model.held_out.hole
     windows = _windows(hole & sar_valid, model.shape)
     pieces = (piece for window in windows for piece in product(*(_spans(span, largest_px) for span in window)))
@@ -102,7 +102,7 @@ def measure(
         weight = (cloudy | hidden).astype(np.float32)
         shown = Tile(truth, np.ones_like(cloudy), tile.sar_db, weight, guess)
         restored: Image = restore([shown], opaque, network).reflectance[0].cpu().numpy()
-        given = blend(truth, guess, weight)
+        given = np.where(weight > 0, guess, truth)
         tested = tile.data & ~cloudy & known_of(tile.sar_db) & hidden
         evidence.added.append((restored - given)[:, tested])
         evidence.missing.append((truth - given)[:, tested])

@@ -30,8 +30,9 @@ FEWEST_TESTED = 100
 _MOST_SAMPLES = 12_000  # clear pixels to fit to: bounds the time whatever the area
 # Cloud leaks beyond its mask: nearer than this a clear pixel counts less, at half the distance hardly at all, which is
 # enough where there is nothing else. What of it reaches farther is told from the ground by its decay.
-_LEAK_M, _LEAK_POWER, _LEAST_WEIGHT = 50.0, 8, 1e-3
-_LEAK_ENDS_M = 6 * _LEAK_M
+LEAK_M = 50.0
+_LEAK_POWER, _LEAST_WEIGHT = 8, 1e-3
+_LEAK_ENDS_M = 6 * LEAK_M
 _ITERATIONS, _WARM_ITERATIONS = 5, 1
 _OUTLIER, _MAD_TO_DEVIATION, _LEAST_ERROR = 3.0, 1.4826, 0.003
 
@@ -126,7 +127,7 @@ class ClearPixels:
         pixel_size_m = radar.pixel_size_m
         sample = np.random.default_rng(0).permutation(np.flatnonzero(clear))[:_MOST_SAMPLES]
         away_m = distance_m(hidden, pixel_size_m, _LEAK_ENDS_M).ravel()[sample].astype(np.float64)
-        leak = np.where(away_m > _LEAK_ENDS_M, 0, np.exp(-away_m / _LEAK_M))
+        leak = np.where(away_m > _LEAK_ENDS_M, 0, np.exp(-away_m / LEAK_M))
         sources: list[FeatureSource] = [radar, *dates]
         columns = [feature for source in sources for feature in features_at(source, sample)]
         design = np.stack([*columns, leak, np.ones(len(sample))], axis=1, dtype=np.float64)
@@ -185,9 +186,9 @@ class ClearPixels:
             grounds_and_terms.append((ground, tuple(map(DateTerm, self.dates, of_dates))))
         return grounds_and_terms
 
-    def error_covariance(self, coefficients: Float64Array, nodes: Float64Array) -> Float64Array:
-        """Of what a model leaves over (4, 4) on clear pixels: on those that no cloud leaks to, if they are enough."""
-        away = self.distance_m > _LEAK_M
+    def error_variance(self, coefficients: Float64Array, nodes: Float64Array) -> Image:
+        """Of what a model leaves over (4,) on clear pixels: on those that no cloud leaks to, if they are enough."""
+        away = self.distance_m > LEAK_M
         chosen = away if away.sum() >= FEWEST_TESTED else np.ones_like(away)
         design = self.design[chosen].copy()
         design[:, -2] = 0
@@ -195,7 +196,7 @@ class ClearPixels:
         # A cloud that the mask missed is no error of the model's.
         spread = _MAD_TO_DEVIATION * np.median(np.abs(left_over), axis=0)
         left_over = np.clip(left_over, -_OUTLIER * spread, _OUTLIER * spread)
-        return np.asarray(left_over.T @ left_over / len(left_over) + _LEAST_ERROR**2 * np.eye(left_over.shape[1]))
+        return as_image(np.square(left_over).mean(axis=0) + _LEAST_ERROR**2)
 
     def gaps(self, coefficients: Float64Array) -> tuple[Gap, ...]:
         """Where a source shows nothing, and the variance of what it would have told, by how it varies elsewhere."""
@@ -238,8 +239,8 @@ class HoleTest:
         None where the hole, or what it leaves, is too small to tell.
         """
         in_hole = hole.ravel()[pixels.sample]
-        tested = in_hole & (pixels.distance_m > _LEAK_M)
-        from_hole_m = distance_m(hole, pixels.lattice.pixel_size_m, _LEAK_M).ravel()[pixels.sample]
+        tested = in_hole & (pixels.distance_m > LEAK_M)
+        from_hole_m = distance_m(hole, pixels.lattice.pixel_size_m, LEAK_M).ravel()[pixels.sample]
         weight = np.where(in_hole, 0, _edge_weight(np.minimum(pixels.distance_m, from_hole_m)))
         if min(tested.sum(), (~in_hole).sum()) < FEWEST_TESTED:
             return None
@@ -254,4 +255,4 @@ class HoleTest:
 
 def _edge_weight(distance_m: Float64Array) -> Float64Array:
     """How far pixels (n,) at a distance from the mask count."""
-    return np.clip((distance_m / _LEAK_M) ** _LEAK_POWER, _LEAST_WEIGHT, 1)
+    return np.clip((distance_m / LEAK_M) ** _LEAK_POWER, _LEAST_WEIGHT, 1)

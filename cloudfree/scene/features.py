@@ -210,19 +210,13 @@ def land_coefficients() -> Float64Array:
 
 
 @cache
-def land_error_covariance() -> Float64Array:
-    """(4, 4) of reflectance about what these coefficients say, over places they were not fitted to."""
-    return np.array(_land_in_general()["error_covariance"])
-
-
-@cache
 def land_deviation() -> Image:
-    """(4,) the standard deviations of that."""
-    return as_image(np.sqrt(np.diag(land_error_covariance())))
+    """(4,) the standard deviation of reflectance about what these say, over places they were not fitted to."""
+    return as_image(np.sqrt(np.diag(_land_in_general()["error_covariance"])))
 
 
-def _land_in_general() -> dict[str, list[float]]:
-    table: dict[str, list[float]] = json.loads(
+def _land_in_general() -> dict[str, list[list[float]]]:
+    table: dict[str, list[list[float]]] = json.loads(
         files("cloudfree.scene").joinpath("global_prior.json").read_text(encoding="utf-8")
     )
     return table

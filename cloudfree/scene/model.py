@@ -17,17 +17,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
-from cloudfree.geometry import coarse
+from cloudfree.geometry import coarse, distance_m
 from cloudfree.inputs.optical.scene import Scene
-from cloudfree.scene import stack
-from cloudfree.scene.candidates import FEWEST_TESTED, ClearPixels, HoleTest, candidates_of, fitted_side_by_side
+from cloudfree.scene import stack, unobstructed
+from cloudfree.scene.candidates import FEWEST_TESTED, LEAK_M, ClearPixels, HoleTest, candidates_of, fitted_side_by_side
 from cloudfree.scene.features import (
     DateTerm,
     OtherDate,
     Radar,
     land_coefficients,
     land_deviation,
-    land_error_covariance,
     summed,
 )
 from cloudfree.scene.survey import Survey
@@ -48,9 +47,9 @@ class SceneModel:
     of the valid pixels that could be learned from. `path_radiance` (4,): reflectance that even the scene's darkest
     clear pixels have, beyond what dark ground has, as in top-of-atmosphere products. To a network it would look like
     haze, so it is taken off before and put back after. `weights` are what the holes gave each candidate. `uncertainty`
-    is what they tell of its errors, at the resolution of the coarse grid; `error_covariance` (4, 4) is how errors go
-    together over the bands, by what is left over on clear ground. `held_out` is the same model without what one hole
-    hides, to try a network on.
+    is what they tell of its errors, at the resolution of the coarse grid; `error_variance` (4,) is that of what is left
+    over on clear ground. `unobstructed` (h, w), 0..1: the probability that nothing is in the way of a pixel, were it
+    under the mask. `held_out` is the same model without what one hole hides, to try a network on.
     """
 
     shape: tuple[int, int]
@@ -60,7 +59,8 @@ class SceneModel:
     path_radiance: Image
     weights: dict[str, float]
     uncertainty: Uncertainty
-    error_covariance: Float64Array
+    error_variance: Image
+    unobstructed: Image
     held_out: HeldOutModel | None = None
 
     def window(self, rows: range, cols: range, others: Sequence[Image] = ()) -> Image:
@@ -76,6 +76,11 @@ class SceneModel:
             smooth = coarse.upsampled(term.image.reflectance, *where)
             reflectance += term.reflectance(smooth if seen is None else np.where(np.isfinite(seen), seen, smooth))
         return np.clip(reflectance, 0, 1)
+
+    def unobstructed_window(self, rows: range, cols: range) -> Image:
+        """The probability (rows, columns), 0..1, that nothing is in the way of a window of the scene."""
+        where = slice(rows.start, rows.stop), slice(cols.start, cols.stop)
+        return coarse.upsampled(self.unobstructed[None], self.shape, *where)[0]
 
     @property
     def coarse_shape(self) -> tuple[int, int]:
@@ -152,8 +157,12 @@ def fit(
         path_radiance=_path_radiance(reflectance[:, clear]),
         weights={one.name: round(float(weight), 3) for one, weight in zip(candidates, weights, strict=True)},
         uncertainty=_uncertainty(pixels, tests, weights, coefficients, shape),
-        error_covariance=pixels.error_covariance(coefficients, nodes),
+        error_variance=pixels.error_variance(coefficients, nodes),
+        unobstructed=np.zeros(hidden.shape, np.float32),
     )
+    far = clear & (distance_m(hidden, pixel_size_m, LEAK_M) > LEAK_M)
+    unobstructed_by = reflectance, model.coarse(), hidden & valid, far if far.any() else clear
+    model = replace(model, unobstructed=unobstructed.probability(*unobstructed_by))
     for ground, dates in held_out:
         model = replace(model, held_out=HeldOutModel(tests[0].hole, replace(model, ground=ground, dates=dates)))
     return model
@@ -195,7 +204,8 @@ def _land_alone(radar: Radar, shape: tuple[int, int]) -> SceneModel:
     ground = as_image(mean)[:, None, None] + summed(radar.shown, radar.features, np.array(slopes), radar.seen.shape)
     unsure = Uncertainty.constantly(land_deviation(), shape)
     nothing = np.zeros(4, np.float32)
-    return SceneModel(shape, ground, (), 0.0, nothing, {"other places": 1.0}, unsure, land_error_covariance())
+    never = np.zeros(radar.seen.shape, np.float32)
+    return SceneModel(shape, ground, (), 0.0, nothing, {"other places": 1.0}, unsure, land_deviation() ** 2, never)
 
 
 def _uncertainty(

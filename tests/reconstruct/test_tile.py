@@ -33,11 +33,11 @@ def with_ground(tile: Tile) -> Tile:
 
 def restoration(*, path_radiance: float = 0.0, prefill: bool = True, trust: float = 1.0) -> Restoration:
     unsure = Uncertainty.constantly(np.full(4, 0.05, np.float32), (H, W))
-    air, covariance = np.full(4, path_radiance, np.float32), np.diag(np.full(4, 0.02**2))
+    air, variance = np.full(4, path_radiance, np.float32), np.full(4, 0.02**2, np.float32)
     coarse = np.full((4, H // 3, W // 3), GROUND, np.float32)
-    model = SceneModel((H, W), coarse, (), 0.8, air, {}, unsure, covariance)
+    model = SceneModel((H, W), coarse, (), 0.8, air, {}, unsure, variance, np.zeros((H // 3, W // 3), np.float32))
     of_scene = Restoration.of(TYPICAL, TYPICAL_DB, model, prefill=prefill)
-    return Restoration(TYPICAL, TYPICAL_DB, prefill, trust, of_scene.path_radiance, of_scene.error_covariance)
+    return Restoration(TYPICAL, TYPICAL_DB, prefill, trust, of_scene.path_radiance, of_scene.error_variance)
 
 
 class Doubling:
@@ -161,14 +161,15 @@ def test_along_a_feather_without_radar_the_model_is_all_in_any_tile(tile: Tile) 
 
 def test_a_network_is_believed_where_the_model_stands_and_not_where_the_ground_is_seen() -> None:
     cloud_weight, share = np.array([[0, 1, 1, 0.5]], np.float32), np.array([[0, 0, 1, 0.5]], np.float32)
-    np.testing.assert_allclose(kept_share(cloud_weight, share, 0.6), [[0, 0.4, 1, 0.35]], atol=1e-6)
+    kept = kept_share(torch.from_numpy(cloud_weight), torch.from_numpy(share), 0.6)
+    np.testing.assert_allclose(kept, [[0, 0.4, 1, 0.35]], atol=1e-6)
 
 
 def test_blending_keeps_the_observation_bit_for_bit() -> None:
     observed, made = (np.stack([pattern(H, W, seed + band) for band in range(4)]).astype(np.float32) for seed in (0, 9))
     weight = np.zeros((H, W), np.float32)
     weight[10:20], weight[20:30] = 1, 0.5
-    blended = blend(observed, made, weight)
+    blended = blend(*map(torch.from_numpy, (observed, made, weight))).numpy()
     np.testing.assert_array_equal(blended[:, weight == 0], observed[:, weight == 0])
     np.testing.assert_allclose(blended[:, 10:20], made[:, 10:20], atol=1e-6)
     np.testing.assert_allclose(blended[:, 20:30], (observed + made)[:, 20:30] / 2, atol=1e-6)

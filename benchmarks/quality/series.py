@@ -1,0 +1,208 @@
+"""`cloudfree run` on clear days of real series under the place's own clouds and shadows, beside the simple rivals.
+
+    python benchmarks/quality/series.py [--measure ../shared/measure] [--output FOLDER] [-- OPTIONS OF RUN]
+
+The cases are those of `series.py` in the folder of measures: a clear day, its nearest clear days before and after, and
+real clouds and shadows lifted off another day. Radar is speckle that tells nothing. Each is restored without another
+date, with the one before, and with both. Means over cases of PSNR (dB) under the mask: the line fitted to the other
+date (between two dates, weighted by nearness), the scene's model, the command; how far the command is from the model
+in the mean and at worst; of the near infrared in shadow and elsewhere under the mask; root mean square error of NDVI;
+and the share of errors within one and two standard deviations, of pixels of class 5 and of the others. --output keeps
+files and a picture of each case: cloudy, model, product, truth, in true colour above and in the near infrared below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+
+import cloudfree
+from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.bands import Qa
+from cloudfree.evaluate import metrics
+from cloudfree.product.pictures import write_png
+
+_PIXEL_M = 10.0
+_DARKER = 0.7  # of the near infrared of the truth: in shadow
+_HEADER = (
+    "place",
+    "dates",
+    "cases",
+    "line",
+    "model",
+    "run",
+    "run - model",
+    "worst",
+    "NIR in shadow",
+    "NIR elsewhere",
+    "NDVI error: line",
+    "model",
+    "run",
+    "class 5 within 1, 2 sd",
+    "others",
+)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A case restored by each method: reflectance (4, H, W), the line's None without another date.
+
+    `classes` (H, W) of `Qa`, and `deviation` (4, H, W) in reflectance, are the command's.
+    """
+
+    place: str
+    dates: str
+    truth: Image
+    scene: Image
+    mask: Mask
+    line: Image | None
+    model: Image
+    run: Image
+    classes: Image
+    deviation: Image
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    measure = Path(__file__).resolve().parents[3] / "shared" / "measure"
+    parser.add_argument("--measure", type=Path, default=measure)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--count", type=int, help="cases at most")
+    parser.add_argument("options", nargs="*", help="of `cloudfree.run`, NAME=VALUE, behind --")
+    arguments = parser.parse_args()
+    options = dict(option.split("=") for option in arguments.options)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.output or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        restored = list(restore(arguments.measure, folder, arguments.count, options))
+    print(f"| {' | '.join(_HEADER)} |\n| --- | --- |{' ---: |' * (len(_HEADER) - 2)}")
+    for place, dates in sorted({(one.place, one.dates) for one in restored}):
+        print(as_row([one for one in restored if (one.place, one.dates) == (place, dates)]))
+
+
+def restore(measure: Path, folder: Path, count: int | None, options: dict[str, str]) -> Iterator[Restored]:
+    """Each case without another date, with the one before, and with both."""
+    if not (measure / "series.py").exists():
+        raise SystemExit(f"{measure} has no series.py: give the folder of measures by --measure")
+    sys.path.insert(0, str(measure))
+    import series  # noqa: PLC0415 - of the folder just named
+
+    for case in list(series.cases())[:count]:
+        for dates, number in (("none", 0), ("before", 1), ("before and after", 2)):
+            others, days = case.others[:number], case.days[:number]
+            name = f"{case.name} {dates}".replace(" ", "_")
+            line = as_image(series.between(case.scene, others, days, case.mask)) if others else None
+            run, model, classes, deviation = restored_by_command(
+                folder / name, case, others, series.speckle(case.mask.shape), options
+            )
+            images = as_image(case.truth), as_image(case.scene)
+            one = Restored(case.name.split()[0], dates, *images, case.mask, line, model, run, classes, deviation)
+            score = metrics.psnr(run, one.truth, one.mask) - metrics.psnr(model, one.truth, one.mask)
+            print(f"{name}: run {metrics.psnr(run, one.truth, one.mask):.2f}, {score:+.2f}", file=sys.stderr)
+            write_picture(folder / f"{name}.png", one)
+            yield one
+
+
+def restored_by_command(
+    stem: Path, case: Any, others: Sequence[Image], sar_db: Image, options: dict[str, str]
+) -> tuple[Image, Image, Image, Image]:
+    """Files of a case through the command: product and the scene's model (4, H, W), classes (H, W), deviation."""
+    scene, sar, mask, out, qa, unsure, *dates = (
+        stem.with_name(f"{stem.name}_{what}.tif")
+        for what in ("scene", "sar", "mask", "out", "qa", "uncertainty", *range(len(others)))
+    )
+    write(scene, dn_of(case.scene), nodata=0)
+    write(sar, sar_db)
+    write(mask, case.mask[None].astype(np.uint8))
+    for path, other in zip(dates, others, strict=True):
+        write(path, dn_of(other), nodata=0)
+    beside = {"mask": mask, "references": dates, "qa": qa, "uncertainty": unsure, "overwrite": True}
+    result = cloudfree.run(scene, sar, out, **{**beside, **options})
+    model = result.plan.scene_model
+    assert model
+    with rasterio.open(out) as product, rasterio.open(qa) as quality, rasterio.open(unsure) as deviation:
+        return (
+            as_image(product.read() * 1e-4),
+            model.whole([as_image(other) for other in others]),
+            quality.read(1),
+            as_image(deviation.read() * 1e-4),
+        )
+
+
+def dn_of(reflectance: Image) -> Image:
+    return np.clip(np.rint(1e4 * reflectance), 1, 65535).astype(np.uint16)
+
+
+def write(path: Path, image: Image, nodata: float | None = None) -> None:
+    profile = {"driver": "GTiff", "crs": "EPSG:32633", "transform": from_origin(500000, 5000000, _PIXEL_M, _PIXEL_M)}
+    count, height, width = image.shape
+    with rasterio.open(
+        path, "w", count=count, height=height, width=width, dtype=image.dtype, nodata=nodata, **profile
+    ) as target:
+        target.write(image)
+
+
+def ndvi(image: Image) -> Image:
+    return as_image((image[3] - image[2]) / np.maximum(image[3] + image[2], 0.01))
+
+
+def as_row(group: Sequence[Restored]) -> str:
+    """A line of the table: means over cases."""
+    psnr = lambda image, one, where, bands=slice(None): metrics.psnr(image[bands], one.truth[bands], where)  # noqa: E731
+    line, model, run = (
+        [psnr(image, one, one.mask) for one in group if (image := getattr(one, name)) is not None]
+        for name in ("line", "model", "run")
+    )
+    gain = np.subtract(run, model)
+    nir = slice(3, 4)
+    shadow = [one.mask & (one.scene[3] < _DARKER * one.truth[3]) for one in group]
+    in_shadow = [psnr(one.run, one, where, nir) for one, where in zip(group, shadow, strict=True) if where.any()]
+    elsewhere = [psnr(one.run, one, one.mask & ~where, nir) for one, where in zip(group, shadow, strict=True)]
+    errors = [
+        np.mean([rmse(ndvi(getattr(one, name)), ndvi(one.truth), one.mask) for one in group]) if line else None
+        for name in ("line", "model", "run")
+    ]
+    numbers = [np.mean(line) if line else None, np.mean(model), np.mean(run), gain.mean(), gain.min()]
+    words = [group[0].place, group[0].dates, str(len(group))]
+    words += ["" if number is None else f"{number:.2f}" for number in numbers]
+    words += [f"{np.mean(in_shadow):.2f}" if in_shadow else "", f"{np.mean(elsewhere):.2f}"]
+    words += ["" if error is None else f"{error:.3f}" for error in errors]
+    words += [within(group, seen=True), within(group, seen=False)]
+    return f"| {' | '.join(words)} |"
+
+
+def rmse(image: Image, truth: Image, where: Mask) -> float:
+    return float(np.sqrt(np.square(image - truth)[where].mean()))
+
+
+def within(group: Sequence[Restored], *, seen: bool) -> str:
+    """Shares of errors within one and two standard deviations, of class 5 or of the others under the mask."""
+    off = []
+    for one in group:
+        where = one.mask & ((one.classes == Qa.SEEN_THROUGH) == seen)
+        off.append((np.abs(one.run - one.truth) / np.maximum(one.deviation, 1e-4))[:, where].ravel())
+    every = np.concatenate(off)
+    return f"{(every <= 1).mean():.2f}, {(every <= 2).mean():.2f}" if len(every) else ""
+
+
+def write_picture(path: Path, one: Restored) -> None:
+    """Cloudy, model, product and truth side by side; true colour above, near infrared below."""
+    images = one.scene, one.model, one.run, one.truth
+    bright = np.percentile(one.truth, 99, axis=(1, 2))
+    colours = [np.concatenate([image[[2, 1, 0]] / bright[:3].max() for image in images], axis=2)]
+    colours += [np.concatenate([image[[3, 3, 3]] / bright[3] for image in images], axis=2)]
+    picture = np.clip(255 * np.concatenate(colours, axis=1), 0, 255).astype(np.uint8)
+    write_png(path, np.repeat(np.repeat(picture, 2, axis=1), 2, axis=2))
+
+
+if __name__ == "__main__":
+    main()

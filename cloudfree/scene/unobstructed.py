@@ -1,0 +1,116 @@
+"""Where nothing is in the way of the ground that a mask hides: clear pixels that the mask, or its buffer, took in.
+
+What is observed there differs from the ground that the scene's model expects by the model's errors alone; behind cloud
+and in shadow it differs in whatever way they do on this scene. So the differences under a mask are a mixture of two
+distributions: the first is that of the clear ground, the second is fitted, by expectation maximization (Dempster et
+al. 1977).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from cloudfree.arrays import Float64Array, Image, Mask, as_image
+from cloudfree.scene.threads import over_rows
+
+_SMOOTH_PX = 2.0  # of about 10 m: noise and registration go, the level stays
+_NOISE = 0.003  # reflectance
+_OUTLIER, _MAD_TO_DEVIATION = 4.0, 1.4826
+_FREEDOM = 5.0  # of Student's t: tails of both are heavy
+_STEPS, _FIRST_SHARE, _LEAST_SHARE = 20, 0.3, 0.01
+_MOST_PX, _FEWEST_PX = 20_000, 50
+
+
+def probability(observed: Image, ground: Image, hidden: Mask, clear: Mask) -> Image:
+    """The probability (h, w), 0..1, that nothing is in the way of a pixel, were it under the mask.
+
+    observed, ground (4, h, w): reflectance, the second by a model. hidden (h, w): under the mask; clear (h, w): surely
+    not, where the model errs as it does. All 0 where too little is hidden or clear to tell.
+    """
+    if min(hidden.sum(), clear.sum()) < _FEWEST_PX:
+        return np.zeros(hidden.shape, np.float32)
+    differences = _smooth(observed - ground)
+    of_errors = _spread_of_errors(differences, clear)
+    share, of_obstruction = _fitted(_some_of(differences[:, hidden].T), of_errors)
+    return _over_pixels(lambda some: _posterior(some, share, of_errors, of_obstruction), differences)
+
+
+def beyond_chance(observed: Image, ground: Image, clear: Mask, chance: float) -> Mask:
+    """Pixels (h, w) that differ from the ground by more than all but a share `chance` of clear ones: as `probability`."""
+    if clear.sum() < _FEWEST_PX:
+        return np.zeros(clear.shape, bool)
+    differences = _smooth(observed - ground)
+    distance = _over_pixels(_spread_of_errors(differences, clear).squared_distance, differences)
+    return np.asarray(distance > np.quantile(distance[clear], 1 - chance))
+
+
+def _smooth(differences: Image) -> Image:
+    return np.asarray(ndimage.gaussian_filter(differences, _SMOOTH_PX, truncate=2.5, axes=(-2, -1)))
+
+
+def _over_pixels(values: Callable[[Image], Float64Array | Image], differences: Image) -> Image:
+    """A function of pixels (n, 4), over an image (4, h, w): (h, w)."""
+    found = np.empty(differences.shape[1:], np.float32)
+
+    def find(rows: slice) -> None:
+        found[rows] = values(differences[:, rows].reshape(len(differences), -1).T).reshape(found[rows].shape)
+
+    over_rows(find, len(found))
+    return found
+
+
+def _spread_of_errors(differences: Image, clear: Mask) -> _Spread:
+    """How differences (4, h, w) spread on clear ground (h, w), outliers cut."""
+    errors = _some_of(differences[:, clear].T)
+    spread = _OUTLIER * _MAD_TO_DEVIATION * np.median(np.abs(errors), axis=0)
+    errors = np.clip(errors, -spread, spread)
+    scale = errors.T @ errors / len(errors) + _NOISE**2 * np.eye(errors.shape[1])
+    return _Spread(np.zeros(errors.shape[1]), scale)
+
+
+def _some_of(values: Float64Array | Image) -> Float64Array:
+    """Enough of them (n, C), evenly."""
+    return np.asarray(values[:: -(-len(values) // _MOST_PX)], np.float64)
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Student's t of four bands about a mean (4,), with a scale matrix (4, 4)."""
+
+    mean: Float64Array
+    scale: Float64Array
+
+    def squared_distance(self, values: Float64Array | Image) -> Float64Array:
+        """Of values (n, 4), in standard deviations (n,)."""
+        off = values - self.mean
+        return np.asarray(((off @ np.linalg.inv(self.scale)) * off).sum(axis=1))
+
+    def log_density(self, values: Float64Array | Image) -> Float64Array:
+        """Of values (n, 4), but for a constant (n,)."""
+        tails = (_FREEDOM + len(self.mean)) / 2 * np.log1p(self.squared_distance(values) / _FREEDOM)
+        return np.asarray(-0.5 * np.linalg.slogdet(self.scale)[1] - tails)
+
+
+def _fitted(difference: Float64Array, of_errors: _Spread) -> tuple[float, _Spread]:
+    """The share (0..1) of differences (n, 4) that errors explain, and how the others spread: wider than errors do."""
+    share = _FIRST_SHARE
+    rest = _Spread(difference.mean(axis=0), np.cov(difference.T) + of_errors.scale)
+    for _ in range(_STEPS):
+        obstructed = 1 - _posterior(difference, share, of_errors, rest)
+        share = float(np.clip(1 - obstructed.mean(), _LEAST_SHARE, 1 - _LEAST_SHARE))
+        weight = obstructed * (_FREEDOM + 4) / (_FREEDOM + rest.squared_distance(difference))
+        mean = weight @ difference / (weight.sum() + 1e-12)
+        off = difference - mean
+        scale = (off * weight[:, None]).T @ off / (obstructed.sum() + 1e-12)
+        rest = _Spread(mean, scale + of_errors.scale)
+    return share, rest
+
+
+def _posterior(difference: Float64Array | Image, share: float, of_errors: _Spread, rest: _Spread) -> Image:
+    """The probability (n,) that each difference (n, 4) is one of the model's errors."""
+    odds = rest.log_density(difference) - of_errors.log_density(difference) + np.log((1 - share) / share)
+    return as_image(1 / (1 + np.exp(np.clip(odds, -50, 50))))
