@@ -17,6 +17,7 @@ from cloudfree.batch.pairing import jobs_of_folder
 from cloudfree.batch.results import Outcome, recording
 from cloudfree.batch.runner import Settings, run_jobs
 from cloudfree.errors import CloudfreeError
+from cloudfree.planning import check_without_radar
 from cloudfree.product.kinds import REPORT, STAC
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,12 @@ def make_plan(
     if isinstance(workers, int) and workers < 1:
         raise CloudfreeError(f"workers is {workers}; one at least is needed: give a number, or None for this process")
     source, folder, settings = Path(source), Path(folder), settings or Settings()
-    jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
+    if source.is_dir():
+        jobs = jobs_of_folder(source, folder, reference_days, settings.without_radar)
+    else:
+        jobs = read_jobs(source, folder, settings.without_radar)
+    for job in jobs:
+        check_without_radar(settings.options(job))
     check_outputs(jobs, settings)
     check_lists(folder, jobs, settings)
     shapes = shapes_of(jobs)

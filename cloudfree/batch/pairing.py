@@ -17,7 +17,7 @@ import shapely
 from rasterio.windows import Window
 
 from cloudfree.bands import Udm2
-from cloudfree.batch.jobs import Job, product_of
+from cloudfree.batch.jobs import Job, WithoutRadar, product_of
 from cloudfree.errors import CloudfreeError, InputError
 from cloudfree.geometry import Geometry, Grid
 from cloudfree.inputs import acquisition
@@ -39,6 +39,7 @@ _NEITHER_WORDS = planet_product.COMPANION_WORDS | {"cloudfree", "qa", "mask", "u
 _ENDINGS = (".tif", ".tiff")
 _LEAST_SHARED = 0.3  # clear share of a scene that another date must cover to be used
 _UNKNOWN_CLEAR = 0.5  # clear share of a scene without UDM2
+_NO_RADAR = "no Sentinel-1 image in the folder overlaps it"
 _UDM2_PX = 256  # along a side, read of a UDM2
 _ZIPPED_SAFE = re.compile(r"S1[A-D]_(IW|EW|S[1-6])_GRD", re.IGNORECASE)
 
@@ -58,10 +59,13 @@ class Image:
         return abs((self.acquired.moment - other.acquired.moment).total_seconds()) / 86400
 
 
-def jobs_of_folder(source: Path, folder: Path, reference_days: float = 0.0) -> list[Job]:
+def jobs_of_folder(
+    source: Path, folder: Path, reference_days: float = 0.0, without_radar: WithoutRadar = "refuse"
+) -> list[Job]:
     """Return a job for each scene in a folder and its subfolders.
 
-    Scenes that no radar image overlaps are left out with a warning. With `reference_days` over 0 each job has up to
+    Scenes that no radar image overlaps are left out with a warning, or are made without where `without_radar` is
+    "allow". With `reference_days` over 0 each job has up to
     `MOST_REFERENCES` other scenes of the same ground, at most so many days before or after, the clearest first. Raises
     InputError where there is no scene, or no radar.
     """
@@ -69,22 +73,28 @@ def jobs_of_folder(source: Path, folder: Path, reference_days: float = 0.0) -> l
     if not scenes:
         words = ", ".join(sorted(_SCENE_WORDS))
         raise InputError(f"{source} holds no scene (a *.tif with one of {words} in its name); give a list of scenes")
-    if not radar:
-        raise InputError(f"{source} holds no Sentinel-1 image (by name, or a SAFE product); add one, or give a list")
-    jobs = [job for scene in scenes if (job := _job(scene, radar, scenes, folder, reference_days))]
+    if not radar and without_radar == "refuse":
+        raise InputError(
+            f"{source} holds no Sentinel-1 image (by name, or a SAFE product); add one, or give a list, or "
+            "--without-radar allow"
+        )
+    jobs = [_job(scene, radar, scenes, folder, reference_days) for scene in scenes]
+    if without_radar == "refuse":
+        for job in jobs:
+            if not job.sar:
+                log.warning("%s is left out: %s (--without-radar)", job.planet.name, _NO_RADAR)
+        jobs = [job for job in jobs if job.sar]
     if not jobs:
-        raise InputError(f"no Sentinel-1 image in {source} overlaps a scene; add one that does, or give a list")
+        raise InputError(
+            f"no Sentinel-1 image in {source} overlaps a scene; add one that does, or give a list, or "
+            "--without-radar allow"
+        )
     return jobs
 
 
-def _job(
-    scene: Image, radar: Sequence[Image], scenes: Sequence[Image], folder: Path, reference_days: float
-) -> Job | None:
+def _job(scene: Image, radar: Sequence[Image], scenes: Sequence[Image], folder: Path, reference_days: float) -> Job:
     overlapping = [image for image in radar if _shared(scene, [image]) > 0]
-    if not overlapping:
-        log.warning("%s is left out: no Sentinel-1 image in the folder overlaps it", scene.path.name)
-        return None
-    chosen, why = _best_pass(scene, overlapping)
+    chosen, why = _best_pass(scene, overlapping) if overlapping else ([], _NO_RADAR)
     job = Job(scene.path, tuple(image.path for image in chosen), product_of(scene.path, folder), why=(why,))
     return _with_references(job, scene, scenes, reference_days) if reference_days > 0 else job
 

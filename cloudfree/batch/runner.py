@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 from cloudfree import detect
-from cloudfree.batch.jobs import Job
+from cloudfree.batch.jobs import Job, WithoutRadar
 from cloudfree.batch.results import Outcome
 from cloudfree.errors import CloudfreeError, OutputError
-from cloudfree.inputs.files import identify
+from cloudfree.inputs.files import RADAR_OPTIONS, identify
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
@@ -34,18 +34,24 @@ class Settings:
 
     `common`: fields of `Options` and their values, other than files. `beside`: kinds of `product.kinds.BESIDE` that are
     made beside each product and named after it. `max_failures`: after more of them no scene is begun; None: all are.
+    `without_radar`: what becomes of scenes for which there is no radar.
     """
 
     common: Mapping[str, Any] = field(default_factory=dict)
     beside: tuple[Kind, ...] = ()
     max_failures: int | None = None
+    without_radar: WithoutRadar = "refuse"
 
     def options(self, job: Job) -> Options:
-        """Return the options of a run that does a job. Raises TypeError for a name in `common` that is no option."""
+        """Return the options of a run that does a job: those for reading radar only where it has some.
+
+        Raises TypeError for a name in `common` that is no option.
+        """
         files: dict[str, Any] = {"planet": job.planet, "sar": job.sar, "udm2": job.udm2, "mask": job.mask}
         files["references"] = job.references
         beside: dict[str, Any] = {kind.field: kind.beside(job.output) for kind in self.beside}
-        return Options(**files, output=job.output, **beside, **self.common)
+        common = {name: value for name, value in self.common.items() if job.sar or name not in RADAR_OPTIONS}
+        return Options(**files, output=job.output, **beside, **common)
 
 
 @lru_cache(maxsize=1)

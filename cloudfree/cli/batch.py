@@ -15,6 +15,7 @@ from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
 from cloudfree.product.kinds import BESIDE
 
 if TYPE_CHECKING:
+    from cloudfree.batch.jobs import WithoutRadar
     from cloudfree.batch.results import Outcome
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,13 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
     default=0.0,
     help="Of a folder: help each scene with others of the same ground, so many days before or after.",
 )
+@click.option(
+    "--without-radar",
+    type=click.Choice(["refuse", "allow"]),
+    default="refuse",
+    show_default=True,
+    help="Scenes without Sentinel-1: leave them out of a folder and refuse a list, or make them without.",
+)
 @click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Begin no more after more than so many.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="So many processes here, by Dask.")
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="The workers of a Dask scheduler instead.")
@@ -47,6 +55,7 @@ def batch(
     source: Path,
     folder: Path,
     reference_days: float,
+    without_radar: WithoutRadar,
     max_failures: int | None,
     workers: int | None,
     scheduler: str | None,
@@ -69,7 +78,7 @@ def batch(
     from cloudfree.batch import Settings, execute, make_plan
 
     beside = tuple(kind for kind in BESIDE if common.pop(kind.field))
-    settings = Settings(common, beside, max_failures)
+    settings = Settings(common, beside, max_failures, without_radar)
     plan = make_plan(source, folder, settings, reference_days=reference_days, workers=scheduler or workers)
     if dry_run:
         echo_json({**plan.describe(), "option_sources": option_sources(click.get_current_context())})
