@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 from cloudfree import described, detect
 from cloudfree.errors import DeviceError, warnings_heard
-from cloudfree.inputs.files import InputReader
+from cloudfree.inputs.files import InputReader, Inputs
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device
@@ -23,7 +23,7 @@ from cloudfree.planning import make_plan
 from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
 from cloudfree.product.kinds import QUICKLOOK, REPORT, STAC, UNCERTAINTY, WRITE_MASK, Kind
-from cloudfree.product.provenance import IDENTITY_TAG
+from cloudfree.product.provenance import IDENTITY_TAG, SETTLED_TAG
 from cloudfree.product.targets import staging
 from cloudfree.product.writer import Counts, open_writer, write_mask
 from cloudfree.reconstruct import tiles, trust
@@ -259,7 +259,20 @@ def _tags(result: Result) -> dict[str, str]:
         "processing": {key: description[key] for key in processing},
         **{key: description[key] for key in ("weights", "coregistration", "found", "scene_model")},
     }
-    options, versions = asdict(plan.options), detect.versions(plan.options.find_clouds_with)
-    identity = provenance.identity(options, plan.files, description["weights"]["sha256"], **versions)
-    stated = provenance.tags(options, plan.inputs.paths, _LIBRARIES, **documents)
-    return {**stated, IDENTITY_TAG: identity}
+    weights_sha256 = description["weights"]["sha256"]
+    identities = {IDENTITY_TAG: identity_of(plan.options, plan.files, weights_sha256)}
+    if plan.options.references_rule:
+        identities[SETTLED_TAG] = identity_but_references(plan.options, plan.inputs, weights_sha256)
+    return {**provenance.tags(asdict(plan.options), plan.inputs.paths, _LIBRARIES, **documents), **identities}
+
+
+def identity_of(options: Options, files: Sequence[Source], weights_sha256: str) -> str:
+    """The identity of a product by the files that decide it (`Inputs.deciding`)."""
+    versions = detect.versions(options.find_clouds_with)
+    return provenance.identity(asdict(options), files, weights_sha256, **versions)
+
+
+def identity_but_references(options: Options, inputs: Inputs, weights_sha256: str) -> str:
+    """The same of all but the references: equal for products that differ in those alone."""
+    alone = replace(options, references=())
+    return identity_of(alone, replace(inputs, references=()).deciding(alone, options.aoi), weights_sha256)

@@ -23,9 +23,10 @@ _LINES_OF_JSON = (".jsonl", ".ndjson")
 
 @dataclass(frozen=True)
 class Job:
-    """A scene, its other files and its product. `why`: the reasons in words for files that `pairing` has chosen.
+    """A scene, its other files and its product.
 
-    `sar` is empty where there is no radar.
+    `sar` is empty where there is no radar. `references_rule`: by what references were chosen, empty where a list has
+    them. `why`: the reasons in words for files that `pairing` has chosen.
     """
 
     planet: Source
@@ -34,6 +35,7 @@ class Job:
     udm2: Source | None = None
     mask: Source | None = None
     references: tuple[Source, ...] = ()
+    references_rule: str = ""
     why: tuple[str, ...] = ()
 
     @property
