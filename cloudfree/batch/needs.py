@@ -102,9 +102,11 @@ def check_memory(shapes: Shapes, workers: int) -> float:
     available = available_memory_gb()
     if workers and available is not None and needed > available:
         at_once = f" by {workers} workers at once" if workers > 1 else ""
+        fewer = ["use fewer --workers"] if workers > 1 else []
+        fewer += ["give fewer --max-references"] if any(job.references_rule for job, _ in shapes) else []
         raise OutputError(
             f"the largest scene takes about {needed:.1f} GB of memory{at_once} and {available:.1f} GB are available; "
-            f"{'use fewer --workers, or ' if workers > 1 else ''}close something, or leave the scene out"
+            f"{', or '.join([*fewer, 'close something'])}, or leave the scene out"
         )
     return needed
 

@@ -147,7 +147,7 @@ def test_they_are_told_and_used(cli: Cli, add: Make, tmp_path: Path) -> None:
 def test_a_new_date_makes_no_finished_product_again_unless_told(cli: Cli, add: Make, tmp_path: Path) -> None:
     out, scene = tmp_path / "made", add(0, 0.6)
     add(-5)
-    batch = "batch", tmp_path / "in", "-o", out, *ALLOWED, *FAST
+    batch = "batch", tmp_path / "in", "-o", out, *ALLOWED, *FAST, "--stac", "--qa"
 
     def statuses(*options: object) -> dict[str, str]:
         assert cli(*batch, *options).exit_code == 0
