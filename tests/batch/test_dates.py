@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,16 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
+from rasterio.crs import CRS
 from support import ORIGIN, pattern, scene_dn, write_raster
 
 from cloudfree.bands import Qa
 from cloudfree.batch import dates
+from cloudfree.batch.images import Image
 from cloudfree.batch.needs import check_memory
 from cloudfree.batch.pairing import jobs_of_folder
+from cloudfree.geometry import Grid
+from cloudfree.inputs.acquisition import Acquisition
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.raster import access
 
@@ -182,3 +186,18 @@ def test_the_memory_that_a_batch_needs_grows_with_its_dates(add: Make, tmp_path:
     )
     shape = 6000, 9000
     assert check_memory([(with_dates, shape)], 0) > check_memory([(without, shape)], 0) + 0.3
+
+
+@pytest.mark.parametrize(("west", "found"), [(-180.0, True), (-179.0, False)])
+def test_dates_are_found_across_the_antimeridian(west: float, found: bool) -> None:
+    """Neither file is there: without a UDM2 the outlines alone are asked."""
+    images = [
+        Image(
+            Source.of(f"{day:%Y%m%d}.tif"),
+            Grid(CRS.from_epsg(4326), Affine(3e-5, 0, left, 0, -3e-5, 10.0), 1000, 1000),
+            Acquisition(datetime(day.year, day.month, day.day)),
+        )
+        for day, left in ((DAY, 179.985), (DAY + timedelta(days=3), west))
+    ]
+    others = dates.Dates(images, 6, 60.0).of(images[0])
+    assert [round(other.shown, 1) for other in others] == ([0.5] if found else [])
