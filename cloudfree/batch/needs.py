@@ -24,7 +24,7 @@ _OVERVIEWS = 4 / 3
 
 # Peak memory of a process, somewhat more than measured (benchmarks/README.md): itself and the default network; the
 # survey of the whole scene, on a grid of bounded size, and of each other date; strips across the scene.
-_BYTES_AT_LEAST, _BYTES_PER_COARSE_PIXEL, _BYTES_PER_COARSE_PIXEL_AND_DATE = 6.5e8, 120, 40
+_BYTES_AT_LEAST, _BYTES_PER_COARSE_PIXEL, _BYTES_PER_COARSE_PIXEL_AND_DATE = 6.5e8, 120, 65
 _BYTES_PER_COLUMN = 80_000
 
 

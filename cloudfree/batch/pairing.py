@@ -49,9 +49,11 @@ def jobs_of_folder(
             "--without-radar allow"
         )
     seen_by_radar = {scene.path: [image for image in radar if _shared(scene, [image]) > 0] for scene in scenes}
-    wanted = [scene for scene in scenes if seen_by_radar[scene.path] or without_radar == "allow"]
+    wanted = []
     for scene in scenes:
-        if scene not in wanted:
+        if seen_by_radar[scene.path] or without_radar == "allow":
+            wanted.append(scene)
+        else:
             log.warning("%s is left out: %s (--without-radar)", scene.path.name, _NO_RADAR)
     if not wanted:
         raise InputError(
