@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.described import offset_in_words
+from cloudfree.errors import InputError
 from cloudfree.geometry import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
@@ -88,6 +89,8 @@ def align(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **
 
 def find(options: AlignOptions) -> Alignment:
     """Read the inputs and estimate the offset, without writing a file. Raises CloudfreeError."""
+    if not options.sar:
+        raise InputError("align brings Sentinel-1 onto a scene's grid, and none is given; give --sar")
     with gdal_settings():
         inputs = identify(options)
         check_targets(list(options.files.values()), inputs.paths, options.overwrite)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cloudfree.bands import SkyClass
+from cloudfree.bands import Qa, SkyClass
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.optical.planet_product import SURFACE
 from cloudfree.plan import Plan
@@ -46,7 +46,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             "sar_of_data": round(plan.survey.sar_share, 4),
         },
         "found": _found_shares(plan),
-        "coregistration": {"mode": plan.options.coregister, **_offset(plan.offset, plan)},
+        "coregistration": _of_radar(plan),
         "references": _references(plan),
         "scene_model": plan.scene_model.weights if plan.scene_model else {},
         "reasons": list(plan.inputs.reasons),
@@ -73,6 +73,11 @@ def _references(plan: Plan) -> list[dict[str, Any]]:
         }
         for reference, offset in zip(plan.inputs.references, offsets, strict=True)
     ]
+
+
+def _of_radar(plan: Plan) -> dict[str, Any] | None:
+    """The offset of radar; None where there is no radar."""
+    return {"mode": plan.options.coregister, **_offset(plan.offset, plan)} if plan.inputs.has_radar else None
 
 
 def _offset(offset: Offset | None, plan: Plan) -> dict[str, Any]:
@@ -110,7 +115,9 @@ def _warn_of_inputs(plan: Plan, share: dict[str, float]) -> None:
     name = plan.scene.path.name
     if plan.scene.quantity != SURFACE:
         log.warning("%s is %s; the weights were trained on surface reflectance", name, plan.scene.quantity)
-    if share["sar_of_data"] < _COMPLETE:
+    if not plan.inputs.has_radar:
+        log.warning("%s", _without_radar(plan))
+    elif share["sar_of_data"] < _COMPLETE:
         log.warning(
             "Sentinel-1 covers %.1f %% of the scene's data; %s",
             100 * share["sar_of_data"],
@@ -125,6 +132,16 @@ def _warn_of_inputs(plan: Plan, share: dict[str, float]) -> None:
             "Planet's metadata XML beside it",
             name,
         )
+
+
+def _without_radar(plan: Plan) -> str:
+    """What a reconstruction without radar rests on, and what radar would add to it."""
+    known = "other dates and the scene's surroundings" if plan.inputs.references else "the scene's surroundings"
+    return (
+        f"there is no Sentinel-1: ground under opaque cloud is told by {known} alone, class "
+        f"{Qa.RECONSTRUCTED_WITHOUT_SAR:d} of --qa; --sar would add its structure, worth 1 to 3 dB where no other date "
+        "shows it"
+    )
 
 
 def _log_clouds(plan: Plan, description: dict[str, Any]) -> None:
@@ -147,8 +164,9 @@ def _warn_of_scene_model(plan: Plan) -> None:
         log.warning("there is no mask; these weights do better with one: give --udm2 or --mask, or --find-clouds auto")
     if plan.prefill and plan.scene_model and plan.scene_model.clear_share < _FEW_CLEAR:
         log.warning(
-            "only %.1f %% of the scene is clear: its colours are guessed from radar and from other places",
+            "only %.1f %% of the scene is clear: its colours are guessed from %s",
             100 * plan.scene_model.clear_share,
+            "radar and from other places" if plan.inputs.has_radar else "little",
         )
 
 

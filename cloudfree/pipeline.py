@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 from cloudfree import described, detect
 from cloudfree.errors import DeviceError, warnings_heard
-from cloudfree.inputs.files import InputReader
+from cloudfree.inputs.files import InputReader, Inputs
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device
@@ -23,7 +23,7 @@ from cloudfree.planning import make_plan
 from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
 from cloudfree.product.kinds import QUICKLOOK, REPORT, STAC, UNCERTAINTY, WRITE_MASK, Kind
-from cloudfree.product.provenance import IDENTITY_TAG
+from cloudfree.product.provenance import IDENTITY_TAG, SETTLED_TAG
 from cloudfree.product.targets import staging
 from cloudfree.product.writer import Counts, open_writer, write_mask
 from cloudfree.reconstruct import tiles, trust
@@ -52,7 +52,8 @@ class Result:
 
     network: the plan's, or as adapted to the scene.
     tile, overlap: in pixels, smaller than planned where the device ran out of memory.
-    trust: 0..1, how far the network was believed under opaque cloud; 1 where it was shown the plain image.
+    trust: 0..1, how far the network was believed under opaque cloud; 1 where it was shown the plain image, 0 without
+        radar.
     uncertainty: of what was reconstructed, None where nothing calibrates it.
     pixels: how many, by class of the quality raster.
     deviation: the mean standard deviation of what was reconstructed, by band, if it was asked for.
@@ -76,7 +77,8 @@ class Result:
     @classmethod
     def of(cls, plan: Plan) -> Result:
         """Before anything is done."""
-        return cls(plan, plan.network, plan.options.tile, plan.options.overlap, plan.warnings)
+        trust = float(plan.inputs.has_radar)
+        return cls(plan, plan.network, plan.options.tile, plan.options.overlap, plan.warnings, trust)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for --json."""
@@ -103,11 +105,13 @@ class Result:
         return {"uncertainty": {"file": str(path), **self.uncertainty.describe(), "mean": self.deviation}}
 
 
-def run(planet: AnyPath, sar: AnyPath | Sequence[AnyPath], output: AnyPath, **options: Unpack[RunArguments]) -> Result:
+def run(
+    planet: AnyPath, sar: AnyPath | Sequence[AnyPath] | None, output: AnyPath, **options: Unpack[RunArguments]
+) -> Result:
     """Remove the clouds of a PlanetScope scene with the help of Sentinel-1, and write a Cloud-Optimized GeoTIFF.
 
-    `sar` is one file or several. `options` are the other fields of `Options`. Raises CloudfreeError for what a user can
-    mend, and leaves no file behind then.
+    `sar` is one file or several, or None where there is no radar. `options` are the other fields of `Options`. Raises
+    CloudfreeError for what a user can mend, and leaves no file behind then.
     """
     return execute(make_plan(Options.of(planet, sar, output=output, **options)))
 
@@ -172,7 +176,9 @@ def _trusting(restoration: Restoration, result: Result, reader: InputReader, pre
     feather = Feather.of_pixel_size(plan.grid.pixel_size_m, plan.options.buffer_m)
     read = trust.window_reader(plan.scene, reader, plan.displacement, feather)
     evidence = trust.measure(predictor, plan.scene_model, restoration, read, plan.survey.sar_valid, result.tile)
-    result.trust, result.uncertainty = evidence.trust, evidence.calibrated(plan.scene_model.uncertainty)
+    result.uncertainty = evidence.calibrated(plan.scene_model.uncertainty)
+    if plan.inputs.has_radar:
+        result.trust = evidence.trust
     log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * result.trust)
     return replace(restoration, trust=result.trust)
 
@@ -253,7 +259,20 @@ def _tags(result: Result) -> dict[str, str]:
         "processing": {key: description[key] for key in processing},
         **{key: description[key] for key in ("weights", "coregistration", "found", "scene_model")},
     }
-    options, versions = asdict(plan.options), detect.versions(plan.options.find_clouds_with)
-    identity = provenance.identity(options, plan.files, description["weights"]["sha256"], **versions)
-    stated = provenance.tags(options, plan.inputs.paths, _LIBRARIES, **documents)
-    return {**stated, IDENTITY_TAG: identity}
+    weights_sha256 = description["weights"]["sha256"]
+    identities = {IDENTITY_TAG: identity_of(plan.options, plan.files, weights_sha256)}
+    if plan.options.references_rule:
+        identities[SETTLED_TAG] = identity_but_references(plan.options, plan.inputs, weights_sha256)
+    return {**provenance.tags(asdict(plan.options), plan.inputs.paths, _LIBRARIES, **documents), **identities}
+
+
+def identity_of(options: Options, files: Sequence[Source], weights_sha256: str) -> str:
+    """The identity of a product by the files that decide it (`Inputs.deciding`)."""
+    versions = detect.versions(options.find_clouds_with)
+    return provenance.identity(asdict(options), files, weights_sha256, **versions)
+
+
+def identity_but_references(options: Options, inputs: Inputs, weights_sha256: str) -> str:
+    """The same of all but the references: equal for products that differ in those alone."""
+    alone = replace(options, references=())
+    return identity_of(alone, replace(inputs, references=()).deciding(alone, options.aoi), weights_sha256)

@@ -103,6 +103,9 @@ class Options(InputOptions):
     write_mask: Path | None = None
     """A COG of the mask that was used."""
 
+    references_rule: str = ""
+    """By what a batch has chosen the references, in words; empty where they are a user's."""
+
     overwrite: bool = False
     """Whether existing files are replaced."""
 
@@ -161,6 +164,7 @@ class RunArguments(TypedDict, total=False):
     qa: AnyPath | None
     uncertainty: AnyPath | None
     write_mask: AnyPath | None
+    references_rule: str
     overwrite: bool
     wait_s: float
 

@@ -43,6 +43,7 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
 
 def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan:
     tiles.check_tile(options.tile, options.overlap)
+    check_without_radar(options)
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
     network = load(options.weights)
@@ -58,6 +59,8 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
             placed = look.coregistered(inputs, surveyed, reader, options.coregister, options.max_shift_m)
     inputs, surveyed = _with_followed_edges(options, placed.inputs, placed.survey)
     fill = Fill(_extent(options, inputs), options.without_sar)
+    if not inputs.has_radar:
+        _check_ground(inputs, surveyed)
     if options.uncertainty:
         _check_uncertainty(inputs, network)
     needs_model = inputs.masked and (network.expects_prefill or fill.without_sar == "fill")
@@ -76,6 +79,36 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         precision=precision,
         part=part,
     )
+
+
+def check_without_radar(options: Options) -> None:
+    """Raise InputError for what cannot be done to a scene without radar, if these options give it none."""
+    if options.sar:
+        return
+    refused = (
+        (options.fill == "all", "--fill all rewrites clear ground with the help of radar", "use --fill clouds"),
+        (options.without_sar != "fill", f"--without-sar {options.without_sar} reconstructs nothing", "leave it out"),
+        (options.adapt_minutes > 0, "--adapt teaches a network, which is not asked then", "leave it out"),
+        (options.coregister == "require", "--coregister require needs an offset of radar", "use --coregister auto"),
+    )
+    for given, why, instead in refused:
+        if given:
+            raise InputError(f"there is no Sentinel-1 for {options.planet.name}, and {why}; give --sar, or {instead}")
+
+
+def _check_ground(inputs: Inputs, surveyed: Survey) -> None:
+    """Raise InputError where without radar nothing says where clouds are, or what the ground under them is like."""
+    name = inputs.scene.path.name
+    if not inputs.masked:
+        raise InputError(
+            f"without Sentinel-1 only clouds can be reconstructed, and nothing says where those of {name} are; give "
+            "--udm2 or --mask, or leave --find-clouds at auto, or give --sar"
+        )
+    if not surveyed.clear.any():
+        raise InputError(
+            f"{name} shows no clear ground and there is no Sentinel-1, so that nothing tells of the ground under its "
+            "clouds; give --sar, or a scene that is clear in part"
+        )
 
 
 def _with_found_clouds(options: Options, inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:

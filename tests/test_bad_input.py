@@ -277,8 +277,8 @@ def test_coregistration_required_and_not_to_be_had(case: Case, make_scene: MakeS
 def test_usage_errors_exit_2(case: Case) -> None:
     case.options["--fill"] = "sometimes"
     case.fails("--fill", status=2)
-    del case.options["--fill"], case.options["--sar"]
-    case.fails("--sar", status=2)
+    del case.options["--fill"], case.options["--planet"]
+    case.fails("--planet", status=2)
 
 
 # --- the output ---

@@ -142,3 +142,22 @@ def test_weights_that_see_the_plain_image_say_so(cli: Callable[..., Result], cas
 
 def test_the_option_may_be_repeated() -> None:
     assert next(option for option in command.params if option.name == "references").multiple
+
+
+def test_a_date_that_shows_nothing_of_what_is_hidden_is_left_out_and_told(
+    cli: Callable[..., Result], make_scene: Callable[..., Path], make_mask: Callable[..., Path], tmp_path: Path
+) -> None:
+    """One that shows a corner of it takes part; clouds are followed up to 300 m, so that far around counts too."""
+    side, cloud = 400, np.zeros((400, 400), np.uint8)
+    cloud[:40] = 1
+    scene, mask = make_scene(dn=scene_dn(side, side)), make_mask(cloud)
+    files = ["--planet", scene, "--mask", mask]
+    for name, first in (("nothing.tif", 160), ("near.tif", 100), ("corner.tif", 20)):
+        dn = scene_dn(side, side, seed=1)
+        dn[:, :first] = 0
+        files += ["--reference", write_raster(tmp_path / name, dn, GRID_3M, nodata=0)]
+    done = cli("run", *files, "-o", tmp_path / "out.tif", "--dry-run", "-v", "--edge-limit", 0)
+    assert done.exit_code == 0, done.output
+    used = [Path(one["file"]).name for one in json.loads(done.stdout)["references"]]
+    assert used == ["near.tif", "corner.tif"]
+    assert done.stderr.count("nothing.tif shows nothing of the ground that clouds hide") == 1

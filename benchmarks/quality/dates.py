@@ -60,12 +60,15 @@ def cases(data: Path) -> Iterator[Case]:
 def restored(case: Case) -> dict[str, Image]:
     """What each rival and the model make of a case."""
     seen = case.seen
+    without_radar = replace(seen, sar_db=np.full_like(seen.sar_db, np.nan))
     return {
         "ridge": ridge(seen),
         "model, radar alone": scene_model(replace(seen, others=())),
         "pasted": pasted_reference(seen),
         "linear fit": fitted_reference(seen),
         "model": scene_model(seen),
+        "model, no radar": scene_model(without_radar),
+        "model, neither": scene_model(replace(without_radar, others=())),
     }
 
 

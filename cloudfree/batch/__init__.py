@@ -3,7 +3,8 @@
     outcomes = batch.run("scenes.csv", "products", batch.Settings({"buffer_m": 60.0}, beside=(kinds.QA,)))
 
 - `api`: `run`, or `make_plan` and `execute`, which `cloudfree batch` calls.
-- `jobs`: a scene and its files, and lists of them; `pairing`: jobs of a folder, with radar and references for each.
+- `jobs`: a scene and its files, and lists of them; `pairing`: jobs of a folder, whose `images` are recognised by name,
+  with radar and other `dates` for each.
 - `needs`: names, disk and memory; `runner`: one job after the other; `cluster`: many at once on Dask's workers.
 - `results`: the outcome of each job; `index`: a page of all; `collection`: a STAC collection of all.
 """

@@ -10,6 +10,7 @@ from typing import Any
 
 from cloudfree.batch.cluster import local_cluster, run_jobs_on
 from cloudfree.batch.collection import write_collection
+from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS
 from cloudfree.batch.index import write_index
 from cloudfree.batch.jobs import Job, read_jobs
 from cloudfree.batch.needs import check_disk, check_lists, check_memory, check_outputs, shapes_of
@@ -17,6 +18,7 @@ from cloudfree.batch.pairing import jobs_of_folder
 from cloudfree.batch.results import Outcome, recording
 from cloudfree.batch.runner import Settings, run_jobs
 from cloudfree.errors import CloudfreeError
+from cloudfree.planning import check_without_radar
 from cloudfree.product.kinds import REPORT, STAC
 
 log = logging.getLogger(__name__)
@@ -54,22 +56,29 @@ def run(
     folder: Path | str,
     settings: Settings | None = None,
     *,
-    reference_days: float = 0.0,
+    max_references: int = MOST_REFERENCES,
+    reference_days: float = REFERENCE_DAYS,
     workers: Workers = None,
     done: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Reconstruct the clouded pixels of many scenes, and return what became of each, in the order of the jobs.
 
     `source` is a list of scenes (`jobs.read_jobs`), or a folder of them, of which each gets the radar that suits it
-    best and, with `reference_days` over 0, other scenes of so many days around it (`pairing.jobs_of_folder`). Products
-    go into `folder`, with results.csv, results.json, and index.html and collection.json where `settings.beside` has
-    reports and STAC items. A product that is there, whole, and of the same inputs, options and weights is skipped.
+    best and up to `max_references` other scenes of `reference_days` around it (`pairing.jobs_of_folder`, `dates`).
+    Products go into `folder`, with results.csv, results.json, and index.html and collection.json where
+    `settings.beside` has reports and STAC items. A product that is there, whole, and of the same inputs, options and
+    weights is skipped.
     `done` is called with each outcome as it comes.
 
     A scene that fails is recorded, and the others go on. Raises CloudfreeError, before anything is made, for lists that
     say nothing clear, files that would be lost, and too little disk or memory.
     """
-    return execute(make_plan(source, folder, settings, reference_days=reference_days, workers=workers), done)
+    return execute(
+        make_plan(
+            source, folder, settings, max_references=max_references, reference_days=reference_days, workers=workers
+        ),
+        done,
+    )
 
 
 def make_plan(
@@ -77,14 +86,26 @@ def make_plan(
     folder: Path | str,
     settings: Settings | None = None,
     *,
-    reference_days: float = 0.0,
+    max_references: int = MOST_REFERENCES,
+    reference_days: float = REFERENCE_DAYS,
     workers: Workers = None,
 ) -> BatchPlan:
     """Find the jobs of a batch and check what they need, without making anything. See `run`."""
     if isinstance(workers, int) and workers < 1:
         raise CloudfreeError(f"workers is {workers}; one at least is needed: give a number, or None for this process")
     source, folder, settings = Path(source), Path(folder), settings or Settings()
-    jobs = jobs_of_folder(source, folder, reference_days) if source.is_dir() else read_jobs(source, folder)
+    if source.is_dir():
+        jobs = jobs_of_folder(
+            source,
+            folder,
+            max_references=max_references,
+            reference_days=reference_days,
+            without_radar=settings.without_radar,
+        )
+    else:
+        jobs = read_jobs(source, folder, settings.without_radar)
+    for job in jobs:
+        check_without_radar(settings.options(job))
     check_outputs(jobs, settings)
     check_lists(folder, jobs, settings)
     shapes = shapes_of(jobs)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cloudfree.errors import InputError
 from cloudfree.inputs.location.source import Source
+
+WithoutRadar = Literal["refuse", "allow"]
+"""What becomes of scenes for which there is no radar: left out of a folder and refused in a list, or made without."""
 
 _NEEDED, _POSSIBLE = ("planet", "sar"), ("udm2", "mask", "reference", "output")
 _POSSIBLE_LISTED = ", ".join(_POSSIBLE)
@@ -20,7 +23,11 @@ _LINES_OF_JSON = (".jsonl", ".ndjson")
 
 @dataclass(frozen=True)
 class Job:
-    """A scene, its other files and its product. `why`: the reasons in words for files that `pairing` has chosen."""
+    """A scene, its other files and its product.
+
+    `sar` is empty where there is no radar. `references_rule`: by what references were chosen, empty where a list has
+    them. `why`: the reasons in words for files that `pairing` has chosen.
+    """
 
     planet: Source
     sar: tuple[Source, ...]
@@ -28,6 +35,7 @@ class Job:
     udm2: Source | None = None
     mask: Source | None = None
     references: tuple[Source, ...] = ()
+    references_rule: str = ""
     why: tuple[str, ...] = ()
 
     @property
@@ -40,18 +48,20 @@ class Job:
         return json.loads(json.dumps(asdict(self), default=str))
 
 
-def read_jobs(source: Path, folder: Path) -> list[Job]:
+def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse") -> list[Job]:
     """Return the jobs of a list: a CSV, or lines of JSON, with planet, sar and any of udm2, mask, reference, output.
 
     Several files in a cell are separated by `;`, or are a list in JSON. Paths are relative to the folder of the list,
-    outputs to `folder`; without an output a product is named after its scene. Raises InputError.
+    outputs to `folder`; without an output a product is named after its scene. Raises InputError; of lines without sar
+    too, unless `without_radar` is "allow".
     """
     rows = list(_json_rows(source) if source.suffix.lower() in _LINES_OF_JSON else _csv_rows(source))
     if not rows:
         raise InputError(
             f"{source.name} names no scene; one line for each is needed: planet, sar and any of {_POSSIBLE_LISTED}"
         )
-    return [_job(f"{source.name} line {line}", row, source.parent, folder) for line, row in rows]
+    needed = _NEEDED if without_radar == "refuse" else _NEEDED[:1]
+    return [_job(f"{source.name} line {line}", row, source.parent, folder, needed) for line, row in rows]
 
 
 def product_of(planet: Source, folder: Path) -> Path:
@@ -82,13 +92,14 @@ def _json_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"{source} cannot be read as lines of JSON ({error}); write one object a line") from error
 
 
-def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path) -> Job:
+def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path, needed: Sequence[str]) -> Job:
     if unknown := [name for name in row if name not in (*_NEEDED, *_POSSIBLE)]:
         name = unknown[0] or "more cells than columns"
         raise InputError(f"{where} has {name!r}; known are planet, sar, {_POSSIBLE_LISTED}")
     parts = {name: _parts(row.get(name)) for name in (*_NEEDED, *_POSSIBLE)}
-    if missing := [name for name in _NEEDED if not parts[name]]:
-        raise InputError(f"{where} has no {missing[0]}; each line needs a scene and its radar: add it")
+    if missing := [name for name in needed if not parts[name]]:
+        instead = ", or give --without-radar allow" if missing[0] == "sar" else ""
+        raise InputError(f"{where} has no {missing[0]}; each line needs {' and '.join(needed)}: add it{instead}")
     files = {name: tuple(_placed(path, base) for path in paths) for name, paths in parts.items() if name != "output"}
     for name in ("planet", "udm2", "mask", "output"):
         if len(parts[name]) > 1:

@@ -24,7 +24,7 @@ _OVERVIEWS = 4 / 3
 
 # Peak memory of a process, somewhat more than measured (benchmarks/README.md): itself and the default network; the
 # survey of the whole scene, on a grid of bounded size, and of each other date; strips across the scene.
-_BYTES_AT_LEAST, _BYTES_PER_COARSE_PIXEL, _BYTES_PER_COARSE_PIXEL_AND_DATE = 6.5e8, 120, 40
+_BYTES_AT_LEAST, _BYTES_PER_COARSE_PIXEL, _BYTES_PER_COARSE_PIXEL_AND_DATE = 6.5e8, 120, 65
 _BYTES_PER_COLUMN = 80_000
 
 
@@ -102,9 +102,11 @@ def check_memory(shapes: Shapes, workers: int) -> float:
     available = available_memory_gb()
     if workers and available is not None and needed > available:
         at_once = f" by {workers} workers at once" if workers > 1 else ""
+        fewer = ["use fewer --workers"] if workers > 1 else []
+        fewer += ["give fewer --max-references"] if any(job.references_rule for job, _ in shapes) else []
         raise OutputError(
             f"the largest scene takes about {needed:.1f} GB of memory{at_once} and {available:.1f} GB are available; "
-            f"{'use fewer --workers, or ' if workers > 1 else ''}close something, or leave the scene out"
+            f"{', or '.join([*fewer, 'close something'])}, or leave the scene out"
         )
     return needed
 

@@ -21,7 +21,7 @@ Status = Literal["made", "skipped", "failed", "not begun"]
 RESULTS = "results.csv", "results.json"
 
 _EVERY_S = 5.0
-_COLUMNS = "planet", "sar", "output", "status", "seconds", "reconstructed_pixels", "error"
+_COLUMNS = "planet", "sar", "references", "output", "status", "seconds", "reconstructed_pixels", "error"
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Outcome:
         return {
             "planet": self.job.planet,
             "sar": ";".join(map(str, self.job.sar)),
+            "references": ";".join(map(str, self.job.references)),
             "output": self.job.output,
             "status": self.status,
             "seconds": round(self.seconds, 2),

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
-from cloudfree import detect
-from cloudfree.batch.jobs import Job
+from cloudfree.batch.jobs import Job, WithoutRadar
 from cloudfree.batch.results import Outcome
 from cloudfree.errors import CloudfreeError, OutputError
-from cloudfree.inputs.files import identify
+from cloudfree.inputs.files import RADAR_OPTIONS, identify
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
-from cloudfree.pipeline import execute
+from cloudfree.pipeline import execute, identity_but_references, identity_of
 from cloudfree.plan import Options
 from cloudfree.planning import make_plan
 from cloudfree.product import provenance
@@ -28,24 +27,35 @@ from cloudfree.product.provenance import is_finished, is_ours
 log = logging.getLogger(__name__)
 
 
+NewReferences = Literal["keep", "remake"]
+
+
 @dataclass(frozen=True)
 class Settings:
     """What all scenes of a batch have in common.
 
     `common`: fields of `Options` and their values, other than files. `beside`: kinds of `product.kinds.BESIDE` that are
     made beside each product and named after it. `max_failures`: after more of them no scene is begun; None: all are.
+    `without_radar`: what becomes of scenes for which there is no radar. `new_references`: whether a product that is
+    finished is kept or made again where other references would be chosen for it now.
     """
 
     common: Mapping[str, Any] = field(default_factory=dict)
     beside: tuple[Kind, ...] = ()
     max_failures: int | None = None
+    without_radar: WithoutRadar = "refuse"
+    new_references: NewReferences = "keep"
 
     def options(self, job: Job) -> Options:
-        """Return the options of a run that does a job. Raises TypeError for a name in `common` that is no option."""
+        """Return the options of a run that does a job: those for reading radar only where it has some.
+
+        Raises TypeError for a name in `common` that is no option.
+        """
         files: dict[str, Any] = {"planet": job.planet, "sar": job.sar, "udm2": job.udm2, "mask": job.mask}
-        files["references"] = job.references
+        files |= {"references": job.references, "references_rule": job.references_rule}
         beside: dict[str, Any] = {kind.field: kind.beside(job.output) for kind in self.beside}
-        return Options(**files, output=job.output, **beside, **self.common)
+        common = {name: value for name, value in self.common.items() if job.sar or name not in RADAR_OPTIONS}
+        return Options(**files, output=job.output, **beside, **common)
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +81,7 @@ def run_job(job: Job, settings: Settings) -> Outcome:
     """Do a job, unless its product is there, whole, and of the same inputs, options and weights."""
     started, options = time.monotonic(), settings.options(job)
     try:
-        details = _make(job, options)
+        details = _make(job, options, settings.new_references)
         return Outcome(job, "made" if details else "skipped", time.monotonic() - started, details=details)
     except CloudfreeError as error:
         failure = error.message
@@ -83,11 +93,11 @@ def run_job(job: Job, settings: Settings) -> Outcome:
     return Outcome(job, "failed", time.monotonic() - started, failure)
 
 
-def _make(job: Job, options: Options) -> dict[str, Any]:
+def _make(job: Job, options: Options, new_references: NewReferences) -> dict[str, Any]:
     """Return numbers of the run that made the product; nothing where none was needed."""
     job.output.parent.mkdir(parents=True, exist_ok=True)
     with claimed(options.targets, options.wait_s):
-        if _is_made(options):
+        if _is_made(options, new_references):
             return {}
         _refuse_others(options)
         # Files of ours that are there have other inputs or options, are damaged, or are not all that is wanted.
@@ -108,11 +118,18 @@ def _refuse_others(options: Options) -> None:
             raise OutputError(f"{path} is no product of cloudfree and is kept; give --overwrite, or another folder")
 
 
-def _is_made(options: Options) -> bool:
+def _is_made(options: Options, new_references: NewReferences) -> bool:
+    """Whether all files are there, whole, and what would be made; with any references, where a batch chooses them."""
     if not all(target.exists() for target in options.targets):
         return False
-    info = held_model(options.weights).info
+    weights_sha256 = held_model(options.weights).info.sha256
+    keeps = options.references_rule and new_references == "keep"
     with gdal_settings():
-        files = identify(options).deciding(options, options.aoi)
-    versions = detect.versions(options.find_clouds_with)
-    return is_finished(options.files, provenance.identity(asdict(options), files, info.sha256, **versions))
+        inputs = identify(replace(options, references=()) if keeps else options)
+    expected: str | None
+    if keeps:
+        settled = identity_but_references(options, inputs, weights_sha256)
+        expected = provenance.identity_by(options.output, settled)
+    else:
+        expected = identity_of(options, inputs.deciding(options, options.aoi), weights_sha256)
+    return expected is not None and is_finished(options.files, expected)

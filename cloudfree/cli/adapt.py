@@ -12,7 +12,7 @@ from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 
 
 @click.command()
-@options.scene_inputs
+@options.scene_inputs(sar_required=True)
 @options.references
 @click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
 @click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")

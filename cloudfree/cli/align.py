@@ -12,7 +12,7 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 
 
 @click.command()
-@options.scene_inputs
+@options.scene_inputs(sar_required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="The COG to write: VV and VH in dB.")
 @options.compress
 @click.option("--quicklook", type=FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")

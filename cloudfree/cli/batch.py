@@ -15,7 +15,9 @@ from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
 from cloudfree.product.kinds import BESIDE
 
 if TYPE_CHECKING:
+    from cloudfree.batch.jobs import WithoutRadar
     from cloudfree.batch.results import Outcome
+    from cloudfree.batch.runner import NewReferences
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +28,34 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
 @click.argument("source", type=FILE)
 @click.option("-o", "--output", "folder", type=FILE, required=True, help="The folder of the products.")
 @click.option(
+    "--max-references",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=6,
+    show_default=True,
+    help="Of a folder: help each scene with so many others of its ground, the clearest and nearest; 0: none.",
+)
+@click.option(
     "--reference-days",
     type=click.FloatRange(min=0),
     metavar="DAYS",
-    default=0.0,
-    help="Of a folder: help each scene with others of the same ground, so many days before or after.",
+    default=60.0,
+    show_default=True,
+    help="These are at most so many days before or after.",
+)
+@click.option(
+    "--new-references",
+    type=click.Choice(["keep", "remake"]),
+    default="keep",
+    show_default=True,
+    help="A finished product for which others would be chosen now: keep it, or make it again.",
+)
+@click.option(
+    "--without-radar",
+    type=click.Choice(["refuse", "allow"]),
+    default="refuse",
+    show_default=True,
+    help="Scenes without Sentinel-1: leave them out of a folder and refuse a list, or make them without.",
 )
 @click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Begin no more after more than so many.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="So many processes here, by Dask.")
@@ -46,7 +71,10 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
 def batch(
     source: Path,
     folder: Path,
+    max_references: int,
     reference_days: float,
+    new_references: NewReferences,
+    without_radar: WithoutRadar,
     max_failures: int | None,
     workers: int | None,
     scheduler: str | None,
@@ -59,9 +87,9 @@ def batch(
     """Reconstruct the clouded pixels of many scenes.
 
     SOURCE is a CSV (columns planet, sar, and any of udm2, mask, reference, output; several files of a cell with ;
-    between them), lines of JSON of the same, or a folder, whose scenes are each given the radar that suits it best. A
-    product that is there, whole, and of the same inputs, options and weights is skipped. results.csv and results.json
-    in the folder say what became of each scene; exits with 1 if any failed.
+    between them), lines of JSON of the same, or a folder, whose scenes are each given the radar that suits it best and
+    the clearest of its other dates. A product that is there, whole, and of the same inputs, options and weights is
+    skipped. results.csv and results.json in the folder say what became of each scene; exits with 1 if any failed.
     """
     log_to_stderr(quiet, verbose)
     if workers and scheduler:
@@ -69,8 +97,15 @@ def batch(
     from cloudfree.batch import Settings, execute, make_plan
 
     beside = tuple(kind for kind in BESIDE if common.pop(kind.field))
-    settings = Settings(common, beside, max_failures)
-    plan = make_plan(source, folder, settings, reference_days=reference_days, workers=scheduler or workers)
+    settings = Settings(common, beside, max_failures, without_radar, new_references)
+    plan = make_plan(
+        source,
+        folder,
+        settings,
+        max_references=max_references,
+        reference_days=reference_days,
+        workers=scheduler or workers,
+    )
     if dry_run:
         echo_json({**plan.describe(), "option_sources": option_sources(click.get_current_context())})
         return

@@ -122,20 +122,26 @@ meaning = together(
 )
 """What the numbers in the files of a scene mean, where the files do not state it."""
 
-scene_inputs = together(
-    click.option("--planet", type=SOURCE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."),
-    click.option(
-        "--sar",
-        type=SOURCE,
-        required=True,
-        multiple=True,
-        help="Sentinel-1 VV and VH; as often as needed: frames, tiles, a file of each polarisation.",
-    ),
-    click.option("--udm2", type=SOURCE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
-    click.option("--mask", type=SOURCE, help="Any single-band raster instead: non-zero is cloud or shadow."),
-    meaning,
-)
-"""The fields of `InputOptions` but references."""
+
+def scene_inputs(sar_required: bool) -> Callable[..., Any]:
+    """Return options for the fields of `InputOptions` but references."""
+    optional = "" if sar_required else "; without it clouds are filled from other dates and the scene alone"
+    return together(
+        click.option(
+            "--planet", type=SOURCE, required=True, help="PlanetScope scene: 4 or 8 bands, surface reflectance."
+        ),
+        click.option(
+            "--sar",
+            type=SOURCE,
+            required=sar_required,
+            multiple=True,
+            help=f"Sentinel-1 VV and VH; as often as needed: frames, tiles, a file of each polarisation{optional}.",
+        ),
+        click.option("--udm2", type=SOURCE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
+        click.option("--mask", type=SOURCE, help="Any single-band raster instead: non-zero is cloud or shadow."),
+        meaning,
+    )
+
 
 references = click.option(
     "--reference",

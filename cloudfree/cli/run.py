@@ -13,7 +13,7 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 
 
 @click.command()
-@options.scene_inputs
+@options.scene_inputs(sar_required=False)
 @options.references
 @options.part
 @click.option("-o", "--output", type=FILE, required=True, help="The cloud-free COG to write.")

@@ -28,12 +28,15 @@ from cloudfree.inputs.optical.quantity import QuantityOptions
 from cloudfree.inputs.optical.reference import Reference, ReferenceReader, identify_reference
 from cloudfree.inputs.optical.scene import Scene, SceneReader, has_data, identify_scene
 from cloudfree.inputs.radar.backscatter import Units
-from cloudfree.inputs.radar.image import SarOptions, SarReader, Sentinel1, identify_sar
+from cloudfree.inputs.radar.image import NO_RADAR, SarOptions, SarReader, Sentinel1, identify_sar
 from cloudfree.inputs.raster import access
 
 log = logging.getLogger(__name__)
 
 _STRIP_ROWS = 256
+
+RADAR_OPTIONS = "sar_bands", "sar_units", "sar_scale", "sar_offset", "allow_hh_hv"
+"""Fields of `InputOptions` that say how radar is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +49,8 @@ class InputOptions:
 
     planet: Source
     """The scene."""
-    sar: tuple[Source, ...]
-    """Sentinel-1: files of VV and VH, or of one of them, as many as cover the scene."""
+    sar: tuple[Source, ...] = ()
+    """Sentinel-1: files of VV and VH, or of one of them, as many as cover the scene; none: there is no radar."""
     udm2: Source | None = None
     """The scene's usable data mask; None: the UDM2 beside the scene, if there is one."""
     mask: Source | None = None
@@ -86,18 +89,24 @@ class InputOptions:
     def of(
         cls,
         planet: AnyPath,
-        sar: AnyPath | Sequence[AnyPath],
+        sar: AnyPath | Sequence[AnyPath] | None,
         *,
         udm2: AnyPath | None = None,
         mask: AnyPath | None = None,
         references: AnyPath | Sequence[AnyPath] = (),
         **others: Any,
     ) -> Self:
-        """Options from paths as Python callers write them, one or several where several are allowed.
+        """Options from paths as Python callers write them, one or several where several are allowed; no radar is None.
 
         `others` are the other fields, of a subclass too.
         """
-        files: dict[str, Any] = {"planet": planet, "sar": sar, "udm2": udm2, "mask": mask, "references": references}
+        files: dict[str, Any] = {
+            "planet": planet,
+            "sar": () if sar is None else sar,
+            "udm2": udm2,
+            "mask": mask,
+            "references": references,
+        }
         return cls(**files, **others)
 
 
@@ -178,7 +187,10 @@ class InputReader:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of a scene, identified; `found` are clouds detected in the scene beside or instead of a mask's."""
+    """The files of a scene, identified.
+
+    `sar` is `NO_RADAR` where none is given; `found` are clouds detected in the scene beside or instead of a mask's.
+    """
 
     scene: Scene
     sar: Sentinel1
@@ -190,6 +202,11 @@ class Inputs:
     def acquired(self) -> Acquisition:
         """When the scene was taken; that of radar is with its bands."""
         return self.scene.acquired
+
+    @property
+    def has_radar(self) -> bool:
+        """Whether radar is given."""
+        return bool(self.sar.frames)
 
     @property
     def masked(self) -> bool:
@@ -242,12 +259,23 @@ def identify(options: InputOptions) -> Inputs:
     """
     quantity = QuantityOptions(options.planet_quantity, options.planet_scale)
     scene = identify_scene(options.planet, options.planet_bands, quantity)
-    scaling = options.sar_scale, options.sar_offset
-    radar = SarOptions(options.sar_units, options.sar_bands, *scaling, options.allow_hh_hv)
-    sar = _dated(identify_sar(options.sar, scene.grid, radar), scene.acquired)
+    sar = _dated(_radar(options, scene.grid), scene.acquired)
     codes = MaskOptions(options.mask_values, options.mask_bits, options.mask_unknown)
     mask = identify_mask_of(scene, options.udm2, options.mask, codes)
     return Inputs(scene, sar, mask, tuple(usable_references(options.references, scene.grid)))
+
+
+def _radar(options: InputOptions, area: Grid) -> Sentinel1:
+    scaling = options.sar_scale, options.sar_offset
+    reading = SarOptions(options.sar_units, options.sar_bands, *scaling, options.allow_hh_hv)
+    if options.sar:
+        return identify_sar(options.sar, area, reading)
+    if reading != SarOptions():
+        raise InputError(
+            "--sar-bands, --sar-units, --sar-scale, --sar-offset and --allow-hh-hv say how radar is read, and none is "
+            "given; give --sar, or leave them out"
+        )
+    return NO_RADAR
 
 
 def _dated(sar: Sentinel1, scene: Acquisition) -> Sentinel1:

@@ -42,9 +42,9 @@ _VV_RANGE_DB, _VH_RANGE_DB, _RATIO_RANGE_DB = (-22.0, -2.0), (-28.0, -8.0), (2.0
 def quicklook(files: Mapping[Kind, Path], surveyed: Survey, scene: Scene, part: Part) -> None:
     """Write a PNG of three panels: the cloudy scene, Sentinel-1 (red VV, green VH, blue VV/VH) and the product.
 
-    Each shows the part of the scene that is in the product. Both optical panels have the contrast of the product, so
-    that they can be compared. With a file of uncertainty there is a fourth panel: black where observed, then from
-    violet to yellow at a standard deviation of `BRIGHTEST_DEVIATION`.
+    Without radar there is no panel of it. Each shows the part of the scene that is in the product. Both optical panels
+    have the contrast of the product, so that they can be compared. With a file of uncertainty there is one more panel:
+    black where observed, then from violet to yellow at a standard deviation of `BRIGHTEST_DEVIATION`.
     """
     height, width = _panel_shape(part.shape)
     with scene.open() as reader, rasterio.open(files[OUTPUT]) as product:
@@ -52,8 +52,10 @@ def quicklook(files: Mapping[Kind, Path], surveyed: Survey, scene: Scene, part: 
         before = true_colour(reader.averaged(height, width, window))
         after = true_colour(product.read(out_shape=(4, height, width), resampling=Resampling.average))
     limits = contrast_limits(after)
-    sar = nearest(surveyed.sar_db[:, *on_survey(part, scene.grid, surveyed.grid)], height, width)
-    panels = [with_contrast(before, *limits), sar_colour(sar), with_contrast(after, *limits)]
+    panels = [with_contrast(before, *limits), with_contrast(after, *limits)]
+    if surveyed.sar_valid.any():
+        sar = nearest(surveyed.sar_db[:, *on_survey(part, scene.grid, surveyed.grid)], height, width)
+        panels.insert(1, sar_colour(sar))
     if UNCERTAINTY in files:
         panels.append(deviation_colour(files[UNCERTAINTY], height, width))
     write_png(files[QUICKLOOK], _side_by_side(panels))

@@ -24,6 +24,8 @@ from cloudfree.product.kinds import KINDS, OUTPUT, Kind
 
 _PREFIX = "CLOUDFREE_"
 IDENTITY_TAG = f"{_PREFIX}IDENTITY"
+SETTLED_TAG = f"{_PREFIX}IDENTITY_BUT_REFERENCES"
+"""The identity without references, of a product whose references a batch has chosen."""
 
 _ROWS = 512  # of a raster, read at once
 
@@ -57,7 +59,7 @@ def stated(product: Path) -> dict[str, Any]:
     with rasterio.open(product) as dataset:
         tags = dataset.tags()
     ours = {name.removeprefix(_PREFIX).lower(): text for name, text in tags.items() if name.startswith(_PREFIX)}
-    return {name: text if name == "identity" else json.loads(text) for name, text in ours.items()}
+    return {name: text if name.startswith("identity") else json.loads(text) for name, text in ours.items()}
 
 
 def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha256: str, **versions: str) -> str:
@@ -74,6 +76,16 @@ def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha25
         **versions,
     }
     return hashlib.sha256(json.dumps(content, default=_plain, sort_keys=True).encode()).hexdigest()
+
+
+def identity_by(product: Path, settled: str) -> str | None:
+    """Return the identity of a product that is this one but for references; None where it is another, or damaged."""
+    try:
+        with rasterio.open(product) as dataset:
+            tags = dataset.tags()
+    except RasterioError:
+        return None
+    return tags.get(IDENTITY_TAG) if tags.get(SETTLED_TAG) == settled else None
 
 
 def is_finished(files: Mapping[Kind, Path], expected: str) -> bool:

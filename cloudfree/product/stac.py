@@ -12,7 +12,8 @@ pixels are a model's output and no observation.
 
 Properties of our own: `cloudfree:weights` (name and sha256), `cloudfree:trust` (under cloud: 1 the network, 0 the
 scene's model), `cloudfree:reconstructed` (percent of the data, wholly or in part), `cloudfree:cloudy` (percent of the
-data of the whole scene under the mask), `cloudfree:radar_shift_m` (shift applied to radar, metres east and north),
+data of the whole scene under the mask), `cloudfree:radar_shift_m` (shift applied to radar, if there is any, metres
+east and north),
 `cloudfree:identity` (equal for equal inputs, options and weights) and `cloudfree:acquired_by` (origin of the time).
 """
 
@@ -94,13 +95,18 @@ def write_item(
             **_cover(inputs, survey, pixels),
             "cloudfree:weights": {name: stated["weights"][name] for name in ("name", "sha256")},
             "cloudfree:trust": round(float(stated["processing"]["trust"]), 4),
-            "cloudfree:radar_shift_m": stated["coregistration"]["shift_m"],
+            **_radar_shift(stated),
             "cloudfree:identity": stated["identity"],
         },
         "links": derived_from(folder, inputs, bool(stated["options"]["allow_hh_hv"])),
         "assets": assets(folder, targets, staged, inputs.scene.scale),
     }
     write_json(staged[kinds.STAC], item)
+
+
+def _radar_shift(stated: Mapping[str, Any]) -> dict[str, Any]:
+    offset = stated["coregistration"]
+    return {"cloudfree:radar_shift_m": offset["shift_m"]} if offset else {}
 
 
 def _times(inputs: Inputs) -> dict[str, Any]:
@@ -142,13 +148,16 @@ def _code(crs: CRS) -> dict[str, Any]:
 def _lineage(inputs: Inputs, stated: Mapping[str, Any]) -> str:
     """Return how it was made, in words, with the notice that Copernicus requires."""
     weights, fill = stated["weights"]["name"], stated["processing"]["fill"]
-    dates = f" and {len(inputs.references)} other dates" if inputs.references else ""
+    dates = [f"{len(inputs.references)} other dates"] if inputs.references else []
     years = sorted({f" {band.acquired.moment:%Y}" for band in inputs.sar.bands if band.acquired.moment})
     which = "all pixels" if fill == "all" else "the pixels that cloud, haze or shadow hid"
     others = "" if fill == "all" else "; the others are as observed"
+    scene = f"Of a PlanetScope scene ({inputs.scene.quantity}) {which} were reconstructed"
+    if not inputs.has_radar:
+        return f"{scene} with {' and '.join([*dates, 'their surroundings'])} by a model of the scene{others}."
     return (
-        f"Of a PlanetScope scene ({inputs.scene.quantity}) {which} were reconstructed with Sentinel-1{dates} by the "
-        f"network {weights}{others}. Contains modified Copernicus Sentinel data{','.join(years)}."
+        f"{scene} with {' and '.join(['Sentinel-1', *dates])} by the network {weights}{others}. Contains modified "
+        f"Copernicus Sentinel data{','.join(years)}."
     )
 
 

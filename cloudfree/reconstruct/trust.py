@@ -85,14 +85,16 @@ def measure(
     """What a few windows of a scene tell of a network, tried in pieces of at most `largest_px` a side.
 
     The scene's own clouds are replaced by the held-out model as well, so that the network never sees them. `sar_valid`
-    (h, w) is where radar is valid on the model's coarse grid.
+    (h, w) is where radar is valid on the model's coarse grid. Without any radar the network, which is then believed
+    nowhere, adds nothing, and what is missing is the model's error.
     """
     evidence = Evidence()
     if model.held_out is None:
         return evidence
     opaque = replace(restoration, prefill=True, trust=1.0, error_variance=None)
     hole = model.held_out.hole
-    windows = _windows(hole & sar_valid, model.shape)
+    with_radar = bool(sar_valid.any())
+    windows = _windows(hole & sar_valid if with_radar else hole, model.shape)
     pieces = (piece for window in windows for piece in product(*(_spans(span, largest_px) for span in window)))
     for rows, cols in pieces:
         tile, others = read(rows, cols)
@@ -100,10 +102,10 @@ def measure(
         guess = model.held_out.model.window(rows, cols, others)
         truth = np.where(tile.data, np.clip(tile.reflectance, 0, 1), guess)
         weight = (cloudy | hidden).astype(np.float32)
-        shown = Tile(truth, np.ones_like(cloudy), tile.sar_db, weight, guess)
+        shown = Tile(truth, np.ones_like(cloudy), tile.sar_db, weight, guess, wanted=weight)
         restored: Image = restore([shown], opaque, network).reflectance[0].cpu().numpy()
         given = np.where(weight > 0, guess, truth)
-        tested = tile.data & ~cloudy & known_of(tile.sar_db) & hidden
+        tested = tile.data & ~cloudy & hidden & (known_of(tile.sar_db) | (not with_radar))
         evidence.added.append((restored - given)[:, tested])
         evidence.missing.append((truth - given)[:, tested])
         evidence.deviations.append(model.uncertainty.deviation(given, rows, cols)[:, tested])

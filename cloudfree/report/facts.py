@@ -91,9 +91,10 @@ def notes(run: Mapping[str, Any]) -> Iterator[str]:
 
 
 def offsets(run: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return titles and the co-registration of radar and of each reference."""
+    """Return titles and the co-registration of radar, if there is any, and of each reference."""
+    radar = [("Sentinel-1", run["coregistration"])] if run["coregistration"] else []
     references = [(f"Image {n}", image["coregistration"]) for n, image in enumerate(run["references"], 1)]
-    return [("Sentinel-1", run["coregistration"]), *references]
+    return [*radar, *references]
 
 
 def without_paths(value: Any, names: Mapping[str, str]) -> Any:

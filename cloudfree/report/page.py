@@ -87,7 +87,7 @@ def _described(inputs: Inputs, views: Views) -> dict[str, str]:
     dates = dict.fromkeys(str(band.acquired) for band in inputs.sar.bands)
     return {
         "Scene of": str(inputs.acquired),
-        "Sentinel-1 of": "; ".join(dates),
+        "Sentinel-1 of": "; ".join(dates) or "no date: there is none",
         "Size": f"{width} × {height} pixels of {size_m:.3g} m ({height * width * size_m**2 / 1e6:.3g} km²)",
         "Coordinates": crs if len(crs) < 40 else "a system without a code",
         "Quantity": scene.quantity,
@@ -95,13 +95,14 @@ def _described(inputs: Inputs, views: Views) -> dict[str, str]:
 
 
 def _panels(views: Views, run: Mapping[str, Any], drawing: vectors.Drawing | None) -> Iterator[Panel]:
-    yield Panel(
-        "radar",
-        "Sentinel-1",
-        f"Red VV, green VH, blue VV/VH, {_moved(run['coregistration'])}.",
-        views.radar,
-        "Sentinel-1 backscatter of the same ground, in false colours",
-    )
+    if run["coregistration"]:
+        yield Panel(
+            "radar",
+            "Sentinel-1",
+            f"Red VV, green VH, blue VV/VH, {_moved(run['coregistration'])}.",
+            views.radar,
+            "Sentinel-1 backscatter of the same ground, in false colours",
+        )
     for number, (picture, image) in enumerate(zip(views.references, run["references"], strict=True), 1):
         date = image["acquired"] or "an unknown date"
         yield Panel(

@@ -78,35 +78,46 @@ def _blas() -> ThreadpoolController:
 
 
 def candidates_of(pixels: ClearPixels) -> list[Candidate]:
-    """The whole model, and simpler ones: the mean, a regression on radar, radar with a field, each date by itself."""
-    nothing, land = np.zeros((pixels.design.shape[1], 4)), pixels.land()
-    one, both, with_leak, every = [0], [0, 1], [0, 1, pixels.leak_group], list(range(pixels.leak_group))
-    simple = [
-        Candidate("mean", [], nothing, False),
-        Candidate("regression on radar", one, land, False),
-    ]
-    of_radar = [
-        Candidate("radar and surroundings", both, land, True),
-        Candidate("radar, surroundings, leaking cloud", with_leak, land, True),
-    ]
+    """The whole model, and simpler ones: the mean, a regression on radar, radar with a field, each date by itself.
+
+    Without radar there is no regression on it, and a field alone stands in the place of radar with a field.
+    """
+    nothing = np.zeros((pixels.design.shape[1], 4))
+    simple, in_place = [Candidate("mean", [], nothing, False)], _without_dates(pixels)
+    if pixels.radar:
+        simple.append(Candidate("regression on radar", [0], pixels.land(), False))
     if not pixels.dates:
-        return [*simple, *(replace(candidate, expected_weight=0.5) for candidate in of_radar)]
+        return [*simple, *(replace(candidate, expected_weight=0.5) for candidate in in_place)]
+    first, every = pixels.leak_group - 2 * len(pixels.dates), list(range(pixels.leak_group))
     alone = [
-        Candidate(f"image {number} alone", [2 * number], nothing, False, 0.5 / len(pixels.dates))
+        Candidate(f"image {number} alone", [first + 2 * (number - 1)], nothing, False, 0.5 / len(pixels.dates))
         for number in range(1, len(pixels.dates) + 1)
     ]
-    return [*simple, *of_radar, *alone, Candidate("all together", every, nothing, True, 0.5)]
+    return [*simple, *in_place, *alone, Candidate("all together", every, nothing, True, 0.5)]
+
+
+def _without_dates(pixels: ClearPixels) -> list[Candidate]:
+    """The richest models that know nothing of other dates: with a field, and one with cloud that leaks too."""
+    if pixels.radar is None:
+        groups, expected, names = [], np.zeros((pixels.design.shape[1], 4)), ("surroundings", "surroundings")
+    else:
+        groups, expected, names = [0, 1], pixels.land(), ("radar and surroundings", "radar, surroundings")
+    leaking = [*groups, pixels.leak_group]
+    return [
+        Candidate(names[0], groups, expected, True),
+        Candidate(f"{names[1]}, leaking cloud", leaking, expected, True),
+    ]
 
 
 @dataclass(frozen=True)
 class ClearPixels:
-    """Some clear pixels of a scene, and the features of every source there.
+    """Some clear pixels of a scene, and the features of every source there; `radar` is None where there is none.
 
     sample (n,): their flat indexes; design (n, features + 2), the last but one cloud that leaks beyond the mask, the
     last ones; target (n, 4); distance_m (n,) from the mask, as far as cloud leaks.
     """
 
-    radar: Radar
+    radar: Radar | None
     dates: tuple[OtherDate, ...]
     lattice: Lattice
     sample: NDArray[np.intp]
@@ -120,15 +131,15 @@ class ClearPixels:
         reflectance: Image,
         hidden: Mask,
         clear: Mask,
-        radar: Radar,
+        radar: Radar | None,
         dates: tuple[OtherDate, ...],
+        pixel_size_m: float,
     ) -> ClearPixels:
         """Of a scene (4, h, w), `hidden` in part, `clear` (h, w) where it can be learned from; one grid for all."""
-        pixel_size_m = radar.pixel_size_m
         sample = np.random.default_rng(0).permutation(np.flatnonzero(clear))[:_MOST_SAMPLES]
         away_m = distance_m(hidden, pixel_size_m, _LEAK_ENDS_M).ravel()[sample].astype(np.float64)
         leak = np.where(away_m > _LEAK_ENDS_M, 0, np.exp(-away_m / LEAK_M))
-        sources: list[FeatureSource] = [radar, *dates]
+        sources: list[FeatureSource] = [*([radar] if radar else []), *dates]
         columns = [feature for source in sources for feature in features_at(source, sample)]
         design = np.stack([*columns, leak, np.ones(len(sample))], axis=1, dtype=np.float64)
         target = reflectance.reshape(len(reflectance), -1)[:, sample].T.astype(np.float64)
@@ -137,7 +148,7 @@ class ClearPixels:
 
     @property
     def sources(self) -> list[FeatureSource]:
-        return [self.radar, *self.dates]
+        return [*([self.radar] if self.radar else []), *self.dates]
 
     @cached_property
     def group_of(self) -> NDArray[np.intp]:
@@ -148,7 +159,7 @@ class ClearPixels:
     @property
     def leak_group(self) -> int:
         """The group of the leak."""
-        return 2 * (1 + len(self.dates))
+        return 2 * len(self.sources)
 
     def land(self) -> Float64Array:
         """The coefficients (features, 4) that the land in general has."""
@@ -177,14 +188,23 @@ class ClearPixels:
     def terms(self, *mixtures: tuple[Float64Array, Float64Array]) -> list[tuple[Image, tuple[DateTerm, ...]]]:
         """Of mixtures, as `mixed` gives them, the ground (4, h, w) without other dates, and what these add."""
         parts = [np.split(coefficients, self._ends) for coefficients, _ in mixtures]
-        of_radar = np.concatenate([radar for radar, *_ in parts], axis=1)
-        grounds = np.split(summed(self.radar.shown, self.radar.features, of_radar, self.lattice.shape), len(mixtures))
+        grounds = self._by_radar([first for first, *_ in parts])
         grounds_and_terms = []
-        for ground, (_, *of_dates, rest), (_, nodes) in zip(grounds, parts, mixtures, strict=True):
+        for ground, (*of_sources, rest), (_, nodes) in zip(grounds, parts, mixtures, strict=True):
+            of_dates = of_sources[len(of_sources) - len(self.dates) :]
             np.add(ground, as_image(rest[-1])[:, None, None], out=ground)
             self.lattice.add(nodes, ground)
             grounds_and_terms.append((ground, tuple(map(DateTerm, self.dates, of_dates))))
         return grounds_and_terms
+
+    def _by_radar(self, coefficients: Sequence[Float64Array]) -> list[Image]:
+        """What radar adds to the ground (4, h, w), by its coefficients (features, 4) in each of some mixtures."""
+        if self.radar is None:
+            return [np.zeros((self.target.shape[1], *self.lattice.shape), np.float32) for _ in coefficients]
+        together = summed(
+            self.radar.shown, self.radar.features, np.concatenate(coefficients, axis=1), self.lattice.shape
+        )
+        return np.split(together, len(coefficients))
 
     def error_variance(self, coefficients: Float64Array, nodes: Float64Array) -> Image:
         """Of what a model leaves over (4,) on clear pixels: on those that no cloud leaks to, if they are enough."""
@@ -200,7 +220,7 @@ class ClearPixels:
 
     def gaps(self, coefficients: Float64Array) -> tuple[Gap, ...]:
         """Where a source shows nothing, and the variance of what it would have told, by how it varies elsewhere."""
-        starts = [0, *self._ends[:-1]]
+        starts = [0, *self._ends][: len(self._ends)]
         return tuple(
             Gap(
                 ~source.known,
@@ -213,7 +233,7 @@ class ClearPixels:
     @property
     def _ends(self) -> NDArray[np.intp]:
         """Where each source's features end."""
-        return np.cumsum([sum(source.sizes) for source in self.sources])
+        return np.cumsum([sum(source.sizes) for source in self.sources], dtype=np.intp)
 
 
 @dataclass(frozen=True)

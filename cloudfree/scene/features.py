@@ -108,7 +108,6 @@ class Radar:
     cosines: Cosines
     seen: Mask
     known: Mask
-    pixel_size_m: float
     unexplained: float = 1.0
 
     @classmethod
@@ -118,11 +117,11 @@ class Radar:
         typical = np.array(TYPICAL_SAR_DB, np.float32)[:, None, None]
         centred = without_gaps((sar_db - typical) / np.float32(_DEVIATION_DB), known)
         smoothed = tuple(Smoothed.of(centred, scale_m / pixel_size_m) for scale_m in _SCALES_M)
-        seen = _some_of(seen & known if (seen & known).any() else np.ones_like(known))
+        seen = some_of(seen & known if (seen & known).any() else np.ones_like(known))
         values = _at(np.flatnonzero(seen), seen.shape, lambda rows: _stacked(smoothed, rows))
         limits = as_image(np.percentile(values, _SEEN_PERCENT, axis=1))
         cosines = Cosines.of(_of_scales(_TEXTURE_SCALES_M, np.clip(values, *limits[..., None])))
-        return cls(smoothed, limits, cosines, seen, known, pixel_size_m)
+        return cls(smoothed, limits, cosines, seen, known)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -150,7 +149,7 @@ def _of_scales(scales_m: Sequence[float], values: Image) -> Image:
     return values[[2 * _SCALES_M.index(scale_m) + band for scale_m in scales_m for band in (0, 1)]]
 
 
-def _some_of(seen: Mask) -> Mask:
+def some_of(seen: Mask) -> Mask:
     """Enough of the pixels (h, w) to tell how values spread, evenly."""
     step = max(1, int(seen.sum()) // _ENOUGH_PX)
     thinned = np.zeros(seen.shape, bool)

@@ -52,7 +52,7 @@ def coregistered(
 
 
 def _of_radar(inputs: Inputs, surveyed: Survey, mode: Coregister, max_shift_m: float) -> Offset | None:
-    if mode == "off":
+    if mode == "off" or not inputs.has_radar:
         return None
     offset = coregister.of_survey(surveyed, inputs.scene, max_shift_m)
     if mode == "require" and not offset.accepted:

@@ -27,6 +27,7 @@ from cloudfree.scene.features import (
     Radar,
     land_coefficients,
     land_deviation,
+    some_of,
     summed,
 )
 from cloudfree.scene.survey import Survey
@@ -130,16 +131,19 @@ def fit(
 ) -> SceneModel:
     """Fit to a scene on a coarse grid, such as that of a survey.
 
-    reflectance (4, h, w) 0..1; sar_db (2, h, w) dB, VV and VH, NaN where invalid, co-registered; hidden (h, w): under
-    cloud, shadow or their edge; valid (h, w): the scene has data. `shape` (H, W): the scene's at full resolution, if
-    that is another. others: the place on other dates (4, h, w), NaN where an image shows nothing. Without holes the
-    whole model is all, which is quicker by far. Equal arguments give equal pixels.
+    reflectance (4, h, w) 0..1; sar_db (2, h, w) dB, VV and VH, NaN where invalid, co-registered (radar that is valid
+    nowhere is no source); hidden (h, w): under cloud, shadow or their edge; valid (h, w): the scene has data. `shape`
+    (H, W): the scene's at full resolution, if that is another. others: the place on other dates (4, h, w), NaN where an
+    image shows nothing. Without holes the whole model is all, which is quicker by far. Equal arguments give equal
+    pixels.
     """
     clear = valid & ~hidden
-    radar, shape = Radar.of(sar_db, clear, pixel_size_m), shape or (hidden.shape[0], hidden.shape[1])
+    radar = Radar.of(sar_db, clear, pixel_size_m) if known_of(sar_db).any() else None
+    shape = shape or (hidden.shape[0], hidden.shape[1])
     if not clear.any():
-        return _land_alone(radar, shape)
-    pixels = ClearPixels.of(reflectance, hidden, clear, radar, _dates(others, radar))
+        return _land_alone(radar, hidden.shape, shape)
+    other_dates = _dates(others, radar, radar.seen if radar else some_of(clear), pixel_size_m)
+    pixels = ClearPixels.of(reflectance, hidden, clear, radar, other_dates, pixel_size_m)
     candidates = [candidate for candidate in candidates_of(pixels) if by_holes or candidate.expected_weight]
     fits = fitted_side_by_side(candidates, pixels.samples())
     holes = stack.holes(hidden, clear) if by_holes else []
@@ -198,13 +202,15 @@ def fit_fine(
     )
 
 
-def _land_alone(radar: Radar, shape: tuple[int, int]) -> SceneModel:
+def _land_alone(radar: Radar | None, coarse_shape: tuple[int, ...], shape: tuple[int, int]) -> SceneModel:
     """What the land in general looks like under this radar, for a scene that shows nothing of itself."""
     *slopes, mean = land_coefficients()
-    ground = as_image(mean)[:, None, None] + summed(radar.shown, radar.features, np.array(slopes), radar.seen.shape)
+    ground = np.broadcast_to(as_image(mean)[:, None, None], (len(mean), *coarse_shape))
+    if radar:
+        ground = ground + summed(radar.shown, radar.features, np.array(slopes), coarse_shape)
     unsure = Uncertainty.constantly(land_deviation(), shape)
     nothing = np.zeros(4, np.float32)
-    never = np.zeros(radar.seen.shape, np.float32)
+    never = np.zeros(coarse_shape, np.float32)
     return SceneModel(shape, ground, (), 0.0, nothing, {"other places": 1.0}, unsure, land_deviation() ** 2, never)
 
 
@@ -234,23 +240,24 @@ def _path_radiance(clear: Image) -> Image:
     return as_image(np.clip(darkest - _DARK_GROUND, 0, _MAX_PATH_RADIANCE))
 
 
-def _dates(others: Sequence[Image], radar: Radar) -> tuple[OtherDate, ...]:
+def _dates(others: Sequence[Image], radar: Radar | None, clear: Mask, pixel_size_m: float) -> tuple[OtherDate, ...]:
     """Images of other dates, their gaps filled: with what is to be expected there, by radar and the other images.
 
-    For a linear model that is as right as fitting it anew for every combination of what is missing.
+    Their spread is looked at where the scene is `clear`. For a linear model that is as right as fitting it anew for
+    every combination of what is missing.
     """
     known = [known_of(image) for image in others]
     plain = [coarse.without_gaps(image, seen) for image, seen in zip(others, known, strict=True)]
-    dates = [OtherDate.of(image, radar.seen & seen, seen) for image, seen in zip(plain, known, strict=True)]
+    dates = [OtherDate.of(image, clear & seen, seen) for image, seen in zip(plain, known, strict=True)]
     for number, seen in enumerate(known):
         if seen.all() or not seen.any():
             continue
         rest = (*dates[:number], *dates[number + 1 :])
-        pixels = ClearPixels.of(dates[number].reflectance, ~seen, seen, radar, rest)
+        pixels = ClearPixels.of(dates[number].reflectance, ~seen, seen, radar, rest, pixel_size_m)
         (whole,) = fitted_side_by_side(candidates_of(pixels)[-1:], pixels.samples())
         ((ground, terms),) = pixels.terms((whole.coefficients, whole.field))
         expected = ground + sum(term.reflectance(term.image.reflectance) for term in terms)
         filled = as_image(np.where(seen, dates[number].reflectance, np.clip(expected, 0, 1)))
         unexplained = float(np.clip(whole.noise.sum() / pixels.target.var(axis=0).sum(), 0, 1))
-        dates[number] = OtherDate.of(filled, radar.seen, seen, unexplained)
+        dates[number] = OtherDate.of(filled, clear, seen, unexplained)
     return tuple(dates)

@@ -6,8 +6,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from cloudfree.arrays import Image, Mask, known_of
+from cloudfree.geometry import distance_m
 from cloudfree.inputs.files import Inputs
+from cloudfree.scene import cloud_edges
 from cloudfree.scene.model import PIXEL_M
 from cloudfree.scene.survey import Survey
 
@@ -22,17 +26,29 @@ def telling(others: Sequence[Image], clear: Mask, pixel_size_m: float) -> tuple[
 
 
 def with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
-    """The inputs and the survey without references that tell hardly anything of the scene, which are warned of."""
-    kept = []
+    """The inputs and the survey without references of no use: from here on they cost nothing.
+
+    Those that share hardly any clear ground with the scene, of which nothing can be learned, are warned of. Those that
+    show nothing where the ground is hidden add nothing to it: what stands there in their place is made of the others.
+    """
+    kept, hidden = [], _may_be_hidden(surveyed) if inputs.references and inputs.masked else surveyed.data
     for reference, other in zip(inputs.references, surveyed.others, strict=True):
-        if _tells(other, surveyed.clear, surveyed.grid.pixel_size_m):
-            kept.append((reference, other))
-        else:
+        if not _tells(other, surveyed.clear, surveyed.grid.pixel_size_m):
             log.warning(
                 "reference left out: %s shows hardly any ground that the scene shows clear", reference.path.name
             )
+        elif not (known_of(other) & hidden).any():
+            log.info("reference left out: %s shows nothing of the ground that clouds hide", reference.path.name)
+        else:
+            kept.append((reference, other))
     references, others = tuple(reference for reference, _ in kept), tuple(other for _, other in kept)
     return replace(inputs, references=references), replace(surveyed, others=others)
+
+
+def _may_be_hidden(surveyed: Survey) -> Mask:
+    """Where a scene's ground (H, W) is hidden, or may turn out to be: clouds are followed beyond their mask."""
+    away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, cloud_edges.LIMIT_M)
+    return np.asarray(surveyed.data & (away_m <= cloud_edges.LIMIT_M))
 
 
 def _tells(other: Image, clear: Mask, pixel_size_m: float) -> bool:

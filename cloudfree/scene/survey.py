@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloudfree.arrays import Image
+from cloudfree.arrays import Image, as_image
+from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.errors import InputError
 from cloudfree.geometry import Grid
 from cloudfree.inputs.files import InputReader, Pixels
@@ -43,7 +44,9 @@ class Survey(Pixels):
         return np.median(self.dn[:, chosen], axis=1).astype(np.float32)
 
     def median_sar_db(self) -> Image:
-        """Median backscatter of each polarisation (2,) in dB: a neutral fill."""
+        """Median backscatter of each polarisation (2,) in dB, of land in general without radar: a neutral fill."""
+        if not self.sar_valid.any():
+            return as_image(TYPICAL_SAR_DB)
         return np.median(self.sar_db[:, self.sar_valid], axis=1).astype(np.float32)
 
 
@@ -53,7 +56,7 @@ def take(scene: Scene, reader: InputReader) -> Survey:
     survey = Survey(pixels.grid, pixels.dn, pixels.sar_db, pixels.cloudy, pixels.others)
     if not survey.data.any():
         raise InputError(f"{scene.path.name} holds no data, all pixels are nodata; give another scene")
-    if not (survey.sar_valid & survey.data).any():
+    if not reader.sar.is_empty and not (survey.sar_valid & survey.data).any():
         raise InputError(
             f"Sentinel-1 has no valid pixel where {scene.path.name} has data; an image that sees the same ground is "
             "needed: compare the footprints with cloudfree info"

@@ -227,3 +227,22 @@ def test_images_may_lie_turned_in_memory(clear_share: float) -> None:
     straight = model.fit(reflectance, sar_db, hidden, valid, by_holes=False)
     lying = model.fit(reflectance, turned[0], turned[1], np.asfortranarray(valid), by_holes=False)
     np.testing.assert_array_equal(lying.ground, straight.ground)
+
+
+def test_without_radar_the_other_dates_and_the_surroundings_are_all():
+    """No candidate speaks of radar; dates fill each other's gaps, and a scene of a few clear pixels has a model too."""
+    truth, sar_db = scene()
+    hidden, valid, nothing = hole(), np.ones((96, 120), bool), np.full_like(sar_db, np.nan)
+    dates = [np.clip(0.8 * truth + 0.02 * day, 0, 1).astype(np.float32) for day in (1, 2)]
+    dates[0][:, 35:45, 45:60] = np.nan
+    dates[1][:, 50:60, 60:75] = np.nan
+    fitted = model.fit(np.where(hidden, 0.9, truth), nothing, hidden, valid, others=dates)
+    assert not any("radar" in name for name in fitted.weights)
+    alone = model.fit(np.where(hidden, 0.9, truth), nothing, hidden, valid)
+    assert list(alone.weights) == ["mean", "surroundings", "surroundings, leaking cloud"]
+    assert rms(fitted.whole(), truth, hidden) < 0.2 * rms(alone.whole(), truth, hidden)
+    assert len(fitted.uncertainty.gaps) == 2, "of the dates"
+    few = np.ones_like(hidden)
+    few[:2, :3] = False
+    made = model.fit(truth, nothing, few, valid).whole()
+    assert np.abs(made - truth[:, :2, :3].mean(axis=(1, 2))[:, None, None]).max() < 0.1

@@ -54,7 +54,10 @@ class SarOptions:
 
 @dataclass(frozen=True)
 class Sentinel1:
-    """VV and VH of one frame or several, or VV alone; `reasons` say why they were taken for it."""
+    """VV and VH of one frame or several, or VV alone; `reasons` say why they were taken for it.
+
+    Without a frame (`NO_RADAR`) nothing is known by radar: it is valid nowhere.
+    """
 
     frames: tuple[Frame, ...]
     reasons: tuple[Decision, ...]
@@ -81,6 +84,10 @@ class Sentinel1:
             yield SarReader(self, {path: stack.enter_context(opened_radar(path)) for path in paths})
 
 
+NO_RADAR = Sentinel1((), ())
+"""The image of a scene for which there is none."""
+
+
 class SarReader:
     """Backscatter of an open Sentinel-1 image on any grid."""
 
@@ -88,7 +95,12 @@ class SarReader:
         pieces = [piece for frame in image.frames for piece in pieces_of(frame, datasets)]
         bands = 2 if image.vh else 1
         whole = len(pieces) == 1 and pieces[0].bands == tuple(range(bands))
-        self._image = pieces[0].source if whole else Mosaic(pieces, bands)
+        self._image = None if not pieces else pieces[0].source if whole else Mosaic(pieces, bands)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the image is `NO_RADAR`."""
+        return self._image is None
 
     def on_grid(
         self,
@@ -102,6 +114,8 @@ class SarReader:
         Resampled as in `geometry.resample`, averages being of power; several frames are joined as in `mosaic`. Bands of
         one grid are valid together. Of an image of VV alone, VH is `TYPICAL_SAR_DB` wherever VV is valid.
         """
+        if self._image is None:
+            return np.full((len(SAR_BANDS), *grid.shape), np.nan, np.float32)
         db = resample(self._image, grid, displacement, columns=columns, all_cores=all_cores)
         if len(db) == len(SAR_BANDS):
             return db
