@@ -75,12 +75,14 @@ def of_survey(surveyed: Survey, scene: Scene, max_shift_m: float) -> Offset:
     return estimate(reflectance, surveyed.clear, surveyed.sar_db, surveyed.sar_valid, reach_px)
 
 
-def of_other_date(surveyed: Survey, scene: Scene, other: Image, max_shift_m: float) -> Offset:
-    """The offset of an image of another date (4, H, W) on the survey's grid, NaN where it shows nothing, in its
-    pixels."""
-    valid = known_of(other)
-    images = scene.reflectance(surveyed.dn), surveyed.clear, np.nan_to_num(other), valid
-    return _estimate(*images, _optical_layers, max_shift_m / surveyed.grid.pixel_size_m)
+def between_dates(fixed: Image, moving: Image, max_shift_px: float) -> Offset:
+    """Estimate the offset of one optical image (4, H, W) from another on its grid, in reflectance.
+
+    Both are NaN where they show nothing; offsets of up to `max_shift_px` along either axis are searched and can be
+    accepted.
+    """
+    images = np.nan_to_num(fixed), known_of(fixed), np.nan_to_num(moving), known_of(moving)
+    return _estimate(*images, _optical_layers, max_shift_px)
 
 
 def estimate(optical: Image, optical_valid: Mask, sar_db: Image, sar_valid: Mask, max_shift_px: float) -> Offset:

@@ -1,0 +1,286 @@
+"""Where images of other dates are put on a scene, and what that is worth; prints the tables of README.md.
+
+    python benchmarks/coregister/other_dates.py [--data ../shared/data] [--only known|unrelated|worth|scene]
+                                                [--draws 6] [--model] [--side PX]
+
+Everything goes through files, as a run reads them. `known`: a real PlanetScope image is moved by known offsets, under
+other light and noise, in its own pixels and in those of Sentinel-2. `worth`: real dates of Sentinel-2 as they lie,
+under clouds, and the ground under these predicted from them. The rival is what was done before: the offset that windows
+of the survey agree on, unless chance could explain it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from scipy.ndimage import fourier_shift, gaussian_filter, map_coordinates, uniform_filter
+
+from cloudfree.arrays import Image, Mask
+from cloudfree.inputs.files import InputOptions, Inputs, identify
+from cloudfree.scene import coregister, other_dates, survey
+from cloudfree.scene.model import fit
+from cloudfree.scene.offset import Offset
+from cloudfree.scene.survey import Survey
+
+MAX_SHIFT_M = 60.0
+ORIGIN = (400_000.0, 5_000_000.0)
+UTM33 = CRS.from_epsg(32633)
+QUARTET = "planet/m3r-cr/train/planet_cloudfree_fall/planet_cloudfree_fall_1/planet_cloudfree_fall_1_p_457.tif"
+NOISE, HAZE = 0.004, 0.006  # reflectance
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scene's truth (4, H, W) in reflectance, what hides it (H, W), and other dates, on grids of their own."""
+
+    name: str
+    truth: Image
+    hidden: Mask
+    pixel_m: float
+    others: tuple[tuple[Image, Affine], ...]
+
+
+def read(path: Path) -> Image:
+    with rasterio.open(path) as dataset:
+        return dataset.read().astype(np.float32) * np.float32(1e-4)
+
+
+def square(pixel_m: float, away_m: float = 0.0) -> Affine:
+    return Affine(pixel_m, 0, ORIGIN[0] + away_m, 0, -pixel_m, ORIGIN[1] - away_m)
+
+
+def cloud(shape: tuple[int, int], share: float, seed: int) -> Mask:
+    """A mask of clouds of many sizes, in pixels."""
+    field = gaussian_filter(np.random.default_rng(seed).normal(size=shape), min(shape) / 16)
+    return np.asarray(field > np.quantile(field, 1 - share)) if share else np.zeros(shape, bool)
+
+
+def opened(folder: Path, case: Case) -> tuple[Inputs, Survey]:
+    """The case as files, identified and surveyed; clouds are bright, and radar is noise."""
+    rng, shape = np.random.default_rng(0), case.hidden.shape
+    write(folder / "scene.tif", np.where(case.hidden, 0.8, case.truth), square(case.pixel_m))
+    write(folder / "mask.tif", case.hidden[None].astype(np.uint8), square(case.pixel_m))
+    radar_m = [max(1, round(side * case.pixel_m / 10)) for side in shape]
+    write(folder / "s1.tif", rng.normal([[[-10]], [[-17]]], 1, (2, *radar_m)).astype(np.float32), square(10.0))
+    for number, (image, place) in enumerate(case.others):
+        write(folder / f"other_{number}.tif", image, place)
+    others = [folder / f"other_{number}.tif" for number in range(len(case.others))]
+    inputs = identify(InputOptions.of(folder / "scene.tif", folder / "s1.tif", mask=folder / "mask.tif", mask_values="1",
+                                      references=others))
+    with inputs.open() as reader:
+        return inputs, survey.take(inputs.scene, reader)
+
+
+def write(path: Path, image: np.ndarray, place: Affine) -> None:
+    if len(image) == 4:
+        known = np.isfinite(image).all(axis=0)
+        image = np.where(known, np.clip(np.nan_to_num(image) * 1e4, 1, 65535), 0).astype(np.uint16)
+    profile = {"driver": "GTiff", "dtype": image.dtype, "count": len(image), "crs": UTM33, "transform": place}
+    nodata = 0 if len(image) == 4 else None
+    with rasterio.open(path, "w", height=image.shape[1], width=image.shape[2], nodata=nodata, **profile) as dataset:
+        dataset.write(image)
+        if len(image) == 2:
+            dataset.descriptions = ("VV", "VH")
+
+
+# --- the two ways ---
+
+
+def by_survey(inputs: Inputs, surveyed: Survey) -> tuple[Offset, ...]:
+    """What was done before."""
+    clear = np.where(surveyed.clear, inputs.scene.reflectance(surveyed.dn), np.float32(np.nan))
+    reach_px = MAX_SHIFT_M / surveyed.grid.pixel_size_m
+    return tuple(coregister.between_dates(clear, other, reach_px) for other in surveyed.others)
+
+
+def now(inputs: Inputs, surveyed: Survey) -> tuple[Offset, ...]:
+    return other_dates.offsets(inputs, surveyed, MAX_SHIFT_M)
+
+
+WAYS = {"before": by_survey, "now": now}
+
+
+# --- known offsets ---
+
+
+def moved_case(image: Image, kind: str, share: float, seed: int) -> tuple[Case, np.ndarray]:
+    """The image of another date that has to move by metres (east, north), which are returned."""
+    rng = np.random.default_rng([seed, int(100 * share), kind == "Sentinel-2"])
+    down, right = rng.uniform(-5, 5, 2)  # pixels of 3 m
+    reach = 24
+    wide = np.pad(image, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
+    wide = np.stack([np.fft.ifft2(fourier_shift(np.fft.fft2(band), (-down, -right))).real for band in wide])
+    other, place = wide[:, reach:-reach, reach:-reach], square(3.0)
+    if kind == "Sentinel-2":
+        other, place = as_sentinel2(other, rng.uniform(0, 10))
+    shape = other.shape[1:]
+    haze = gaussian_filter(rng.normal(size=shape), min(shape) / 10)
+    light = other * rng.uniform(0.7, 1.3, (4, 1, 1)) + 0.01 + HAZE * haze / haze.std()
+    other = (light + rng.normal(0, NOISE, other.shape)).astype(np.float32)
+    hidden = cloud(image.shape[1:], share, seed)
+    return Case(f"{kind} {share} {seed}", image, hidden, 3.0, ((other, place),)), 3 * np.array([right, -down])
+
+
+def as_sentinel2(image: Image, away_m: float) -> tuple[Image, Affine]:
+    """Averaged to pixels of 10 m, whose lattice begins `away_m` from the image's."""
+    wide = np.stack([uniform_filter(gaussian_filter(band, 1.0), 3) for band in image])
+    side = (image.shape[1] * 3 - 10) // 10
+    at = ((np.arange(side) + 0.5) * 10 + away_m) / 3 - 0.5
+    where = np.meshgrid(at, at, indexing="ij")
+    return np.stack([map_coordinates(band, where, order=1, mode="nearest") for band in wide]), square(10.0, away_m)
+
+
+def known(data: Path, draws: int) -> None:
+    image = read(data / QUARTET)
+    print("| other date | cloud | cases | before: moved | error m | now: moved | median m | largest m | seconds |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for kind in ("PlanetScope", "Sentinel-2"):
+        for share in (0.0, 0.3, 0.7):
+            errors: dict[str, list[float]] = {name: [] for name in WAYS}
+            seconds = []
+            for seed in range(draws):
+                case, truth = moved_case(image, kind, share, seed)
+                with tempfile.TemporaryDirectory() as name:
+                    inputs, surveyed = opened(Path(name), case)
+                    for way, find in WAYS.items():
+                        started = time.perf_counter()
+                        (offset,) = find(inputs, surveyed)
+                        seconds.append(time.perf_counter() - started)
+                        if offset.accepted:
+                            off = np.subtract(offset.on(surveyed.grid).mean_m, truth)
+                            errors[way].append(float(np.hypot(*off)))
+            before, after = (np.array(errors[way] or [np.nan]) for way in WAYS)
+            print(
+                f"| {kind} | {100 * share:.0f} % | {draws} | {len(errors['before'])} | {np.median(before):.1f} | "
+                f"{len(errors['now'])} | {np.median(after):.2f} | {after.max():.2f} | {np.median(seconds[1::2]):.2f} |",
+                flush=True,
+            )
+
+
+# --- nothing to be found ---
+
+
+def unrelated(data: Path) -> None:
+    """Every image of Sentinel-2 against that of another place, of the same shape or cut to it."""
+    paths = sorted(data.glob("dates/oscd_*_optical.tif"))[::2] + sorted(data.glob("pairs/terramind_*_optical.tif"))
+    images = [read(path)[:, :224, :224] for path in paths]
+    images = [image for image in images if image.shape[1:] == (224, 224) and (image.max(axis=0) > 0).all()]
+    tried, moved = 0, 0
+    for first in range(len(images)):
+        for share in (0.0, 0.5):
+            others = tuple((images[(first + step) % len(images)], square(10.0)) for step in (1, 2, 3))
+            case = Case("", images[first], cloud((224, 224), share, first), 10.0, others)
+            with tempfile.TemporaryDirectory() as name:
+                found = now(*opened(Path(name), case))
+            tried, moved = tried + len(found), moved + sum(offset.accepted for offset in found)
+    print(f"| unrelated pairs | moved |\n| --- | --- |\n| {tried} | {moved} |", flush=True)
+
+
+# --- what it is worth on real dates ---
+
+
+def of_series(data: Path) -> Iterator[Case]:
+    sys.path.insert(0, str(data.parent / "measure"))
+    from series import cases  # noqa: PLC0415
+
+    for case in cases():
+        others = tuple((other.astype(np.float32), square(10.0)) for other in case.others)
+        yield Case(case.name.split("_")[1].split()[0], case.truth.astype(np.float32), case.mask, 10.0, others)
+
+
+def of_cities(data: Path) -> Iterator[Case]:
+    paths = sorted(data.glob("dates/oscd_*_optical.tif"))
+    for seed, (first, second) in enumerate(zip(paths[::2], paths[1::2], strict=True)):
+        truth, other = read(first), read(second)
+        for share in (0.3, 0.7):
+            hidden = cloud(truth.shape[1:], share, seed)
+            yield Case("22 cities", truth, hidden, 10.0, ((np.where(other > 0, other, np.nan), square(10.0)),))
+
+
+def psnr(made: Image, truth: Image, where: Mask) -> float:
+    return float(-10 * np.log10(np.mean((np.clip(made, 0, 1) - truth)[:, where] ** 2)))
+
+
+def line(case: Case, other: Image, clear: Mask) -> Image:
+    """Each band fitted to the scene's clear pixels by a line."""
+    known = clear & np.isfinite(other).all(axis=0)
+    pairs = zip(case.truth, other, strict=True)
+    return np.stack([np.polyval(np.polyfit(o[known], x[known], 1), o) for x, o in pairs])
+
+
+def scores(case: Case, surveyed: Survey, others: tuple[Image, ...], with_model: bool) -> np.ndarray:
+    """PSNR of the best line, and of the scene's model."""
+    known = np.isfinite(np.stack(others)).all(axis=(0, 1)) & (case.truth.min(axis=0) > 0)
+    where = case.hidden & known & np.isfinite(case.truth).all(axis=0)
+    best = max(psnr(line(case, other, ~case.hidden), case.truth, where) for other in others)
+    if not with_model:
+        return np.array([best, np.nan])
+    valid = case.truth.max(axis=0) > 0
+    model = fit(case.truth, surveyed.sar_db, case.hidden, valid, 10.0, None, others)
+    return np.array([best, psnr(model.whole(), case.truth, where)])
+
+
+def worth(data: Path, with_model: bool) -> None:
+    table: dict[str, list[np.ndarray]] = {}
+    for case in (*of_series(data), *of_cities(data)):
+        with tempfile.TemporaryDirectory() as name:
+            inputs, surveyed = opened(Path(name), case)
+            each = [scores(case, surveyed, surveyed.others, with_model)]
+            for find in WAYS.values():
+                moved = inputs.displaced([offset.on(surveyed.grid) for offset in find(inputs, surveyed)])
+                with moved.open() as reader:
+                    each.append(scores(case, surveyed, reader.others(surveyed.grid), with_model))
+        table.setdefault(case.name, []).append(np.array(each))
+        gain = (np.array(each)[1:] - each[0]).round(2).tolist()
+        print(case.name, each[0].round(2).tolist(), "before, now:", gain, file=sys.stderr, flush=True)
+    print("| place | cases | of a line: as is | before | now | worst now | of the model: as is | before | now | worst now |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, rows in table.items():
+        each = np.array(rows)
+        gain, mean = (each[:, 1:] - each[:, :1]), each.mean(axis=0)
+        columns = [
+            f"{mean[0, k]:.2f} | {gain[:, 0, k].mean():+.2f} | {gain[:, 1, k].mean():+.2f} | {gain[:, 1, k].min():+.2f}"
+            for k in (0, 1)
+        ]
+        print(f"| {name} | {len(each)} | {' | '.join(columns)} |", flush=True)
+
+
+# --- a whole scene ---
+
+
+def whole_scene(side: int) -> None:
+    """A scene of ground from seeds with a Sentinel-2 image of it that lies 7 m too far east."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from scene import write_reference, write_sar, write_scene  # noqa: PLC0415
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "data")
+    parser.add_argument("--only", choices=["known", "unrelated", "worth", "scene"])
+    parser.add_argument("--draws", type=int, default=6, help="offsets and skies of each kind")
+    parser.add_argument("--model", action="store_true", help="what it is worth to the scene's model too, in minutes")
+    arguments = parser.parse_args()
+    parts = {
+        "known": lambda: known(arguments.data, arguments.draws),
+        "unrelated": lambda: unrelated(arguments.data),
+        "worth": lambda: worth(arguments.data, arguments.model),
+    }
+    for name, part in parts.items():
+        if arguments.only in (None, name):
+            part()
+            print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
