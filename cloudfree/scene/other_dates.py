@@ -1,35 +1,33 @@
 """Where images of other dates belong on a scene, and how sure that is.
 
-What finds the offset of radar (`coregister`) finds theirs; but they show more than pixels of ten metres can tell. So
-they are looked at in the scene's own pixels, of a large scene in a few places and after a first look on the survey. A
-date is moved only where ground that was not fitted bears it out (`held_out`), so that nothing gets worse. A date of
-which the scene shows too little is placed by another one that is in its place.
+What finds the offset of radar (`coregister`) finds theirs; but they show more than the survey's pixels of ten metres
+can tell, so they are looked at in the scene's own, and of a large scene in a few places. A date is moved only where
+ground that was not fitted bears it out (`held_out`), so that nothing gets worse. A date of which the scene shows too
+little is placed by another one that is in its place.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cloudfree.arrays import Float64Array, Image, Mask, known_of
-from cloudfree.geometry import Displacement, Grid
+from cloudfree.arrays import Float64Array, Image, known_of
+from cloudfree.bands import OPTICAL_BANDS
+from cloudfree.geometry import Grid
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.files import Inputs
 from cloudfree.inputs.optical.reference import Reference
 from cloudfree.scene import coregister, sights
 from cloudfree.scene.held_out import bears_out
 from cloudfree.scene.offset import Offset, Vector
-from cloudfree.scene.sights import Sight
 from cloudfree.scene.survey import Survey
 
 _WHOLE_PX = 1_000_000  # an image of no more pixels is looked at as a whole
 _FINE = 2.0  # pixels of the survey: a coarser image shows nothing that the survey does not
-_REST_PX = 2.0  # of the survey: what the first look may be off by
-_GAP_PX = 16  # between parts, beyond the largest offset: as far as the filters see
-_MOST_REACH_PX = 256  # searched in parts of a scene; more is for the survey alone
+_MOST_REACH_PX = 64  # around a part of a scene in its own pixels; farther is searched on the survey
 _FEWEST_SHARED_PX = 1000  # of the survey, of two dates
 
 
@@ -38,7 +36,17 @@ class _Fixed:
     """What lies where it belongs: on the survey's grid (4, h, w), and of any part of the scene; NaN where hidden."""
 
     surveyed: Image
-    read: sights.Read
+    read: Callable[[Part], Image]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Parts of a grid side by side, of what lies where it belongs and of another image as it is (4, H, W)."""
+
+    grid: Grid
+    parts: tuple[Part, ...]
+    fixed: Image
+    before: Image
 
 
 @dataclass(frozen=True)
@@ -47,19 +55,6 @@ class _Found:
 
     offset: Offset
     agreed: bool
-
-
-@dataclass(frozen=True)
-class _View:
-    """Parts of a grid, and what the fixed image shows there."""
-
-    grid: Grid
-    sight: Sight
-    fixed: Image
-
-    def of(self, reference: Reference, displacement: Displacement | None = None) -> Image:
-        with replace(reference, displacement=displacement).open() as reader:
-            return self.sight.image(lambda part: reader.on_grid(part.of(self.grid)))
 
 
 def offsets(inputs: Inputs, surveyed: Survey, max_shift_m: float) -> tuple[Offset, ...]:
@@ -89,69 +84,52 @@ class _Search:
 
     def found(self, fixed: _Fixed, reference: Reference, other: Image) -> _Found:
         """The offset of a reference that the survey shows as `other` (4, h, w)."""
-        grid, coarse = self.inputs.scene.grid, self.surveyed.grid
-        fine = grid.shape != coarse.shape and reference.grid.pixel_size_m < _FINE * coarse.pixel_size_m
-        if fine and _pixels(grid) <= _WHOLE_PX:
-            view = _View(grid, Sight((Part.whole(grid),)), fixed.read(Part.whole(grid)))
-            offset = self._in_own_pixels(view, reference, self.max_shift_m)
-            return self._borne_out(offset, view, reference)
-        offset = coregister.between_dates(fixed.surveyed, other, self.max_shift_m / coarse.pixel_size_m)
-        reach_m = _REST_PX * coarse.pixel_size_m if offset.accepted else self.max_shift_m
-        seen = known_of(fixed.surveyed) & known_of(other)
-        parts = self._few_parts(fixed, seen, reach_m) if fine else None
-        if parts:
-            offset = _together(offset, self._in_own_pixels(parts, reference, reach_m, offset.on(coarse)))
-        return self._borne_out(offset, parts or self._of_survey(fixed, seen), reference)
+        look, offset = self._looked(fixed, reference, other)
+        offset = _scaled(offset, np.divide(self.surveyed.grid.shape, look.grid.shape))
+        return self._borne_out(offset, look, reference) if offset.accepted else _Found(offset, agreed=False)
 
-    def _few_parts(self, fixed: _Fixed, seen: Mask, reach_m: float) -> _View | None:
-        """Parts of the scene in its own pixels; None where hardly any are `seen` (h, w), or they are too small."""
-        grid = self.inputs.scene.grid
-        reach_px = math.ceil(reach_m / grid.pixel_size_m)
-        sight = sights.clearest(grid, seen, reach_px + _GAP_PX) if reach_px <= _MOST_REACH_PX else None
-        return _View(grid, sight, sight.image(fixed.read)) if sight else None
+    def _looked(self, fixed: _Fixed, reference: Reference, other: Image) -> tuple[_Look, Offset]:
+        """What is looked at, and the offset in its pixels."""
+        grid, own = self._grid(reference), self.inputs.scene.grid
+        most_px = self.max_shift_m / grid.pixel_size_m
 
-    def _of_survey(self, fixed: _Fixed, seen: Mask) -> _View | None:
-        """The survey or parts of it; None where hardly any are `seen` (h, w)."""
-        grid = self.surveyed.grid
-        small = _pixels(grid) <= _WHOLE_PX
-        sight = Sight((Part.whole(grid),)) if small else sights.clearest(grid, seen, _GAP_PX)
-        return _View(grid, sight, sight.image(lambda part: fixed.surveyed[:, part.rows, part.cols])) if sight else None
+        def read(part: Part) -> Image:
+            return fixed.read(part) if grid is own else fixed.surveyed[:, part.rows, part.cols]
 
-    def _in_own_pixels(
-        self, view: _View, reference: Reference, reach_m: float, displacement: Displacement | None = None
-    ) -> Offset:
-        """The offset, in pixels of the survey, that a displaced reference still has."""
-        offset = coregister.between_dates(
-            view.fixed, view.of(reference, displacement), reach_m / view.grid.pixel_size_m
-        )
-        coarser = np.divide(self.surveyed.grid.shape, view.grid.shape)
-        dy, dx = coarser * offset.shift_yx_px
-        vectors = tuple(
-            Vector(
-                _pair(coarser * view.sight.place(vector.centre_yx_px)), _pair(coarser * vector.shift_yx_px), vector.used
-            )
-            for vector in offset.vectors
-        )
-        spread = float(offset.spread_px * np.sqrt(coarser.prod()))
-        return replace(offset, coefficients_yx_px=((float(dy), float(dx)),), vectors=vectors, spread_px=spread)
+        with reference.open() as reader:
+            if grid.width * grid.height <= _WHOLE_PX:
+                whole = Part.whole(grid)
+                look = _Look(grid, (whole,), read(whole), reader.on_grid(grid))
+                return look, coregister.between_dates(look.fixed, look.before, most_px)
+            few = sights.clearest(grid, known_of(fixed.surveyed) & known_of(other))
+            pairs = []
+            for part in few.parts:
+                wide = sights.around(part, coregister.margin_px(most_px), grid)
+                images = read(wide), reader.on_grid(wide.of(grid))
+                pairs.append(coregister.Pair(*images, part.within(wide), part.centre))
+        offset = coregister.between_parts(pairs, grid.shape, few.cells, most_px)
+        return _Look(grid, few.parts, *(_beside([pair.cores[n] for pair in pairs]) for n in (0, 1))), offset
 
-    def _borne_out(self, offset: Offset, view: _View | None, reference: Reference) -> _Found:
-        """The offset, refused where ground that was not fitted does not gain by it."""
-        if not offset.accepted:
-            return _Found(offset, agreed=False)
+    def _grid(self, reference: Reference) -> Grid:
+        """The scene's, or the survey's where that shows all there is, or a large scene would take too long."""
+        scene, surveyed = self.inputs.scene.grid, self.surveyed.grid
+        is_fine = scene.shape != surveyed.shape and reference.grid.pixel_size_m < _FINE * surveyed.pixel_size_m
+        in_reach = self.max_shift_m <= _MOST_REACH_PX * scene.pixel_size_m
+        return scene if is_fine and (in_reach or scene.width * scene.height <= _WHOLE_PX) else surveyed
+
+    def _borne_out(self, offset: Offset, look: _Look, reference: Reference) -> _Found:
+        """An accepted offset, refused where ground that was not fitted does not gain by it."""
         moved = offset.on(self.surveyed.grid)
-        gains = view and bears_out(view.fixed, view.of(reference), view.of(reference, moved))
+        gains = bears_out(look.fixed, look.before, _seen(replace(reference, displacement=moved), look))
         if gains:
             reason = f"{offset.reason}, and ground that was not fitted bears it out"
             return _Found(replace(offset, reason=reason), agreed=True)
         east, north = moved.mean_m
-        found = f"{offset.reason} on {east:+.1f} m east, {north:+.1f} m north"
         why = (
-            "too little ground is left to bear it out"
-            if gains is None
-            else "ground that was not fitted is no better for it"
+            "too little ground is left to bear it out" if gains is None else "ground that was not fitted does not gain"
         )
-        return _Found(replace(offset, accepted=False, reason=f"{found}, but {why}"), agreed=gains is not None)
+        reason = f"{offset.reason} on {east:+.1f} m east, {north:+.1f} m north, but {why}"
+        return _Found(replace(offset, accepted=False, reason=reason), agreed=gains is not None)
 
     def by_another_date(self, scene: _Fixed, found: Sequence[_Found], number: int) -> Offset:
         """The offset of the reference of that number against the one in its place that shares most ground with it.
@@ -165,31 +143,41 @@ class _Search:
         best = max(shared, key=lambda n: shared[n], default=None)
         if best is None or shared[best] < _FEWEST_SHARED_PX:
             return own
-        displaced = replace(self.inputs.references[best], displacement=found[best].offset.on(grid))
+        placed = replace(self.inputs.references[best], displacement=found[best].offset.on(grid))
         reference = self.inputs.references[number]
-        with displaced.open() as reader:
+        with placed.open() as reader:
             fixed = _Fixed(reader.on_grid(grid), lambda part: reader.on_grid(part.of(self.inputs.scene.grid)))
             offset = self.found(fixed, reference, others[number]).offset
-        view = self._of_survey(scene, known_of(scene.surveyed) & known_of(others[number]))
-        moved = offset.on(grid)
-        if not offset.accepted or (view and bears_out(view.fixed, view.of(reference, moved), view.of(reference))):
+        if not offset.accepted:
             return own
-        return replace(offset, reason=f"{offset.reason}, by {displaced.path.name}, which is in its place")
+        whole = _Look(grid, (Part.whole(grid),), scene.surveyed, others[number])
+        if bears_out(scene.surveyed, _seen(replace(reference, displacement=offset.on(grid)), whole), others[number]):
+            return own
+        return replace(offset, reason=f"{offset.reason}, by {placed.path.name}, which is in its place")
 
 
-def _together(first: Offset, rest: Offset) -> Offset:
-    """What the survey tells and what is still to be added to it, where both are sure; else the one that is."""
-    if not (first.accepted and rest.accepted):
-        return first if first.accepted else rest
-    (dy, dx), *slopes = first.coefficients_yx_px
-    down, right = rest.shift_yx_px
-    reason = f"{first.reason}, in its own pixels {rest.reason}"
-    return replace(first, coefficients_yx_px=((dy + down, dx + right), *slopes), reason=reason)
+def _seen(reference: Reference, look: _Look) -> Image:
+    """What a displaced reference shows where that is looked at (4, H, W)."""
+    with reference.open() as reader:
+        return _beside([reader.on_grid(part.of(look.grid)) for part in look.parts])
 
 
-def _pixels(grid: Grid) -> int:
-    return grid.width * grid.height
+def _beside(images: Sequence[Image]) -> Image:
+    return np.concatenate(images, axis=1) if images else np.empty((len(OPTICAL_BANDS), 0, 0), np.float32)
 
 
-def _pair(yx: Float64Array) -> tuple[float, float]:
-    return float(yx[0]), float(yx[1])
+def _scaled(offset: Offset, yx: Float64Array) -> Offset:
+    """The same in pixels of another grid of the same outline, of which `yx` are to a pixel (rows, columns)."""
+    coefficients = np.array(offset.coefficients_yx_px) * yx
+    vectors = (Vector(_pair(yx * v.centre_yx_px), _pair(yx * v.shift_yx_px), v.used) for v in offset.vectors)
+    return replace(
+        offset,
+        coefficients_yx_px=tuple(map(_pair, coefficients)),
+        vectors=tuple(vectors),
+        spread_px=offset.spread_px * float(np.sqrt(yx.prod())),
+    )
+
+
+def _pair(yx: ArrayLike) -> tuple[float, float]:
+    y, x = np.asarray(yx, np.float64)
+    return float(y), float(x)
