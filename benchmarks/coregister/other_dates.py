@@ -1,6 +1,6 @@
 """Where images of other dates are put on a scene, and what that is worth; prints the tables of README.md.
 
-    python benchmarks/coregister/other_dates.py [--data ../shared/data] [--only known|unrelated|worth|scene]
+    python benchmarks/coregister/other_dates.py [--data ../shared/data] [--only known years unrelated worth scene]
                                                 [--draws 6] [--model] [--side PX]
 
 Everything goes through files, as a run reads them. `known`: a real PlanetScope image is moved by known offsets, under
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from scipy.ndimage import fourier_shift, gaussian_filter, map_coordinates, unifo
 from cloudfree.arrays import Image, Mask
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.scene import coregister, other_dates, survey
-from cloudfree.scene.model import fit
+from cloudfree.scene.model import fit, of_survey
 from cloudfree.scene.offset import Offset
 from cloudfree.scene.survey import Survey
 
@@ -38,6 +38,9 @@ ORIGIN = (400_000.0, 5_000_000.0)
 UTM33 = CRS.from_epsg(32633)
 QUARTET = "planet/m3r-cr/train/planet_cloudfree_fall/planet_cloudfree_fall_1/planet_cloudfree_fall_1_p_457.tif"
 NOISE, HAZE = 0.004, 0.006  # reflectance
+WORTH_HEAD = """\
+| PSNR under the mask | cases | line: as it is | before | now | worst now | model: as it is | before | now | worst now |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 
 Displaced = Callable[[np.ndarray], tuple[np.ndarray, float]]
 
@@ -150,6 +153,7 @@ def as_sentinel2(image: Image, away_m: float) -> tuple[Image, Affine]:
 
 def known(data: Path, draws: int) -> None:
     image = read(data / QUARTET)
+    worth: list[tuple[str, np.ndarray]] = []
     print("| other date | cloud | cases | before: moved | error m | now: moved | median m | largest m | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for kind in ("PlanetScope", "Sentinel-2"):
@@ -160,19 +164,70 @@ def known(data: Path, draws: int) -> None:
                 case, truth = moved_case(image, kind, share, seed)
                 with tempfile.TemporaryDirectory() as name:
                     inputs, surveyed = opened(Path(name), case)
+                    found = {}
                     for way, find in WAYS.items():
                         started = time.perf_counter()
-                        (offset,) = find(inputs, surveyed)
+                        (found[way],) = find(inputs, surveyed)
                         seconds.append(time.perf_counter() - started)
-                        if offset.accepted:
-                            off = np.subtract(offset.on(surveyed.grid).mean_m, truth)
-                            errors[way].append(float(np.hypot(*off)))
+                    if share:
+                        worth.append((kind, under_cloud(case, inputs, surveyed, list(found.values()))))
+                for way, offset in found.items():
+                    if offset.accepted:
+                        off = np.subtract(offset.on(surveyed.grid).mean_m, truth)
+                        errors[way].append(float(np.hypot(*off)))
             before, after = (np.array(errors[way] or [np.nan]) for way in WAYS)
             print(
                 f"| {kind} | {100 * share:.0f} % | {draws} | {len(errors['before'])} | {np.median(before):.1f} | "
                 f"{len(errors['now'])} | {np.median(after):.2f} | {after.max():.2f} | {np.median(seconds[1::2]):.2f} |",
                 flush=True,
             )
+    print(f"\n{WORTH_HEAD}")
+    for kind in ("PlanetScope", "Sentinel-2"):
+        print(worth_row(kind, [each for of_kind, each in worth if of_kind == kind]), flush=True)
+
+
+def under_cloud(case: Case, inputs: Inputs, surveyed: Survey, offsets: list[Offset]) -> np.ndarray:
+    """PSNR (3, 2) of a line and of the scene's model in pixels of the scene, as it is and by each of two offsets."""
+    rows = []
+    for moved in (inputs, *(inputs.displaced([offset.on(surveyed.grid)]) for offset in offsets)):
+        with moved.open() as reader:
+            coarse, fine = reader.others(surveyed.grid), reader.others(inputs.scene.grid)
+        where = case.hidden & np.isfinite(fine[0]).all(axis=0)
+        where[:20], where[-20:], where[:, :20], where[:, -20:] = False, False, False, False  # what a move brings in
+        model = of_survey(replace(surveyed, others=coarse), inputs.scene)
+        made = line(case, fine[0], ~case.hidden), model.whole(fine)
+        rows.append([psnr(each, case.truth, where) for each in made])
+    return np.array(rows)
+
+
+def years(data: Path, draws: int) -> None:
+    """Aerial images of one place in four years, at 5 m: the error is the distance to the offset of the unmoved ones."""
+    paths = sorted(data.glob("texture/naip5m_*.tif"))
+    images = [read(path) * np.float32(1e4 / 255) for path in paths]
+    shape = [min(image.shape[axis] for image in images) for axis in (1, 2)]
+    images = [np.clip(image[:, : shape[0], : shape[1]], 0.001, 1) for image in images]
+    errors: list[float] = []
+    cases, still_refused = 0, 0
+    for seed, (first, second) in enumerate((a, b) for a in images for b in images if a is not b):
+        for share in (0.0, 0.3, 0.7)[: max(1, draws)]:
+            hidden = cloud((shape[0], shape[1]), share, seed)
+            away = np.random.default_rng([seed, int(10 * share)]).uniform(-20, 20, 2)  # east, south
+            places = (square(5.0), square(5.0) @ Affine.translation(*(away / 5)))
+            case = Case("", first, hidden, 5.0, tuple((second, place) for place in places))
+            with tempfile.TemporaryDirectory() as name:
+                inputs, surveyed = opened(Path(name), case)
+                still, moved = (one.on(surveyed.grid).mean_m if one.accepted else None for one in now(inputs, surveyed))
+            cases += 1
+            still_refused += still is None
+            if moved:
+                expected = np.subtract(still or (0, 0), (away[0], -away[1]))
+                errors.append(float(np.hypot(*(moved - expected))))
+    print("| years of one place | moved | median m | 90th pct m | largest m |\n| --- | --- | --- | --- | --- |")
+    print(
+        f"| {cases}, {still_refused} of them in place before | {len(errors)} | {np.median(errors):.2f} | "
+        f"{np.percentile(errors, 90):.2f} | {max(errors):.2f} |",
+        flush=True,
+    )
 
 
 # --- nothing to be found ---
@@ -186,7 +241,9 @@ def unrelated(data: Path) -> None:
     tried, moved = 0, 0
     for first in range(len(images)):
         for share in (0.0, 0.5):
-            others = tuple((images[(first + step) % len(images)], square(10.0)) for step in (1, 2, 3))
+            others = tuple(
+                (images[(first + step) % len(images)], square(10.0)) for step in (1, 2, 3) if step % len(images)
+            )
             case = Case("", images[first], cloud((224, 224), share, first), 10.0, others)
             with tempfile.TemporaryDirectory() as name:
                 found = now(*opened(Path(name), case))
@@ -251,16 +308,20 @@ def worth(data: Path, with_model: bool) -> None:
         table.setdefault(case.name, []).append(np.array(each))
         gain = (np.array(each)[1:] - each[0]).round(2).tolist()
         print(case.name, each[0].round(2).tolist(), "before, now:", gain, file=sys.stderr, flush=True)
-    print("| place | cases | line: as it is | before | now | worst now | model: as it is | before | now | worst now |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(WORTH_HEAD)
     for name, rows in table.items():
-        each = np.array(rows)
-        gain, mean = (each[:, 1:] - each[:, :1]), each.mean(axis=0)
-        columns = [
-            f"{mean[0, k]:.2f} | {gain[:, 0, k].mean():+.2f} | {gain[:, 1, k].mean():+.2f} | {gain[:, 1, k].min():+.2f}"
-            for k in (0, 1)
-        ]
-        print(f"| {name} | {len(each)} | {' | '.join(columns)} |", flush=True)
+        print(worth_row(name, rows), flush=True)
+
+
+def worth_row(name: str, cases: list[np.ndarray]) -> str:
+    """Means over cases of PSNR (3, 2), and the least that the way of now is worth in any."""
+    each = np.array(cases)
+    gain, mean = each[:, 1:] - each[:, :1], each.mean(axis=0)
+    columns = [
+        f"{mean[0, k]:.2f} | {gain[:, 0, k].mean():+.2f} | {gain[:, 1, k].mean():+.2f} | {gain[:, 1, k].min():+.2f}"
+        for k in (0, 1)
+    ]
+    return f"| {name} | {len(each)} | {' | '.join(columns)} |"
 
 
 # --- a whole scene ---
@@ -321,19 +382,20 @@ def between(tile: Image, at: np.ndarray, axis: int) -> Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared" / "data")
-    parser.add_argument("--only", choices=["known", "unrelated", "worth", "scene"])
+    parser.add_argument("--only", nargs="+", choices=["known", "years", "unrelated", "worth", "scene"])
     parser.add_argument("--side", type=int, default=10_000, help="of the whole scene, in pixels")
     parser.add_argument("--draws", type=int, default=6, help="offsets and skies of each kind")
     parser.add_argument("--model", action="store_true", help="what it is worth to the scene's model too, in minutes")
     arguments = parser.parse_args()
     parts = {
         "known": lambda: known(arguments.data, arguments.draws),
+        "years": lambda: years(arguments.data, arguments.draws),
         "unrelated": lambda: unrelated(arguments.data),
         "worth": lambda: worth(arguments.data, arguments.model),
         "scene": lambda: whole_scene(arguments.data, arguments.side),
     }
     for name, part in parts.items():
-        if arguments.only in (None, name):
+        if not arguments.only or name in arguments.only:
             part()
             print(flush=True)
 

@@ -114,7 +114,7 @@ def test_what_windows_agree_on_is_not_believed_where_ground_does_not_gain(
 
 
 def test_other_ground_is_left_where_it_is(find: Find) -> None:
-    found = find(ground(), clouds(0.3), *(moved(ground(seed), (0.0, 0.0)) for seed in range(1, 9)))
+    found = find(ground(), clouds(0.3), *(moved(ground(seed), (0.0, 0.0)) for seed in range(1, 6)))
     assert not [offset.reason for offset in found if offset.accepted]
 
 
@@ -163,7 +163,7 @@ def test_ground_that_was_not_fitted_tells_better_from_worse() -> None:
 
 def test_noise_bears_nothing_out() -> None:
     rng = np.random.default_rng(0)
-    scene = ground().astype(np.float32)
+    scene = ground(side=128).astype(np.float32)
     noise = rng.normal(0.2, 0.05, (16, *scene.shape)).astype(np.float32)
     borne = [bears_out(scene, before, after) for before, after in pairwise(noise)]
     assert sum(map(bool, borne)) <= 1
