@@ -11,6 +11,7 @@ _BLOCK_PX = 16
 _FEWEST_PX = 100  # to fit on, and to ask
 _FEWEST_BLOCKS = 8
 _MOST_CHANCE = 0.01  # that ground which gains nothing looks so much better
+_MOST_LEFT = 0.99  # of what was left over, in the median block: less of a gain a chance fit may bring to all blocks
 
 
 def bears_out(fixed: Image, before: Image, after: Image) -> bool | None:
@@ -18,13 +19,15 @@ def bears_out(fixed: Image, before: Image, after: Image) -> bool | None:
 
     Four bands are fitted to the fixed image's on every other block, as black is on a chessboard, and what they leave
     over is asked on the white ones; then the other way round. More blocks have to be better off, and by more, than
-    chance would have it (Wilcoxon's signed-rank test, which a few blocks of left-over cloud do not decide). None
-    where there is too little ground to say.
+    chance would have it (Wilcoxon's signed-rank test, which a few blocks of left-over cloud do not decide), the median
+    one by a hundredth at least. None where there is too little ground to say.
     """
     known = known_of(fixed) & known_of(before) & known_of(after)
     left = [_left_over(fixed, image, known) for image in (before, after)]
     if left[0] is None or left[1] is None or len(left[0]) < _FEWEST_BLOCKS:
         return None
+    if np.median(left[1] / np.maximum(left[0], 1e-12)) > _MOST_LEFT:
+        return False
     gain = left[0] - left[1]
     return bool(gain.any() and wilcoxon(gain, alternative="greater").pvalue < _MOST_CHANCE)
 
