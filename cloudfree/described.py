@@ -105,10 +105,15 @@ def log_plan(plan: Plan, description: dict[str, Any]) -> None:
 
 def offset_in_words(offset: dict[str, Any]) -> str:
     """The decision on an offset of radar, as `Offset.describe` has it, and its reason."""
+    return f"Sentinel-1 is {_placed(offset)}"
+
+
+def _placed(offset: dict[str, Any]) -> str:
+    """Where something was put and why, "moved by"; without a reason where nothing was looked for."""
     shift_m = offset["shift_m"]
     moved = f"moved by {shift_m['east']:+.1f} m east, {shift_m['north']:+.1f} m north"
     place = moved if offset["accepted"] else "left where it is"
-    return f"Sentinel-1 is {place}: {offset['reason']} (confidence {offset['confidence']:.4f})"
+    return f"{place}: {offset['reason']} (confidence {offset['confidence']:.4f})" if "reason" in offset else place
 
 
 def _warn_of_inputs(plan: Plan, share: dict[str, float]) -> None:
@@ -173,15 +178,8 @@ def _warn_of_scene_model(plan: Plan) -> None:
 def _log_references(plan: Plan, references: list[dict[str, Any]]) -> None:
     """Which other dates take part, where they were moved, and what the scene's model is made of."""
     for number, reference in enumerate(references, 1):
-        shift_m = reference["coregistration"]["shift_m"]
-        log.info(
-            "image %d is %s of %s, moved by %+.1f m east, %+.1f m north",
-            number,
-            Path(reference["file"]).name,
-            reference["acquired"] or "an unknown date",
-            shift_m["east"],
-            shift_m["north"],
-        )
+        date, place = reference["acquired"] or "an unknown date", _placed(reference["coregistration"])
+        log.info("image %d is %s of %s, %s", number, Path(reference["file"]).name, date, place)
     if references and not plan.inputs.masked:
         log.warning("without a mask references are of no use: give --udm2 or --mask, or --find-clouds auto")
     elif references and not plan.prefill:

@@ -21,6 +21,7 @@ SKY = Sky(cell_m=900, haze_share=0.5)
 
 SCRIPTS = {
     "batch.py": "--scenes 2 --bad 1 --kills 1 --together 1 --side 96 --workers 1",
+    "coregister/other_dates.py": "--data {data} --only known unrelated scene --draws 1 --side 1200",
     "coregister/run.py": "--data {data} --side 400 --draws 1",
     "fuzz.py": "--seeds 1 --kinds scene",
     "kernels.py": "",
@@ -56,6 +57,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_pair(folder / "pairs" / f"terramind_{number}", number, 224)
     for number, day in enumerate(("0601", "0605", "0620")):
         write_pair(folder / "dates" / f"worldcereal_1_2024{day}", number, 96)
+    write_planet(folder / "planet/m3r-cr/train/planet_cloudfree_fall/planet_cloudfree_fall_1")
     for number, name in enumerate(("clouds/here_1", "clouds/there_1", "cloudy_clear/a", "cloudy_clear/b")):
         write_clouded(folder / name, number, 224 if name.startswith("clouds") else 96)
     return folder
@@ -79,6 +81,13 @@ def write_clouded(stem: Path, seed: int, side: int) -> None:
     write_raster(Path(f"{stem}_clear.tif"), as_dn(land.reflectance), GRID)
     write_raster(Path(f"{stem}_sar.tif"), land.sar_db, GRID, descriptions=("VV", "VH"))
     write_raster(Path(f"{stem}_mask.tif"), layer.mask[None].astype(np.uint8), GRID)
+
+
+def write_planet(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    land = landscape(np.random.default_rng(9), 240, 240)
+    dn = as_dn(land.reflectance)
+    write_raster(folder / "planet_cloudfree_fall_1_p_457.tif", dn, Affine(3, 0, 5e5, 0, -3, 5e6), nodata=0)
 
 
 def as_dn(reflectance: np.ndarray) -> np.ndarray:

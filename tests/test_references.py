@@ -87,6 +87,28 @@ def test_a_misplaced_reference_is_moved(cli: Callable[..., Result], case: Case, 
     assert offset["shift_m"]["north"] == pytest.approx(0, abs=2)
 
 
+@pytest.mark.slow
+def test_what_lies_off_by_two_pixels_is_found_and_is_worth_it(
+    cli: Callable[..., Result], case: Case, tmp_path: Path
+) -> None:
+    """Two pixels of the scene are less than one of the survey."""
+    path = reference(tmp_path, case.truth, moved_m=6.0)
+    assert cli("run", *case.options, "--reference", path).exit_code == 0
+    left_off = error(case)
+    options = [option for option in case.options if option not in ("--coregister", "off")]
+    done = cli("run", *options, "--overwrite", "--json", "--verbose", "--reference", path)
+    assert done.exit_code == 0, done.output
+    offset = json.loads(done.stdout)["references"][0]["coregistration"]
+    assert offset["accepted"]
+    assert offset["shift_m"]["east"] == pytest.approx(-6, abs=0.5)
+    assert offset["shift_m"]["north"] == pytest.approx(0, abs=0.5)
+    assert f"moved by {offset['shift_m']['east']:+.1f} m east" in done.stderr
+    assert offset["reason"] in done.stderr
+    assert error(case) < 0.7 * left_off
+    with rasterio.open(case.out) as product:
+        assert json.loads(product.tags()["CLOUDFREE_REFERENCES"])[0]["coregistration"] == offset
+
+
 def test_what_cannot_be_used_is_warned_of_and_left_out(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:
     far = reference(tmp_path, case.truth, "elsewhere.tif", moved_m=50_000)
     done = cli("run", *case.options, "--reference", far, "--dry-run")

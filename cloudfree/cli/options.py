@@ -213,7 +213,7 @@ making = together(
     click.option("--batch", type=Batch(), default="auto", show_default=True, help="Windows at once; auto: what fits."),
     _choice(
         *("--coregister", "auto", "off", "require"),
-        help="Correct the offset of Sentinel-1: if it can be had reliably, never, or else fail.",
+        help="Correct offsets: where they can be had reliably, never, or fail where that of Sentinel-1 cannot.",
     ),
     compress,
 )

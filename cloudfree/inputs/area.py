@@ -56,6 +56,16 @@ class Part:
     def cols(self) -> slice:
         return slice(self.col, self.col + self.width)
 
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Row and column of the middle, from the corner of the scene."""
+        return self.row + self.height / 2, self.col + self.width / 2
+
+    def within(self, wider: Part) -> tuple[slice, slice]:
+        """Its rows and columns of a wider part."""
+        row, col = self.row - wider.row, self.col - wider.col
+        return slice(row, row + self.height), slice(col, col + self.width)
+
     def of(self, grid: Grid) -> Grid:
         """The part of the scene's grid."""
         return grid.window(self.row, self.col, self.height, self.width)

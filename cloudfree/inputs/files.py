@@ -79,7 +79,7 @@ class InputOptions:
     allow_hh_hv: bool = False
     """Take HH for VV and HV for VH."""
     max_shift_m: float = 60.0
-    """The largest offset of Sentinel-1 to believe, in metres."""
+    """The largest offset of Sentinel-1 or a reference to believe, in metres."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

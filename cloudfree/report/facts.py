@@ -85,7 +85,7 @@ def notes(run: Mapping[str, Any]) -> Iterator[str]:
         yield "Nothing says where clouds are: there is no mask, and none were looked for."
     for name, offset in offsets(run):
         if "reason" in offset and not offset["accepted"]:
-            yield f"{name} was left where it is, for no offset is sure: {offset['reason']}."
+            yield f"{name} was left where it is: {offset['reason']}."
     if run["share"]["cloudy_of_data"] and run.get("uncertainty", {}).get("errors") == 0:
         yield "The scene has too little clear ground to calibrate the uncertainty on; it is that of other places."
 

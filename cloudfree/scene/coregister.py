@@ -11,7 +11,7 @@ better than a translation, the field is taken, provided that it is well determin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -68,6 +68,24 @@ class _Window:
         return float(inside.mean()) if inside.size else 0.0
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A part of two optical images on one grid (4, h, w), NaN where they show nothing, with what lies around it.
+
+    Compared is `core`, rows and columns of both, whose centre in the whole images is `centre_yx_px`.
+    """
+
+    fixed: Image
+    moving: Image
+    core: tuple[slice, slice]
+    centre_yx_px: tuple[float, float]
+
+    @property
+    def cores(self) -> tuple[Image, Image]:
+        """What is compared of both."""
+        return self.fixed[:, *self.core], self.moving[:, *self.core]
+
+
 def of_survey(surveyed: Survey, scene: Scene, max_shift_m: float) -> Offset:
     """The offset of Sentinel-1 as surveyed, in pixels of the survey's grid."""
     reach_px = max_shift_m / surveyed.grid.pixel_size_m
@@ -75,12 +93,14 @@ def of_survey(surveyed: Survey, scene: Scene, max_shift_m: float) -> Offset:
     return estimate(reflectance, surveyed.clear, surveyed.sar_db, surveyed.sar_valid, reach_px)
 
 
-def of_other_date(surveyed: Survey, scene: Scene, other: Image, max_shift_m: float) -> Offset:
-    """The offset of an image of another date (4, H, W) on the survey's grid, NaN where it shows nothing, in its
-    pixels."""
-    valid = known_of(other)
-    images = scene.reflectance(surveyed.dn), surveyed.clear, np.nan_to_num(other), valid
-    return _estimate(*images, _optical_layers, max_shift_m / surveyed.grid.pixel_size_m)
+def between_dates(fixed: Image, moving: Image, max_shift_px: float) -> Offset:
+    """Estimate the offset of one optical image (4, H, W) from another on its grid, in reflectance.
+
+    Both are NaN where they show nothing; offsets of up to `max_shift_px` along either axis are searched and can be
+    accepted.
+    """
+    images = np.nan_to_num(fixed), known_of(fixed), np.nan_to_num(moving), known_of(moving)
+    return _estimate(*images, _optical_layers, max_shift_px)
 
 
 def estimate(optical: Image, optical_valid: Mask, sar_db: Image, sar_valid: Mask, max_shift_px: float) -> Offset:
@@ -109,11 +129,39 @@ def _estimate(
     compared = [window for block in blocks for window in block]
     every = [window.centre for block in layout for window in block]
     if len(compared) < _MIN_WINDOWS:
-        reason = f"only {len(compared)} windows have enough clear ground under both images; {_MIN_WINDOWS} are needed"
-        return Offset(((0.0, 0.0),), 0.0, accepted=False, reason=reason, windows=len(every))
+        return _too_few(len(compared), len(every))
     weights = np.array([window.share(both) for window in compared], np.float32)
     places = _Places(both.shape, np.array([window.centre for window in compared]), np.array(every))
     return _judge(np.stack(surfaces) * weights[:, None, None], places, max_shift_px)
+
+
+def _too_few(compared: int, windows: int) -> Offset:
+    reason = f"only {compared} windows have enough clear ground under both images; {_MIN_WINDOWS} are needed"
+    return Offset(((0.0, 0.0),), 0.0, accepted=False, reason=reason, windows=windows)
+
+
+def between_parts(pairs: Sequence[Pair], shape: tuple[int, int], cells: Float64Array, max_shift_px: float) -> Offset:
+    """The same of large images of `shape`, by a few parts of them, each a window with `margin_px` around it.
+
+    `cells` (N, 2) are the rows and columns of all places that might have had a part.
+    """
+    reach = int(np.ceil(max_shift_px)) + _MARGIN_PX
+    if len(pairs) < _MIN_WINDOWS:
+        return _too_few(len(pairs), len(cells))
+    surfaces = []
+    for pair in pairs:
+        valid, window = (known_of(pair.fixed), known_of(pair.moving)), _Window(*pair.core)
+        images = np.nan_to_num(pair.fixed), valid[0], np.nan_to_num(pair.moving), valid[1]
+        (surface,) = _surfaces([window], *images, _optical_layers, reach)
+        surfaces.append(surface * np.float32(window.share(valid[0] & valid[1])))
+    return _judge(
+        np.stack(surfaces), _Places(shape, np.array([pair.centre_yx_px for pair in pairs]), cells), max_shift_px
+    )
+
+
+def margin_px(max_shift_px: float) -> int:
+    """What is needed around a part: as far as it may lie off, and as far as the filters see."""
+    return int(np.ceil(max_shift_px)) + _MARGIN_PX + _HALO_PX // 2  # two sigma of the widest filter
 
 
 # --- what is compared ---

@@ -8,7 +8,7 @@ from typing import Literal
 from cloudfree.errors import CoregistrationError
 from cloudfree.geometry import Displacement
 from cloudfree.inputs.files import InputReader, Inputs
-from cloudfree.scene import coregister, references
+from cloudfree.scene import coregister, other_dates, references
 from cloudfree.scene.offset import Offset
 from cloudfree.scene.survey import Survey
 
@@ -43,7 +43,7 @@ def coregistered(
     inputs, surveyed = references.with_telling(inputs, surveyed)
     if mode == "off":
         return Coregistered(inputs, surveyed, offset, displacement, ())
-    offsets = tuple(coregister.of_other_date(surveyed, inputs.scene, other, max_shift_m) for other in surveyed.others)
+    offsets = other_dates.offsets(inputs, surveyed, max_shift_m)
     inputs = inputs.displaced([one.on(surveyed.grid) for one in offsets])
     if any(one.accepted for one in offsets):
         with inputs.open() as displaced:

@@ -1,4 +1,4 @@
-"""The offset of Sentinel-1 as a value: how far, how sure, and why it was accepted or not."""
+"""The offset of another image as a value: how far, how sure, and why it was accepted or not."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Vector:
 
 @dataclass(frozen=True)
 class Offset:
-    """A displacement of the Sentinel-1 image over the ground, in pixels of the images compared.
+    """A displacement of Sentinel-1 or of another date over the ground, in pixels of the images compared.
 
     `coefficients_yx_px` are rows down and columns right of the terms in `displacement.POWERS`, one term for a
-    translation: what must be *added* to positions in the SAR image to match the optical one. `confidence` is 0..1;
+    translation: what must be *added* to positions in that image to match the scene. `confidence` is 0..1;
     `reason` says in words why it was accepted or not. `vectors` are of the windows compared, `windows` counts also
     those without enough clear ground; `spread_px` is the root mean square distance of the used vectors from the fit.
     """
