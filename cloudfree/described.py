@@ -44,6 +44,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             "data": round(plan.survey.data_share, 4),
             "cloudy_of_data": round(plan.survey.cloudy_share, 4) if plan.inputs.masked else None,
             "sar_of_data": round(plan.survey.sar_share, 4),
+            "rewritten_of_data": round(plan.rewritten_share, 4),
         },
         "found": _found_shares(plan),
         "coregistration": _of_radar(plan),

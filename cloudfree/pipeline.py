@@ -27,7 +27,6 @@ from cloudfree.product.provenance import IDENTITY_TAG, SETTLED_TAG
 from cloudfree.product.targets import staging
 from cloudfree.product.writer import Counts, open_writer, write_mask
 from cloudfree.reconstruct import tiles, trust
-from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.predictor import Predictor, TileTooLargeError
 from cloudfree.reconstruct.sliding_window import SlidingWindow
 from cloudfree.reconstruct.strips import StripReader
@@ -173,14 +172,15 @@ def _trusting(restoration: Restoration, result: Result, reader: InputReader, pre
     """The same with the trust that the network deserves on its scene, which the result keeps."""
     plan = result.plan
     assert plan.scene_model
-    feather = Feather.of_pixel_size(plan.grid.pixel_size_m, plan.options.buffer_m)
-    read = trust.window_reader(plan.scene, reader, plan.displacement, feather)
+    read = trust.window_reader(plan.scene, reader, plan.displacement, plan.feather)
     evidence = trust.measure(predictor, plan.scene_model, restoration, read, plan.survey.sar_valid, result.tile)
     result.uncertainty = evidence.calibrated(plan.scene_model.uncertainty)
     if plan.inputs.has_radar:
         result.trust = evidence.trust
     log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * result.trust)
-    return replace(restoration, trust=result.trust)
+    assert restoration.error_variance is not None
+    error_variance = restoration.error_variance + evidence.texture_variance
+    return replace(restoration, trust=result.trust, error_variance=error_variance)
 
 
 def _take_smaller_tiles(result: Result) -> None:
@@ -214,8 +214,7 @@ def _write_products(
         tiles.spans_touching(wanted, length, result.tile, result.overlap)
         for wanted, length in zip((part.rows, part.cols), plan.grid.shape, strict=True)
     )
-    feather = Feather.of_pixel_size(plan.grid.pixel_size_m, options.buffer_m)
-    strip_reader = StripReader(reader, plan.displacement, feather, plan.fill, cols)
+    strip_reader = StripReader(reader, plan.displacement, plan.feather, plan.fill, cols)
     total = Counts.none()
     with ExitStack() as stack:
         hashed = stack.enter_context(ThreadPoolExecutor(1)).submit(provenance.hash_files, plan.files)

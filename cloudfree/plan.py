@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from cloudfree.bands import DETECTORS
-from cloudfree.geometry import Displacement, Grid
+from cloudfree.geometry import Displacement, Grid, distance_m
 from cloudfree.inputs.area import BBox, Part
 from cloudfree.inputs.files import InputOptions, Inputs
 from cloudfree.inputs.location.source import AnyPath, Source
@@ -18,6 +18,7 @@ from cloudfree.inputs.radar.backscatter import Units
 from cloudfree.network.device import Precision
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.product.kinds import KINDS, Kind
+from cloudfree.reconstruct.feather import FEATHER_M, Feather
 from cloudfree.reconstruct.strips import Fill, WithoutSar
 from cloudfree.reconstruct.tiles import OVERLAP_PX, TILE_PX
 from cloudfree.scene import cloud_edges
@@ -56,7 +57,10 @@ class Options(InputOptions):
     """How far beyond the mask its clouds are followed to where they end, in metres; 0 does not."""
 
     buffer_m: float = BUFFER_M
-    """Ground around the mask that is taken for cloudy too, in metres."""
+    """Ground around the mask, in metres, that is taken for cloudy too where something is in the way of it.
+
+    All of it is, where clouds are not followed (`edge_limit_m` 0).
+    """
 
     weights: str = "auto"
     """Name or file of the network's weights; "auto" is the default weights of the registry."""
@@ -206,6 +210,23 @@ class Plan:
     @property
     def grid(self) -> Grid:
         return self.scene.grid
+
+    @property
+    def feather(self) -> Feather:
+        """How the mask fades out. Where its clouds were followed to where they end, no more is needed than to blend."""
+        buffer_m = min(self.options.buffer_m, FEATHER_M) if self.options.edge_limit_m else self.options.buffer_m
+        return Feather.of_pixel_size(self.grid.pixel_size_m, buffer_m)
+
+    @property
+    def rewritten_share(self) -> float:
+        """Share (0..1) of the data that will be reconstructed, wholly or in part, by the survey."""
+        data = self.survey.data
+        if self.fill.extent == "all":
+            return 1.0
+        hidden = self.survey.cloudy | (self.inputs.found.hidden if self.inputs.found else False)
+        reach_m = self.feather.buffer_px * self.grid.pixel_size_m
+        away_m = distance_m(hidden, self.survey.grid.pixel_size_m, reach_m)
+        return float((away_m[data] < max(reach_m, 1e-6)).mean())
 
     @property
     def prefill(self) -> bool:

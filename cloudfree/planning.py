@@ -127,7 +127,7 @@ def _with_followed_edges(options: Options, inputs: Inputs, surveyed: Survey) -> 
     """With what is connected to the clouds that are known, where that is wanted."""
     if not inputs.masked or not options.edge_limit_m:
         return inputs, surveyed
-    classes = cloud_edges.follow(surveyed, inputs.scene, options.edge_limit_m)
+    classes = cloud_edges.follow(surveyed, inputs.scene, options.edge_limit_m, options.buffer_m)
     surveyed, clouds = cloud_edges.with_edges(surveyed, inputs.found, classes)
     return replace(inputs, found=clouds), surveyed
 

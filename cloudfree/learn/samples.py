@@ -9,8 +9,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from cloudfree.arrays import Image, Mask
-from cloudfree.inputs.masks.mask import BUFFER_M
-from cloudfree.reconstruct.feather import FEATHER_M, Feather
+from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.tile import Restoration, Tile, network_input
 from cloudfree.scene.model import fit_fine
 from cloudfree.scene.references import telling
@@ -103,7 +102,7 @@ def _prefilled(draft: Draft, mask: Mask) -> Sample:
     """
     sample, pixel_size_m = draft.sample, draft.pixel_size_m
     hidden, everywhere = mask | ~sample.known, np.ones(mask.shape, bool)
-    cloud_weight = Feather(BUFFER_M / pixel_size_m, FEATHER_M / pixel_size_m).weight(hidden)
+    cloud_weight = Feather.of_pixel_size(pixel_size_m).weight(hidden)
     others = telling(draft.others, ~hidden, pixel_size_m)
     model = fit_fine(sample.cloudy, sample.sar_db, hidden, everywhere, pixel_size_m, others, by_holes=False)
     rows, cols = map(range, mask.shape)

@@ -28,7 +28,7 @@ from cloudfree.scene.uncertainty import Uncertainty
 ReadWindow = Callable[[range, range], tuple[Tile, tuple[Image, ...]]]
 """The tile at some rows and columns of a scene, and what each image of another date shows there (4, H, W)."""
 
-UNPROVEN = 0.5
+UNPROVEN = 0.0
 """The trust where there is too little clear ground to tell."""
 
 _FEWEST_PX = 2000
@@ -39,12 +39,14 @@ _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
 class Evidence:
     """What a network adds to the model at hidden pixels, and what would have been right to add.
 
-    Each is a list of parts (4, n); `deviations` is what the model's uncertainty says of these pixels.
+    Each is a list of parts (4, n); `deviations` is what the model's uncertainty says of these pixels, and `texture` what
+    is missing of detail finer than the model's grid.
     """
 
     added: list[Image] = field(default_factory=list)
     missing: list[Image] = field(default_factory=list)
     deviations: list[Image] = field(default_factory=list)
+    texture: list[Image] = field(default_factory=list)
 
     @property
     def pixels(self) -> int:
@@ -59,6 +61,12 @@ class Evidence:
         pairs = zip(self.added, self.missing, strict=True)
         agreement = sum(float((added * missing).sum(dtype=np.float64)) for added, missing in pairs)
         return round(float(np.clip(agreement / size, 0, 1)), 3)
+
+    @property
+    def texture_variance(self) -> Image:
+        """Of reflectance (4,): of detail that the model does not know of."""
+        parts = np.concatenate(self.texture, axis=1) if self.texture else np.zeros((4, 0), np.float32)
+        return np.square(parts).mean(axis=1) if parts.size else np.zeros(4, np.float32)
 
     def calibrated(self, uncertainty: Uncertainty) -> Uncertainty:
         """The model's uncertainty by the errors of what it and the network, so far as trusted, make together."""
@@ -109,7 +117,18 @@ def measure(
         evidence.added.append((restored - given)[:, tested])
         evidence.missing.append((truth - given)[:, tested])
         evidence.deviations.append(model.uncertainty.deviation(given, rows, cols)[:, tested])
+        evidence.texture.append(_texture(truth - guess, tile.data & ~cloudy, model))
     return evidence
+
+
+def _texture(error: Image, known: Mask, model: SceneModel) -> Image:
+    """What errors (4, H, W) where they are known (H, W) have of detail within pixels of the model's grid (4, n)."""
+    side = round(model.shape[0] / model.coarse_shape[0])
+    height, width = (length // side * side for length in known.shape)
+    squares = error[:, :height, :width].reshape(len(error), height // side, side, -1, side)
+    whole = known[:height, :width].reshape(height // side, side, -1, side).all(axis=(1, 3))
+    within = squares - squares.mean(axis=(2, 4), keepdims=True)
+    return within.transpose(0, 1, 3, 2, 4)[:, whole].reshape(len(error), -1)
 
 
 def _on_fine(mask: Mask, rows: range, cols: range, shape: tuple[int, int]) -> Mask:

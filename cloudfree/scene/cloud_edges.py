@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask
+from cloudfree.arrays import Mask
 from cloudfree.bands import SkyClass
 from cloudfree.geometry import distance_m
 from cloudfree.inputs.masks.found import FoundClouds
+from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene import unobstructed
 from cloudfree.scene.model import of_survey
@@ -25,21 +26,27 @@ LIMIT_M = 300.0
 
 _CHANCE = 0.1  # of clear pixels that are taken for obstructed
 _FAR_M = 100.0  # from the mask ground is surely clear
-_NEAR_M = 30.0  # of the mask: nothing is connected to it that begins farther away
 # Nearer to the mask than this pixels are left to the model: it knows how cloud leaks, and clear ground is rare there.
 _LEAK_M = 60.0
 
 
-def follow(surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M) -> NDArray[np.uint8]:
-    """Classes (h, w) of `SkyClass`, HAZE or SHADOW, of pixels of the survey beyond its mask; CLEAR of all others."""
+def follow(
+    surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M, buffer_m: float = BUFFER_M
+) -> NDArray[np.uint8]:
+    """Classes (h, w) of `SkyClass`, HAZE or SHADOW, of pixels of the survey beyond its mask; CLEAR of all others.
+
+    These have something in the way, and lie in the buffer, or are connected through it and up to `limit_m` away.
+    """
     nothing = np.full(surveyed.cloudy.shape, SkyClass.CLEAR, np.uint8)
     if not surveyed.cloudy.any() or not surveyed.clear.any():
         return nothing
-    away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, max(limit_m, _FAR_M))
+    away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, max(limit_m, buffer_m, _FAR_M))
     observed, ground = scene.reflectance(surveyed.dn), of_survey(surveyed, scene, by_holes=False).coarse()
     far = surveyed.clear & (away_m > _FAR_M)
     obstructed = unobstructed.beyond_chance(observed, ground, far if far.any() else surveyed.clear, _CHANCE)
-    beyond = _connected(obstructed & surveyed.data & (away_m <= limit_m), surveyed.cloudy, away_m)
+    obstructed &= surveyed.data & (away_m <= max(limit_m, buffer_m))
+    near = away_m <= buffer_m
+    beyond = (_connected(obstructed, surveyed.cloudy, near) | (obstructed & near)) & ~surveyed.cloudy
     brighter = observed[:3].mean(axis=0) > ground[:3].mean(axis=0)
     return np.where(beyond, np.where(brighter, SkyClass.HAZE, SkyClass.SHADOW), nothing).astype(np.uint8)
 
@@ -59,8 +66,7 @@ def with_edges(surveyed: Survey, clouds: FoundClouds | None, classes: NDArray[np
     return replace(surveyed, cloudy=left_out), clouds
 
 
-def _connected(flagged: Mask, cloudy: Mask, away_m: Image) -> Mask:
-    """What of the flagged pixels hangs together with the mask, single ones not counted."""
+def _connected(flagged: Mask, cloudy: Mask, near: Mask) -> Mask:
+    """What of the flagged pixels hangs together with the mask, beginning near it, single ones not counted."""
     together = ndimage.binary_opening(flagged | cloudy) | cloudy
-    reached = ndimage.binary_propagation((away_m <= _NEAR_M) & together, mask=together)
-    return np.asarray(reached & ~cloudy)
+    return np.asarray(ndimage.binary_propagation(near & together, mask=together))
