@@ -18,7 +18,7 @@ from cloudfree.inputs.radar.backscatter import Units
 from cloudfree.network.device import Precision
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.product.kinds import KINDS, Kind
-from cloudfree.reconstruct.feather import FEATHER_M, Feather
+from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.strips import Fill, WithoutSar
 from cloudfree.reconstruct.tiles import OVERLAP_PX, TILE_PX
 from cloudfree.scene import cloud_edges
@@ -214,8 +214,8 @@ class Plan:
     @property
     def feather(self) -> Feather:
         """How the mask fades out. Where its clouds were followed to where they end, no more is needed than to blend."""
-        buffer_m = min(self.options.buffer_m, FEATHER_M) if self.options.edge_limit_m else self.options.buffer_m
-        return Feather.of_pixel_size(self.grid.pixel_size_m, buffer_m)
+        feather = Feather.of_pixel_size(self.grid.pixel_size_m, self.options.buffer_m)
+        return feather.alone if self.options.edge_limit_m else feather
 
     @property
     def rewritten_share(self) -> float:

@@ -11,7 +11,7 @@ from cloudfree.arrays import Image, Mask
 from cloudfree.geometry import squared_distance_px
 from cloudfree.inputs.masks.mask import BUFFER_M
 
-FEATHER_M = 10.0
+FEATHER_PX = 2.0
 """Width of the ring at the outer end of the buffer in which the reconstruction fades into the observation."""
 
 
@@ -25,7 +25,12 @@ class Feather:
     @classmethod
     def of_pixel_size(cls, pixel_size_m: float, buffer_m: float = BUFFER_M) -> Feather:
         """The feather for a pixel size and a buffer in metres; no wider than the buffer."""
-        return cls(buffer_m / pixel_size_m, min(buffer_m, FEATHER_M) / pixel_size_m)
+        return cls(buffer_m / pixel_size_m, min(buffer_m / pixel_size_m, FEATHER_PX))
+
+    @property
+    def alone(self) -> Feather:
+        """As much of it as is needed to blend, without the rest of the buffer."""
+        return Feather(self.feather_px, self.feather_px)
 
     @property
     def reach_px(self) -> int:

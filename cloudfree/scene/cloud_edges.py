@@ -24,7 +24,7 @@ from cloudfree.scene.survey import Survey
 LIMIT_M = 300.0
 """How far beyond a mask its clouds are followed."""
 
-_CHANCE = 0.1  # of clear pixels that are taken for obstructed
+_CHANCE = 0.05  # of clear pixels that are taken for obstructed
 _FAR_M = 100.0  # from the mask ground is surely clear
 # Nearer to the mask than this pixels are left to the model: it knows how cloud leaks, and clear ground is rare there.
 _LEAK_M = 60.0
