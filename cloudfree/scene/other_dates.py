@@ -29,7 +29,7 @@ from cloudfree.scene.survey import Survey
 _WHOLE_PX = 1_000_000  # an image of no more pixels is looked at as a whole
 _FINE = 2.0  # pixels of the survey: a coarser image shows nothing that the survey does not
 _MOST_REACH_PX = 64  # around a part of a scene in its own pixels; farther is searched on the survey
-_LEAST_PX = 0.1  # of what is looked at: about what an offset is uncertain by
+_LEAST_PX = 0.03  # of what is looked at: less is not worth another resampling
 _FEWEST_SHARED_PX = 1000  # of the survey, of two dates
 
 
