@@ -174,13 +174,9 @@ def _trusting(restoration: Restoration, result: Result, reader: InputReader, pre
     assert plan.scene_model
     read = trust.window_reader(plan.scene, reader, plan.displacement, plan.feather)
     evidence = trust.measure(predictor, plan.scene_model, restoration, read, plan.survey.sar_valid, result.tile)
-    result.uncertainty = evidence.calibrated(plan.scene_model.uncertainty)
-    if plan.inputs.has_radar:
-        result.trust = evidence.trust
+    result.trust, result.uncertainty = evidence.trust, evidence.calibrated(plan.scene_model.uncertainty)
     log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * result.trust)
-    assert restoration.error_variance is not None
-    error_variance = restoration.error_variance + evidence.texture_variance
-    return replace(restoration, trust=result.trust, error_variance=error_variance)
+    return evidence.applied_to(restoration)
 
 
 def _take_smaller_tiles(result: Result) -> None:

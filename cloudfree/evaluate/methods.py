@@ -73,6 +73,6 @@ def _restored(predictor: Predictor, seen: Observation, *, prefill: bool) -> Imag
     if model is not None and prefill:
         sar_seen = coarse.touched(sar_valid, model.coarse_shape)
         evidence = trust.measure(predictor, model, restoration, read, sar_seen, TILE_PX)
-        restoration = evidence.heeded_by(restoration)
+        restoration = evidence.applied_to(restoration)
     restored: Image = tile.restore([_tile(seen, model)], restoration, predictor).reflectance[0].cpu().numpy()
     return restored

@@ -69,12 +69,14 @@ def _composed(scene: Scene, restored: RestoredStrip, fill: Fill) -> tuple[NDArra
 def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncertainty) -> NDArray[np.uint16]:
     """Return the standard deviation (4, H, W) of reflectance x 10000: 0 where observed, NO_DEVIATION outside the data.
 
-    In the feather it is multiplied by the reconstructed share. Pixels seen through thin cloud get that of pixels under
-    opaque cloud, which is too large: the calibration does not show by how much.
+    In the feather it is multiplied by the reconstructed share. Of what was observed through thin cloud or shadow it is
+    smaller, by the share of the variance that the observation takes away.
     """
     strip = restored.strip
     rows, cols = range(strip.start, strip.stop), range(strip.left, strip.left + strip.dn.shape[2])
-    deviation = composed.weight * uncertainty.deviation(np.clip(restored.reflectance, 0, 1), rows, cols)
+    unseen = 1 - restored.seen_share / np.maximum(strip.cloud_weight, restored.seen_share + np.float32(1e-6))
+    deviation = uncertainty.deviation(np.clip(restored.reflectance, 0, 1), rows, cols)
+    deviation *= composed.weight * np.sqrt(unseen)
     # At least one unit where anything is reconstructed: both files must agree on what was observed.
     least = (composed.weight > 0).astype(np.float32)
     units = np.clip(np.rint(deviation / REFLECTANCE_SCALE), least, NO_DEVIATION - 1)

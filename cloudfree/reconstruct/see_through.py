@@ -28,7 +28,7 @@ _STEPS, _STEPS_REACH = 1.0, 2  # the Gaussian over darkness, in steps
 _DARKNESS_PX, _DARKNESS_REACH_PX = 1.0, 2  # by which images are smoothed before darkness is taken
 _LEAST_GAIN, _MOST_GAIN = 0.1, 1.2
 _DARKEST, _LEAST_VARIANCE, _TINY = 0.005, 1e-9, 1e-6
-_AIRLIGHT = 0.5  # reflectance of thin cloud where it becomes opaque
+_AIRLIGHT = 0.45  # reflectance of thin cloud where it becomes opaque
 _OFFSET = 0.01  # reflectance that keeps the logarithm of black ground finite
 
 # Of the variance of a model's errors, how much is finer than the neighbourhoods: what detail can take away of it.
@@ -94,7 +94,8 @@ def _grid(observed: Tensor, ground: Tensor, hidden: Tensor, darkness: Tensor) ->
 def _on_pixels(grid: Tensor, darkness: Tensor, error_variance: Tensor) -> Tensor:
     """What each pixel takes (12, H, W): factors of the observation and of the model (4 each), and a constant (4)."""
     observed, expected, product, observed_squared, expected_squared = torch.split(grid[1:], 4)
-    gain = torch.minimum(observed / expected.clamp_min(_DARKEST), _transmittance(observed, expected)).clamp_(0, _MOST_GAIN)
+    gain = torch.minimum(observed / expected.clamp_min(_DARKEST), _transmittance(observed, expected))
+    gain = gain.clamp_(0, _MOST_GAIN)
     covariance = product - observed * expected
     expected_variance = (expected_squared - expected.square()).clamp_min_(0)
     left_over = observed_squared - observed.square() - 2 * gain * covariance + gain.square() * expected_variance

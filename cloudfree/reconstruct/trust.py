@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudfree.arrays import Image, Mask, known_of
+from cloudfree.arrays import Float64Array, Image, Mask, known_of
 from cloudfree.geometry import Displacement
 from cloudfree.geometry.grid import side_by_side
 from cloudfree.inputs.files import InputReader
@@ -32,6 +32,7 @@ UNPROVEN = 0.0
 """The trust where there is too little clear ground to tell."""
 
 _FEWEST_PX = 2000
+_BLOCK_PX, _SURE = 32, 1.64  # errors within a block go together; one chance in twenty that less would be right
 _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
 
 
@@ -39,14 +40,16 @@ _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
 class Evidence:
     """What a network adds to the model at hidden pixels, and what would have been right to add.
 
-    Each is a list of parts (4, n); `deviations` is what the model's uncertainty says of these pixels, and `texture` what
-    is missing of detail finer than the model's grid.
+    Each is a list of parts (4, n); `deviations` is what the model's uncertainty says of these pixels, `texture` what
+    clear pixels have of detail finer than the model's grid. `blocks` (n,): which pixels are neighbours, whose errors go
+    together.
     """
 
     added: list[Image] = field(default_factory=list)
     missing: list[Image] = field(default_factory=list)
     deviations: list[Image] = field(default_factory=list)
     texture: list[Image] = field(default_factory=list)
+    blocks: list[NDArray[np.intp]] = field(default_factory=list)
 
     @property
     def pixels(self) -> int:
@@ -54,19 +57,37 @@ class Evidence:
 
     @property
     def trust(self) -> float:
-        """0..1: the share of what the network adds that leaves the least squared error."""
-        size = sum(float(np.square(added, dtype=np.float64).sum()) for added in self.added)
-        if self.pixels < _FEWEST_PX or size == 0:
+        """0..1: the share of what the network adds that leaves the least squared error, less what may be chance of it.
+
+        That is 1.64 standard errors, by how much blocks of neighbours agree.
+        """
+        size, agreement = self._by_block(self.added), self._by_block(self.missing)
+        if self.pixels < _FEWEST_PX or not size.any():
             return UNPROVEN
-        pairs = zip(self.added, self.missing, strict=True)
-        agreement = sum(float((added * missing).sum(dtype=np.float64)) for added, missing in pairs)
-        return round(float(np.clip(agreement / size, 0, 1)), 3)
+        share = agreement.sum() / size.sum()
+        standard_error = np.sqrt(np.square(agreement - share * size).sum()) / size.sum()
+        return round(float(np.clip(share - _SURE * standard_error, 0, 1)), 3)
+
+    def _by_block(self, factors: list[Image]) -> Float64Array:
+        """Sums over each block of what is added times these factors, pixel by pixel."""
+        sums = [
+            np.bincount(blocks, (added * factor).sum(axis=0, dtype=np.float64))
+            for blocks, added, factor in zip(self.blocks, self.added, factors, strict=True)
+        ]
+        return np.concatenate(sums) if sums else np.zeros(0)
 
     @property
     def texture_variance(self) -> Image:
         """Of reflectance (4,): of detail that the model does not know of."""
         parts = np.concatenate(self.texture, axis=1) if self.texture else np.zeros((4, 0), np.float32)
         return np.square(parts).mean(axis=1) if parts.size else np.zeros(4, np.float32)
+
+    def applied_to(self, restoration: Restoration) -> Restoration:
+        """The same, the network believed as far as it is borne out, and with what its tiles' model does not know."""
+        if restoration.error_variance is None:
+            return replace(restoration, trust=self.trust)
+        error_variance = restoration.error_variance + self.texture_variance
+        return replace(restoration, trust=self.trust, error_variance=error_variance)
 
     def calibrated(self, uncertainty: Uncertainty) -> Uncertainty:
         """The model's uncertainty by the errors of what it and the network, so far as trusted, make together."""
@@ -117,8 +138,15 @@ def measure(
         evidence.added.append((restored - given)[:, tested])
         evidence.missing.append((truth - given)[:, tested])
         evidence.deviations.append(model.uncertainty.deviation(given, rows, cols)[:, tested])
+        evidence.blocks.append(_blocks(tested))
         evidence.texture.append(_texture(truth - guess, tile.data & ~cloudy, model))
     return evidence
+
+
+def _blocks(chosen: Mask) -> NDArray[np.intp]:
+    """The number (n,) of the block that each chosen pixel of a window (H, W) lies in."""
+    rows, cols = (length // _BLOCK_PX for length in np.nonzero(chosen))
+    return np.asarray(rows * (chosen.shape[1] // _BLOCK_PX + 1) + cols, np.intp)
 
 
 def _texture(error: Image, known: Mask, model: SceneModel) -> Image:

@@ -24,7 +24,7 @@ from cloudfree.scene.survey import Survey
 LIMIT_M = 300.0
 """How far beyond a mask its clouds are followed."""
 
-_CHANCE = 0.05  # of clear pixels that are taken for obstructed
+_CHANCE = 0.03  # of clear pixels that are taken for obstructed
 _FAR_M = 100.0  # from the mask ground is surely clear
 # Nearer to the mask than this pixels are left to the model: it knows how cloud leaks, and clear ground is rare there.
 _LEAK_M = 60.0
@@ -41,14 +41,15 @@ def follow(
     if not surveyed.cloudy.any() or not surveyed.clear.any():
         return nothing
     away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, max(limit_m, buffer_m, _FAR_M))
-    observed, ground = scene.reflectance(surveyed.dn), of_survey(surveyed, scene, by_holes=False).coarse()
+    ground = of_survey(surveyed, scene, by_holes=False).coarse()
     far = surveyed.clear & (away_m > _FAR_M)
-    obstructed = unobstructed.beyond_chance(observed, ground, far if far.any() else surveyed.clear, _CHANCE)
-    obstructed &= surveyed.data & (away_m <= max(limit_m, buffer_m))
+    far = far if far.any() else surveyed.clear
+    haze, shadow = unobstructed.obstruction(scene.reflectance(surveyed.dn), ground, far)
+    hazy, shaded = (amount > np.quantile(amount[far], 1 - _CHANCE / 2) for amount in (haze, shadow))
+    obstructed = (hazy | shaded) & surveyed.data & (away_m <= max(limit_m, buffer_m))
     near = away_m <= buffer_m
     beyond = (_connected(obstructed, surveyed.cloudy, near) | (obstructed & near)) & ~surveyed.cloudy
-    brighter = observed[:3].mean(axis=0) > ground[:3].mean(axis=0)
-    return np.where(beyond, np.where(brighter, SkyClass.HAZE, SkyClass.SHADOW), nothing).astype(np.uint8)
+    return np.where(beyond, np.where(haze > shadow, SkyClass.HAZE, SkyClass.SHADOW), nothing).astype(np.uint8)
 
 
 def with_edges(surveyed: Survey, clouds: FoundClouds | None, classes: NDArray[np.uint8]) -> tuple[Survey, FoundClouds]:

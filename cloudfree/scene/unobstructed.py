@@ -19,6 +19,7 @@ from cloudfree.scene.threads import over_rows
 
 _SMOOTH_PX = 2.0  # of about 10 m: noise and registration go, the level stays
 _NOISE = 0.003  # reflectance
+_WHITE = 0.45  # of thin cloud
 _OUTLIER, _MAD_TO_DEVIATION = 4.0, 1.4826
 _FREEDOM = 5.0  # of Student's t: tails of both are heavy
 _STEPS, _FIRST_SHARE, _LEAST_SHARE = 20, 0.3, 0.01
@@ -39,13 +40,26 @@ def probability(observed: Image, ground: Image, hidden: Mask, clear: Mask) -> Im
     return _over_pixels(lambda some: _posterior(some, share, of_errors, of_obstruction), differences)
 
 
-def beyond_chance(observed: Image, ground: Image, clear: Mask, chance: float) -> Mask:
-    """Pixels (h, w) that differ from the ground by more than all but a share `chance` of clear ones: as `probability`."""
+def obstruction(observed: Image, ground: Image, clear: Mask) -> tuple[Image, Image]:
+    """How far pixels look like haze and like shadow, each (h, w), in standard deviations of errors on clear ground.
+
+    Arguments as of `probability`. Haze takes ground towards white, shadow towards black, all bands alike.
+    """
     if clear.sum() < _FEWEST_PX:
-        return np.zeros(clear.shape, bool)
+        return np.zeros(clear.shape, np.float32), np.zeros(clear.shape, np.float32)
     differences = _smooth(observed - ground)
-    distance = _over_pixels(_spread_of_errors(differences, clear).squared_distance, differences)
-    return np.asarray(distance > np.quantile(distance[clear], 1 - chance))
+    precision = as_image(np.linalg.inv(_spread_of_errors(differences, clear).scale))
+    haze, shadow = np.empty((2, *clear.shape), np.float32)
+
+    def look(rows: slice) -> None:
+        for found, towards in ((haze, np.float32(_WHITE)), (shadow, np.float32(0))):
+            direction = towards - ground[:, rows]
+            weighted = np.tensordot(precision, direction, 1)
+            along, length = (weighted * differences[:, rows]).sum(axis=0), (weighted * direction).sum(axis=0)
+            found[rows] = along / np.sqrt(np.maximum(length, 1e-12))
+
+    over_rows(look, len(haze))
+    return haze, shadow
 
 
 def _smooth(differences: Image) -> Image:

@@ -38,13 +38,18 @@ def test_a_mask_on_another_grid_is_taken_by_the_nearest_pixel(make_mask: MakeMas
         np.testing.assert_array_equal(reader.on_grid(SCENE), np.kron(coarse, np.ones((3, 3))) > 0)
 
 
-def test_the_share_is_one_in_the_buffer_and_falls_over_the_feather() -> None:
+def test_a_mask_fades_out_within_its_buffer() -> None:
     cloudy = np.zeros((1, 60), bool)
     cloudy[0, 0] = True
-    share = Feather(buffer_px=10, feather_px=10).weight(cloudy)[0]
+    share = Feather(buffer_px=20, feather_px=10).weight(cloudy)[0]
     assert (share[:11] == 1).all()
     assert (np.diff(share[10:21]) < 0).all()
     assert (share[20:] == 0).all()
+
+
+def test_without_a_buffer_the_mask_is_all() -> None:
+    cloudy = np.random.default_rng(0).random((40, 50)) > 0.9
+    np.testing.assert_array_equal(Feather.of_pixel_size(3.0, 0.0).weight(cloudy), cloudy)
 
 
 def test_strips_with_a_halo_equal_the_whole() -> None:

@@ -91,12 +91,14 @@ def test_a_network_that_is_shown_the_plain_image_keeps_its_path_radiance(tile: T
     assert not restoration(path_radiance=0.03, prefill=False).path_radiance.any()
 
 
-def test_the_share_that_shows_through_thin_cloud_is_told(tile: Tile) -> None:
-    """The cloud is opaque but for its west, where the ground shows; without a model nobody can tell."""
+def test_the_share_that_shows_through_is_told(tile: Tile) -> None:
+    """The cloud is opaque but for its west, where nothing is in the way; without a model nobody can tell."""
     tile.reflectance[:, :, :34] = 0.16
-    share = network_input(with_ground(tile), restoration()).seen_share[0]
-    assert (share[22:38, 20:25] > 0.95).all()
-    assert (share[24:36, 38:46] < 0.01).all()
+    clear = np.zeros((H, W), np.float32)
+    clear[:, :30] = 1
+    share = network_input(replace(with_ground(tile), unobstructed=clear), restoration()).seen_share[0]
+    assert (share[22:38, 20:25] == 1).all()
+    assert (share[24:36, 42:48] < 0.01).all()
     assert not share[tile.cloud_weight == 0].any()
     assert not network_input(tile, Restoration(TYPICAL, TYPICAL_DB)).seen_share.any()
 

@@ -72,7 +72,7 @@ def test_trust_is_what_the_scene_bears_out(land, hidden, share, expected):
     assert found.trust == pytest.approx(expected, abs=0.03)
 
 
-def test_nothing_to_tell_by_is_half_a_trust(land):
+def test_nothing_to_tell_by_is_no_trust(land):
     everything = np.ones((SIDE, SIDE), bool)
     model = fit_fine(land.reflectance, land.sar_db, everything, everything, 3.0)
     assert evidence_of(Oracle(land.reflectance, 1), model, land, everything).trust == trust.UNPROVEN

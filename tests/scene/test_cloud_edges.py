@@ -59,7 +59,7 @@ def test_haze_beyond_the_mask_is_found_and_clear_ground_left(land, cloud):
 
 def test_a_shadow_beside_the_mask_is_found(land, cloud):
     _, core = cloud
-    shadow = ndimage.gaussian_filter(np.where(disc(78, 78, 15) & ~core, 0.5, 0.0), 1)
+    shadow = ndimage.gaussian_filter(np.where(disc(78, 78, 15) & ~core, 0.7, 0.0), 1)
     classes = follow(surveyed(land, np.where(core, 1.0, 0.0), shadow, core), SCENE)
     found = classes[(shadow > 0.3) & ~core]
     assert (found != SkyClass.CLEAR).mean() > 0.6
