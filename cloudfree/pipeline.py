@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from cloudfree import described, detect
+from cloudfree.bands import RECONSTRUCTED, Qa
 from cloudfree.errors import DeviceError, warnings_heard
 from cloudfree.inputs.files import InputReader, Inputs
 from cloudfree.inputs.location.source import AnyPath, Source
@@ -78,6 +79,12 @@ class Result:
         """Before anything is done."""
         trust = float(plan.inputs.has_radar)
         return cls(plan, plan.network, plan.options.tile, plan.options.overlap, plan.warnings, trust)
+
+    @property
+    def rewritten_share(self) -> float:
+        """Share (0..1) of the data that was reconstructed, wholly or in part."""
+        data = sum(self.pixels.values()) - self.pixels[Qa.NODATA.name.lower()]
+        return sum(self.pixels[qa.name.lower()] for qa in RECONSTRUCTED) / max(data, 1)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for --json."""

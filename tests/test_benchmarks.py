@@ -26,12 +26,12 @@ SCRIPTS = {
     "fuzz.py": "--seeds 1 --kinds scene",
     "kernels.py": "",
     "network.py": "--tile 64 --precision fp32 bf16 --repeats 1 --device cpu",
-    "quality/command.py": "--data {data}/cloudy_clear --output {out}",
     "quality/dates.py": "--data {data} --output {out}",
     "quality/detect.py": "--data {data} --measure-only --count 2 --side 200 --pictures {out}",
     "quality/fit_global_prior.py": "{data}/pairs --output {out}/prior.json",
     "quality/haze.py": "--data {data}/pairs --count 1",
     "quality/run.py": "--data {data} --output {out} --weights identity",
+    "quality/series.py": "--measure {data}/measure --output {out} --count 1",
     "same_products.py": f"{CHECKOUT} {CHECKOUT} --only 'sample, align'",
     "scene.py": "--side 256 --mask --network-side 256",
     "scene_model.py": "--side 512",
@@ -60,7 +60,31 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_planet(folder / "planet/m3r-cr/train/planet_cloudfree_fall/planet_cloudfree_fall_1")
     for number, name in enumerate(("clouds/here_1", "clouds/there_1", "cloudy_clear/a", "cloudy_clear/b")):
         write_clouded(folder / name, number, 224 if name.startswith("clouds") else 96)
+    (folder / "measure").mkdir()
+    (folder / "measure" / "series.py").write_text(SERIES)
     return folder
+
+
+SERIES = """
+from types import SimpleNamespace
+import numpy as np
+from cloudfree.simulate.landscape import landscape
+
+def cases():
+    truth = landscape(np.random.default_rng(1), 96, 96, pixel_size_m=10.0).reflectance
+    mask = np.zeros((96, 96), bool)
+    mask[30:60, 30:70] = True
+    others = [0.9 * truth, 1.05 * truth]
+    yield SimpleNamespace(name="here under a square", truth=truth, others=others, days=[-5, 5], mask=mask,
+                          scene=np.where(mask, 0.5 * truth, truth))
+
+def speckle(shape):
+    return np.random.default_rng(2).normal(-12, 2, (2, *shape)).astype("f4")
+
+def between(scene, others, days, mask):
+    return sum(others) / len(others)
+"""
+"""As the folder of measures has it: cases with a truth, and simple rivals."""
 
 
 def write_pair(stem: Path, seed: int, side: int, cloudy: bool = False) -> None:

@@ -1,9 +1,7 @@
 """Measure methods and baselines on real clouds, and draw what they make of them.
 
     python benchmarks/quality/run.py [--data ../shared/data] [--output build/quality] [--weights NAME_OR_FILE]...
-                                     [--adapt MINUTES]
 
-With `--adapt` each same-date image is also restored by the first weights after so many minutes on its own clear pixels.
 The last part runs the whole command on the PlanetScope scene with a mask that leaves 2 % of it clear, or nothing.
 
 Writes `quality.md` and `quality.csv`, and a strip of pictures for each image and setting: the cloudy image, Sentinel-1
@@ -13,8 +11,6 @@ Writes `quality.md` and `quality.csv`, and a strip of pictures for each image an
 from __future__ import annotations
 
 import argparse
-import contextlib
-import itertools
 import logging
 import math
 import sys
@@ -28,20 +24,12 @@ from numpy.typing import NDArray
 
 from cloudfree import pipeline
 from cloudfree.arrays import Image
-from cloudfree.errors import InputError
 from cloudfree.evaluate import metrics, tables
 from cloudfree.evaluate.methods import Method, network
 from cloudfree.evaluate.score import ImageCallback, Protocol, Table, evaluate
 from cloudfree.evaluate.triplets import Observation, Triplet, find
-from cloudfree.inputs.masks.mask import BUFFER_M
-from cloudfree.learn.adapt import CROP_PX, fine_tune
-from cloudfree.learn.clouded_places import CloudedPlaces
-from cloudfree.learn.places import Place
-from cloudfree.learn.scenes import ClearGround
-from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.product.pictures import write_png
-from cloudfree.reconstruct.feather import Feather
 
 HERE = Path(__file__).resolve().parent
 _GAP_PX, _MIN_PANEL_PX = 6, 384
@@ -57,16 +45,13 @@ class Setting:
     title: str
     source: str
     protocol: Protocol = "true"
-    same_date: bool = False
     keep_observed: bool = False
 
 
 SETTINGS = (
     Setting("other-date", "SEN12MS-CR, truth of another date", "cloudy_clear"),
     Setting("other-date-kept", "The same, unmasked pixels as observed", "cloudy_clear", keep_observed=True),
-    Setting("same-date", "SEN12MS-CR, real clouds over the clear image", "cloudy_clear", same_date=True),
     Setting("m3r-cr", "PlanetScope (M3R-CR), truth of another date", "planet/m3r-cr/train.csv"),
-    Setting("m3r-cr-same-date", "PlanetScope, clouds over the clear image", "planet/m3r-cr/train.csv", same_date=True),
     Setting("m3r-cr-published", "PlanetScope, published protocol", "planet/m3r-cr/train.csv", protocol="published"),
 )
 
@@ -87,38 +72,6 @@ def methods_of(weights: list[str], device: str) -> dict[str, Method]:
     """The networks by name, each also with shuffled radar."""
     networks = {Path(name).stem: network(load_model(name), device) for name in weights}
     return networks | {f"{name}, radar shuffled": shuffled_radar(method) for name, method in networks.items()}
-
-
-def adapted(model: CloudRemovalModel, minutes: float, device: str) -> Method:
-    """The network adapted to the image, or as it was where there is too little clear ground or that never helped."""
-
-    def restored(seen: Observation) -> Image:
-        ground = ground_of(seen)
-        tuned = model
-        if len(ground.places) > 1:
-            tuned = fine_tune(model, ground, minutes, device).model
-        return network(tuned, device)(seen)
-
-    return restored
-
-
-def ground_of(seen: Observation) -> ClearGround:
-    """Windows of an image that are clear enough to learn from, and the shapes of its clouds."""
-    hidden = Feather(BUFFER_M / seen.pixel_size_m, 1.0).weight(seen.hidden) > 0
-    reflectance, sar_db = np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps()
-    ground = ClearGround([], [])
-    starts = [np.linspace(0, side - _WINDOW_PX, 3).astype(int) for side in hidden.shape]
-    for y, x in itertools.product(*starts):
-        window = slice(y, y + _WINDOW_PX), slice(x, x + _WINDOW_PX)
-        images = reflectance[:, *window], (sar_db[:, *window],), seen.valid[window]
-        others = tuple(image[:, *window] for image in seen.others)
-        place = Place(f"{y} {x}", *images, seen.pixel_size_m, hidden=hidden[window], others=others)
-        if 0.05 < hidden[window].mean() < 0.95:
-            ground.shapes.append(hidden[window])
-        with contextlib.suppress(InputError):
-            CloudedPlaces([place], CROP_PX)
-            ground.places.append(place)
-    return ground
 
 
 def scarce(data: Path, output: Path, weights: str, device: str) -> str:
@@ -172,7 +125,6 @@ def measure(setting: Setting, data: Path, methods: Mapping[str, Method], callbac
         source,
         methods,
         protocol=setting.protocol,
-        same_date=setting.same_date,
         keep_observed=setting.keep_observed,
         callback=callback,
     )
@@ -210,27 +162,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data")
     parser.add_argument("--output", type=Path, default=HERE.parents[1] / "build" / "quality")
     parser.add_argument("--weights", action="append", default=[], help="registered name or file; may be repeated")
-    parser.add_argument("--adapt", type=float, default=0.0, metavar="MINUTES")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     methods = methods_of(arguments.weights, arguments.device)
-    tuned: dict[str, Method] = {}
-    if arguments.adapt and arguments.weights:
-        first = arguments.weights[0]
-        tuned[f"{Path(first).stem}, adapted"] = adapted(load_model(first), arguments.adapt, arguments.device)
     text, lines = ["# Quality on real clouds\n"], []
     for setting in SETTINGS:
 
         def draw(triplet: Triplet, restored: Mapping[str, Image], name: str = setting.name) -> None:
             write_png(arguments.output / f"{name}_{triplet.name}.png", strip(triplet, restored))
 
-        table = measure(setting, arguments.data, methods | (tuned if setting.same_date else {}), draw)
+        table = measure(setting, arguments.data, methods, draw)
         if table:
             text.append(f"## {setting.title}\n\n{tables.as_markdown(table)}")
             header, *rows = tables.as_csv(table).splitlines()
             lines += [f"setting,{header}"] * (not lines) + [f"{setting.name},{row}" for row in rows]
-    if arguments.weights and (arguments.data / "planet").exists():
+    if arguments.weights and (arguments.data / "planet" / "m3r-cr").exists():
         table_of_scarce = scarce(arguments.data, arguments.output, arguments.weights[0], arguments.device)
         text.append(f"## A scene that is nearly all cloud\n\n{table_of_scarce}\n")
     (arguments.output / "quality.md").write_text("\n".join(text), encoding="utf-8")

@@ -14,11 +14,13 @@ files and a picture of each case: cloudy, model, product, truth, in true colour 
 from __future__ import annotations
 
 import argparse
+import runpy
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -93,9 +95,8 @@ def restore(measure: Path, folder: Path, count: int | None, options: dict[str, s
     """Each case without another date, with the one before, and with both."""
     if not (measure / "series.py").exists():
         raise SystemExit(f"{measure} has no series.py: give the folder of measures by --measure")
-    sys.path.insert(0, str(measure))
-    import series  # noqa: PLC0415 - of the folder just named
-
+    sys.path.insert(0, str(measure))  # of which it imports what lies beside it
+    series = SimpleNamespace(**runpy.run_path(str(measure / "series.py")))
     for case in list(series.cases())[:count]:
         for dates, number in (("none", 0), ("before", 1), ("before and after", 2)):
             others, days = case.others[:number], case.days[:number]

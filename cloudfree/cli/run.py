@@ -9,7 +9,7 @@ import click
 from cloudfree.cli import options
 from cloudfree.cli.config import option_sources
 from cloudfree.cli.options import FILE
-from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
+from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar, progress_log
 
 
 @click.command()
@@ -42,5 +42,8 @@ def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **values: Any)
     megapixels = plan.part.width * plan.part.height / 1e6
     with progress_bar(plan.device, quiet, megapixels, MEGAPIXELS) as progress:
         result = execute(plan, progress)
+    progress_log.info(
+        "%s: %.1f %% of the data rewritten, the rest as observed", plan.options.output, 100 * result.rewritten_share
+    )
     if as_json:
         echo_json(result.as_json())

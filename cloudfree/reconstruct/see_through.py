@@ -31,9 +31,9 @@ _DARKEST, _LEAST_VARIANCE, _TINY = 0.005, 1e-9, 1e-6
 _AIRLIGHT = 0.45  # reflectance of thin cloud where it becomes opaque
 _OFFSET = 0.01  # reflectance that keeps the logarithm of black ground finite
 
-# Of the variance of a model's errors, how much is finer than the neighbourhoods: what detail can take away of it.
-# Measured on held-out ground of `pairs`, `dates` and simulated clouds: 0.55 to 0.6.
-_DETAIL = 0.55
+# Of the variance of a model's errors, how much is finer than the neighbourhoods, which detail can take away; and how
+# much of it an observation with nothing in the way takes at most, for that is never sure.
+_DETAIL, _MOST_SHARE = 0.45, 0.9
 
 
 class SeenThrough(NamedTuple):
@@ -61,7 +61,8 @@ def see_through(
     added = (of_observed * observed - of_ground * ground + constant) * hidden
     known = hidden * unobstructed
     reflectance = torch.lerp((ground + added).clamp(0, 1), observed, known)
-    return SeenThrough(reflectance, known + (1 - known) * _DETAIL * hidden * of_ground.mean(0))
+    of_detail = _DETAIL * hidden * of_ground.mean(0)
+    return SeenThrough(reflectance, torch.lerp(of_detail, known.new_tensor(_MOST_SHARE), known))
 
 
 def _darkness(observed: Tensor, ground: Tensor) -> Tensor:

@@ -30,9 +30,7 @@ _FAR_M = 100.0  # from the mask ground is surely clear
 _LEAK_M = 60.0
 
 
-def follow(
-    surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M, buffer_m: float = BUFFER_M
-) -> NDArray[np.uint8]:
+def follow(surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M, buffer_m: float = BUFFER_M) -> NDArray[np.uint8]:
     """Classes (h, w) of `SkyClass`, HAZE or SHADOW, of pixels of the survey beyond its mask; CLEAR of all others.
 
     These have something in the way, and lie in the buffer, or are connected through it and up to `limit_m` away.
