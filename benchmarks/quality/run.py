@@ -177,7 +177,7 @@ def main() -> None:
             text.append(f"## {setting.title}\n\n{tables.as_markdown(table)}")
             header, *rows = tables.as_csv(table).splitlines()
             lines += [f"setting,{header}"] * (not lines) + [f"{setting.name},{row}" for row in rows]
-    if arguments.weights and (arguments.data / "planet" / "m3r-cr").exists():
+    if arguments.weights and (arguments.data / "planet" / "m3r-cr" / "train.csv").exists():
         table_of_scarce = scarce(arguments.data, arguments.output, arguments.weights[0], arguments.device)
         text.append(f"## A scene that is nearly all cloud\n\n{table_of_scarce}\n")
     (arguments.output / "quality.md").write_text("\n".join(text), encoding="utf-8")
