@@ -110,7 +110,7 @@ def test_observed_pixels_are_kept_and_the_rest_is_told(
     cloud = np.zeros((300, 300))
     cloud[110:190, 110:190] = 1
     out, qa = tmp_path / "out.tif", tmp_path / "qa.tif"
-    report = run(cli, make_scene(dn=dn), make_sar(), out, "--mask", make_mask(cloud), "--qa", qa, "--buffer", 0, *EXACT)
+    report = run(cli, make_scene(dn=dn), make_sar(), out, "--mask", make_mask(cloud), "--qa", qa, "--buffer", 6, *EXACT)
     product = read(out)
     classes, percent = read(qa)
     assert cog_validate(qa, strict=True, quiet=True)[0]

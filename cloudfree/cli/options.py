@@ -196,7 +196,11 @@ making = together(
         default=300.0,
         help="How far beyond the mask clouds are followed to where they end; 0: not at all.",
     ),
-    _metres("--buffer", "buffer_m", default=30.0, help="Ground around the mask to take for cloudy too."),
+    _metres(
+        *("--buffer", "buffer_m"),
+        default=30.0,
+        help="Ground around the mask to rewrite too where something is in its way; with --edge-limit 0 all of it.",
+    ),
     weights,
     click.option(
         "--adapt",

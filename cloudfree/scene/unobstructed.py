@@ -18,7 +18,7 @@ from cloudfree.arrays import Float64Array, Image, Mask, as_image
 from cloudfree.scene.threads import over_rows
 
 _SMOOTH_PX = 2.0  # of about 10 m: noise and registration go, the level stays
-_NOISE = 0.003  # reflectance
+_NOISE = 0.001  # reflectance
 _WHITE = 0.45  # of thin cloud
 _OUTLIER, _MAD_TO_DEVIATION = 4.0, 1.4826
 _FREEDOM = 5.0  # of Student's t: tails of both are heavy
