@@ -19,6 +19,7 @@ from cloudfree.scene.threads import over_rows
 
 _SMOOTH_PX = 2.0  # of about 10 m: noise and registration go, the level stays
 _NOISE = 0.001  # reflectance
+_NOTICED = 0.003  # reflectance: haze of less is not followed
 _WHITE = 0.45  # of thin cloud
 _OUTLIER, _MAD_TO_DEVIATION = 4.0, 1.4826
 _FREEDOM = 5.0  # of Student's t: tails of both are heavy
@@ -35,7 +36,7 @@ def probability(observed: Image, ground: Image, hidden: Mask, clear: Mask) -> Im
     if min(hidden.sum(), clear.sum()) < _FEWEST_PX:
         return np.zeros(hidden.shape, np.float32)
     differences = _smooth(observed - ground)
-    of_errors = _spread_of_errors(differences, clear)
+    of_errors = _spread_of_errors(differences, clear, _NOISE)
     share, of_obstruction = _fitted(_some_of(differences[:, hidden].T), of_errors)
     return _over_pixels(lambda some: _posterior(some, share, of_errors, of_obstruction), differences)
 
@@ -48,7 +49,7 @@ def obstruction(observed: Image, ground: Image, clear: Mask) -> tuple[Image, Ima
     if clear.sum() < _FEWEST_PX:
         return np.zeros(clear.shape, np.float32), np.zeros(clear.shape, np.float32)
     differences = _smooth(observed - ground)
-    precision = as_image(np.linalg.inv(_spread_of_errors(differences, clear).scale))
+    precision = as_image(np.linalg.inv(_spread_of_errors(differences, clear, _NOTICED).scale))
     haze, shadow = np.empty((2, *clear.shape), np.float32)
 
     def look(rows: slice) -> None:
@@ -77,12 +78,12 @@ def _over_pixels(values: Callable[[Image], Float64Array | Image], differences: I
     return found
 
 
-def _spread_of_errors(differences: Image, clear: Mask) -> _Spread:
+def _spread_of_errors(differences: Image, clear: Mask, noise: float) -> _Spread:
     """How differences (4, h, w) spread on clear ground (h, w), outliers cut."""
     errors = _some_of(differences[:, clear].T)
     spread = _OUTLIER * _MAD_TO_DEVIATION * np.median(np.abs(errors), axis=0)
     errors = np.clip(errors, -spread, spread)
-    scale = errors.T @ errors / len(errors) + _NOISE**2 * np.eye(errors.shape[1])
+    scale = errors.T @ errors / len(errors) + noise**2 * np.eye(errors.shape[1])
     return _Spread(np.zeros(errors.shape[1]), scale)
 
 
