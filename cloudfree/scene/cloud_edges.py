@@ -39,7 +39,7 @@ def follow(surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M, buffer_m: f
     if not surveyed.cloudy.any() or not surveyed.clear.any():
         return nothing
     away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, max(limit_m, buffer_m, _FAR_M))
-    ground = of_survey(surveyed, scene, by_holes=False).coarse()
+    ground = of_survey(surveyed, scene, by_holes=False, by_sight=False).coarse()
     far = surveyed.clear & (away_m > _FAR_M)
     far = far if far.any() else surveyed.clear
     haze, shadow = unobstructed.obstruction(scene.reflectance(surveyed.dn), ground, far)

@@ -110,12 +110,12 @@ class HeldOutModel:
     model: SceneModel
 
 
-def of_survey(survey: Survey, scene: Scene, *, by_holes: bool = True) -> SceneModel:
-    """The model of a scene as surveyed, radar and references co-registered; `by_holes` as of `fit`."""
+def of_survey(survey: Survey, scene: Scene, *, by_holes: bool = True, by_sight: bool = True) -> SceneModel:
+    """The model of a scene as surveyed, radar and references co-registered; `by_holes` and `by_sight` as of `fit`."""
     reflectance = np.clip(scene.reflectance(survey.dn), 0, 1)
     size_m, shape = survey.grid.pixel_size_m, scene.grid.shape
     inputs = reflectance, survey.sar_db, survey.cloudy, survey.data, size_m, shape, survey.others
-    return fit(*inputs, by_holes=by_holes)
+    return fit(*inputs, by_holes=by_holes, by_sight=by_sight)
 
 
 def fit(
@@ -128,6 +128,7 @@ def fit(
     others: Sequence[Image] = (),
     *,
     by_holes: bool = True,
+    by_sight: bool = True,
 ) -> SceneModel:
     """Fit to a scene on a coarse grid, such as that of a survey.
 
@@ -164,9 +165,10 @@ def fit(
         error_variance=pixels.error_variance(coefficients, nodes),
         unobstructed=np.zeros(hidden.shape, np.float32),
     )
-    far = clear & (distance_m(hidden, pixel_size_m, LEAK_M) > LEAK_M)
-    unobstructed_by = reflectance, model.coarse(), hidden & valid, far if far.any() else clear
-    model = replace(model, unobstructed=unobstructed.probability(*unobstructed_by))
+    if by_sight:
+        far = clear & (distance_m(hidden, pixel_size_m, LEAK_M) > LEAK_M)
+        unobstructed_by = reflectance, model.coarse(), hidden & valid, far if far.any() else clear
+        model = replace(model, unobstructed=unobstructed.probability(*unobstructed_by))
     for ground, dates in held_out:
         model = replace(model, held_out=HeldOutModel(tests[0].hole, replace(model, ground=ground, dates=dates)))
     return model

@@ -35,9 +35,9 @@ def probability(observed: Image, ground: Image, hidden: Mask, clear: Mask) -> Im
     """
     if min(hidden.sum(), clear.sum()) < _FEWEST_PX:
         return np.zeros(hidden.shape, np.float32)
-    differences = _smooth(observed - ground)
+    differences = _smooth_differences(observed, ground)
     of_errors = _spread_of_errors(differences, clear, _NOISE)
-    share, of_obstruction = _fitted(_some_of(differences[:, hidden].T), of_errors)
+    share, of_obstruction = _fitted(_some_of(differences, hidden), of_errors)
     return _over_pixels(lambda some: _posterior(some, share, of_errors, of_obstruction), differences)
 
 
@@ -48,7 +48,7 @@ def obstruction(observed: Image, ground: Image, clear: Mask) -> tuple[Image, Ima
     """
     if clear.sum() < _FEWEST_PX:
         return np.zeros(clear.shape, np.float32), np.zeros(clear.shape, np.float32)
-    differences = _smooth(observed - ground)
+    differences = _smooth_differences(observed, ground)
     precision = as_image(np.linalg.inv(_spread_of_errors(differences, clear, _NOTICED).scale))
     haze, shadow = np.empty((2, *clear.shape), np.float32)
 
@@ -63,8 +63,11 @@ def obstruction(observed: Image, ground: Image, clear: Mask) -> tuple[Image, Ima
     return haze, shadow
 
 
-def _smooth(differences: Image) -> Image:
-    return np.asarray(ndimage.gaussian_filter(differences, _SMOOTH_PX, truncate=2.5, axes=(-2, -1)))
+def _smooth_differences(observed: Image, ground: Image) -> Image:
+    differences = np.empty(observed.shape, np.float32)
+    for smooth, seen, expected in zip(differences, observed, ground, strict=True):
+        ndimage.gaussian_filter(seen - expected, _SMOOTH_PX, output=smooth, truncate=2.5)
+    return differences
 
 
 def _over_pixels(values: Callable[[Image], Float64Array | Image], differences: Image) -> Image:
@@ -80,16 +83,18 @@ def _over_pixels(values: Callable[[Image], Float64Array | Image], differences: I
 
 def _spread_of_errors(differences: Image, clear: Mask, noise: float) -> _Spread:
     """How differences (4, h, w) spread on clear ground (h, w), outliers cut."""
-    errors = _some_of(differences[:, clear].T)
+    errors = _some_of(differences, clear)
     spread = _OUTLIER * _MAD_TO_DEVIATION * np.median(np.abs(errors), axis=0)
     errors = np.clip(errors, -spread, spread)
     scale = errors.T @ errors / len(errors) + noise**2 * np.eye(errors.shape[1])
     return _Spread(np.zeros(errors.shape[1]), scale)
 
 
-def _some_of(values: Float64Array | Image) -> Float64Array:
-    """Enough of them (n, C), evenly."""
-    return np.asarray(values[:: -(-len(values) // _MOST_PX)], np.float64)
+def _some_of(differences: Image, where: Mask) -> Float64Array:
+    """Enough pixels (n, C), evenly, of those of an image (C, h, w) that are asked for (h, w)."""
+    chosen = np.flatnonzero(where)
+    chosen = chosen[:: -(-len(chosen) // _MOST_PX)]
+    return differences.reshape(len(differences), -1)[:, chosen].T.astype(np.float64)
 
 
 @dataclass(frozen=True)
