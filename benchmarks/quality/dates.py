@@ -3,7 +3,7 @@
     python benchmarks/quality/dates.py [--data ../shared/data] [--output FOLDER]
 
 Each date of the Belgian series (`dates/worldcereal_*`) and of the Finnish places (`pairs/biomassters_*`) is laid under
-clouds of `clouds` with soft edges (mask dilated by two pixels, then a Gaussian of two), of 8 to 85 %, and restored with
+opaque clouds of `clouds` with soft edges (mask dilated by two pixels, then a Gaussian of two), 8 to 85 %, restored with
 one clear image of the same series: the nearest up to 10 days away, the nearest up to 30, the farthest up to 90. PSNR
 (dB) of masked pixels against the truth of the same day: means by age, and the worst case against the better of ridge
 and fit.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from command import soft_share
+from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.evaluate import metrics
@@ -32,6 +32,7 @@ from cloudfree.scene.model import PIXEL_M
 
 _AGES = ((0, 10), (11, 30), (31, 90))  # days
 _COVER, _OPAQUE = (0.08, 0.85), 0.25
+_DILATION_PX, _SOFT_PX = 2, 2.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _case(
     if sar_db is None or layer is None:
         return None
     mask, radiance = layer
-    share = soft_share(mask)
+    share = ndimage.gaussian_filter(as_image(ndimage.binary_dilation(mask, iterations=_DILATION_PX)), _SOFT_PX)
     valid = np.asarray((truth > 0).all(axis=0) & (np.nan_to_num(sar_db, nan=-99) > -50).all(axis=0))
     if valid.mean() < 0.5:
         return None

@@ -35,6 +35,7 @@ from cloudfree.product.pictures import write_png
 
 _PIXEL_M = 10.0
 _DARKER = 0.7  # of the near infrared of the truth: in shadow
+_DATES = "none", "before", "before and after"
 _HEADER = (
     "place",
     "dates",
@@ -87,8 +88,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         restored = list(restore(arguments.measure, folder, arguments.count, options))
     print(f"| {' | '.join(_HEADER)} |\n| --- | --- |{' ---: |' * (len(_HEADER) - 2)}")
-    for place, dates in sorted({(one.place, one.dates) for one in restored}):
-        print(as_row([one for one in restored if (one.place, one.dates) == (place, dates)]))
+    for place in [*sorted({one.place for one in restored}), "all"]:
+        for dates in _DATES:
+            print(as_row(place, [one for one in restored if place in (one.place, "all") and one.dates == dates]))
 
 
 def restore(measure: Path, folder: Path, count: int | None, options: dict[str, str]) -> Iterator[Restored]:
@@ -98,7 +100,7 @@ def restore(measure: Path, folder: Path, count: int | None, options: dict[str, s
     sys.path.insert(0, str(measure))  # of which it imports what lies beside it
     series = SimpleNamespace(**runpy.run_path(str(measure / "series.py")))
     for case in list(series.cases())[:count]:
-        for dates, number in (("none", 0), ("before", 1), ("before and after", 2)):
+        for number, dates in enumerate(_DATES):
             others, days = case.others[:number], case.days[:number]
             name = f"{case.name} {dates}".replace(" ", "_")
             line = as_image(series.between(case.scene, others, days, case.mask)) if others else None
@@ -156,7 +158,7 @@ def ndvi(image: Image) -> Image:
     return as_image((image[3] - image[2]) / np.maximum(image[3] + image[2], 0.01))
 
 
-def as_row(group: Sequence[Restored]) -> str:
+def as_row(place: str, group: Sequence[Restored]) -> str:
     """A line of the table: means over cases."""
     psnr = lambda image, one, where, bands=slice(None): metrics.psnr(image[bands], one.truth[bands], where)  # noqa: E731
     line, model, run = (
@@ -173,7 +175,7 @@ def as_row(group: Sequence[Restored]) -> str:
         for name in ("line", "model", "run")
     ]
     numbers = [np.mean(line) if line else None, np.mean(model), np.mean(run), gain.mean(), gain.min()]
-    words = [group[0].place, group[0].dates, str(len(group))]
+    words = [place, group[0].dates, str(len(group))]
     words += ["" if number is None else f"{number:.2f}" for number in numbers]
     words += [f"{np.mean(in_shadow):.2f}" if in_shadow else "", f"{np.mean(elsewhere):.2f}"]
     words += ["" if error is None else f"{error:.3f}" for error in errors]
