@@ -40,6 +40,15 @@ IN_ORDER = {"own_weights.md"}
 """Pages whose blocks build on each other."""
 
 
+def test_decibels_of_the_readme_stand_in_a_table_of_the_benchmarks() -> None:
+    """One fact, one place: whoever measures again has to change both."""
+    number = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.])")
+    measured = {n for page in (CHECKOUT / "benchmarks").rglob("*.md") for n in number.findall(page.read_text("utf-8"))}
+    told = {n for block in README.split("\n\n") if "dB" in block for n in number.findall(block)}
+    assert told
+    assert told <= measured, sorted(told - measured)
+
+
 @pytest.fixture
 def workplace(make_scene: Make, make_sar: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that holds every input that a page names."""
