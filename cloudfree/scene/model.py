@@ -20,7 +20,14 @@ from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.geometry import coarse, distance_m
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene import stack, unobstructed
-from cloudfree.scene.candidates import FEWEST_TESTED, LEAK_M, ClearPixels, HoleTest, candidates_of, fitted_side_by_side
+from cloudfree.scene.candidates import (
+    FEWEST_TESTED,
+    LEAK_M,
+    ClearPixels,
+    HoleTest,
+    candidates_of,
+    fitted_side_by_side,
+)
 from cloudfree.scene.features import (
     DateTerm,
     OtherDate,
@@ -30,11 +37,14 @@ from cloudfree.scene.features import (
     some_of,
     summed,
 )
+from cloudfree.scene.neighbourhood import MOST_TREES
 from cloudfree.scene.survey import Survey
 from cloudfree.scene.uncertainty import Uncertainty
 
 PIXEL_M = 10.0
 """Sentinel-1's pixel, and the finest that a fit is worth."""
+
+TREES_EXPECTED = 0.5  # their weight in a scene that has no holes to decide by
 
 # Reflectance of dark ground in blue, green, red, NIR, and the most that may be taken for path radiance.
 _DARK_GROUND, _MAX_PATH_RADIANCE = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
@@ -146,20 +156,24 @@ def fit(
     pixels = ClearPixels.of(reflectance, hidden, clear, radar, other_dates, pixel_size_m)
     candidates = [candidate for candidate in candidates_of(pixels) if by_holes or candidate.expected_weight]
     fits = fitted_side_by_side(candidates, pixels.samples())
+    trees = pixels.trees(MOST_TREES) if by_holes else None
     holes = stack.holes(hidden, clear) if by_holes else []
-    tests = [test for hole in holes if (test := HoleTest.of(pixels, candidates, fits, hole))]
+    tests = [test for hole in holes if (test := HoleTest.of(pixels, candidates, fits, hole, with_trees=bool(trees)))]
     expected = np.array([candidate.expected_weight for candidate in candidates])
-    weights = stack.mixture([test.predicted for test in tests], [test.truth for test in tests], expected)
-    coefficients, nodes = pixels.mixed(fits, weights)
-    without_hole = [pixels.mixed(test.fits, weights) for test in tests[:1]]
+    with_trees = np.append((1 - TREES_EXPECTED) * expected, TREES_EXPECTED) if trees else expected
+    weights = stack.mixture([test.predicted for test in tests], [test.truth for test in tests], with_trees)
+    linear = stack.shares(weights[: len(candidates)], expected)
+    coefficients, nodes = pixels.mixed(fits, linear)
+    without_hole = [pixels.mixed(test.fits, linear) for test in tests[:1]]
     (ground, dates), *held_out = pixels.terms((coefficients, nodes), *without_hole)
+    names = [candidate.name for candidate in candidates] + ["trees"] * bool(trees)
     model = SceneModel(
         shape,
         ground,
         dates,
         clear_share=float(clear.sum() / valid.sum()),
         path_radiance=_path_radiance(reflectance[:, clear]),
-        weights={one.name: round(float(weight), 3) for one, weight in zip(candidates, weights, strict=True)},
+        weights=dict(zip(names, weights.round(3).tolist(), strict=True)),
         uncertainty=_uncertainty(pixels, tests, weights, coefficients, shape),
         error_variance=pixels.error_variance(coefficients, nodes),
         unobstructed=np.zeros(hidden.shape, np.float32),
@@ -167,8 +181,12 @@ def fit(
     far = clear & (distance_m(hidden, pixel_size_m, LEAK_M) > LEAK_M)
     unobstructed_by = reflectance, model.coarse(), hidden & valid, far if far.any() else clear
     model = replace(model, unobstructed=unobstructed.probability(*unobstructed_by))
-    for ground, dates in held_out:
-        model = replace(model, held_out=HeldOutModel(tests[0].hole, replace(model, ground=ground, dates=dates)))
+    if trees:
+        pixels.neighbourhood.mix_in(model.ground, model.dates, trees, weights[-1], hidden & valid, pixel_size_m)
+    for test, (ground, dates) in zip(tests, held_out, strict=False):
+        if test.trees:
+            pixels.neighbourhood.mix_in(ground, dates, test.trees, weights[-1], test.hole, pixel_size_m)
+        model = replace(model, held_out=HeldOutModel(test.hole, replace(model, ground=ground, dates=dates)))
     return model
 
 
