@@ -36,7 +36,7 @@ class Neighbourhood:
 
     def features(self, where: NDArray[np.intp]) -> Image:
         """Features (n, f) of the pixels at flat indexes (n,)."""
-        return self._features(where, shown_at(where, self._shape, self._of_radar))
+        return self._features(where, shown_at(where, self._shape, self.radar.detail) if self.radar else None)
 
     def mix_in(
         self, ground: Image, terms: tuple[DateTerm, ...], trees: Trees, weight: float, hidden: Mask, pixel_size_m: float
@@ -52,34 +52,27 @@ class Neighbourhood:
         width, flat = ground.shape[2], ground.reshape(len(ground), -1)
 
         def mix(rows: slice) -> None:
-            first = rows.start * width
             inside = np.flatnonzero(share[rows])
-            radar = self._of_radar(rows).reshape(-1, (rows.stop - rows.start) * width) if len(inside) else None
+            radar = self.radar.detail(rows) if self.radar and len(inside) else None
             for start in range(0, len(inside), _CHUNK_PX):
                 chunk = inside[start : start + _CHUNK_PX]
-                where = chunk + first
+                where, of_radar = chunk + rows.start * width, None if radar is None else _at(radar, chunk)
                 linear = flat[:, where]
                 for term, seen in zip(terms, self._flat, strict=True):
                     term.add_to(linear, seen[:, where])
-                off = trees.predicted(self._features(where, radar[:, chunk])).T - linear
+                off = trees.predicted(self._features(where, of_radar)).T - linear
                 flat[:, where] += share.ravel()[where] * off
 
         over_rows(mix, len(share))
 
-    def _features(self, where: NDArray[np.intp], radar: Image) -> Image:
-        """Of pixels (n,), where radar (k, n) is that; beyond the edges of an image are its nearest pixels."""
+    def _features(self, where: NDArray[np.intp], radar: Image | None) -> Image:
+        """Of pixels (n,), where radar's detail (k, n) is that; beyond the edges of an image are its nearest pixels."""
         height, width = self._shape
         row, col = np.divmod(where, width)
         rows = [np.clip(row + down, 0, height - 1) * width for down in _AROUND]
         cols = [np.clip(col + right, 0, width - 1) for right in _AROUND]
-        around = [image[:, down + right] for image in self._flat for down in rows for right in cols]
-        return np.ascontiguousarray(np.concatenate([*around, radar]).T)
-
-    def _of_radar(self, rows: slice) -> Image:
-        """Radar (k, rows, w), nothing of which is no layer."""
-        if self.radar:
-            return self.radar.detail(rows)
-        return np.zeros((0, rows.stop - rows.start, self._shape[1]), np.float32)
+        layers = [image[:, down + right] for image in self._flat for down in rows for right in cols]
+        return np.ascontiguousarray(np.concatenate(layers if radar is None else [*layers, radar]).T)
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -88,4 +81,9 @@ class Neighbourhood:
     @cached_property
     def _flat(self) -> list[Image]:
         """The images (4, h * w)."""
-        return [date.reflectance.reshape(len(date.reflectance), -1) for date in self.dates]
+        return [np.ascontiguousarray(date.reflectance).reshape(len(date.reflectance), -1) for date in self.dates]
+
+
+def _at(image: Image, inside: NDArray[np.intp]) -> Image:
+    """The pixels (C, n) at flat indexes (n,) of an image (C, h, w)."""
+    return image.reshape(len(image), -1)[:, inside]
