@@ -19,12 +19,17 @@ from cloudfree.scene.features import DateTerm, OtherDate, Radar, shown_at
 from cloudfree.scene.threads import over_rows
 from cloudfree.scene.trees import Trees
 
-MOST_TREES, FEWEST_TREES = 30, 10
-"""All of them, and those that have to do in a hole and on much hidden ground."""
+FEWEST_TREES = 10
+"""What has to do in a hole, and on much hidden ground."""
 
-_MOST_DESCENTS = 12_000_000  # of a pixel through a tree: bounds the time whatever the area
+_MOST_TREES, _MOST_DESCENTS = 30, 12_000_000  # of a pixel through a tree
 _AROUND = (-1, 0, 1)
 _CHUNK_PX = 1 << 12
+
+
+def trees_for(hidden_px: int) -> int:
+    """How many trees there is time for, on so many pixels."""
+    return int(np.clip(_MOST_DESCENTS // max(1, hidden_px), FEWEST_TREES, _MOST_TREES))
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,6 @@ class Neighbourhood:
         """
         share = np.clip(2 - distance_m(hidden, pixel_size_m, 2 * BUFFER_M) / np.float32(BUFFER_M), 0, 1)
         share *= np.float32(weight)
-        count = max(1, np.count_nonzero(share))
-        trees = trees.first(max(FEWEST_TREES, _MOST_DESCENTS // count))
         width, flat = ground.shape[2], ground.reshape(len(ground), -1)
 
         def mix(rows: slice) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from cloudfree.arrays import Image, Mask, as_image
 _LEAST_IN_LEAF = 5
 _TOGETHER = 5  # trees grown at a time, on a thread
 _CACHED_PX = 1 << 12
-_LEVELS_BETWEEN = 3  # in which pixels go down together before those that have arrived are left behind
+_LEVELS_BETWEEN = 4  # in which pixels go down together before those that have arrived are left behind
 
 Indexes = NDArray[np.intp]
 
@@ -50,10 +51,6 @@ class Trees:
         firsts = np.cumsum([0, *(len(part.feature) for part in parts[:-1])])
         return _joined([part._numbered_from(first) for part, first in zip(parts, firsts, strict=True)])
 
-    def first(self, count: int) -> Trees:
-        """The first of them, at most so many."""
-        return replace(self, roots=self.roots[:count])
-
     def predicted(self, features: Image) -> Image:
         """The mean (n, C) of what the trees say of features (n, f); each row's is its own: parts equal the whole."""
         total = np.zeros((len(features), self.value.shape[1]), np.float32)
@@ -74,12 +71,17 @@ class Trees:
         node = leaves
         while len(going):
             for _ in range(_LEVELS_BETWEEN):
-                beyond = values.take(first + self.feature.take(node)) > self.threshold.take(node)
-                node = self.child.take(node) + beyond
+                shown = _take(values, first + _take(self.feature, node))
+                node = _take(self.child, node) + (shown > _take(self.threshold, node))
             leaves[going] = node
-            left = self.child.take(node) != node
+            left = _take(self.child, node) != node
             going, first, node = going[left], first[left], node[left]
         return leaves
+
+
+def _take(values: Any, where: Indexes) -> Any:
+    """Of a flat array, at indexes within it: to wrap them is quicker than to check."""
+    return values.take(where, mode="wrap")
 
 
 @dataclass(frozen=True)

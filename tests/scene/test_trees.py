@@ -33,9 +33,7 @@ def test_equal_samples_give_equal_trees_and_parts_equal_the_whole():
     many = np.tile(features, (10, 1))
     whole = trees.predicted(many)
     np.testing.assert_array_equal(np.concatenate([trees.predicted(many[:77]), trees.predicted(many[77:])]), whole)
-    one_by_one = [trees.first(count).predicted(features) for count in (1, 2)]
-    assert len(trees.first(2).roots) == 2
-    assert np.abs(one_by_one[1] - one_by_one[0]).max() > 0
+    assert len({trees.value[trees.child[root]].tobytes() for root in trees.roots}) == 7, "each is another"
 
 
 def test_every_leaf_has_the_mean_of_five_samples_or_more():
@@ -60,7 +58,7 @@ def test_few_samples_and_constant_features(count: int, scale: float) -> None:
 
 
 def fields() -> tuple[Image, Image, Image, Mask]:
-    """Fields of two crops, whose colours of another day go together as no line has it; radar; the other day; a cloud."""
+    """Two crops whose colours of another day go together as no line has it; radar; that day; a cloud."""
     crop = pattern(96, 120, 3, 5) > 0
     day, other_day = np.where(crop, 0.3, 0.1), 0.15 + 0.02 * pattern(96, 120, 4, 5)
     other_day = np.where(crop == (other_day > 0.15), other_day, 0.3 - other_day)
@@ -111,7 +109,9 @@ def test_trees_are_mixed_in_where_ground_is_hidden(weight: float) -> None:
     around.mix_in(ground, (term,), trees, weight, hidden, 10.0)
     linear = term.reflectance(other)
     said = trees.predicted(around.features(everywhere)).T.reshape(truth.shape)
-    np.testing.assert_allclose((ground + linear)[:, hidden], ((1 - weight) * linear + weight * said)[:, hidden], atol=1e-5)
+    np.testing.assert_allclose(
+        (ground + linear)[:, hidden], ((1 - weight) * linear + weight * said)[:, hidden], atol=1e-5
+    )
     assert not ground[:, :20].any(), "far away the linear models stand alone"
 
 
@@ -141,6 +141,10 @@ def test_few_clear_pixels_grow_no_trees() -> None:
     fitted = model.fit(truth, sar_db, hidden, np.ones_like(hidden), others=[other])
     assert "trees" not in fitted.weights
     assert np.isfinite(fitted.whole()).all()
+
+
+def test_much_hidden_ground_has_fewer_trees() -> None:
+    assert [neighbourhood.trees_for(count) for count in (0, 10_000, 600_000, 10**8)] == [30, 30, 20, 10]
 
 
 def test_shares_of_what_weighs_nothing_are_the_expected_ones() -> None:
