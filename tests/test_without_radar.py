@@ -99,7 +99,7 @@ def test_what_is_said_of_it(made: tuple[Result, Path], case: Case, tmp_path: Pat
     assert report["trust"] == 0
     assert report["share"]["sar_of_data"] == 0
     assert set(report["scene_model"]) == {
-        *("mean", "surroundings", "surroundings, leaking cloud", "image 1 alone", "all together")
+        *("mean", "surroundings", "surroundings, leaking cloud", "image 1 alone", "all together", "trees")
     }
     assert done.stderr.count("there is no Sentinel-1") == 1
     assert json.loads(stated["CLOUDFREE_RADAR"]) == []

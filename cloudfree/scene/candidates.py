@@ -1,6 +1,6 @@
 """Models of a scene's ground from the simplest to the richest, and how each does where clear ground is hidden from it.
 
-All are linear in the same features, so that a mixture of them is one more of the same kind.
+All but trees are linear in the same features, so that a mixture of them is one more of the same kind.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from cloudfree.scene import evidence
 from cloudfree.scene.evidence import Fit, Samples
 from cloudfree.scene.features import DateTerm, FeatureSource, OtherDate, Radar, features_at, land_coefficients, summed
 from cloudfree.scene.lattice import Lattice
+from cloudfree.scene.neighbourhood import FEWEST_TREES, Neighbourhood
+from cloudfree.scene.trees import Trees
 from cloudfree.scene.uncertainty import Gap
 
 FEWEST_TESTED = 100
@@ -34,6 +36,7 @@ LEAK_M = 50.0
 _LEAK_POWER, _LEAST_WEIGHT = 8, 1e-3
 _LEAK_ENDS_M = 6 * LEAK_M
 _ITERATIONS, _WARM_ITERATIONS = 5, 1
+_MOST_GROWN_FROM, _FEWEST_GROWN_FROM = 6_000, 300  # pixels that no cloud leaks to
 _OUTLIER, _MAD_TO_DEVIATION, _LEAST_ERROR = 3.0, 1.4826, 0.001
 
 
@@ -156,6 +159,26 @@ class ClearPixels:
         sizes = [size for source in self.sources for size in source.sizes]
         return np.concatenate([np.repeat(np.arange(len(sizes)), sizes), [len(sizes), -1]])
 
+    @cached_property
+    def neighbourhood(self) -> Neighbourhood:
+        """What trees are shown of any pixel."""
+        return Neighbourhood(self.dates, self.radar)
+
+    @cached_property
+    def around(self) -> Image:
+        """What trees are shown of these pixels (n, f)."""
+        return self.neighbourhood.features(self.sample)
+
+    def trees(self, count: int, distance_m: Float64Array | None = None) -> Trees | None:
+        """So many trees grown from pixels that no cloud leaks to, by their distance (n,) from the mask or another one.
+
+        None without images of other dates, or where such pixels are few.
+        """
+        away = np.flatnonzero((self.distance_m if distance_m is None else distance_m) > LEAK_M)[:_MOST_GROWN_FROM]
+        if not self.dates or len(away) < _FEWEST_GROWN_FROM:
+            return None
+        return Trees.grown(self.around[away], as_image(self.target[away]), count)
+
     @property
     def leak_group(self) -> int:
         """The group of the leak."""
@@ -240,37 +263,43 @@ class ClearPixels:
 class HoleTest:
     """How k candidates do in a hole (h, w) of the clear ground.
 
-    fits: to the pixels outside it; where (n,): flat indexes of pixels inside; predicted (k, n, 4) and truth (n, 4)
-    there.
+    fits, and trees if these are one of the candidates, the last: to the pixels outside it; where (n,): flat indexes of
+    pixels inside; predicted (k, n, 4) and truth (n, 4) there.
     """
 
     hole: Mask
     fits: list[Fit]
+    trees: Trees | None
     where: NDArray[np.intp]
     predicted: Float64Array
     truth: Float64Array
 
     @classmethod
     def of(
-        cls, pixels: ClearPixels, candidates: Sequence[Candidate], fits: Sequence[Fit], hole: Mask
+        cls, pixels: ClearPixels, candidates: Sequence[Candidate], fits: Sequence[Fit], hole: Mask, *, with_trees: bool
     ) -> HoleTest | None:
-        """Test candidates on a hole (h, w), their fits begun from `fits` to all clear pixels.
+        """Test candidates, and trees, on a hole (h, w), their fits begun from `fits` to all clear pixels.
 
         None where the hole, or what it leaves, is too small to tell.
         """
         in_hole = hole.ravel()[pixels.sample]
         tested = in_hole & (pixels.distance_m > LEAK_M)
         from_hole_m = distance_m(hole, pixels.lattice.pixel_size_m, LEAK_M).ravel()[pixels.sample]
-        weight = np.where(in_hole, 0, _edge_weight(np.minimum(pixels.distance_m, from_hole_m)))
+        away_m = np.minimum(pixels.distance_m, from_hole_m)
+        weight = np.where(in_hole, 0, _edge_weight(away_m))
         if min(tested.sum(), (~in_hole).sum()) < FEWEST_TESTED:
+            return None
+        trees = pixels.trees(FEWEST_TREES, away_m) if with_trees else None
+        if with_trees and trees is None:
             return None
         samples = pixels.samples(weight)
         starts = [replace(before, tail=before.tail[~in_hole]) for before in fits]
         fits = fitted_side_by_side(candidates, samples, starts)
         at_nodes, design = pixels.lattice.at(pixels.sample[tested]), pixels.design[tested].copy()
         design[:, -2] = 0  # what is predicted is the ground without the leak
-        predicted = np.stack([design @ fit.coefficients + at_nodes @ fit.field for fit in fits])
-        return cls(hole, fits, pixels.sample[tested], predicted, pixels.target[tested])
+        predicted = [design @ fit.coefficients + at_nodes @ fit.field for fit in fits]
+        predicted += [trees.predicted(pixels.around[tested])] if trees else []
+        return cls(hole, fits, trees, pixels.sample[tested], np.stack(predicted), pixels.target[tested])
 
 
 def _edge_weight(distance_m: Float64Array) -> Float64Array:

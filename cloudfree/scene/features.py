@@ -29,7 +29,8 @@ RADAR_SCALES_M = (10.0, 20.0, 40.0, 80.0, 160.0)
 # Backscatter is centred and scaled by what is typical of land, so that features mean the same in every scene.
 _DEVIATION_DB = 4.0
 _TEXTURE_SCALES_M = (20.0, 60.0)
-_SCALES_M = tuple(sorted({*RADAR_SCALES_M, *_TEXTURE_SCALES_M}))
+_DETAIL_SCALES_M = (10.0, 20.0, 40.0)
+_SCALES_M = tuple(sorted({*RADAR_SCALES_M, *_TEXTURE_SCALES_M, *_DETAIL_SCALES_M}))
 _SEEN_PERCENT = (0.2, 99.8)
 
 # Smooth functions are cosines in random directions (Rahimi and Recht 2007): together they span what a Gaussian kernel
@@ -118,7 +119,7 @@ class Radar:
         centred = without_gaps((sar_db - typical) / np.float32(_DEVIATION_DB), known)
         smoothed = tuple(Smoothed.of(centred, scale_m / pixel_size_m) for scale_m in _SCALES_M)
         seen = some_of(seen & known if (seen & known).any() else np.ones_like(known))
-        values = _at(np.flatnonzero(seen), seen.shape, lambda rows: _stacked(smoothed, rows))
+        values = shown_at(np.flatnonzero(seen), seen.shape, lambda rows: _stacked(smoothed, rows))
         limits = as_image(np.percentile(values, _SEEN_PERCENT, axis=1))
         cosines = Cosines.of(_of_scales(_TEXTURE_SCALES_M, np.clip(values, *limits[..., None])))
         return cls(smoothed, limits, cosines, seen, known)
@@ -131,6 +132,10 @@ class Radar:
         """VV and VH at each scale (k, rows, w)."""
         shown = _stacked(self.smoothed, rows)
         return np.clip(shown, *self.limits[..., None, None], out=shown)
+
+    def detail(self, rows: slice) -> Image:
+        """VV and VH at the fine scales (k, rows, w)."""
+        return _stacked([self.smoothed[_SCALES_M.index(scale_m)] for scale_m in _DETAIL_SCALES_M], rows)
 
     def features(self, shown: Image) -> Iterator[Image]:
         """VV and VH and their squares at each scale; then cosines of both at two of them."""
@@ -198,6 +203,10 @@ class DateTerm:
         shown = lambda rows: seen[:, rows]  # noqa: E731
         return summed(shown, self.image.features, self.coefficients, (seen.shape[1], seen.shape[2]))
 
+    def add_to(self, ground: Image, seen: Image) -> None:
+        """Add its part to the ground (4, n) of some pixels, where the image shows `seen` (4, n)."""
+        _add(self.image.features(seen), as_image(self.coefficients), ground)
+
 
 @cache
 def land_coefficients() -> Float64Array:
@@ -223,7 +232,7 @@ def _land_in_general() -> dict[str, list[list[float]]]:
 
 def features_at(source: FeatureSource, sample: NDArray[np.intp]) -> Iterator[Image]:
     """A source's features (n,) of the pixels at flat indexes (n,)."""
-    return source.features(_at(sample, source.known.shape, source.shown))
+    return source.features(shown_at(sample, source.known.shape, source.shown))
 
 
 def summed(
@@ -259,7 +268,7 @@ def _add(features: Iterator[Image], table: Image, total: Image) -> None:
             np.add(band, np.multiply(values, coefficient, out=product), out=band)
 
 
-def _at(sample: NDArray[np.intp], shape: tuple[int, ...], shown: Callable[[slice], Image]) -> Image:
+def shown_at(sample: NDArray[np.intp], shape: tuple[int, ...], shown: Callable[[slice], Image]) -> Image:
     """What is shown (k, n) at flat indexes (n,) of an image of `shape` (h, w), of which `shown` gives rows."""
     height, width = shape
     row = sample // width

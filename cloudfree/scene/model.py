@@ -4,9 +4,11 @@ The clear pixels tell how reflectance goes with radar and with the place's other
 what these leave over (`evidence`). Simpler models, such as the mean colour, a plain regression on radar or on one
 image, are the same with less in it. Which of them to believe the scene decides itself: some of its clear ground is
 hidden, and all are mixed as they find it again (`stack`). As each is linear in the same features, so is the mixture.
+Where there are images of other dates, `trees` stand beside them, for what no line can follow.
 
 The model lives on a coarse grid of about 10 m, where Sentinel-1's detail ends, and is sampled bilinearly from there; an
-image of another date brings its own detail back.
+image of another date brings its own detail back. Trees speak of hidden ground alone: clear ground, such as what is
+observed is compared with, has the linear models, whose errors there are known.
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.geometry import coarse, distance_m
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene import stack, unobstructed
-from cloudfree.scene.candidates import FEWEST_TESTED, LEAK_M, ClearPixels, HoleTest, candidates_of, fitted_side_by_side
+from cloudfree.scene.candidates import (
+    FEWEST_TESTED,
+    LEAK_M,
+    Candidate,
+    ClearPixels,
+    HoleTest,
+    candidates_of,
+    fitted_side_by_side,
+)
 from cloudfree.scene.features import (
     DateTerm,
     OtherDate,
@@ -30,11 +40,14 @@ from cloudfree.scene.features import (
     some_of,
     summed,
 )
+from cloudfree.scene.neighbourhood import trees_for
 from cloudfree.scene.survey import Survey
 from cloudfree.scene.uncertainty import Uncertainty
 
 PIXEL_M = 10.0
 """Sentinel-1's pixel, and the finest that a fit is worth."""
+
+_TREES_EXPECTED = 0.5  # their weight in a scene that has no holes to decide by
 
 # Reflectance of dark ground in blue, green, red, NIR, and the most that may be taken for path radiance.
 _DARK_GROUND, _MAX_PATH_RADIANCE = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
@@ -44,7 +57,8 @@ _DARK_GROUND, _MAX_PATH_RADIANCE = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
 class SceneModel:
     """The model of one scene of `shape` (H, W).
 
-    `ground` (4, h, w) is its reflectance on the coarse grid, but for what the `dates` add. `clear_share` (0..1): share
+    `ground` (4, h, w) is its reflectance on the coarse grid, but for what the `dates` add; trees are in it where the
+    mask hides, and near by. `clear_share` (0..1): share
     of the valid pixels that could be learned from. `path_radiance` (4,): reflectance that even the scene's darkest
     clear pixels have, beyond what dark ground has, as in top-of-atmosphere products. To a network it would look like
     haze, so it is taken off before and put back after. `weights` are what the holes gave each candidate. `uncertainty`
@@ -135,8 +149,8 @@ def fit(
     reflectance (4, h, w) 0..1; sar_db (2, h, w) dB, VV and VH, NaN where invalid, co-registered (radar that is valid
     nowhere is no source); hidden (h, w): under cloud, shadow or their edge; valid (h, w): the scene has data. `shape`
     (H, W): the scene's at full resolution, if that is another. others: the place on other dates (4, h, w), NaN where an
-    image shows nothing. Without holes the whole model is all, which is quicker by far. Equal arguments give equal
-    pixels.
+    image shows nothing. Without holes the whole model is all, and there are no trees, which is quicker by far;
+    `by_sight`: whether `unobstructed` is looked for, which is 0 else. Equal arguments give equal pixels.
     """
     clear = valid & ~hidden
     radar = Radar.of(sar_db, clear, pixel_size_m) if known_of(sar_db).any() else None
@@ -147,31 +161,41 @@ def fit(
     pixels = ClearPixels.of(reflectance, hidden, clear, radar, other_dates, pixel_size_m)
     candidates = [candidate for candidate in candidates_of(pixels) if by_holes or candidate.expected_weight]
     fits = fitted_side_by_side(candidates, pixels.samples())
+    trees = pixels.trees(trees_for(int((hidden & valid).sum()))) if by_holes else None
     holes = stack.holes(hidden, clear) if by_holes else []
-    tests = [test for hole in holes if (test := HoleTest.of(pixels, candidates, fits, hole))]
-    expected = np.array([candidate.expected_weight for candidate in candidates])
-    weights = stack.mixture([test.predicted for test in tests], [test.truth for test in tests], expected)
-    coefficients, nodes = pixels.mixed(fits, weights)
-    without_hole = [pixels.mixed(test.fits, weights) for test in tests[:1]]
+    tests = [test for hole in holes if (test := HoleTest.of(pixels, candidates, fits, hole, with_trees=bool(trees)))]
+    weights, linear = _weights(candidates, tests, with_trees=bool(trees))
+    coefficients, nodes = pixels.mixed(fits, linear)
+    without_hole = [pixels.mixed(test.fits, linear) for test in tests[:1]]
     (ground, dates), *held_out = pixels.terms((coefficients, nodes), *without_hole)
+    names = [*(candidate.name for candidate in candidates), *(["trees"] if trees else [])]
     model = SceneModel(
         shape,
         ground,
         dates,
         clear_share=float(clear.sum() / valid.sum()),
         path_radiance=_path_radiance(reflectance[:, clear]),
-        weights={one.name: round(float(weight), 3) for one, weight in zip(candidates, weights, strict=True)},
+        weights=dict(zip(names, weights.round(3).tolist(), strict=True)),
         uncertainty=_uncertainty(pixels, tests, weights, coefficients, shape),
         error_variance=pixels.error_variance(coefficients, nodes),
         unobstructed=np.zeros(hidden.shape, np.float32),
     )
     if by_sight:
-        far = clear & (distance_m(hidden, pixel_size_m, LEAK_M) > LEAK_M)
-        unobstructed_by = reflectance, model.coarse(), hidden & valid, far if far.any() else clear
-        model = replace(model, unobstructed=unobstructed.probability(*unobstructed_by))
-    for ground, dates in held_out:
-        model = replace(model, held_out=HeldOutModel(tests[0].hole, replace(model, ground=ground, dates=dates)))
+        sight = _unobstructed(model, reflectance, hidden & valid, clear, pixel_size_m)
+        model = replace(model, unobstructed=sight)
+    if trees:
+        pixels.neighbourhood.mix_in(model.ground, model.dates, trees, weights[-1], hidden & valid, pixel_size_m)
+    for test, (ground, dates) in zip(tests, held_out, strict=False):
+        if test.trees:
+            pixels.neighbourhood.mix_in(ground, dates, test.trees, weights[-1], test.hole, pixel_size_m)
+        model = replace(model, held_out=HeldOutModel(test.hole, replace(model, ground=ground, dates=dates)))
     return model
+
+
+def _unobstructed(model: SceneModel, reflectance: Image, hidden: Mask, clear: Mask, pixel_size_m: float) -> Image:
+    """By what a model leaves over on ground that no cloud leaks to, or on all clear ground if there is no other."""
+    far = clear & (distance_m(hidden, pixel_size_m, LEAK_M) > LEAK_M)
+    return unobstructed.probability(reflectance, model.coarse(), hidden, far if far.any() else clear)
 
 
 def fit_fine(
@@ -214,6 +238,16 @@ def _land_alone(radar: Radar | None, coarse_shape: tuple[int, ...], shape: tuple
     nothing = np.zeros(4, np.float32)
     never = np.zeros(coarse_shape, np.float32)
     return SceneModel(shape, ground, (), 0.0, nothing, {"other places": 1.0}, unsure, land_deviation() ** 2, never)
+
+
+def _weights(
+    candidates: Sequence[Candidate], tests: Sequence[HoleTest], *, with_trees: bool
+) -> tuple[Float64Array, Float64Array]:
+    """Weights (k,) of all candidates, trees last, as holes decide; and of the linear ones, as shares of their sum."""
+    linear = np.array([candidate.expected_weight for candidate in candidates])
+    expected = np.append((1 - _TREES_EXPECTED) * linear, _TREES_EXPECTED) if with_trees else linear
+    weights = stack.mixture([test.predicted for test in tests], [test.truth for test in tests], expected)
+    return weights, stack.shares(weights[: len(candidates)], linear)
 
 
 def _uncertainty(

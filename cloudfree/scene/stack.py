@@ -57,3 +57,9 @@ def mixture(predicted: list[Float64Array], truth: list[Float64Array], expected: 
     wanted = np.concatenate([np.zeros(len(errors)), pull * expected, [scale]])
     weights, _ = nnls(system, wanted)
     return np.asarray(weights / weights.sum())
+
+
+def shares(weights: Float64Array, expected: Float64Array) -> Float64Array:
+    """Weights (k,) of some candidates, scaled to sum to one; the `expected` ones where they are all zero."""
+    total = weights.sum()
+    return weights / total if total > 0 else expected
