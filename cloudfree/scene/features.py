@@ -29,8 +29,8 @@ RADAR_SCALES_M = (10.0, 20.0, 40.0, 80.0, 160.0)
 # Backscatter is centred and scaled by what is typical of land, so that features mean the same in every scene.
 _DEVIATION_DB = 4.0
 _TEXTURE_SCALES_M = (20.0, 60.0)
-_DETAIL_SCALES_M = (10.0, 20.0, 40.0)
-_SCALES_M = tuple(sorted({*RADAR_SCALES_M, *_TEXTURE_SCALES_M, *_DETAIL_SCALES_M}))
+_DETAIL_SCALE_M = 10.0
+_SCALES_M = tuple(sorted({*RADAR_SCALES_M, *_TEXTURE_SCALES_M, _DETAIL_SCALE_M}))
 _SEEN_PERCENT = (0.2, 99.8)
 
 # Smooth functions are cosines in random directions (Rahimi and Recht 2007): together they span what a Gaussian kernel
@@ -134,8 +134,8 @@ class Radar:
         return np.clip(shown, *self.limits[..., None, None], out=shown)
 
     def detail(self, rows: slice) -> Image:
-        """VV and VH at the fine scales (k, rows, w)."""
-        return _stacked([self.smoothed[_SCALES_M.index(scale_m)] for scale_m in _DETAIL_SCALES_M], rows)
+        """VV and VH (2, rows, w) at the finest scale."""
+        return self.smoothed[_SCALES_M.index(_DETAIL_SCALE_M)].rows(rows)
 
     def features(self, shown: Image) -> Iterator[Image]:
         """VV and VH and their squares at each scale; then cosines of both at two of them."""
