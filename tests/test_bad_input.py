@@ -392,3 +392,11 @@ def test_a_disk_that_fills_up(case: Case, make_scene: MakeScene, limit: int) -> 
     assert errors.count("Error: ") == 1
     assert "Traceback" not in errors
     assert listing(case.folder) == before
+
+
+@pytest.mark.parametrize("option", ["--buffer", "--edge-limit", "--max-shift"])
+@pytest.mark.parametrize("metres", ["nan", "inf"])
+def test_metres_are_finite(cli: Cli, option: str, metres: str) -> None:
+    result = cli("run", "--planet", "scene.tif", "-o", "out.tif", option, metres)
+    assert result.exit_code == 2
+    assert f"'{option}': '{metres}' is not a finite number of metres" in result.stderr

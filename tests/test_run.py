@@ -374,7 +374,7 @@ def test_where_the_network_is_believed_to_0_it_is_not_run_again(
     options = {"mask": make_mask(cloud), "weights": str(weights), "tile": 128, "device": "cpu"}
     result = cloudfree.run(make_scene(300, 300), make_sar(), tmp_path / "out.tif", **options)
     assert result.trust == 0
-    assert len(shapes) == 6, "of two windows of trust, in four pieces each, those that hide something; no tile"
+    assert len(shapes) == 7, "of two windows of trust, in four pieces each, those that hide something; no tile"
     product = read(tmp_path / "out.tif")
     hidden = product[:, 80:140, 50:120].astype(int)
     assert np.abs(hidden - np.median(scene_dn(300, 300), axis=(1, 2))[:, None, None]).mean() < 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -69,6 +70,16 @@ BBOX = Numbers(
 )
 
 
+class Metres(click.FloatRange):
+    """A finite number that is not negative: NaN passes the comparisons of a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number of metres; give one of 0 or more", param, ctx)
+        return number
+
+
 class Batch(click.ParamType[Any]):
     """`auto` or a positive number."""
 
@@ -92,7 +103,7 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _number = partial(click.option, show_default=True)
-_metres = partial(_number, type=click.FloatRange(min=0), metavar="METRES")
+_metres = partial(_number, type=Metres(min=0), metavar="METRES")
 
 
 def _choice(name: str, *values: str, help: str | None = None) -> Callable[..., Any]:  # noqa: A002 - as Click calls it

@@ -42,12 +42,13 @@ def follow(surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M, buffer_m: f
     ground = of_survey(surveyed, scene, by_holes=False, by_sight=False).coarse()
     far = surveyed.clear & (away_m > _FAR_M)
     far = far if far.any() else surveyed.clear
-    haze, shadow = unobstructed.obstruction(scene.reflectance(surveyed.dn), ground, far)
+    beyond = surveyed.data & ~surveyed.cloudy
+    haze, shadow = unobstructed.obstruction(scene.reflectance(surveyed.dn), ground, beyond, far)
     hazy, shaded = (amount > np.quantile(amount[far], 1 - _CHANCE / 2) for amount in (haze, shadow))
     obstructed = (hazy | shaded) & surveyed.data & (away_m <= max(limit_m, buffer_m))
     near = away_m <= buffer_m
-    beyond = (_connected(obstructed, surveyed.cloudy, near) | (obstructed & near)) & ~surveyed.cloudy
-    return np.where(beyond, np.where(haze > shadow, SkyClass.HAZE, SkyClass.SHADOW), nothing).astype(np.uint8)
+    followed = (_connected(obstructed, surveyed.cloudy, near) | (obstructed & near)) & ~surveyed.cloudy
+    return np.where(followed, np.where(haze > shadow, SkyClass.HAZE, SkyClass.SHADOW), nothing).astype(np.uint8)
 
 
 def with_edges(surveyed: Survey, clouds: FoundClouds | None, classes: NDArray[np.uint8]) -> tuple[Survey, FoundClouds]:

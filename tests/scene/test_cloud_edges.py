@@ -57,6 +57,13 @@ def test_haze_beyond_the_mask_is_found_and_clear_ground_left(land, cloud):
     assert (classes[core] == SkyClass.CLEAR).all(), "what the mask has is no news"
 
 
+def test_clear_ground_around_an_opaque_cloud_is_no_haze(land):
+    core = disc(80, 80, 25)
+    classes = follow(surveyed(land, np.where(core, 1.0, 0.0), np.zeros((SIDE, SIDE)), core), SCENE)
+    around = disc(80, 80, 35) & ~core
+    assert (classes[around] != SkyClass.CLEAR).mean() < 0.2
+
+
 def test_a_shadow_beside_the_mask_is_found(land, cloud):
     _, core = cloud
     shadow = ndimage.gaussian_filter(np.where(disc(78, 78, 15) & ~core, 0.7, 0.0), 1)

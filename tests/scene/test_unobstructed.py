@@ -57,15 +57,24 @@ def test_too_little_to_tell_is_not_believed(clear_sky: Image, ground: Image, mas
     nowhere = np.zeros_like(mask)
     for hidden, sure in ((nowhere, ~mask), (mask, nowhere)):
         assert not probability(clear_sky, ground, hidden, sure).any()
-    assert not np.any(obstruction(clear_sky, ground, nowhere))
+    assert not np.any(obstruction(clear_sky, ground, ~mask, nowhere))
 
 
 def test_haze_and_shadow_stand_out_of_the_errors_of_the_model(clear_sky: Image, ground: Image, mask: Mask) -> None:
     observed, cloud, shade = clear_sky.copy(), np.s_[20:50, 80:110], np.s_[70:100, 80:110]
     observed[:, *cloud] = 0.8 * observed[:, *cloud] + 0.2 * 0.5
     observed[:, *shade] *= as_image([0.6, 0.5, 0.45, 0.35])[:, None, None]
-    haze, shadow = obstruction(observed, ground, ~mask)
+    haze, shadow = obstruction(observed, ground, np.ones_like(mask), ~mask)
     for found, other, where in ((haze, shadow, cloud), (shadow, haze, shade)):
         inside = found[where][4:-4, 4:-4]
         assert inside.min() > np.quantile(found[~mask], 0.98)
         assert (inside > other[where][4:-4, 4:-4]).all()
+
+
+def test_a_cloud_does_not_whiten_the_clear_ground_next_to_it(clear_sky: Image, ground: Image, mask: Mask) -> None:
+    white = np.where(mask, np.float32(0.6), clear_sky)
+    near, far = np.s_[:, 65:70], np.zeros_like(mask)
+    far[FAR] = True
+    haze, shadow = obstruction(white, ground, ~mask, far)
+    for found in (haze, shadow):
+        assert np.quantile(found[near], 0.9) < np.quantile(found[far], 0.995)
