@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Mask
+from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
 from cloudfree.geometry import distance_m
 from cloudfree.inputs.masks.found import FoundClouds
@@ -24,7 +24,7 @@ from cloudfree.scene.survey import Survey
 LIMIT_M = 300.0
 """How far beyond a mask its clouds are followed."""
 
-_CHANCE = 0.03  # of clear pixels that are taken for obstructed
+_CHANCE = 0.02  # of clear pixels that are taken for obstructed, each time they are asked
 _FAR_M = 100.0  # from the mask ground is surely clear
 # Nearer to the mask than this pixels are left to the model: it knows how cloud leaks, and clear ground is rare there.
 _LEAK_M = 60.0
@@ -33,22 +33,39 @@ _LEAK_M = 60.0
 def follow(surveyed: Survey, scene: Scene, limit_m: float = LIMIT_M, buffer_m: float = BUFFER_M) -> NDArray[np.uint8]:
     """Classes (h, w) of `SkyClass`, HAZE or SHADOW, of pixels of the survey beyond its mask; CLEAR of all others.
 
-    These have something in the way, and lie in the buffer, or are connected through it and up to `limit_m` away.
+    These have something in the way, and lie in the buffer, or are connected through it and up to `limit_m` away. Where
+    the scene is finer than its survey, pixels at the border of the mask, which it covers in part, are CLOUD if there is
+    something in the way.
     """
-    nothing = np.full(surveyed.cloudy.shape, SkyClass.CLEAR, np.uint8)
-    if not surveyed.cloudy.any() or not surveyed.clear.any():
-        return nothing
-    away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, max(limit_m, buffer_m, _FAR_M))
-    ground = of_survey(surveyed, scene, by_holes=False, by_sight=False).coarse()
+    cloudy, size_m = surveyed.cloudy, surveyed.grid.pixel_size_m
+    classes = np.full(cloudy.shape, SkyClass.CLEAR, np.uint8)
+    if not cloudy.any() or not surveyed.clear.any():
+        return classes
+    away_m = distance_m(cloudy, size_m, max(limit_m, buffer_m, _FAR_M))
+    model = of_survey(surveyed, scene, by_holes=False, by_sight=False)
+    seen = scene.reflectance(surveyed.dn), model.coarse()
     far = surveyed.clear & (away_m > _FAR_M)
     far = far if far.any() else surveyed.clear
-    beyond = surveyed.data & ~surveyed.cloudy
-    haze, shadow = unobstructed.obstruction(scene.reflectance(surveyed.dn), ground, beyond, far)
-    hazy, shaded = (amount > np.quantile(amount[far], 1 - _CHANCE / 2) for amount in (haze, shadow))
-    obstructed = (hazy | shaded) & surveyed.data & (away_m <= max(limit_m, buffer_m))
+    haze, shadow = unobstructed.obstruction(*seen, surveyed.data & ~cloudy, far)
+    small = _beyond_chance(unobstructed.obstruction(*seen, surveyed.data, far, smooth_px=0), far)
+    obstructed = (_beyond_chance((haze, shadow), far) | small) & surveyed.data & (away_m <= max(limit_m, buffer_m))
     near = away_m <= buffer_m
-    followed = (_connected(obstructed, surveyed.cloudy, near) | (obstructed & near)) & ~surveyed.cloudy
-    return np.where(followed, np.where(haze > shadow, SkyClass.HAZE, SkyClass.SHADOW), nothing).astype(np.uint8)
+    followed = (_connected(obstructed, cloudy, near) | (obstructed & near)) & ~cloudy
+    classes[followed] = np.where(haze > shadow, SkyClass.HAZE, SkyClass.SHADOW)[followed]
+    if size_m > scene.grid.pixel_size_m:
+        classes[small & _border(cloudy)] = SkyClass.CLOUD
+    return classes
+
+
+def _border(cloudy: Mask) -> Mask:
+    """Pixels of a mask that touch others: on a finer grid it covers them in part."""
+    return np.asarray(cloudy & ~ndimage.binary_erosion(cloudy, np.ones((3, 3), bool), border_value=1))
+
+
+def _beyond_chance(amounts: tuple[Image, Image], far: Mask) -> Mask:
+    """Where haze or shadow (h, w) is more than by chance, which clear ground tells."""
+    hazy, shaded = (amount > np.quantile(amount[far], 1 - _CHANCE / 2) for amount in amounts)
+    return np.asarray(hazy | shaded)
 
 
 def with_edges(surveyed: Survey, clouds: FoundClouds | None, classes: NDArray[np.uint8]) -> tuple[Survey, FoundClouds]:

@@ -41,16 +41,19 @@ def probability(observed: Image, ground: Image, hidden: Mask, clear: Mask) -> Im
     return _over_pixels(lambda some: _posterior(some, share, of_errors, of_obstruction), differences)
 
 
-def obstruction(observed: Image, ground: Image, beyond: Mask, clear: Mask) -> tuple[Image, Image]:
+def obstruction(
+    observed: Image, ground: Image, beyond: Mask, clear: Mask, smooth_px: float = _SMOOTH_PX
+) -> tuple[Image, Image]:
     """How far pixels look like haze and like shadow, each (h, w), in standard deviations of errors on clear ground.
 
     Arguments as of `probability`. Haze takes ground towards white, shadow towards black, all bands alike.
     beyond (h, w): the pixels that are asked about, and smoothed among themselves: the cloud next to them, or what
-    stands where there are no data, says nothing of them.
+    stands where there are no data, says nothing of them. `smooth_px`: the Gaussian that they are smoothed by; 0 finds
+    what is as small as a pixel.
     """
     if clear.sum() < _FEWEST_PX:
         return np.zeros(clear.shape, np.float32), np.zeros(clear.shape, np.float32)
-    differences = _smooth_differences(observed, ground, beyond)
+    differences = _smooth_differences(observed, ground, beyond, smooth_px)
     precision = as_image(np.linalg.inv(_spread_of_errors(differences, clear, _NOTICED).scale))
     haze, shadow = np.empty((2, *clear.shape), np.float32)
 
@@ -65,18 +68,20 @@ def obstruction(observed: Image, ground: Image, beyond: Mask, clear: Mask) -> tu
     return haze, shadow
 
 
-def _smooth_differences(observed: Image, ground: Image, among: Mask | None = None) -> Image:
+def _smooth_differences(
+    observed: Image, ground: Image, among: Mask | None = None, smooth_px: float = _SMOOTH_PX
+) -> Image:
     """Differences (4, h, w), smoothed; if `among` (h, w) is given, by those pixels alone."""
     differences = np.empty(observed.shape, np.float32)
     for smooth, seen, expected in zip(differences, observed, ground, strict=True):
-        _smooth(seen - expected if among is None else np.where(among, seen - expected, np.float32(0)), smooth)
+        _smooth(seen - expected if among is None else np.where(among, seen - expected, 0), smooth, smooth_px)
     if among is not None:
-        differences /= np.maximum(_smooth(among.astype(np.float32), np.empty(among.shape, np.float32)), 1e-3)
+        differences /= np.maximum(_smooth(as_image(among), np.empty(among.shape, np.float32), smooth_px), 1e-3)
     return differences
 
 
-def _smooth(image: Image, output: Image) -> Image:
-    ndimage.gaussian_filter(image, _SMOOTH_PX, output=output, truncate=2.5)
+def _smooth(image: Image, output: Image, smooth_px: float) -> Image:
+    ndimage.gaussian_filter(image, smooth_px, output=output, truncate=2.5)
     return output
 
 

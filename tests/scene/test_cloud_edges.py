@@ -94,3 +94,24 @@ def test_all_of_it_is_restored_and_what_is_far_is_not_learned_from(land, cloud):
     distance_px = ndimage.distance_transform_edt(~core)
     np.testing.assert_array_equal(left_out.cloudy, core | (found.hidden & (distance_px > 6)))
     assert found.probability[found.hidden].min() == 1
+
+
+def test_on_a_finer_scene_cloud_at_the_border_of_the_mask_is_found(land, cloud):
+    """A pixel of the survey there is masked by its middle, and cloud of it may lie beside the mask."""
+    _, core = cloud
+    fine = Grid(UTM33, Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1]), 533, 533)
+    scene = Scene(Path("scene.tif"), fine, (1, 2, 3, 4), (1e-4,) * 4, "surface reflectance", ())
+    survey = surveyed(land, np.where(core, 1.0, 0.0), np.zeros((SIDE, SIDE)), core)
+    classes = follow(survey, scene)
+    border = core & ~ndimage.binary_erosion(core, np.ones((3, 3)))
+    assert (classes[border] == SkyClass.CLOUD).all()
+    assert (classes[core & ~border] == SkyClass.CLEAR).all()
+
+
+def test_a_speck_of_cloud_in_the_buffer_is_found(land, cloud):
+    """Smoothed with its surroundings it would be nothing."""
+    _, core = cloud
+    specks = np.zeros((SIDE, SIDE))
+    specks[60, 80], specks[81, 60] = 0.5, 0.5
+    classes = follow(surveyed(land, np.where(core, 1.0, specks), 0 * specks, core), SCENE)
+    assert (classes[specks > 0] == SkyClass.HAZE).all()
