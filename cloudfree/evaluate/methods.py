@@ -47,8 +47,8 @@ def ground_of(seen: Observation) -> Image:
     return shown
 
 
-def _tile(seen: Observation, model: SceneModel | None) -> Tile:
-    """All of it as a tile."""
+def _tile(seen: Observation, model: SceneModel | None = None) -> Tile:
+    """All of it as a tile, with what its model expects if there is one."""
     cloud_weight = Feather.of_pixel_size(seen.pixel_size_m).weight(seen.hidden)
     whole = Tile(seen.reflectance, seen.valid, seen.sar_db, cloud_weight)
     if model is None:
@@ -60,15 +60,13 @@ def _tile(seen: Observation, model: SceneModel | None) -> Tile:
 
 def _restored(predictor: Predictor, seen: Observation, *, prefill: bool) -> Image:
     """What a run makes of a scene: reflectance (4, H, W)."""
-    feather, others = Feather.of_pixel_size(seen.pixel_size_m), seen.telling_others
+    others, sar_valid = seen.telling_others, known_of(seen.sar_db)
 
     def read(rows: range, cols: range) -> tuple[Tile, tuple[Image, ...]]:
         window = replace(seen, others=others).crop(slice(rows.start, rows.stop), slice(cols.start, cols.stop))
-        cloud_weight = feather.weight(window.hidden)
-        return Tile(window.reflectance, window.valid, window.sar_db, cloud_weight), window.others
+        return _tile(window), window.others
 
-    sar_valid = known_of(seen.sar_db)
-    model = scene_model_of(seen) if prefill or feather.weight(seen.hidden)[~sar_valid].any() else None
+    model = scene_model_of(seen) if prefill or _tile(seen).cloud_weight[~sar_valid].any() else None
     restoration = tile.Restoration.of(seen.typical_reflectance, seen.typical_sar_db, model, prefill=prefill)
     if model is not None and prefill:
         sar_seen = coarse.touched(sar_valid, model.coarse_shape)

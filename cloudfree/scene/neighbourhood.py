@@ -48,7 +48,7 @@ class Neighbourhood:
     ) -> None:
         """Give trees a weight (0..1) beside the ground (4, h, w), to which `terms` add, in place: where it is hidden.
 
-        Around what is hidden (h, w) they fade out as products do, beyond the buffer of a mask.
+        Around what is hidden (h, w) they fade out beyond the buffer of a mask, where hardly a product is rewritten.
         """
         share = np.clip(2 - distance_m(hidden, pixel_size_m, 2 * BUFFER_M) / np.float32(BUFFER_M), 0, 1)
         share *= np.float32(weight)
