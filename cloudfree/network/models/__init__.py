@@ -10,9 +10,11 @@ from cloudfree.network.models.cloud_detector import CloudDetector, CloudDetector
 from cloudfree.network.models.dsen2_cr import DSen2CR, DSen2CRConfig
 from cloudfree.network.models.glf_cr import GLFCR, GLFCRConfig
 from cloudfree.network.models.identity import Identity, IdentityConfig
+from cloudfree.network.models.seen import Seen
+from cloudfree.network.models.u_net import UNet, UNetConfig
 
 ARCHITECTURES: dict[str, type[CloudRemovalModel]] = {
-    model.architecture: model for model in (AlignCR, GLFCR, DSen2CR, Identity)
+    model.architecture: model for model in (AlignCR, GLFCR, DSen2CR, UNet, Identity)
 }
 
 __all__ = [
@@ -29,5 +31,8 @@ __all__ = [
     "Identity",
     "IdentityConfig",
     "Normalization",
+    "Seen",
+    "UNet",
+    "UNetConfig",
     "WeightsInfo",
 ]

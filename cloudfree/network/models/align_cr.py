@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cloudfree.network.models.alignment import FeatureAlign
-from cloudfree.network.models.base import OPTICAL_BANDS, SAR_BANDS, Normalization
+from cloudfree.network.models.base import SAR_BANDS, Normalization
 from cloudfree.network.models.blocks import (
     DenseLayer,
     Pair,
@@ -75,7 +75,7 @@ class AlignCR(TwoStreamModel):
     def __init__(self, config: AlignCRConfig | None = None, normalization: Normalization | None = None) -> None:
         config = config or AlignCRConfig()
         super().__init__(config, normalization)
-        self.SFE_conv = keeping_float32(conv(4 * OPTICAL_BANDS, config.width, 3))
+        self.SFE_conv = keeping_float32(conv(4 * config.optical_channels, config.width, 3))
         self.SFE_module = _shallow_blocks(config)
         self.SFE_conv_SAR = conv(4 * SAR_BANDS, config.width, 3)
         self.SFE_module_SAR = _shallow_blocks(config)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cloudfree.network.models.seen import Seen, answered, shown
+
 OPTICAL_BANDS = 4
 """Blue, green, red, near infrared."""
 SAR_BANDS = 2
@@ -92,7 +94,9 @@ class SavedNetwork(nn.Module):
 class CloudRemovalModel(SavedNetwork, ABC):
     """Cloudy reflectance and backscatter on one grid -> cloud-free reflectance.
 
-    A subclass computes `residual` on inputs whose sides are multiples of `side_multiple`, at least `minimum_side`.
+    Of two kinds: networks as published are shown the image (`forward`); those whose config names `planes` see what lies
+    under a mask, and all that a run knows of it (`restored`). A subclass computes `residual` on inputs whose sides are
+    multiples of `side_multiple`, at least `minimum_side`.
     """
 
     small: ClassVar[Any]
@@ -114,7 +118,15 @@ class CloudRemovalModel(SavedNetwork, ABC):
 
     @abstractmethod
     def residual(self, optical: Tensor, sar: Tensor) -> Tensor:
-        """What to add to the clipped reflectance, from inputs (B, 4, H, W) and (B, 2, H, W) in 0..1."""
+        """What to add to the clipped reflectance, from inputs (B, 4, H, W) and (B, 2, H, W) in 0..1.
+
+        Of a network that sees, its answer (B, 8, H, W), from its planes and radar (`seen.answered`).
+        """
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """What a network that sees is shown (`seen.ALL_PLANES`); none for one that is shown the plain image."""
+        return getattr(self.config, "planes", ())
 
     def start_as_identity(self) -> None:
         """Before training: the last convolution at zero, so that the network changes nothing and learns from there."""
@@ -135,6 +147,13 @@ class CloudRemovalModel(SavedNetwork, ABC):
         residual = self.residual(self._padded(optical), self._padded(sar))
         height, width = optical.shape[-2:]
         return optical + residual[..., :height, :width].to(optical.dtype)
+
+    def restored(self, seen: Seen) -> Tensor:
+        """The ground (B, 4, H, W) under a mask, reflectance, not clamped; of a network that has `planes`."""
+        optical, sar = shown(seen, self.planes), self.normalization.sar(seen.sar_db)
+        answer = self.residual(self._padded(optical), self._padded(sar))
+        height, width = optical.shape[-2:]
+        return answered(seen, answer[..., :height, :width].to(optical.dtype))
 
     def in_half(self, dtype: torch.dtype) -> Self:
         """A copy for inference whose weights and features are of a half type, but for layers that `keeps_float32`.
