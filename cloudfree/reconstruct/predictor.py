@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cloudfree.network.device import DTYPES, Precision, autocast
-from cloudfree.network.models import CloudRemovalModel
+from cloudfree.network.models import CloudRemovalModel, Seen
 
 _MEMORY_SHARE = 0.8  # of what is free on the device; the rest is for other users
 _MAX_BATCH = 16
@@ -44,30 +44,32 @@ class Predictor:
         return self._measured_of[tile]
 
     @torch.inference_mode()
-    def __call__(self, reflectance: Tensor, sar_db: Tensor) -> Tensor:
-        """Reflectance (N, 4, H, W) float32. Out of memory halves the batch, for good.
+    def __call__(self, *images: Tensor) -> Tensor:
+        """Reflectance (N, 4, H, W) float32 from what the model takes: reflectance and backscatter, or the planes of
+        `Seen`. Out of memory halves the batch, for good.
 
         Raises TileTooLargeError where one tile is too much.
         """
         try:
             with autocast(self.device, "fp32" if self._converts else self.precision):
-                restored: Tensor = self._model(reflectance, sar_db)
+                restored = self._model.restored(Seen(*images)) if self._model.planes else self._model(*images)
             return restored.float()
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-        if len(reflectance) == 1:
+        if len(images[0]) == 1:
             raise TileTooLargeError
-        self._batch = len(reflectance) // 2
+        self._batch = len(images[0]) // 2
         log.warning("out of memory on %s: going on with a batch of %d", self.device, self._batch)
-        halves = zip(torch.split(reflectance, self._batch), torch.split(sar_db, self._batch), strict=True)
+        halves = zip(*(torch.split(image, self._batch) for image in images), strict=True)
         return torch.cat([self(*half) for half in halves])
 
     def _measured_batch(self, tile: int) -> int:
         free, _ = torch.cuda.mem_get_info(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
-        self(torch.zeros(1, 4, tile, tile, device=self.device), torch.zeros(1, 2, tile, tile, device=self.device))
+        channels = (4, 4, 4, 4, 1, 1, 2) if self._model.planes else (4, 2)
+        self(*(torch.ones(1, count, tile, tile, device=self.device) for count in channels))
         per_tile = torch.cuda.max_memory_allocated(self.device) - before
         return int(np.clip(_MEMORY_SHARE * free / max(1, per_tile), 1, _MAX_BATCH))
 

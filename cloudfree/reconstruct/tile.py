@@ -1,8 +1,9 @@
 """One window of a scene through the network: what the network is shown, and how far its answer is taken.
 
-Cloud is replaced by the ground that the scene's model expects there, together with what shows through the cloud; the
-network sees that, and its answer counts as far as it is trusted. `restore` does all of it, for a run, for `evaluate`
-and for `trust`; `network_input` is its first half, which training samples are made by.
+Where a mask hides the ground, the scene's model tells what is expected there, and `see_through` what shows through. A
+network that sees is shown all of that (`models.Seen`), and moves it as far as it is trusted on the scene; its clear
+ground stays as observed. A network as published is shown the plain image, and the scene's model stands only where radar
+has no valid pixel. `restore` does all of it, for a run, for `evaluate` and for `trust`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ from torch import Tensor
 
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.inputs.optical.scene import Scene
+from cloudfree.network.models import Seen
 from cloudfree.reconstruct.see_through import see_through
 from cloudfree.scene.model import SceneModel
 from cloudfree.scene.survey import Survey
+
+_LEAST_DEVIATION = 1e-3  # reflectance: no model is surer
+_SHOWS = 0.3  # `share` from which something shows through
 
 
 class Network(Protocol):
@@ -28,8 +33,20 @@ class Network(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def __call__(self, reflectance: Tensor, sar_db: Tensor) -> Tensor:
-        """Reflectance (N, 4, H, W) from reflectance (N, 4, H, W) and backscatter (N, 2, H, W) in dB."""
+    def __call__(self, *images: Tensor) -> Tensor:
+        """Reflectance (N, 4, H, W) from reflectance (N, 4, H, W) and backscatter (N, 2, H, W) in dB, of a network as
+        published; of one that sees, from the planes of `Seen`.
+        """
+
+
+class Trust(NamedTuple):
+    """How far (0..1) a network that sees is believed on a scene: where something shows through, and where nothing does."""
+
+    thin: float
+    opaque: float
+
+
+FULL, NO_TRUST = Trust(1.0, 1.0), Trust(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,7 @@ class Tile:
     sar_db: (2, H, W), VV and VH in dB, NaN where invalid.
     cloud_weight: (H, W), 0..1, how much of each pixel the mask hides, its buffer and feather included.
     ground: (4, H, W), 0..1, the reflectance that the scene's model expects; None where nothing is to be replaced.
+    deviation: (4, H, W), one standard deviation of the errors of `ground`; needed by networks that see.
     unobstructed: (H, W), 0..1, the probability that nothing is in the way of it; None is 0.
     wanted: (H, W), 0..1, how much of each pixel comes from what is restored; None is all of every pixel.
     """
@@ -50,6 +68,7 @@ class Tile:
     sar_db: Image
     cloud_weight: Image
     ground: Image | None = None
+    deviation: Image | None = None
     unobstructed: Image | None = None
     wanted: Image | None = None
 
@@ -59,53 +78,42 @@ class Restoration:
     """How the tiles of one scene are restored.
 
     typical_reflectance: (4,), shown to the network where there are no data, for nodata is not black ground.
-    typical_sar_db: (2,), the same for radar.
-    prefill: whether the network is shown `ground` in place of all that the mask hides; otherwise it is shown the plain
-        image, and `ground` stands only where radar has no valid pixel.
-    trust: 0..1, how far the network is believed where `ground` stands and radar is valid.
-    path_radiance: (4,) reflectance, subtracted before the network and added again after it.
-    error_variance: (4,), of the errors of `ground`; None leaves out what shows through the cloud.
+    typical_sar_db: (2,), the same for radar, shown to networks as published.
+    sees: whether the network sees (`CloudRemovalModel.planes`).
+    trust: how far one that sees is believed.
+    path_radiance: (4,) reflectance, subtracted before a network that sees and added again after it.
+    error_variance: (4,), of the errors of the model on its grid; None without a model.
+    texture_variance: (4,), of the ground's detail finer than that grid.
     """
 
     typical_reflectance: Image
     typical_sar_db: Image
-    prefill: bool = False
-    trust: float = 1.0
+    sees: bool = False
+    trust: Trust = FULL
     path_radiance: Image = field(default_factory=lambda: np.zeros(4, np.float32))
     error_variance: Image | None = None
+    texture_variance: Image = field(default_factory=lambda: np.zeros(4, np.float32))
 
     @classmethod
-    def of_scene(cls, scene: Scene, survey: Survey, model: SceneModel | None, *, prefill: bool) -> Restoration:
+    def of_scene(cls, scene: Scene, survey: Survey, model: SceneModel | None, *, sees: bool) -> Restoration:
         """For a scene as surveyed."""
         reflectance = scene.reflectance(survey.median_dn()[:, None, None])[:, 0, 0]
-        return cls.of(reflectance, survey.median_sar_db(), model, prefill=prefill)
+        return cls.of(reflectance, survey.median_sar_db(), model, sees=sees)
 
     @classmethod
-    def of(cls, reflectance: Image, sar_db: Image, model: SceneModel | None, *, prefill: bool) -> Restoration:
+    def of(cls, reflectance: Image, sar_db: Image, model: SceneModel | None, *, sees: bool) -> Restoration:
         """With what is typical of a scene, reflectance (4,) and sar_db (2,), and its model, if there is one."""
         if model is None:
-            return cls(reflectance, sar_db)
-        path_radiance = model.path_radiance if prefill else np.zeros(4, np.float32)
-        variance = model.error_variance
-        return cls(reflectance, sar_db, prefill, path_radiance=path_radiance, error_variance=variance)
-
-
-class NetworkInput(NamedTuple):
-    """A tile as the network is shown it, before path radiance is subtracted.
-
-    reflectance (4, H, W); sar_db (2, H, W), without gaps; kept (1, H, W), 0..1: how far to stay with that reflectance
-    whatever the network makes of it; seen_share (1, H, W), 0..1: of the variance of the model's errors under the mask,
-    how much the observation takes away. The last two are (1, 1, 1) where they are zero everywhere.
-    """
-
-    reflectance: Tensor
-    sar_db: Tensor
-    kept: Tensor
-    seen_share: Tensor
+            return cls(reflectance, sar_db, sees)
+        path_radiance = model.path_radiance if sees else np.zeros(4, np.float32)
+        return cls(reflectance, sar_db, sees, path_radiance=path_radiance, error_variance=model.error_variance)
 
 
 class Restored(NamedTuple):
-    """Reflectance (N, 4, H, W) and `seen_share` (N, 1, H, W) of tiles, on the network's device."""
+    """Reflectance (N, 4, H, W) and `seen_share` (N, 1, H, W) of tiles, on the network's device.
+
+    seen_share, 0..1: of the variance of the model's errors under the mask, how much the observation takes away.
+    """
 
     reflectance: Tensor
     seen_share: Tensor
@@ -113,64 +121,103 @@ class Restored(NamedTuple):
 
 def restore(tiles: Sequence[Tile], restoration: Restoration, network: Network) -> Restored:
     """Restore tiles, of one size if they are several, in one batch; those that need no network without it."""
-    inputs = [network_input(tile, restoration, network.device) for tile in tiles]
+    return (_restored_by_sight if restoration.sees else _restored_plainly)(tiles, restoration, network)
+
+
+def seen_of(tile: Tile, restoration: Restoration, device: torch.device | str = "cpu") -> Seen:
+    """What a network that sees is shown of a tile (1, channels, H, W), on a device, path radiance not subtracted.
+
+    `hidden` is what the mask hides and all else that is wanted of the network; there are data there.
+    """
+    device = torch.device(device)
+    assert tile.deviation is not None
+    closed = _closed_form(tile, restoration, device)
+    texture = _sent(restoration.texture_variance, device)[:, None, None]
+    deviation = (_sent(tile.deviation, device).square() + texture).sqrt().clamp_min(_LEAST_DEVIATION)
+    planes = closed.observed, closed.ground, closed.through, deviation, closed.share, closed.hidden
+    return Seen(*(plane[None] for plane in (*planes, _sent(tile.sar_db, device))))
+
+
+class _ClosedForm(NamedTuple):
+    """observed, ground, through (4, H, W); share, hidden (1, H, W): as of `Seen`."""
+
+    observed: Tensor
+    ground: Tensor
+    through: Tensor
+    share: Tensor
+    hidden: Tensor
+
+
+def _closed_form(tile: Tile, restoration: Restoration, device: torch.device) -> _ClosedForm:
+    """What shows through where the mask hides, or more is wanted."""
+    assert tile.ground is not None
+    assert restoration.error_variance is not None
+    observed, ground, data = _observed(tile, restoration, device), _sent(tile.ground, device), _sent(tile.data, device)
+    asked = tile.cloud_weight if tile.wanted is None else np.maximum(tile.cloud_weight, tile.wanted)
+    hidden = ((_sent(asked, device) > 0) & data).to(ground.dtype)
+    unobstructed = torch.zeros_like(hidden) if tile.unobstructed is None else _sent(tile.unobstructed, device)
+    error_variance = _sent(restoration.error_variance + restoration.texture_variance, device)
+    through, share = see_through(observed, ground, hidden, unobstructed, error_variance)
+    return _ClosedForm(observed, ground, through, share[None], hidden[None])
+
+
+def _observed(tile: Tile, restoration: Restoration, device: torch.device) -> Tensor:
+    typical = _sent(restoration.typical_reflectance, device)[:, None, None]
+    return torch.where(_sent(tile.data, device), _sent(tile.reflectance, device), typical)
+
+
+def _restored_by_sight(tiles: Sequence[Tile], restoration: Restoration, network: Network) -> Restored:
+    """The closed form, moved towards what the network makes of it as far as that is trusted; the rest as observed."""
+    seen = Seen(*map(torch.cat, zip(*(seen_of(tile, restoration, network.device) for tile in tiles), strict=True)))
+    through = seen.through
+    if any(restoration.trust):
+        needed = [i for i, hidden in enumerate(seen.hidden) if hidden.any()]
+        if needed:
+            air = _sent(restoration.path_radiance[:, None, None], network.device)
+            asked = Seen(*(plane[needed] for plane in seen))
+            lit = {name: getattr(asked, name) - air for name in ("observed", "ground", "through")}
+            step = (network(*asked._replace(**lit)) + air).clamp(0, 1) - asked.through
+            believed = torch.where(asked.share > _SHOWS, restoration.trust.thin, restoration.trust.opaque)
+            through = through.clone()
+            through[needed] += believed * step
+    weight = torch.stack([_sent(tile.cloud_weight, network.device) for tile in tiles])[:, None]
+    return Restored(torch.where(seen.hidden > 0, through, seen.observed), seen.share * weight)
+
+
+def _restored_plainly(tiles: Sequence[Tile], restoration: Restoration, network: Network) -> Restored:
+    """What a network makes of the plain images; where radar has no valid pixel under the mask, the scene's model."""
+    inputs = [_plain_input(tile, restoration, network.device) for tile in tiles]
     needed = [i for i, given in enumerate(inputs) if (given.kept < 1).any()]
-    shown, sar_db, kept, seen_share = (_stacked(images) for images in zip(*inputs, strict=True))
-    path_radiance = _sent(restoration.path_radiance[:, None, None], network.device)
-    has_path_radiance = restoration.path_radiance.any()
-    shown = shown - path_radiance if has_path_radiance else shown
+    shown, sar_db, kept = (_stacked(images) for images in zip(*inputs, strict=True))
     reflectance = shown.clone()
     if needed:
-        network_output = network(shown[needed], sar_db[needed])
-        reflectance[needed] = torch.lerp(network_output, shown[needed], kept[needed])
-    return Restored(reflectance + path_radiance if has_path_radiance else reflectance, seen_share)
+        reflectance[needed] = torch.lerp(network(shown[needed], sar_db[needed]), shown[needed], kept[needed])
+    return Restored(reflectance, torch.zeros(len(tiles), 1, *shown.shape[2:], device=network.device))
 
 
-def network_input(tile: Tile, restoration: Restoration, device: torch.device | str = "cpu") -> NetworkInput:
-    """What the network is shown of a tile, on a device."""
-    device = torch.device(device)
-    reflectance, data = _sent(tile.reflectance, device), _sent(tile.data, device)
-    reflectance = torch.where(data, reflectance, _sent(restoration.typical_reflectance, device)[:, None, None])
+class _PlainInput(NamedTuple):
+    """reflectance (4, H, W); sar_db (2, H, W), without gaps; kept (1, H, W), 0..1: how far to stay with that
+    reflectance whatever the network makes of it, (1, 1, 1) where that is zero everywhere.
+    """
+
+    reflectance: Tensor
+    sar_db: Tensor
+    kept: Tensor
+
+
+def _plain_input(tile: Tile, restoration: Restoration, device: torch.device) -> _PlainInput:
+    reflectance = _observed(tile, restoration, device)
     sar_valid, sar_db = _sent(known_of(tile.sar_db), device), _sent(tile.sar_db, device)
     sar_db = torch.where(sar_db.isfinite(), sar_db, _sent(restoration.typical_sar_db, device)[:, None, None])
-    kept = seen_share = torch.zeros(1, 1, 1, device=device)
+    kept = torch.zeros(1, 1, 1, device=device)
     if tile.ground is not None:
-        weight = _sent(tile.cloud_weight, device)
-        weight = weight if restoration.prefill else torch.where(sar_valid, 0, weight)
-        ground, share = _ground(tile, reflectance, weight, restoration)
-        # Without radar a network has nothing to see but what is typical: there it adds nothing.
-        kept = kept_share(weight, share, torch.where(sar_valid, restoration.trust, 0.0))[None]
-        reflectance = blend(reflectance, ground, weight)
-        if restoration.prefill:
-            seen_share = (weight * share)[None]
+        # Without radar such a network has nothing to see but what is typical: there it adds nothing.
+        kept = torch.where(sar_valid, 0, _sent(tile.cloud_weight, device))[None]
+        through = _closed_form(tile, restoration, device).through
+        reflectance = torch.where(kept > 0, torch.lerp(reflectance, through, kept), reflectance)
     if tile.wanted is not None:  # where no more is wanted than is kept anyway, nothing is left to the network
         kept = torch.where(_sent(tile.wanted, device) > kept, kept, 1.0)
-    return NetworkInput(reflectance, sar_db, kept, seen_share)
-
-
-def _ground(tile: Tile, observed: Tensor, weight: Tensor, restoration: Restoration) -> tuple[Tensor, Tensor]:
-    """The ground (4, H, W) where the mask hides it, by the model and what shows through; and the share of that."""
-    assert tile.ground is not None
-    ground, nothing = _sent(tile.ground, weight.device), torch.zeros_like(weight)
-    if restoration.error_variance is None:
-        return ground, nothing
-    hidden = ((weight > 0) & _sent(tile.data, weight.device)).to(weight.dtype)
-    unobstructed = nothing if tile.unobstructed is None else _sent(tile.unobstructed, weight.device)
-    return see_through(observed, ground, hidden, unobstructed, _sent(restoration.error_variance, weight.device))
-
-
-def kept_share(cloud_weight: Tensor, seen_share: Tensor, trust: float | Tensor) -> Tensor:
-    """How far (H, W), 0..1, to stay with what the network was shown.
-
-    The network is believed, by its trust, where the model stands. What was observed through the cloud, a share
-    (H, W) 0..1 of each pixel, it can only spoil.
-    """
-    return cloud_weight * (1 - trust * (1 - seen_share))
-
-
-def blend(observed: Tensor, made: Tensor, weight: Tensor) -> Tensor:
-    """(4, H, W): `made` where `weight` (H, W) is 1, `observed` bit for bit where it is 0."""
-    return torch.where(weight > 0, observed + (made - observed) * weight, observed)
+    return _PlainInput(reflectance, sar_db, kept)
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:
