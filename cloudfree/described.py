@@ -33,7 +33,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "fill": plan.fill.extent,
         "without_sar": plan.fill.without_sar,
         "weights": {"name": info.name, "sha256": info.sha256, "architecture": info.architecture},
-        "prefill": plan.prefill,
+        "sees": plan.sees,
         "device": plan.device,
         "precision": plan.precision,
         "tile": plan.options.tile,
@@ -166,9 +166,9 @@ def _log_clouds(plan: Plan, description: dict[str, Any]) -> None:
 
 
 def _warn_of_scene_model(plan: Plan) -> None:
-    if plan.network.expects_prefill and not plan.prefill:
+    if plan.sees and not plan.inputs.masked:
         log.warning("there is no mask; these weights do better with one: give --udm2 or --mask, or --find-clouds auto")
-    if plan.prefill and plan.scene_model and plan.scene_model.clear_share < _FEW_CLEAR:
+    elif plan.sees and plan.scene_model and plan.scene_model.clear_share < _FEW_CLEAR:
         log.warning(
             "only %.1f %% of the scene is clear: its colours are guessed from %s",
             100 * plan.scene_model.clear_share,
@@ -183,7 +183,7 @@ def _log_references(plan: Plan, references: list[dict[str, Any]]) -> None:
         log.info("image %d is %s of %s, %s", number, Path(reference["file"]).name, date, place)
     if references and not plan.inputs.masked:
         log.warning("without a mask references are of no use: give --udm2 or --mask, or --find-clouds auto")
-    elif references and not plan.prefill:
+    elif references and not plan.sees:
         log.warning("these weights are shown the plain image: references help only where radar has a gap")
     if plan.scene_model:
         weights = sorted(plan.scene_model.weights.items(), key=lambda pair: -pair[1])

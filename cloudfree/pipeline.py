@@ -31,7 +31,7 @@ from cloudfree.reconstruct import tiles, trust
 from cloudfree.reconstruct.predictor import Predictor, TileTooLargeError
 from cloudfree.reconstruct.sliding_window import SlidingWindow
 from cloudfree.reconstruct.strips import StripReader
-from cloudfree.reconstruct.tile import Restoration
+from cloudfree.reconstruct.tile import FULL, Restoration, Trust
 from cloudfree.report import page
 from cloudfree.report.views import Views
 from cloudfree.scene.uncertainty import Uncertainty
@@ -52,8 +52,7 @@ class Result:
 
     network: the plan's, or as adapted to the scene.
     tile, overlap: in pixels, smaller than planned where the device ran out of memory.
-    trust: 0..1, how far the network was believed under opaque cloud; 1 where it was shown the plain image, 0 without
-        radar.
+    trust: how far a network that sees was believed, by the scene's own clouds; fully one that is shown the plain image.
     uncertainty: of what was reconstructed, None where nothing calibrates it.
     pixels: how many, by class of the quality raster.
     deviation: the mean standard deviation of what was reconstructed, by band, if it was asked for.
@@ -67,7 +66,7 @@ class Result:
     tile: int
     overlap: int
     warnings: tuple[str, ...]
-    trust: float = 1.0
+    trust: Trust = FULL
     uncertainty: Uncertainty | None = None
     pixels: dict[str, int] = field(default_factory=dict)
     deviation: dict[str, float] = field(default_factory=dict)
@@ -77,8 +76,7 @@ class Result:
     @classmethod
     def of(cls, plan: Plan) -> Result:
         """Before anything is done."""
-        trust = float(plan.inputs.has_radar)
-        return cls(plan, plan.network, plan.options.tile, plan.options.overlap, plan.warnings, trust)
+        return cls(plan, plan.network, plan.options.tile, plan.options.overlap, plan.warnings)
 
     @property
     def rewritten_share(self) -> float:
@@ -101,7 +99,7 @@ class Result:
         """The plan as it was carried out, as plain data."""
         info = self.network.info
         weights = {"name": info.name, "sha256": info.sha256, "architecture": info.architecture}
-        carried_out = {"weights": weights, "trust": self.trust, "tile": self.tile, "overlap": self.overlap}
+        carried_out = {"weights": weights, "trust": self.trust._asdict(), "tile": self.tile, "overlap": self.overlap}
         return {**described.as_json(self.plan), **carried_out, "warnings": list(self.warnings)}
 
     def _uncertainty(self) -> dict[str, Any]:
@@ -138,8 +136,8 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     ):
         while True:
             try:
-                restoration = Restoration.of_scene(plan.scene, plan.survey, plan.scene_model, prefill=plan.prefill)
-                if plan.prefill:
+                restoration = Restoration.of_scene(plan.scene, plan.survey, plan.scene_model, sees=plan.sees)
+                if plan.sees:
                     with stopwatch.timing("trust"):
                         restoration = _trusting(restoration, result, reader, predictor)
                 window = SlidingWindow(predictor, plan.scene, plan.scene_model, restoration, plan.fill)
@@ -180,9 +178,14 @@ def _trusting(restoration: Restoration, result: Result, reader: InputReader, pre
     plan = result.plan
     assert plan.scene_model
     read = trust.window_reader(plan.scene, reader, plan.displacement, plan.feather)
-    evidence = trust.measure(predictor, plan.scene_model, restoration, read, plan.survey.sar_valid, result.tile)
-    result.trust, result.uncertainty = evidence.trust, evidence.calibrated(plan.scene_model.uncertainty)
-    log.info("under opaque cloud the network is believed to %.0f %%, the scene's model to the rest", 100 * result.trust)
+    evidence = trust.measure(predictor, plan.scene_model, restoration, read, result.tile)
+    result.trust = evidence.trust
+    result.uncertainty = evidence.calibrated(plan.scene_model.uncertainty, result.trust)
+    log.info(
+        "the network is believed to %.0f %% where something shows through the clouds, to %.0f %% where nothing does; "
+        "the scene's model to the rest",
+        *(100 * share for share in result.trust),
+    )
     return evidence.applied_to(restoration)
 
 
@@ -252,7 +255,7 @@ def _write_report(result: Result, files: Mapping[Kind, Path]) -> None:
 def _tags(result: Result) -> dict[str, str]:
     """TIFF tags of the products."""
     plan, description = result.plan, result.describe()
-    processing = ("fill", "without_sar", "prefill", "trust", "device", "precision", "tile", "overlap")
+    processing = ("fill", "without_sar", "sees", "trust", "device", "precision", "tile", "overlap")
     documents = {
         "quantity": plan.scene.quantity,
         "radar": list(map(str, plan.inputs.sar.reasons)),

@@ -229,6 +229,6 @@ class Plan:
         return float((away_m[data] < max(reach_m, 1e-6)).mean())
 
     @property
-    def prefill(self) -> bool:
-        """Whether the network is shown the scene's model wherever the mask hides the ground (`tile.Method`)."""
-        return self.scene_model is not None and self.network.expects_prefill
+    def sees(self) -> bool:
+        """Whether the network sees what lies under the mask (`models.Seen`); one as published is shown the image."""
+        return bool(self.network.planes)

@@ -63,7 +63,8 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         _check_ground(inputs, surveyed)
     if options.uncertainty:
         _check_uncertainty(inputs, network)
-    needs_model = inputs.masked and (network.expects_prefill or fill.without_sar == "fill")
+    sees = bool(network.planes)
+    needs_model = sees or (inputs.masked and fill.without_sar == "fill")
     return Plan(
         options=options,
         files=files,
@@ -73,7 +74,7 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         offset=placed.offset,
         displacement=placed.displacement,
         reference_offsets=placed.reference_offsets,
-        scene_model=of_survey(surveyed, inputs.scene) if needs_model else None,
+        scene_model=of_survey(_suspected(inputs, surveyed), inputs.scene) if needs_model else None,
         network=network,
         device=str(device),
         precision=precision,
@@ -132,6 +133,11 @@ def _with_followed_edges(options: Options, inputs: Inputs, surveyed: Survey) -> 
     return replace(inputs, found=clouds), surveyed
 
 
+def _suspected(inputs: Inputs, surveyed: Survey) -> Survey:
+    """The survey with all of it hidden where nothing says where clouds are: a model that is to replace everything."""
+    return surveyed if inputs.masked else replace(surveyed, cloudy=surveyed.data)
+
+
 def _extent(options: Options, inputs: Inputs) -> Literal["clouds", "all"]:
     if options.fill == "auto":
         return "clouds" if inputs.masked else "all"
@@ -150,7 +156,7 @@ def _check_uncertainty(inputs: Inputs, network: CloudRemovalModel) -> None:
             "--uncertainty is calibrated on clear ground hidden like the clouds of a mask, and there is none; "
             "give --udm2 or --mask, or leave --find-clouds at auto, or leave it out"
         )
-    if not network.expects_prefill:
+    if not network.planes:
         raise InputError(
             f"--uncertainty needs weights that start from the scene's model; {network.info.name} is shown the "
             "plain image: use the default weights (cloudfree weights list), or leave it out"

@@ -28,7 +28,7 @@ from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalM
 METADATA_KEY = "cloudfree"
 FORMAT_VERSION = 1
 
-_PREFILL_KEY = "expects_primed"  # as files of this format have it
+_SHOWN_THE_MODEL = "expects_primed"  # in files of weights that were shown the model in place of clouds
 
 GOLDEN_TOLERANCE = 1e-4
 """Reflectance, or probability, by which an output may differ from machine to machine."""
@@ -165,8 +165,6 @@ def load_network(path_or_name: str | Path, device: str | torch.device = "cpu") -
     digest = verify(path_or_name)
     state, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_published(path), {})
     model = _build(path, state, metadata)
-    if isinstance(model, CloudRemovalModel):
-        model.expects_prefill = bool(metadata.get(_PREFILL_KEY, False))
     model.weights_info = WeightsInfo(
         name=entry.name if entry else path.name,
         sha256=digest,
@@ -186,7 +184,6 @@ def save_model(
         "architecture": model.architecture,
         "config": model.config_dict(),
         "normalization": model.normalization.as_dict(),
-        _PREFILL_KEY: isinstance(model, CloudRemovalModel) and model.expects_prefill,
         "provenance": dict(provenance or {}),
     }
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
@@ -285,6 +282,11 @@ def _build(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any])
     if metadata and metadata.get("format") != FORMAT_VERSION:
         raise WeightsError(
             f"{path} has format {metadata.get('format')}; this cloudfree reads {FORMAT_VERSION}: upgrade cloudfree"
+        )
+    if metadata.get(_SHOWN_THE_MODEL):
+        raise WeightsError(
+            f"{path} was trained to be shown the scene's model in place of clouds, as no run does any more; networks that "
+            "see the clouds do better: use the default weights, or train again (cloudfree train --samples)"
         )
     if metadata.get("architecture") == _DETECTOR:
         return _filled(path, CloudDetector, state, metadata)

@@ -12,10 +12,10 @@ from cloudfree.bands import DN_MIN, REFLECTANCE_SCALE, Qa
 from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.product.profiles import NO_DEVIATION
 from cloudfree.reconstruct.strips import Fill, RestoredStrip, Strip
+from cloudfree.reconstruct.tile import SHOWS
 from cloudfree.scene.uncertainty import Uncertainty
 
 _CACHED_COLUMNS = 512  # composed at once: with a few rows they fit into the processor's cache
-_SEEN_THROUGH = 0.3  # share of the cloud weight from which a pixel is of that class
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def deviation_dn(composed: Composed, restored: RestoredStrip, uncertainty: Uncer
     """
     strip = restored.strip
     rows, cols = range(strip.start, strip.stop), range(strip.left, strip.left + strip.dn.shape[2])
-    unseen = 1 - restored.seen_share / np.maximum(strip.cloud_weight, restored.seen_share + np.float32(1e-6))
+    share = restored.seen_share / np.maximum(strip.cloud_weight, restored.seen_share + np.float32(1e-6))
     deviation = uncertainty.deviation(np.clip(restored.reflectance, 0, 1), rows, cols)
-    deviation *= composed.weight * np.sqrt(unseen)
+    deviation *= composed.weight * np.sqrt(1 - share) * np.where(share > SHOWS, np.float32(uncertainty.seen_factor), 1)
     # At least one unit where anything is reconstructed: both files must agree on what was observed.
     least = (composed.weight > 0).astype(np.float32)
     units = np.clip(np.rint(deviation / REFLECTANCE_SCALE), least, NO_DEVIATION - 1)
@@ -90,7 +90,7 @@ def _classes(strip: Strip, dn: NDArray[np.uint16], weight: Image, seen_share: Im
         return classes
     cases = {
         Qa.NODATA: ~data,
-        Qa.SEEN_THROUGH: reconstructed & strip.sar_valid & cloudy & (seen_share > _SEEN_THROUGH * strip.cloud_weight),
+        Qa.SEEN_THROUGH: reconstructed & strip.sar_valid & cloudy & (seen_share > SHOWS * strip.cloud_weight),
         Qa.RECONSTRUCTED: reconstructed & strip.sar_valid,
         Qa.RECONSTRUCTED_WITHOUT_SAR: reconstructed,
         Qa.NOT_RECONSTRUCTED: cloudy,

@@ -11,9 +11,9 @@ the share of its data that is cloudy and was not reconstructed. `processing:leve
 pixels are a model's output and no observation.
 
 Properties of our own: `cloudfree:weights` (name and sha256), `cloudfree:trust` (under cloud: 1 the network, 0 the
-scene's model), `cloudfree:reconstructed` (percent of the data, wholly or in part), `cloudfree:cloudy` (percent of the
-data of the whole scene under the mask), `cloudfree:radar_shift_m` (shift applied to radar, if there is any, metres
-east and north),
+scene's model; `thin` where something shows through and `opaque` where nothing does), `cloudfree:reconstructed` (percent
+of the data, wholly or in part), `cloudfree:cloudy` (percent of the data of the whole scene under the mask),
+`cloudfree:radar_shift_m` (shift applied to radar, if there is any, metres east and north),
 `cloudfree:identity` (equal for equal inputs, options and weights) and `cloudfree:acquired_by` (origin of the time).
 """
 
@@ -94,7 +94,7 @@ def write_item(
             "processing:version": stated["versions"]["cloudfree"],
             **_cover(inputs, survey, pixels),
             "cloudfree:weights": {name: stated["weights"][name] for name in ("name", "sha256")},
-            "cloudfree:trust": round(float(stated["processing"]["trust"]), 4),
+            "cloudfree:trust": stated["processing"]["trust"],
             **_radar_shift(stated),
             "cloudfree:identity": stated["identity"],
         },

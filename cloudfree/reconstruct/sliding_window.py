@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -55,7 +55,7 @@ class SlidingWindow:
         self, strips: Iterable[Strip], rows: Sequence[Span], cols: Sequence[Span]
     ) -> Iterator[tuple[Strip, Fetch]]:
         width, device = self.scene.grid.width, self.predictor.device
-        channels = 5 if self.restoration.prefill else 4  # reflectance, and `seen_share`
+        channels = 5 if self.restoration.sees else 4  # reflectance, and `seen_share`
         blended = torch.zeros(channels, max(map(len, rows)), width, device=device)
         across = {col: torch.from_numpy(col.weights).to(device) for col in cols}
         # By hand, for zip and enumerate keep what they gave last while they wait for the next.
@@ -85,13 +85,12 @@ class SlidingWindow:
 
     def _tile(self, strip: Strip) -> Tile:
         """Some columns of a strip as a tile."""
-        ground = unobstructed = None
-        if self.model and (self.restoration.prefill or strip.cloud_weight[~strip.sar_valid].any()):
-            rows, cols = range(strip.start, strip.stop), range(strip.left, strip.left + strip.dn.shape[2])
-            ground = self.model.window(rows, cols, strip.others)
-            unobstructed = self.model.unobstructed_window(rows, cols)
         observed = self.scene.reflectance(strip.dn), has_data(strip.dn), strip.sar_db, strip.cloud_weight
-        return Tile(*observed, ground, unobstructed, strip.blend_weight(self.fill))
+        tile = Tile(*observed, wanted=strip.blend_weight(self.fill))
+        if not self.model or not (self.restoration.sees or strip.cloud_weight[~strip.sar_valid].any()):
+            return tile
+        rows, cols = range(strip.start, strip.stop), range(strip.left, strip.left + strip.dn.shape[2])
+        return replace(tile, **self.model.expected(rows, cols, strip.others)._asdict())
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:

@@ -24,7 +24,8 @@ from cloudfree.scene.model import SceneModel
 from cloudfree.scene.survey import Survey
 
 _LEAST_DEVIATION = 1e-3  # reflectance: no model is surer
-_SHOWS = 0.3  # `share` from which something shows through
+SHOWS = 0.3
+"""`Seen.share` from which something is said to show through."""
 
 
 class Network(Protocol):
@@ -40,7 +41,7 @@ class Network(Protocol):
 
 
 class Trust(NamedTuple):
-    """How far (0..1) a network that sees is believed on a scene: where something shows through, and where nothing does."""
+    """How far (0..1) a network that sees is believed: where something shows through, and where nothing does."""
 
     thin: float
     opaque: float
@@ -153,8 +154,8 @@ def _closed_form(tile: Tile, restoration: Restoration, device: torch.device) -> 
     assert tile.ground is not None
     assert restoration.error_variance is not None
     observed, ground, data = _observed(tile, restoration, device), _sent(tile.ground, device), _sent(tile.data, device)
-    asked = tile.cloud_weight if tile.wanted is None else np.maximum(tile.cloud_weight, tile.wanted)
-    hidden = ((_sent(asked, device) > 0) & data).to(ground.dtype)
+    hidden = data if tile.wanted is None else data & (_sent(np.maximum(tile.cloud_weight, tile.wanted), device) > 0)
+    hidden = hidden.to(ground.dtype)
     unobstructed = torch.zeros_like(hidden) if tile.unobstructed is None else _sent(tile.unobstructed, device)
     error_variance = _sent(restoration.error_variance + restoration.texture_variance, device)
     through, share = see_through(observed, ground, hidden, unobstructed, error_variance)
@@ -177,7 +178,7 @@ def _restored_by_sight(tiles: Sequence[Tile], restoration: Restoration, network:
             asked = Seen(*(plane[needed] for plane in seen))
             lit = {name: getattr(asked, name) - air for name in ("observed", "ground", "through")}
             step = (network(*asked._replace(**lit)) + air).clamp(0, 1) - asked.through
-            believed = torch.where(asked.share > _SHOWS, restoration.trust.thin, restoration.trust.opaque)
+            believed = torch.where(asked.share > SHOWS, restoration.trust.thin, restoration.trust.opaque)
             through = through.clone()
             through[needed] += believed * step
     weight = torch.stack([_sent(tile.cloud_weight, network.device) for tile in tiles])[:, None]

@@ -1,8 +1,9 @@
-"""How far a network is believed where cloud leaves it nothing to see: as far as the scene's clear ground bears it out.
+"""How far a network that sees is believed on a scene: as far as the scene's own clouds over its clear ground bear out.
 
-The scene's model comes with one that was fitted without some of the clear ground (`model.HeldOutModel`). The network
-is shown that model there. If what it adds brings the guess nearer to the ground that was hidden, it is believed; if
-not, the model stays as it is. The error that is left, at full resolution, calibrates the uncertainty.
+The clouds are lifted off the ground, with the scene's model as ground, and laid over clear ground that hides in one of
+the model's holes (`model.HeldOutModel`): the same clouds, moved. There the truth is known. What the network adds to the
+closed form of what shows through is believed as far as it makes the squared error least, apart where something shows
+through and where nothing does. The errors that are left, at full resolution, calibrate the uncertainty.
 """
 
 from __future__ import annotations
@@ -10,71 +11,79 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cloudfree.arrays import Float64Array, Image, Mask, known_of
+from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.geometry import Displacement
 from cloudfree.geometry.grid import side_by_side
 from cloudfree.inputs.files import InputReader
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.reconstruct.feather import Feather
-from cloudfree.reconstruct.tile import Network, Restoration, Tile, restore
-from cloudfree.scene.model import SceneModel
+from cloudfree.reconstruct.lifted import LiftedClouds, lift
+from cloudfree.reconstruct.texture import texture_of
+from cloudfree.reconstruct.tile import FULL, SHOWS, Network, Restoration, Tile, Trust, restore, seen_of
+from cloudfree.scene.model import HeldOutModel, SceneModel
+from cloudfree.scene.stack import Move
 from cloudfree.scene.uncertainty import Uncertainty
 
 ReadWindow = Callable[[range, range], tuple[Tile, tuple[Image, ...]]]
 """The tile at some rows and columns of a scene, and what each image of another date shows there (4, H, W)."""
 
-UNPROVEN = 0.0
-"""The trust where there is too little clear ground to tell."""
-
-_FEWEST_PX = 2000
-_BLOCK_PX, _SURE = 32, 1.64  # errors within a block go together; one chance in twenty that less would be right
+# What is believed before anything was tried, and how many blocks of trials weigh as much.
+_EXPECTED, _EXPECTED_BLOCKS = 0.5, 4.0
+_SURE = 1.0  # standard errors, by how much blocks agree, that are taken off
+_BLOCK_PX = 32  # errors within a block go together
+_FEWEST_CALIBRATING_PX = 2000
 _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
+_LEAST_PIECE_PX = 32
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Clear pixels that were hidden under clouds of the scene's own, of one window.
+
+    added (4, n): what the network adds to the closed form there; missing (4, n): what would have been right to add;
+    deviation (4, n): what the model's uncertainty says of its own error; share (n,): of the variance of that error, how
+    much shows through takes away; blocks (n,): which pixels are neighbours, whose errors go together.
+    """
+
+    added: Image
+    missing: Image
+    deviation: Image
+    share: Image
+    blocks: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a network adds to the model at hidden pixels, and what would have been right to add.
+    """What a network makes of a scene's clear ground under the scene's own clouds.
 
-    Each is a list of parts (4, n); `deviations` is what the model's uncertainty says of these pixels, `texture` what
-    clear pixels have of detail finer than the model's grid. `blocks` (n,): which pixels are neighbours, whose errors go
-    together.
+    texture: parts (4, n), what clear pixels have of detail finer than the model's grid.
     """
 
-    added: list[Image] = field(default_factory=list)
-    missing: list[Image] = field(default_factory=list)
-    deviations: list[Image] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
     texture: list[Image] = field(default_factory=list)
-    blocks: list[NDArray[np.intp]] = field(default_factory=list)
 
     @property
-    def pixels(self) -> int:
-        return sum(part.shape[1] for part in self.added)
+    def trust(self) -> Trust:
+        """Of the whole scene, by all that was tried."""
+        return Trust(*(self._believed(thin=thin) for thin in (True, False)))
 
-    @property
-    def trust(self) -> float:
-        """0..1: the share of what the network adds that leaves the least squared error, less what may be chance of it.
-
-        That is 1.64 standard errors, by how much blocks of neighbours agree.
-        """
-        size, agreement = self._by_block(self.added), self._by_block(self.missing)
-        if self.pixels < _FEWEST_PX or not size.any():
-            return UNPROVEN
-        share = agreement.sum() / size.sum()
-        standard_error = np.sqrt(np.square(agreement - share * size).sum()) / size.sum()
+    def _believed(self, *, thin: bool) -> float:
+        """0..1: the share of what is added that leaves the least squared error, less what may be chance of it."""
+        sums = [_sums_by_block(trial, (trial.share > SHOWS) == thin) for trial in self.trials]
+        size, agreement = np.concatenate([np.zeros((2, 0)), *sums], axis=1)
+        if not size.any():
+            return _EXPECTED
+        prior = _EXPECTED_BLOCKS * size.sum() / len(size)
+        share = (agreement.sum() + _EXPECTED * prior) / (size.sum() + prior)
+        standard_error = np.sqrt(np.square(agreement - share * size).sum()) / (size.sum() + prior)
         return round(float(np.clip(share - _SURE * standard_error, 0, 1)), 3)
-
-    def _by_block(self, factors: list[Image]) -> Float64Array:
-        """Sums over each block of what is added times these factors, pixel by pixel."""
-        sums = [
-            np.bincount(blocks, (added * factor).sum(axis=0, dtype=np.float64))
-            for blocks, added, factor in zip(self.blocks, self.added, factors, strict=True)
-        ]
-        return np.concatenate(sums) if sums else np.zeros(0)
 
     @property
     def texture_variance(self) -> Image:
@@ -84,17 +93,31 @@ class Evidence:
 
     def applied_to(self, restoration: Restoration) -> Restoration:
         """The same, the network believed as far as it is borne out, and with what its tiles' model does not know."""
-        if restoration.error_variance is None:
-            return replace(restoration, trust=self.trust)
-        error_variance = restoration.error_variance + self.texture_variance
-        return replace(restoration, trust=self.trust, error_variance=error_variance)
+        return replace(restoration, trust=self.trust, texture_variance=self.texture_variance)
 
-    def calibrated(self, uncertainty: Uncertainty) -> Uncertainty:
-        """The model's uncertainty by the errors of what it and the network, so far as trusted, make together."""
-        if self.pixels < _FEWEST_PX:
-            return uncertainty
-        added, missing, deviation = (np.concatenate(p, axis=1) for p in (self.added, self.missing, self.deviations))
-        return uncertainty.calibrated(missing - np.float32(self.trust) * added, deviation)
+    def calibrated(self, uncertainty: Uncertainty, trust: Trust) -> Uncertainty:
+        """The model's uncertainty by the errors of what is made: under opaque cloud, and where something shows."""
+        thin = [trial.share > SHOWS for trial in self.trials]
+        for where, shows in ((thin, True), ([~part for part in thin], False)):
+            off, deviation, unseen = self._errors(where, trust.thin if shows else trust.opaque)
+            if off.shape[1] >= _FEWEST_CALIBRATING_PX:
+                uncertainty = (
+                    uncertainty.calibrated_where_seen(off, deviation * np.sqrt(unseen))
+                    if shows
+                    else uncertainty.calibrated(off, deviation)
+                )
+        return uncertainty
+
+    def _errors(self, where: list[Mask], believed: float) -> tuple[Image, Image, Image]:
+        """Errors and deviations (4, n) and the unseen share (n,) of the trials' pixels that are asked for."""
+        parts = [
+            ((trial.missing - np.float32(believed) * trial.added)[:, w], trial.deviation[:, w], 1 - trial.share[w])
+            for trial, w in zip(self.trials, where, strict=True)
+        ]
+        if not parts:
+            return np.zeros((4, 0), np.float32), np.zeros((4, 0), np.float32), np.zeros(0, np.float32)
+        off, deviation, unseen = zip(*parts, strict=True)
+        return np.concatenate(off, axis=1), np.concatenate(deviation, axis=1), np.concatenate(unseen)
 
 
 def window_reader(scene: Scene, reader: InputReader, displacement: Displacement, feather: Feather) -> ReadWindow:
@@ -109,54 +132,132 @@ def window_reader(scene: Scene, reader: InputReader, displacement: Displacement,
 
 
 def measure(
-    network: Network, model: SceneModel, restoration: Restoration, read: ReadWindow, sar_valid: Mask, largest_px: int
+    network: Network, model: SceneModel, restoration: Restoration, read: ReadWindow, largest_px: int
 ) -> Evidence:
-    """What a few windows of a scene tell of a network, tried in pieces of at most `largest_px` a side.
-
-    The scene's own clouds are replaced by the held-out model as well, so that the network never sees them. `sar_valid`
-    (h, w) is where radar is valid on the model's coarse grid. Without any radar the network, which is then believed
-    nowhere, adds nothing, and what is missing is the model's error.
-    """
+    """What a few windows of a scene tell of a network, tried in pieces of at most `largest_px` a side."""
     evidence = Evidence()
-    if model.held_out is None:
-        return evidence
-    opaque = replace(restoration, prefill=True, trust=1.0, error_variance=None)
-    hole = model.held_out.hole
-    with_radar = bool(sar_valid.any())
-    windows = _windows(hole & sar_valid if with_radar else hole, model.shape)
-    pieces = (piece for window in windows for piece in product(*(_spans(span, largest_px) for span in window)))
-    for rows, cols in pieces:
-        tile, others = read(rows, cols)
-        cloudy, hidden = tile.cloud_weight > 0, _on_fine(hole, rows, cols, model.shape)
-        guess = model.held_out.model.window(rows, cols, others)
-        truth = np.where(tile.data, np.clip(tile.reflectance, 0, 1), guess)
-        weight = (cloudy | hidden).astype(np.float32)
-        shown = Tile(truth, np.ones_like(cloudy), tile.sar_db, weight, guess, wanted=weight)
-        restored: Image = restore([shown], opaque, network).reflectance[0].cpu().numpy()
-        given = np.where(weight > 0, guess, truth)
-        tested = tile.data & ~cloudy & hidden & (known_of(tile.sar_db) | (not with_radar))
-        evidence.added.append((restored - given)[:, tested])
-        evidence.missing.append((truth - given)[:, tested])
-        evidence.deviations.append(model.uncertainty.deviation(given, rows, cols)[:, tested])
-        evidence.blocks.append(_blocks(tested))
-        evidence.texture.append(_texture(truth - guess, tile.data & ~cloudy, model))
+    windows = [
+        (held, piece)
+        for held in model.held_out
+        for window in _windows(held.hole.mask, model.shape, max(1, _MOST_WINDOWS // len(model.held_out)))
+        for piece in product(*(_spans(span, largest_px) for span in window))
+    ]
+    clouded = [(held, piece, _clouded(held, model, read, *piece)) for held, piece in windows]
+    side_px = round(model.shape[0] / model.coarse_shape[0])
+    evidence.texture.extend(texture_of(c.truth - c.ground, c.clear, side_px) for _, _, c in clouded)
+    restoration = replace(restoration, trust=FULL, texture_variance=evidence.texture_variance)
+    for _, _, one in clouded:
+        if one.tested.any():
+            evidence.trials.append(_tried(one, restoration, network))
     return evidence
+
+
+@dataclass(frozen=True)
+class _Clouded:
+    """A window under the scene's own clouds, moved: its tile, the truth and the held-out model (4, H, W); `clear` and
+    `tested` (H, W): ground that is seen, and ground that was hidden for the trial.
+    """
+
+    tile: Tile
+    truth: Image
+    ground: Image
+    clear: Mask
+    tested: Mask
+
+
+def _clouded(held: HeldOutModel, model: SceneModel, read: ReadWindow, rows: range, cols: range) -> _Clouded:
+    """The window at some rows and columns, its hole under the clouds that the hole is shaped by."""
+    tile, others = read(rows, cols)
+    expected = held.model.expected(rows, cols, others)
+    truth = np.where(tile.data, np.clip(tile.reflectance, 0, 1), expected.ground)
+    cloudy = tile.cloud_weight > 0
+    free = tile.data & ~cloudy
+    seen, unobstructed, tested = truth.copy(), expected.unobstructed.copy(), np.zeros_like(cloudy)
+    for move in held.hole.moves:
+        for here, moved in _moved(move, model, read, rows, cols):
+            where = free[here] & ~tested[here] & moved.mask
+            seen[:, *here] = np.where(where, moved.clouds.over(truth[:, *here]), seen[:, *here])
+            unobstructed[here] = np.where(where, moved.unobstructed, unobstructed[here])
+            tested[here] |= where
+    weight = np.maximum(tile.cloud_weight, tested)
+    shown = replace(
+        tile,
+        reflectance=seen,
+        cloud_weight=weight,
+        wanted=weight,
+        ground=expected.ground,
+        deviation=expected.deviation,
+        unobstructed=unobstructed,
+    )
+    hole = _on_fine(held.hole.mask, rows, cols, model.shape)
+    return _Clouded(shown, truth, expected.ground, free & ~tested, tested & hole)
+
+
+class _Moved(NamedTuple):
+    """The scene's own clouds at another place: `mask` (H, W) is theirs, `unobstructed` (H, W) as of the model."""
+
+    clouds: LiftedClouds
+    mask: Mask
+    unobstructed: Image
+
+
+def _moved(
+    move: Move, model: SceneModel, read: ReadWindow, rows: range, cols: range
+) -> Iterator[tuple[tuple[slice, slice], _Moved]]:
+    """Parts of a window, and what a move brings there; parts that are too narrow to lift clouds off are left out."""
+    pieces = [move.pieces(axis, span, model.shape[axis]) for axis, span in enumerate((rows, cols))]
+    for (row, from_row), (col, from_col) in product(*pieces):
+        if min(len(row), len(col)) < _LEAST_PIECE_PX:
+            continue
+        (up, upright), (left, sideways) = _forwards(from_row), _forwards(from_col)
+        tile, others = read(up, left)
+        mask = (tile.cloud_weight > 0) & tile.data
+        if not mask.any():
+            continue
+        clouds = lift(np.clip(tile.reflectance, 0, 1), model.window(up, left, others), mask)
+        turn = (..., slice(None, None, upright), slice(None, None, sideways))
+        here = (
+            slice(row.start - rows.start, row.stop - rows.start),
+            slice(col.start - cols.start, col.stop - cols.start),
+        )
+        unobstructed = model.unobstructed_window(up, left)
+        yield here, _Moved(clouds.map(partial(_taken, turn)), mask[turn], unobstructed[turn])
+
+
+def _taken(where: tuple[Any, ...], image: Image) -> Image:
+    return image[where]
+
+
+def _forwards(span: range) -> tuple[range, int]:
+    """A span from low to high, and the step that it had."""
+    return (span, 1) if span.step > 0 else (span[::-1], -1)
+
+
+def _tried(one: _Clouded, restoration: Restoration, network: Network) -> Trial:
+    """What the network makes of a window under clouds, beside the truth."""
+    seen = seen_of(one.tile, restoration)
+    through, share = seen.through[0].numpy(), seen.share[0, 0].numpy()
+    deviation = seen.deviation[0].numpy()
+    restored: Image = restore([one.tile], restoration, network).reflectance[0].cpu().numpy()
+    t = one.tested
+    return Trial((restored - through)[:, t], (one.truth - through)[:, t], deviation[:, t], share[t], _blocks(t))
+
+
+def _sums_by_block(trial: Trial, where: Mask) -> Float64Array:
+    """Sums (2, blocks) over each block, of the pixels (n,) that are asked for: of what is added, squared and times what
+    is missing.
+    """
+    added, missing, blocks = trial.added[:, where], trial.missing[:, where], trial.blocks[where]
+    names, number = np.unique(blocks, return_inverse=True)
+    return np.stack(
+        [np.bincount(number, (added * f).sum(axis=0, dtype=np.float64), len(names)) for f in (added, missing)]
+    )
 
 
 def _blocks(chosen: Mask) -> NDArray[np.intp]:
     """The number (n,) of the block that each chosen pixel of a window (H, W) lies in."""
     rows, cols = (length // _BLOCK_PX for length in np.nonzero(chosen))
     return np.asarray(rows * (chosen.shape[1] // _BLOCK_PX + 1) + cols, np.intp)
-
-
-def _texture(error: Image, known: Mask, model: SceneModel) -> Image:
-    """What errors (4, H, W) where they are known (H, W) have of detail within pixels of the model's grid (4, n)."""
-    side = round(model.shape[0] / model.coarse_shape[0])
-    height, width = (length // side * side for length in known.shape)
-    squares = error[:, :height, :width].reshape(len(error), height // side, side, -1, side)
-    whole = known[:height, :width].reshape(height // side, side, -1, side).all(axis=(1, 3))
-    within = squares - squares.mean(axis=(2, 4), keepdims=True)
-    return within.transpose(0, 1, 3, 2, 4)[:, whole].reshape(len(error), -1)
 
 
 def _on_fine(mask: Mask, rows: range, cols: range, shape: tuple[int, int]) -> Mask:
@@ -169,7 +270,7 @@ def _coarse(span: range, coarse: int, fine: int) -> NDArray[np.intp]:
     return np.asarray(span, np.intp) * coarse // fine
 
 
-def _windows(tested: Mask, shape: tuple[int, int]) -> Iterator[tuple[range, range]]:
+def _windows(tested: Mask, shape: tuple[int, int], most: int) -> Iterator[tuple[range, range]]:
     """Rows and columns of a few windows of a scene (H, W) in which much of `tested` (h, w) lies, spread over it."""
     if not tested.any():
         return
@@ -181,7 +282,7 @@ def _windows(tested: Mask, shape: tuple[int, int]) -> Iterator[tuple[range, rang
         for spans in windows
     ]
     good = [spans for spans, count in zip(windows, counts, strict=True) if count >= max(counts) / 2]
-    count = min(_MOST_WINDOWS, max(_FEWEST_WINDOWS, shape[0] * shape[1] // (4 * _WINDOW_PX**2)), len(good))
+    count = min(most, max(_FEWEST_WINDOWS, shape[0] * shape[1] // (4 * _WINDOW_PX**2)), len(good))
     chosen = np.unique(np.linspace(0, len(good) - 1, count).astype(int))
     yield from (good[i] for i in chosen)
 

@@ -23,6 +23,7 @@ from cloudfree.scene.evidence import Fit, Samples
 from cloudfree.scene.features import DateTerm, FeatureSource, OtherDate, Radar, features_at, land_coefficients, summed
 from cloudfree.scene.lattice import Lattice
 from cloudfree.scene.neighbourhood import FEWEST_TREES, Neighbourhood
+from cloudfree.scene.stack import Hole
 from cloudfree.scene.trees import Trees
 from cloudfree.scene.uncertainty import Gap
 
@@ -261,13 +262,13 @@ class ClearPixels:
 
 @dataclass(frozen=True)
 class HoleTest:
-    """How k candidates do in a hole (h, w) of the clear ground.
+    """How k candidates do in a hole of the clear ground.
 
     fits, and trees if these are one of the candidates, the last: to the pixels outside it; where (n,): flat indexes of
     pixels inside; predicted (k, n, 4) and truth (n, 4) there.
     """
 
-    hole: Mask
+    hole: Hole
     fits: list[Fit]
     trees: Trees | None
     where: NDArray[np.intp]
@@ -276,15 +277,15 @@ class HoleTest:
 
     @classmethod
     def of(
-        cls, pixels: ClearPixels, candidates: Sequence[Candidate], fits: Sequence[Fit], hole: Mask, *, with_trees: bool
+        cls, pixels: ClearPixels, candidates: Sequence[Candidate], fits: Sequence[Fit], hole: Hole, *, with_trees: bool
     ) -> HoleTest | None:
-        """Test candidates, and trees, on a hole (h, w), their fits begun from `fits` to all clear pixels.
+        """Test candidates, and trees, on a hole, their fits begun from `fits` to all clear pixels.
 
         None where the hole, or what it leaves, is too small to tell.
         """
-        in_hole = hole.ravel()[pixels.sample]
+        in_hole = hole.mask.ravel()[pixels.sample]
         tested = in_hole & (pixels.distance_m > LEAK_M)
-        from_hole_m = distance_m(hole, pixels.lattice.pixel_size_m, LEAK_M).ravel()[pixels.sample]
+        from_hole_m = distance_m(hole.mask, pixels.lattice.pixel_size_m, LEAK_M).ravel()[pixels.sample]
         away_m = np.minimum(pixels.distance_m, from_hole_m)
         weight = np.where(in_hole, 0, _edge_weight(away_m))
         if min(tested.sum(), (~in_hole).sum()) < FEWEST_TESTED:

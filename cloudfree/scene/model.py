@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,16 +42,30 @@ from cloudfree.scene.features import (
     summed,
 )
 from cloudfree.scene.neighbourhood import trees_for
+from cloudfree.scene.stack import Hole
 from cloudfree.scene.survey import Survey
 from cloudfree.scene.uncertainty import Uncertainty
 
 PIXEL_M = 10.0
 """Sentinel-1's pixel, and the finest that a fit is worth."""
 
+_SMALL_PX = 500_000  # of the coarse grid: a scene that is tried in all of its holes, for one tells little
 _TREES_EXPECTED = 0.5  # their weight in a scene that has no holes to decide by
 
 # Reflectance of dark ground in blue, green, red, NIR, and the most that may be taken for path radiance.
 _DARK_GROUND, _MAX_PATH_RADIANCE = np.array([0.03, 0.04, 0.03, 0.10]), 0.12
+
+
+class Expected(NamedTuple):
+    """What a model expects of a window of a scene.
+
+    ground (4, rows, columns), 0..1: reflectance; deviation (4, rows, columns): one standard deviation of its errors;
+    unobstructed (rows, columns), 0..1: the probability that nothing is in the way.
+    """
+
+    ground: Image
+    deviation: Image
+    unobstructed: Image
 
 
 @dataclass(frozen=True)
@@ -64,7 +79,8 @@ class SceneModel:
     haze, so it is taken off before and put back after. `weights` are what the holes gave each candidate. `uncertainty`
     is what they tell of its errors, at the resolution of the coarse grid; `error_variance` (4,) is that of what is left
     over on clear ground. `unobstructed` (h, w), 0..1: the probability that nothing is in the way of a pixel, were it
-    under the mask. `held_out` is the same model without what one hole hides, to try a network on.
+    under the mask. `held_out` are the same model without what a hole hides, to try a network on: one, or several of a
+    small scene.
     """
 
     shape: tuple[int, int]
@@ -76,7 +92,12 @@ class SceneModel:
     uncertainty: Uncertainty
     error_variance: Image
     unobstructed: Image
-    held_out: HeldOutModel | None = None
+    held_out: tuple[HeldOutModel, ...] = ()
+
+    def expected(self, rows: range, cols: range, others: Sequence[Image] = ()) -> Expected:
+        """All that it expects of a window; `others` as of `window`."""
+        ground = self.window(rows, cols, others)
+        return Expected(ground, self.uncertainty.deviation(ground, rows, cols), self.unobstructed_window(rows, cols))
 
     def window(self, rows: range, cols: range, others: Sequence[Image] = ()) -> Image:
         """Reflectance (4, rows, columns), 0..1, of a window of the scene.
@@ -118,9 +139,9 @@ class SceneModel:
 
 @dataclass(frozen=True)
 class HeldOutModel:
-    """The model of a scene some of whose clear ground, `hole` (h, w), was hidden too."""
+    """The model of a scene some of whose clear ground was hidden too, in a hole."""
 
-    hole: Mask
+    hole: Hole
     model: SceneModel
 
 
@@ -166,7 +187,8 @@ def fit(
     tests = [test for hole in holes if (test := HoleTest.of(pixels, candidates, fits, hole, with_trees=bool(trees)))]
     weights, linear = _weights(candidates, tests, with_trees=bool(trees))
     coefficients, nodes = pixels.mixed(fits, linear)
-    without_hole = [pixels.mixed(test.fits, linear) for test in tests[:1]]
+    kept = tests if hidden.size <= _SMALL_PX else tests[:1]
+    without_hole = [pixels.mixed(test.fits, linear) for test in kept]
     (ground, dates), *held_out = pixels.terms((coefficients, nodes), *without_hole)
     names = [*(candidate.name for candidate in candidates), *(["trees"] if trees else [])]
     model = SceneModel(
@@ -185,11 +207,11 @@ def fit(
         model = replace(model, unobstructed=sight)
     if trees:
         pixels.neighbourhood.mix_in(model.ground, model.dates, trees, weights[-1], hidden & valid, pixel_size_m)
-    for test, (ground, dates) in zip(tests, held_out, strict=False):
+    for test, (ground, dates) in zip(kept, held_out, strict=True):
         if test.trees:
-            pixels.neighbourhood.mix_in(ground, dates, test.trees, weights[-1], test.hole, pixel_size_m)
-        model = replace(model, held_out=HeldOutModel(test.hole, replace(model, ground=ground, dates=dates)))
-    return model
+            pixels.neighbourhood.mix_in(ground, dates, test.trees, weights[-1], test.hole.mask, pixel_size_m)
+    without = (replace(model, ground=ground, dates=dates) for ground, dates in held_out)
+    return replace(model, held_out=tuple(map(HeldOutModel, (test.hole for test in kept), without)))
 
 
 def _unobstructed(model: SceneModel, reflectance: Image, hidden: Mask, clear: Mask, pixel_size_m: float) -> Image:

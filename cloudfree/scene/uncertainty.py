@@ -36,7 +36,8 @@ class Uncertainty:
 
     constant, relative (4,): the variance is constant + relative * reflectance**2; gaps add to it. `errors` is how many
     pixels of hidden ground it was calibrated on, 0 if there were too few and other places have to do; `coverage` is the
-    share of them within one and two standard deviations.
+    share of them within one and two standard deviations. seen_factor: what deviations are multiplied by where something
+    shows through, beyond the share of the variance that the observation takes away.
     """
 
     shape: tuple[int, int]
@@ -45,6 +46,7 @@ class Uncertainty:
     gaps: tuple[Gap, ...] = ()
     errors: int = 0
     coverage: tuple[float, float] | None = None
+    seen_factor: float = 1.0
 
     @classmethod
     def constantly(cls, deviation: Image, shape: tuple[int, int]) -> Uncertainty:
@@ -70,6 +72,10 @@ class Uncertainty:
         texture = np.maximum(0, (np.square(error, dtype=np.float64) - variance).mean(axis=1))
         return replace(self, constant=self.constant + as_image(texture))._covering(error, variance + texture[:, None])
 
+    def calibrated_where_seen(self, error: Image, deviation: Image) -> Uncertainty:
+        """The same by errors (4, n) where something shows through, and deviations (4, n) less what that takes away."""
+        return replace(self, seen_factor=_scale(np.abs(error) / deviation))
+
     def deviation(self, reflectance: Image, rows: range, cols: range) -> Image:
         """Standard deviations (4, rows, columns) of the reflectance reconstructed in a window of the scene."""
         variance = self._variance(reflectance)
@@ -91,12 +97,9 @@ class Uncertainty:
         return constant + relative * reflectance**2
 
     def _covering(self, error: Float64Array | Image, variance: Float64Array | Image) -> Uncertainty:
-        """All of it times what brings errors (4, n) of these variances within one and two deviations, as is due.
-
-        Their tails are heavier than a normal distribution's, so that the two cannot both hold: their geometric mean.
-        """
+        """All of it times what brings errors (4, n) of these variances within one and two deviations, as is due."""
         off = np.abs(error) / np.sqrt(variance)
-        scale = float(np.sqrt(np.quantile(off, _WITHIN_ONE) * np.quantile(off, _WITHIN_TWO) / 2))
+        scale = _scale(off)
         within = tuple(round(float((off <= k * scale).mean()), 3) for k in (1, 2))
         factor = as_image(scale**2 + _LEAST)
         return replace(
@@ -107,6 +110,14 @@ class Uncertainty:
             errors=error.shape[1],
             coverage=(within[0], within[1]),
         )
+
+
+def _scale(off: Float64Array | Image) -> float:
+    """What deviations must be multiplied by, for errors `off` (4, n) in units of them to be within one and two.
+
+    Their tails are heavier than a normal distribution's, so that the two cannot both hold: their geometric mean.
+    """
+    return float(np.sqrt(np.quantile(off, _WITHIN_ONE) * np.quantile(off, _WITHIN_TWO) / 2))
 
 
 def _fitted(predicted: Float64Array, error: Float64Array) -> Float64Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from cloudfree.network.models.blocks import (
     in_float32,
     keeping_float32,
 )
+from cloudfree.network.models.seen import ANSWER_CHANNELS, channels_of
 from cloudfree.network.models.two_stream import DenseBlock, TwoStreamConfig, TwoStreamModel, shared_sizes
 
 
@@ -34,6 +35,8 @@ class AlignCRConfig(TwoStreamConfig):
     shallow_expanded: int = 576
     shallow_bottleneck: int = 76
     deformable_groups: int = 8
+    planes: tuple[str, ...] = ()
+    """What a network that sees is shown (`seen.ALL_PLANES`); none for the plain image, as published."""
 
     def __post_init__(self) -> None:
         self.require_multiple("width", "heads", "deformable_groups")
@@ -74,15 +77,17 @@ class AlignCR(TwoStreamModel):
 
     def __init__(self, config: AlignCRConfig | None = None, normalization: Normalization | None = None) -> None:
         config = config or AlignCRConfig()
+        config = replace(config, planes=tuple(config.planes))  # of JSON
+        optical_channels = channels_of(config.planes) if config.planes else OPTICAL_BANDS
         super().__init__(config, normalization)
-        self.SFE_conv = keeping_float32(conv(4 * config.optical_channels, config.width, 3))
+        self.SFE_conv = keeping_float32(conv(4 * optical_channels, config.width, 3))
         self.SFE_module = _shallow_blocks(config)
         self.SFE_conv_SAR = conv(4 * SAR_BANDS, config.width, 3)
         self.SFE_module_SAR = _shallow_blocks(config)
         blocks = range(config.blocks)
         self.SFAlign = nn.ModuleList(FeatureAlign(config.width, config.deformable_groups) for _ in blocks)
         self.RDBs = nn.ModuleList(AttendingDenseBlock(config, shifted=i % 2 == 1) for i in blocks)
-        self.add_fusion_and_tail()
+        self.add_fusion_and_tail(ANSWER_CHANNELS if config.planes else OPTICAL_BANDS)
 
     def shallow(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rectified = F.relu(in_float32(self.SFE_conv, optical))

@@ -106,11 +106,6 @@ class CloudRemovalModel(SavedNetwork, ABC):
     side_multiple: ClassVar[int] = 1
     minimum_side: ClassVar[int] = 1
 
-    def __init__(self, config: Any, normalization: Normalization | None = None) -> None:
-        super().__init__(config, normalization)
-        self.expects_prefill = False
-        """Whether the weights were trained to be shown the scene's model in place of what a mask hides."""
-
     @classmethod
     @abstractmethod
     def infer_config(cls, state: Mapping[str, Tensor]) -> Any:

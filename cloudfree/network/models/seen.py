@@ -77,7 +77,7 @@ def shown(seen: Seen, planes: tuple[str, ...]) -> Tensor:
 
 def answered(seen: Seen, answer: Tensor) -> Tensor:
     """The ground (B, 4, H, W), not clamped, by a network's answer (B, 8, H, W)."""
-    correction, gate = answer.split(BANDS, dim=1)
+    correction, gate = torch.split(answer, BANDS, dim=1)
     correction = _MOST_CORRECTION * torch.tanh(correction / _MOST_CORRECTION)
     opened = torch.sigmoid(gate + _OPEN_GATE)
     return seen.ground + opened * (seen.through - seen.ground) + correction * seen.deviation

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from cloudfree.network.models.base import OPTICAL_BANDS, CloudRemovalModel
 from cloudfree.network.models.blocks import DynamicFilter, Pair, conv, count_members, in_float32, keeping_float32
-from cloudfree.network.models.seen import ANSWER_CHANNELS, channels_of
 
 
 @dataclass(frozen=True)
@@ -34,18 +33,6 @@ class TwoStreamConfig:
     """Side of the dynamic filters in half-resolution pixels."""
     tail_width: int = 64
     """Channels at full resolution before the last convolution."""
-    planes: tuple[str, ...] = ()
-    """What a network that sees is shown (`seen.ALL_PLANES`); none for the plain image, as published."""
-
-    @property
-    def optical_channels(self) -> int:
-        """Channels of the optical input."""
-        return channels_of(tuple(self.planes)) if self.planes else OPTICAL_BANDS
-
-    @property
-    def answer_channels(self) -> int:
-        """Channels of the output."""
-        return ANSWER_CHANNELS if self.planes else OPTICAL_BANDS
 
     @property
     def dense_widths(self) -> list[int]:
@@ -108,7 +95,7 @@ class TwoStreamModel(CloudRemovalModel):
     config: TwoStreamConfig
     RDBs: nn.ModuleList
 
-    def add_fusion_and_tail(self) -> None:
+    def add_fusion_and_tail(self, out_channels: int = OPTICAL_BANDS) -> None:
         """Last, so that parameters stand in the order of the computation: states of optimizers go by it."""
         config, width, blocks = self.config, self.config.width, range(self.config.blocks)
         self.DF = nn.ModuleList(DynamicFilter(width, config.filter_size) for _ in blocks)
@@ -116,7 +103,7 @@ class TwoStreamModel(CloudRemovalModel):
         self.opt_distribute_1x1conv = nn.ModuleList(conv(width, width, 1) for _ in blocks)
         self.GFF = nn.Sequential(conv(config.blocks * width, width, 1), conv(width, width, 3))
         shuffled = conv(width, 4 * config.tail_width, 3), nn.PixelShuffle(2)
-        self.UPNet = keeping_float32(nn.Sequential(*shuffled, conv(config.tail_width, config.answer_channels, 3)))
+        self.UPNet = keeping_float32(nn.Sequential(*shuffled, conv(config.tail_width, out_channels, 3)))
 
     @abstractmethod
     def shallow(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
