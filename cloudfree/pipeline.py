@@ -99,7 +99,7 @@ class Result:
         """The plan as it was carried out, as plain data."""
         info = self.network.info
         weights = {"name": info.name, "sha256": info.sha256, "architecture": info.architecture}
-        carried_out = {"weights": weights, "trust": self.trust._asdict(), "tile": self.tile, "overlap": self.overlap}
+        carried_out = {"weights": weights, "trust": self.trust.as_json(), "tile": self.tile, "overlap": self.overlap}
         return {**described.as_json(self.plan), **carried_out, "warnings": list(self.warnings)}
 
     def _uncertainty(self) -> dict[str, Any]:
@@ -182,9 +182,9 @@ def _trusting(restoration: Restoration, result: Result, reader: InputReader, pre
     result.trust = evidence.trust
     result.uncertainty = evidence.calibrated(plan.scene_model.uncertainty, result.trust)
     log.info(
-        "the network is believed to %.0f %% where something shows through the clouds, to %.0f %% where nothing does; "
-        "the scene's model to the rest",
-        *(100 * share for share in result.trust),
+        "the network is believed to %.0f %% (near infrared %.0f %%) where something shows through the clouds, to %.0f %% "
+        "(%.0f %%) where nothing does, and the scene's model to the rest: so far it restored clear ground under them",
+        *(100 * share for believed in result.trust for share in believed),
     )
     return evidence.applied_to(restoration)
 

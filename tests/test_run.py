@@ -24,6 +24,7 @@ from cloudfree.bands import Qa
 from cloudfree.network.models import UNet
 from cloudfree.network.weights import save_model, sha256_of
 from cloudfree.reconstruct import trust
+from cloudfree.reconstruct.tile import NO_TRUST
 
 MakeScene = Callable[..., Path]
 MakeSar = Callable[..., Path]
@@ -374,7 +375,7 @@ def test_where_the_network_is_believed_to_0_it_is_not_run_again(
     cloud[60:160, 30:140] = 1
     options = {"mask": make_mask(cloud), "weights": str(weights), "tile": 128, "device": "cpu"}
     result = cloudfree.run(make_scene(300, 300), make_sar(), tmp_path / "out.tif", **options)
-    assert result.trust == (0, 0)
+    assert result.trust == NO_TRUST
     assert shapes, "it was tried"
     assert max(max(shape[2:]) for shape in shapes) <= 128
     assert tried == [len(shapes)], "no tile of the product needed it"

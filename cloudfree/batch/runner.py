@@ -102,7 +102,7 @@ def _make(job: Job, options: Options, new_references: NewReferences) -> dict[str
         _refuse_others(options)
         # Files of ours that are there have other inputs or options, are damaged, or are not all that is wanted.
         result = execute(make_plan(replace(options, overwrite=True), held_model))
-    return {"pixels": result.pixels, "trust": result.trust._asdict(), "peak_memory_mb": result.peak_memory_mb}
+    return {"pixels": result.pixels, "trust": result.trust.as_json(), "peak_memory_mb": result.peak_memory_mb}
 
 
 def _refuse_others(options: Options) -> None:

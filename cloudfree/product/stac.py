@@ -10,11 +10,12 @@ says between the first of Planet's satellites and now, with a warning in the log
 the share of its data that is cloudy and was not reconstructed. `processing:level` is L4: where there were clouds, the
 pixels are a model's output and no observation.
 
-Properties of our own: `cloudfree:weights` (name and sha256), `cloudfree:trust` (under cloud: 1 the network, 0 the
-scene's model; `thin` where something shows through and `opaque` where nothing does), `cloudfree:reconstructed` (percent
-of the data, wholly or in part), `cloudfree:cloudy` (percent of the data of the whole scene under the mask),
-`cloudfree:radar_shift_m` (shift applied to radar, if there is any, metres east and north),
-`cloudfree:identity` (equal for equal inputs, options and weights) and `cloudfree:acquired_by` (origin of the time).
+Properties of our own: `cloudfree:weights` (name and sha256), `cloudfree:trust` (1 the network, 0 the scene's model:
+`thin` where something shows through the clouds, `opaque` where nothing does, each in the visible bands and in the near
+infrared), `cloudfree:reconstructed` (percent of the data, wholly or in part), `cloudfree:cloudy` (percent of the data
+of the whole scene under the mask), `cloudfree:radar_shift_m` (shift applied to radar, if there is any, metres east and
+north), `cloudfree:identity` (equal for equal inputs, options and weights) and `cloudfree:acquired_by` (origin of the
+time).
 """
 
 from __future__ import annotations

@@ -40,14 +40,35 @@ class Network(Protocol):
         """
 
 
+class Believed(NamedTuple):
+    """How far (0..1) a network that sees is believed in the visible bands and in the near infrared."""
+
+    visible: float
+    nir: float
+
+    @property
+    def of_bands(self) -> Image:
+        """(4,), blue, green, red, NIR."""
+        return np.array([self.visible] * 3 + [self.nir], np.float32)
+
+
 class Trust(NamedTuple):
-    """How far (0..1) a network that sees is believed: where something shows through, and where nothing does."""
+    """How far a network that sees is believed on a scene, where something shows through and where nothing does."""
 
-    thin: float
-    opaque: float
+    thin: Believed
+    opaque: Believed
+
+    @classmethod
+    def alike(cls, share: float) -> Trust:
+        """The same share (0..1) everywhere."""
+        return cls(Believed(share, share), Believed(share, share))
+
+    def as_json(self) -> dict[str, dict[str, float]]:
+        """Plain data."""
+        return {"thin": self.thin._asdict(), "opaque": self.opaque._asdict()}
 
 
-FULL, NO_TRUST = Trust(1.0, 1.0), Trust(0.0, 0.0)
+FULL, NO_TRUST = Trust.alike(1.0), Trust.alike(0.0)
 
 
 @dataclass(frozen=True)
@@ -171,16 +192,16 @@ def _restored_by_sight(tiles: Sequence[Tile], restoration: Restoration, network:
     """The closed form, moved towards what the network makes of it as far as that is trusted; the rest as observed."""
     seen = Seen(*map(torch.cat, zip(*(seen_of(tile, restoration, network.device) for tile in tiles), strict=True)))
     through = seen.through
-    if any(restoration.trust):
+    if restoration.trust != NO_TRUST:
         needed = [i for i, hidden in enumerate(seen.hidden) if hidden.any()]
         if needed:
             air = _sent(restoration.path_radiance[:, None, None], network.device)
             asked = Seen(*(plane[needed] for plane in seen))
             lit = {name: getattr(asked, name) - air for name in ("observed", "ground", "through")}
             step = (network(*asked._replace(**lit)) + air).clamp(0, 1) - asked.through
-            believed = torch.where(asked.share > SHOWS, restoration.trust.thin, restoration.trust.opaque)
+            thin, opaque = (_sent(believed.of_bands, network.device)[:, None, None] for believed in restoration.trust)
             through = through.clone()
-            through[needed] += believed * step
+            through[needed] += torch.where(asked.share > SHOWS, thin, opaque) * step
     weight = torch.stack([_sent(tile.cloud_weight, network.device) for tile in tiles])[:, None]
     return Restored(torch.where(seen.hidden > 0, through, seen.observed), seen.share * weight)
 

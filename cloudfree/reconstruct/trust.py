@@ -26,7 +26,7 @@ from cloudfree.inputs.optical.scene import Scene
 from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.lifted import LiftedClouds, lift
 from cloudfree.reconstruct.texture import texture_of
-from cloudfree.reconstruct.tile import FULL, SHOWS, Network, Restoration, Tile, Trust, restore, seen_of
+from cloudfree.reconstruct.tile import FULL, SHOWS, Believed, Network, Restoration, Tile, Trust, restore, seen_of
 from cloudfree.scene.model import HeldOutModel, SceneModel
 from cloudfree.scene.stack import Move
 from cloudfree.scene.uncertainty import Uncertainty
@@ -35,8 +35,9 @@ ReadWindow = Callable[[range, range], tuple[Tile, tuple[Image, ...]]]
 """The tile at some rows and columns of a scene, and what each image of another date shows there (4, H, W)."""
 
 # What is believed before anything was tried, and how many blocks of trials weigh as much.
-EXPECTED, _EXPECTED_BLOCKS = 0.5, 4.0
+EXPECTED, _EXPECTED_BLOCKS = 0.5, 8.0
 _SURE = 0.5  # standard errors, by how much blocks agree, that are taken off
+_ALL, _VISIBLE, _NIR = slice(None), slice(3), slice(3, None)  # bands
 _LEAST = 0.1  # less is not worth the time
 _BLOCK_PX = 32  # errors within a block go together
 _FEWEST_CALIBRATING_PX = 2000
@@ -73,12 +74,17 @@ class Evidence:
     @property
     def trust(self) -> Trust:
         """Of the whole scene. Where only one of the two was tried, the other is believed as far."""
-        every = _share([_sums_by_block(trial, np.ones_like(trial.share, bool)) for trial in self.trials], EXPECTED)
+        every = _share([_sums_by_block(trial) for trial in self.trials], EXPECTED)
         thin, opaque = (
-            _share([_sums_by_block(trial, (trial.share > SHOWS) == shows) for trial in self.trials], every)
+            Believed(*(self._believed(bands, every, shows=shows) for bands in (_VISIBLE, _NIR)))
             for shows in (True, False)
         )
-        return Trust(*(round(share, 3) if share >= _LEAST else 0.0 for share in (thin, opaque)))
+        return Trust(thin, opaque)
+
+    def _believed(self, bands: slice, expected: float, *, shows: bool) -> float:
+        every = _share([_sums_by_block(trial, bands) for trial in self.trials], expected)
+        share = _share([_sums_by_block(trial, bands, (trial.share > SHOWS) == shows) for trial in self.trials], every)
+        return round(share, 3) if share >= _LEAST else 0.0
 
     @property
     def texture_variance(self) -> Image:
@@ -94,7 +100,7 @@ class Evidence:
         """The model's uncertainty by the errors of what is made: under opaque cloud, and where something shows."""
         thin = [trial.share > SHOWS for trial in self.trials]
         for where, shows in ((thin, True), ([~part for part in thin], False)):
-            off, deviation, unseen = self._errors(where, trust.thin if shows else trust.opaque)
+            off, deviation, unseen = self._errors(where, (trust.thin if shows else trust.opaque).of_bands)
             if off.shape[1] >= _FEWEST_CALIBRATING_PX:
                 uncertainty = (
                     uncertainty.calibrated_where_seen(off, deviation * np.sqrt(unseen))
@@ -103,10 +109,13 @@ class Evidence:
                 )
         return uncertainty
 
-    def _errors(self, where: list[Mask], believed: float) -> tuple[Image, Image, Image]:
-        """Errors and deviations (4, n) and the unseen share (n,) of the trials' pixels that are asked for."""
+    def _errors(self, where: list[Mask], believed: Image) -> tuple[Image, Image, Image]:
+        """Errors and deviations (4, n) and the unseen share (n,) of the trials' pixels that are asked for.
+
+        The network is believed by band (4,).
+        """
         parts = [
-            ((trial.missing - np.float32(believed) * trial.added)[:, w], trial.deviation[:, w], 1 - trial.share[w])
+            ((trial.missing - believed[:, None] * trial.added)[:, w], trial.deviation[:, w], 1 - trial.share[w])
             for trial, w in zip(self.trials, where, strict=True)
         ]
         if not parts:
@@ -252,11 +261,11 @@ def _share(sums: list[Float64Array], expected: float) -> float:
     return float(np.clip(share - _SURE * standard_error, 0, 1))
 
 
-def _sums_by_block(trial: Trial, where: Mask) -> Float64Array:
-    """Sums (2, blocks) over each block, of the pixels (n,) that are asked for: of what is added, squared and times what
-    is missing.
+def _sums_by_block(trial: Trial, bands: slice = _ALL, where: Mask | slice = _ALL) -> Float64Array:
+    """Sums (2, blocks) over each block, of the bands and pixels (n,) that are asked for: of what is added, squared and
+    times what is missing.
     """
-    added, missing, blocks = trial.added[:, where], trial.missing[:, where], trial.blocks[where]
+    added, missing, blocks = trial.added[bands, where], trial.missing[bands, where], trial.blocks[where]
     names, number = np.unique(blocks, return_inverse=True)
     return np.stack(
         [np.bincount(number, (added * f).sum(axis=0, dtype=np.float64), len(names)) for f in (added, missing)]

@@ -41,7 +41,7 @@ def triplet(tmp_path: Path) -> Path:
 def test_an_evaluation_gives_what_a_run_gives_radar_gaps_included(
     triplet: Path, sees: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deserved = Trust(0.6, 0.6)  # random weights would deserve none
+    deserved = Trust.alike(0.6)  # random weights would deserve none
     monkeypatch.setattr("cloudfree.reconstruct.trust.Evidence.trust", deserved)
     torch.manual_seed(3)
     model = tiny_seeing(step=2) if sees else AlignCR(TINY)

@@ -8,7 +8,7 @@ import torch
 from support import sar_values_db, scene_dn
 
 from cloudfree.network.models import Seen
-from cloudfree.reconstruct.tile import FULL, NO_TRUST, Restoration, Tile, Trust, restore, seen_of
+from cloudfree.reconstruct.tile import FULL, NO_TRUST, Believed, Restoration, Tile, Trust, restore, seen_of
 
 H, W = 60, 80
 TYPICAL, TYPICAL_DB = np.array([0.1, 0.2, 0.3, 0.4], np.float32), np.array([-11, -18], np.float32)
@@ -98,10 +98,11 @@ def test_a_network_that_sees_is_shown_the_cloud_and_all_that_is_known_beside_it(
 
 def test_its_clear_ground_stays_bit_for_bit_and_its_cloud_is_believed_by_trust(tile: Tile) -> None:
     network = Seeing()
-    trusting = restoration(path_radiance=0.03, trust=Trust(thin=1.0, opaque=0.25))
+    trusting = restoration(path_radiance=0.03, trust=Trust(Believed(1, 1), Believed(visible=0.25, nir=0.5)))
     (restored,), _ = restore([with_ground(tile)], trusting, network)
     np.testing.assert_allclose(network.shown[0].ground, GROUND - 0.03, atol=1e-6)
-    np.testing.assert_allclose(restored[:, 22:38, 22:48], GROUND + 0.25 * 0.1, atol=2e-3)
+    np.testing.assert_allclose(restored[:3, 22:38, 22:48], GROUND + 0.25 * 0.1, atol=2e-3)
+    np.testing.assert_allclose(restored[3, 22:38, 22:48], GROUND + 0.5 * 0.1, atol=2e-3)
     clear = (tile.cloud_weight == 0) & tile.data
     np.testing.assert_array_equal(restored[:, clear], tile.reflectance[:, clear])
 
@@ -112,7 +113,7 @@ def test_thin_and_opaque_are_believed_apart_and_the_share_that_shows_is_told(til
     clear = np.zeros((H, W), np.float32)
     clear[:, :30] = 1
     half = replace(with_ground(tile), unobstructed=clear)
-    (restored,), (share,) = restore([half], restoration(trust=Trust(thin=1.0, opaque=0.0)), Seeing())
+    (restored,), (share,) = restore([half], restoration(trust=Trust(Believed(1, 1), Believed(0, 0))), Seeing())
     np.testing.assert_allclose(share[0, 22:38, 20:25], 0.9)
     np.testing.assert_allclose(restored[:, 22:38, 20:25], GROUND + 0.1, atol=1e-6)
     assert (share[0, 24:36, 42:48] < 0.01).all()

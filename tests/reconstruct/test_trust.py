@@ -10,7 +10,7 @@ from support import pattern
 from cloudfree.arrays import Image
 from cloudfree.network.models import Seen
 from cloudfree.reconstruct.lifted import lift
-from cloudfree.reconstruct.tile import Restoration, Tile, Trust
+from cloudfree.reconstruct.tile import FULL, NO_TRUST, Restoration, Tile, Trust
 from cloudfree.reconstruct.trust import EXPECTED, Evidence, measure
 from cloudfree.scene.model import fit_fine
 from cloudfree.simulate.landscape import landscape
@@ -73,8 +73,8 @@ class Oracle:
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 1.0), (1.0, 1.0), (2.0, 0.5), (-0.5, 0.0)])
 def test_trust_is_what_the_scene_bears_out(scene: Scene, share: float, expected: float) -> None:
     trust = scene.evidence(Oracle(scene, share)).trust
-    assert trust.opaque == pytest.approx(expected, abs=0.15)
-    assert trust.thin == pytest.approx(expected, abs=0.15)
+    for believed in trust:
+        assert believed == pytest.approx((expected, expected), abs=0.2)
 
 
 def test_clouds_are_tried_over_clear_ground_that_the_model_did_not_see(scene: Scene) -> None:
@@ -96,8 +96,8 @@ def test_nothing_to_tell_by_is_what_is_expected_of_any_scene(scene: Scene) -> No
     scene = Scene()
     scene.hidden = everything
     scene.model = fit_fine(scene.seen, scene.sar_db, everything, everything, PIXEL_M)
-    assert scene.evidence(Oracle(scene, 1.0)).trust == Trust(EXPECTED, EXPECTED)
-    assert Evidence().trust == Trust(EXPECTED, EXPECTED)
+    assert scene.evidence(Oracle(scene, 1.0)).trust == Trust.alike(EXPECTED)
+    assert Evidence().trust == Trust.alike(EXPECTED)
 
 
 @pytest.mark.parametrize("largest_px", [64, 192, 512])
@@ -120,7 +120,7 @@ def test_detail_of_another_date_is_shown_where_a_network_is_tried() -> None:
 def test_errors_that_are_left_calibrate_the_uncertainty(scene: Scene) -> None:
     evidence, span = scene.evidence(Oracle(scene, 1.0)), range(SIDE)
     ground = scene.model.whole()
-    sure, unsure = (evidence.calibrated(scene.model.uncertainty, trust) for trust in (Trust(1.0, 1.0), Trust(0.0, 0.0)))
+    sure, unsure = (evidence.calibrated(scene.model.uncertainty, trust) for trust in (FULL, NO_TRUST))
     assert sure.deviation(ground, span, span).mean() < 0.3 * unsure.deviation(ground, span, span).mean()
     assert sure.seen_factor < 0.3 * unsure.seen_factor
 
