@@ -182,8 +182,8 @@ def _trusting(restoration: Restoration, result: Result, reader: InputReader, pre
     result.trust = evidence.trust
     result.uncertainty = evidence.calibrated(plan.scene_model.uncertainty, result.trust)
     log.info(
-        "the network is believed to %.0f %% (near infrared %.0f %%) where something shows through the clouds, to %.0f %% "
-        "(%.0f %%) where nothing does, and the scene's model to the rest: so far it restored clear ground under them",
+        "the network is believed to %.0f %% (near infrared %.0f %%) where something shows through the clouds, to "
+        "%.0f %% (%.0f %%) where nothing does, and the scene's model to the rest: so far it restored clear ground",
         *(100 * share for believed in result.trust for share in believed),
     )
     return evidence.applied_to(restoration)
