@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from scipy.ndimage import gaussian_filter
 
-from cloudfree.network.models import AlignCRConfig
+from cloudfree.network.models import AlignCRConfig, UNet, UNetConfig
 
 UTM33 = CRS.from_epsg(32633)
 ORIGIN = (400_000.0, 5_000_000.0)
@@ -34,6 +34,14 @@ TINY = AlignCRConfig(
     tail_width=8,
 )
 TINY_ONE_BLOCK = AlignCRConfig(width=16, blocks=1, heads=2, growth=8, dense_layers=2, deformable_groups=2)
+
+
+def tiny_seeing(seed: int = 3, step: float = 0.5) -> UNet:
+    """A small network that sees, and moves the ground by about `step` deviations of the model."""
+    torch.manual_seed(seed)
+    network = UNet(UNetConfig(width=4))
+    torch.nn.init.normal_(network.answer.weight, std=step)
+    return network
 
 
 def pattern(height: int, width: int, seed: int = 0, smooth: float = 3.0) -> np.ndarray:

@@ -285,8 +285,8 @@ def _build(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any])
         )
     if metadata.get(_SHOWN_THE_MODEL):
         raise WeightsError(
-            f"{path} was trained to be shown the scene's model in place of clouds, as no run does any more; networks that "
-            "see the clouds do better: use the default weights, or train again (cloudfree train --samples)"
+            f"{path} was trained to be shown the scene's model in place of clouds, as no run does any more, for networks "
+            "that see the clouds do better: use the default weights, or train again (cloudfree train --samples)"
         )
     if metadata.get("architecture") == _DETECTOR:
         return _filled(path, CloudDetector, state, metadata)

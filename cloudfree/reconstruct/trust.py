@@ -35,7 +35,7 @@ ReadWindow = Callable[[range, range], tuple[Tile, tuple[Image, ...]]]
 """The tile at some rows and columns of a scene, and what each image of another date shows there (4, H, W)."""
 
 # What is believed before anything was tried, and how many blocks of trials weigh as much.
-_EXPECTED, _EXPECTED_BLOCKS = 0.5, 4.0
+EXPECTED, _EXPECTED_BLOCKS = 0.5, 4.0
 _SURE = 1.0  # standard errors, by how much blocks agree, that are taken off
 _BLOCK_PX = 32  # errors within a block go together
 _FEWEST_CALIBRATING_PX = 2000
@@ -71,19 +71,13 @@ class Evidence:
 
     @property
     def trust(self) -> Trust:
-        """Of the whole scene, by all that was tried."""
-        return Trust(*(self._believed(thin=thin) for thin in (True, False)))
-
-    def _believed(self, *, thin: bool) -> float:
-        """0..1: the share of what is added that leaves the least squared error, less what may be chance of it."""
-        sums = [_sums_by_block(trial, (trial.share > SHOWS) == thin) for trial in self.trials]
-        size, agreement = np.concatenate([np.zeros((2, 0)), *sums], axis=1)
-        if not size.any():
-            return _EXPECTED
-        prior = _EXPECTED_BLOCKS * size.sum() / len(size)
-        share = (agreement.sum() + _EXPECTED * prior) / (size.sum() + prior)
-        standard_error = np.sqrt(np.square(agreement - share * size).sum()) / (size.sum() + prior)
-        return round(float(np.clip(share - _SURE * standard_error, 0, 1)), 3)
+        """Of the whole scene. Where only one of the two was tried, the other is believed as far."""
+        every = _share([_sums_by_block(trial, np.ones_like(trial.share, bool)) for trial in self.trials], EXPECTED)
+        thin, opaque = (
+            _share([_sums_by_block(trial, (trial.share > SHOWS) == shows) for trial in self.trials], every)
+            for shows in (True, False)
+        )
+        return Trust(round(thin, 3), round(opaque, 3))
 
     @property
     def texture_variance(self) -> Image:
@@ -241,6 +235,20 @@ def _tried(one: _Clouded, restoration: Restoration, network: Network) -> Trial:
     restored: Image = restore([one.tile], restoration, network).reflectance[0].cpu().numpy()
     t = one.tested
     return Trial((restored - through)[:, t], (one.truth - through)[:, t], deviation[:, t], share[t], _blocks(t))
+
+
+def _share(sums: list[Float64Array], expected: float) -> float:
+    """0..1: the share of what is added that leaves the least squared error, less what may be chance of it.
+
+    By sums (2, blocks) as of `_sums_by_block`; what is expected counts as much as some blocks.
+    """
+    size, agreement = np.concatenate([np.zeros((2, 0)), *sums], axis=1)
+    if not size.any():
+        return expected
+    prior = _EXPECTED_BLOCKS * size.mean()
+    share = (agreement.sum() + expected * prior) / (size.sum() + prior)
+    standard_error = np.sqrt(np.square(agreement - share * size).sum()) / (size.sum() + prior)
+    return float(np.clip(share - _SURE * standard_error, 0, 1))
 
 
 def _sums_by_block(trial: Trial, where: Mask) -> Float64Array:

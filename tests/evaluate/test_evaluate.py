@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from support import ORIGIN, pattern, sar_values_db, write_raster
+from support import ORIGIN, pattern, sar_values_db, tiny_seeing, write_raster
 
 from cloudfree.errors import InputError
 from cloudfree.evaluate import tables, triplets
@@ -229,14 +229,10 @@ def test_a_network_is_a_method(folder):
     assert score(table, "a", "identity").psnr_db == pytest.approx(score(table, "a", "input").psnr_db, abs=1e-3)
 
 
-def test_a_network_that_expects_it_is_prefilled(folder):
-    from cloudfree.network.models import Identity
-
-    model = Identity(Identity.config_type())
-    model.expects_prefill = True
-    table = evaluate(folder, {"prefilled": network(model)}, same_date=True)
+def test_a_network_that_sees_starts_from_the_scenes_model(folder):
+    table = evaluate(folder, {"seeing": network(tiny_seeing(step=0))}, same_date=True)
     ranks = {s.method: s.psnr_db for s in table.averages() if s.region == "cloud"}
-    assert ranks["prefilled"] > max(ranks["input"], ranks["median"]) + 2
+    assert ranks["seeing"] > max(ranks["input"], ranks["median"]) + 2
 
 
 def test_the_callback_sees_every_image(folder):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
-from support import ORIGIN, pattern, sar_values_db, write_raster
+from support import ORIGIN, pattern, sar_values_db, tiny_seeing, write_raster
 
 from cloudfree.evaluate import baselines, tables, triplets
 from cloudfree.evaluate.methods import network
@@ -122,14 +122,10 @@ def test_what_shares_too_little_clear_ground_is_not_fitted(folder: Path) -> None
     np.testing.assert_array_equal(baselines.scene_model(seen), baselines.scene_model(replace(seen, others=())))
 
 
-def test_model_and_prefilled_network_see_the_detail_of_another_date(folder: Path) -> None:
-    from cloudfree.network.models import Identity
-
-    network_of = Identity(Identity.config_type())
-    network_of.expects_prefill = True
+def test_model_and_a_network_that_sees_have_the_detail_of_another_date(folder: Path) -> None:
     seen, truth = observation(folder), ground(0) * 1e-4
     shown = seen.mask & np.isfinite(seen.others[0][0])
-    for method in (baselines.scene_model, network(network_of)):
+    for method in (baselines.scene_model, network(tiny_seeing(step=0))):
         errors = [
             np.sqrt(np.square(method(each) - truth)[:, shown].mean()) for each in (seen, replace(seen, others=()))
         ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from support import TINY, pattern, sar_values_db, scene_dn, write_pixels
+from support import TINY, pattern, sar_values_db, scene_dn, tiny_seeing, write_pixels
 
 import cloudfree
 from cloudfree.evaluate.methods import network
@@ -14,6 +14,7 @@ from cloudfree.evaluate.score import evaluate
 from cloudfree.network.models import AlignCR
 from cloudfree.network.weights import load_model, save_model
 from cloudfree.reconstruct.feather import Feather
+from cloudfree.reconstruct.tile import Trust
 
 HEIGHT, WIDTH = 300, 280
 PIXEL_M = 10.0
@@ -35,15 +36,15 @@ def triplet(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("prefill", [True, False])
+@pytest.mark.parametrize("sees", [True, False])
 @pytest.mark.slow
 def test_an_evaluation_gives_what_a_run_gives_radar_gaps_included(
-    triplet: Path, prefill: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    triplet: Path, sees: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloudfree.reconstruct.trust.Evidence.trust", 0.6)  # random weights would deserve none
+    deserved = Trust(0.6, 0.6)  # random weights would deserve none
+    monkeypatch.setattr("cloudfree.reconstruct.trust.Evidence.trust", deserved)
     torch.manual_seed(3)
-    model = AlignCR(TINY)
-    model.expects_prefill = prefill
+    model = tiny_seeing(step=2) if sees else AlignCR(TINY)
     weights = save_model(model, tmp_path / "tiny.safetensors")
     images = {}
     evaluate(triplet, {"network": network(load_model(weights))}, callback=lambda _, restored: images.update(restored))
@@ -58,7 +59,7 @@ def test_an_evaluation_gives_what_a_run_gives_radar_gaps_included(
         device="cpu",
         precision="fp32",
     )
-    assert result.plan.prefill == prefill
+    assert result.plan.sees == sees
     with rasterio.open(tmp_path / "out.tif") as dataset, rasterio.open(triplet / "place_mask.tif") as mask:
         product, cloudy = dataset.read().astype(int), mask.read(1) == 1
     hidden = Feather.of_pixel_size(PIXEL_M).weight(cloudy) == 1
@@ -66,7 +67,7 @@ def test_an_evaluation_gives_what_a_run_gives_radar_gaps_included(
     gap = np.zeros_like(hidden)
     gap[75:105, 65:95] = True
     assert (gap & hidden).any()
-    if prefill:
+    if sees:
         model_alone = images["scene model"] * 1e4
         assert np.abs(model_alone - expected)[:, hidden & ~gap].mean() > 20, "the network counts"
     np.testing.assert_allclose(product[:, hidden], expected[:, hidden], atol=1)

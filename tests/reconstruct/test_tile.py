@@ -1,19 +1,19 @@
-"""What a network is shown: the scene's model for cloud, typical values for nodata; and how its answer is taken."""
+"""What a network is shown of a window, and how its answer is taken."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from support import pattern, sar_values_db, scene_dn
+from support import sar_values_db, scene_dn
 
-from cloudfree.reconstruct.tile import Restoration, Tile, blend, kept_share, network_input, restore
-from cloudfree.scene.model import SceneModel
-from cloudfree.scene.uncertainty import Uncertainty
+from cloudfree.network.models import Seen
+from cloudfree.reconstruct.tile import NO_TRUST, Restoration, Tile, Trust, restore, seen_of
 
 H, W = 60, 80
 TYPICAL, TYPICAL_DB = np.array([0.1, 0.2, 0.3, 0.4], np.float32), np.array([-11, -18], np.float32)
-GROUND = 0.15
+GROUND, DEVIATION = 0.15, 0.05
+NODATA, CLOUD, NO_RADAR = np.s_[:10, :10], np.s_[20:40, 20:50], np.s_[-10:, -10:]
 
 
 @pytest.fixture
@@ -21,157 +21,140 @@ def tile() -> Tile:
     """A bright cloud that the mask flags, a corner of nodata, and one of no radar."""
     reflectance, sar_db = scene_dn(H, W) * np.float32(1e-4), sar_values_db(H, W)
     weight, data = np.zeros((H, W), np.float32), np.ones((H, W), bool)
-    weight[20:40, 20:50] = 1
-    reflectance[:, 20:40, 20:50] = 0.9
-    reflectance[:, :10, :10], data[:10, :10], sar_db[:, -10:, -10:] = 0, False, np.nan
-    return Tile(reflectance, data, sar_db, weight)
+    weight[CLOUD] = 1
+    reflectance[:, *CLOUD] = 0.9
+    reflectance[:, *NODATA], data[NODATA], sar_db[:, *NO_RADAR] = 0, False, np.nan
+    return Tile(reflectance, data, sar_db, weight, wanted=weight)
 
 
 def with_ground(tile: Tile) -> Tile:
-    return replace(tile, ground=np.full((4, H, W), GROUND, np.float32))
+    ground, deviation = (np.full((4, H, W), value, np.float32) for value in (GROUND, DEVIATION))
+    return replace(tile, ground=ground, deviation=deviation)
 
 
-def restoration(*, path_radiance: float = 0.0, prefill: bool = True, trust: float = 1.0) -> Restoration:
-    unsure = Uncertainty.constantly(np.full(4, 0.05, np.float32), (H, W))
+def restoration(*, path_radiance: float = 0.0, sees: bool = True, trust: Trust = Trust(1, 1)) -> Restoration:
     air, variance = np.full(4, path_radiance, np.float32), np.full(4, 0.02**2, np.float32)
-    coarse = np.full((4, H // 3, W // 3), GROUND, np.float32)
-    model = SceneModel((H, W), coarse, (), 0.8, air, {}, unsure, variance, np.zeros((H // 3, W // 3), np.float32))
-    of_scene = Restoration.of(TYPICAL, TYPICAL_DB, model, prefill=prefill)
-    return Restoration(TYPICAL, TYPICAL_DB, prefill, trust, of_scene.path_radiance, of_scene.error_variance)
+    return Restoration(TYPICAL, TYPICAL_DB, sees, trust, air, variance)
 
 
-class Doubling:
-    """A network that doubles whatever it is shown, and remembers that."""
+class Plain:
+    """A network as published that doubles whatever it is shown, and remembers that."""
 
     device = torch.device("cpu")
 
     def __init__(self) -> None:
         self.shown: list[torch.Tensor] = []
 
-    def __call__(self, reflectance: torch.Tensor, sar_db: torch.Tensor) -> torch.Tensor:
+    def __call__(self, *images: torch.Tensor) -> torch.Tensor:
+        reflectance, sar_db = images
         assert torch.isfinite(sar_db).all()
         self.shown.append(reflectance)
         return 2 * reflectance
 
 
-def test_without_a_model_a_network_is_shown_the_scene_without_gaps(tile: Tile) -> None:
-    plain = Restoration.of(TYPICAL, TYPICAL_DB, None, prefill=False)
-    shown = network_input(tile, plain)
-    np.testing.assert_allclose(shown.reflectance[:, :10, :10], np.broadcast_to(TYPICAL[:, None, None], (4, 10, 10)))
-    np.testing.assert_array_equal(shown.reflectance[:, 10:], tile.reflectance[:, 10:])
-    np.testing.assert_array_equal(shown.sar_db[:, -10:, -10:], np.broadcast_to(TYPICAL_DB[:, None, None], (2, 10, 10)))
-    assert not shown.kept.any()
-    assert not shown.seen_share.any()
+class Seeing:
+    """A network that sees, and adds a tenth to the model's ground."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.shown: list[Seen] = []
+
+    def __call__(self, *images: torch.Tensor) -> torch.Tensor:
+        self.shown.append(Seen(*images))
+        return self.shown[-1].ground + 0.1
+
+
+def test_a_network_as_published_is_shown_the_scene_without_gaps(tile: Tile) -> None:
+    network = Plain()
+    plain = Restoration.of(TYPICAL, TYPICAL_DB, None, sees=False)
+    (restored,), _ = restore([replace(tile, wanted=None)], plain, network)
+    (shown,) = network.shown
+    np.testing.assert_allclose(shown[0, :, *NODATA], np.broadcast_to(TYPICAL[:, None, None], (4, 10, 10)))
+    np.testing.assert_array_equal(shown[0, :, 10:], tile.reflectance[:, 10:])
+    np.testing.assert_array_equal(restored, 2 * shown[0])
     assert np.isnan(tile.sar_db).any(), "the tile itself stays as it was"
 
 
-def test_under_cloud_it_is_shown_the_model_less_path_radiance_and_believed_by_trust(tile: Tile) -> None:
-    network = Doubling()
-    (restored,), _ = restore([with_ground(tile)], restoration(path_radiance=0.03, trust=0.25), network)
-    (shown,) = network.shown
-    np.testing.assert_allclose(shown[0, :, 22:38, 22:48], GROUND - 0.03, atol=1e-3)
-    np.testing.assert_allclose(shown[0, :, 10:, 52:], tile.reflectance[:, 10:, 52:] - np.float32(0.03), atol=1e-6)
-    expected = 0.25 * 2 * (GROUND - 0.03) + 0.75 * (GROUND - 0.03) + 0.03
-    np.testing.assert_allclose(restored[:, 22:38, 22:48], expected, atol=0.01)
-    clear = tile.reflectance[:, 45:, :50]
-    np.testing.assert_allclose(restored[:, 45:, :50], 2 * (clear - np.float32(0.03)) + np.float32(0.03), atol=1e-6)
-
-
-@pytest.mark.parametrize(("prefill", "elsewhere"), [(True, GROUND), (False, 0.9)])
-def test_without_radar_the_model_is_all_whatever_the_network(tile: Tile, prefill: bool, elsewhere: float) -> None:
+def test_the_model_stands_where_radar_shows_a_network_as_published_nothing(tile: Tile) -> None:
     tile.sar_db[:, 25:35, 25:45] = np.nan
-    shown = network_input(with_ground(tile), restoration(prefill=prefill))
-    np.testing.assert_allclose(shown.reflectance[:, 25:35, 25:45], GROUND, atol=1e-3)
-    assert (shown.kept[0, 25:35, 25:45] > 0.99).all()
-    np.testing.assert_allclose(shown.reflectance[:, 38, 30], elsewhere, atol=1e-3)
-    assert (shown.kept[0, :24] < 0.05).all()
+    (restored,), _ = restore([with_ground(tile)], restoration(sees=False), Plain())
+    np.testing.assert_allclose(restored[:, 25:35, 25:45], GROUND, atol=1e-3)
+    np.testing.assert_allclose(restored[:, 38, 30], 1.8, atol=1e-6)
 
 
-def test_a_network_that_is_shown_the_plain_image_keeps_its_path_radiance(tile: Tile) -> None:
-    assert not restoration(path_radiance=0.03, prefill=False).path_radiance.any()
+def test_a_network_that_sees_is_shown_the_cloud_and_all_that_is_known_beside_it(tile: Tile) -> None:
+    network = Seeing()
+    restore([with_ground(tile)], replace(restoration(), texture_variance=np.full(4, 0.12**2, np.float32)), network)
+    (seen,) = network.shown
+    np.testing.assert_allclose(seen.observed[0, :, *CLOUD], 0.9)
+    np.testing.assert_allclose(seen.ground, GROUND)
+    np.testing.assert_allclose(seen.deviation, 0.13, rtol=1e-5)
+    np.testing.assert_array_equal(seen.hidden[0, 0], tile.cloud_weight)
+    np.testing.assert_array_equal(np.isnan(seen.sar_db[0].numpy()), np.isnan(tile.sar_db))
+    assert (seen.share[0, 0, 25:35, 25:45] < 0.01).all(), "flat cloud is opaque"
+    np.testing.assert_allclose(seen.through[0, :, 25:35, 25:45], GROUND, atol=1e-3)
 
 
-def test_the_share_that_shows_through_is_told(tile: Tile) -> None:
-    """The cloud is opaque but for its west, where nothing is in the way; without a model nobody can tell."""
+def test_its_clear_ground_stays_bit_for_bit_and_its_cloud_is_believed_by_trust(tile: Tile) -> None:
+    network = Seeing()
+    trusting = restoration(path_radiance=0.03, trust=Trust(thin=1.0, opaque=0.25))
+    (restored,), _ = restore([with_ground(tile)], trusting, network)
+    np.testing.assert_allclose(network.shown[0].ground, GROUND - 0.03, atol=1e-6)
+    np.testing.assert_allclose(restored[:, 22:38, 22:48], GROUND + 0.25 * 0.1, atol=2e-3)
+    clear = (tile.cloud_weight == 0) & tile.data
+    np.testing.assert_array_equal(restored[:, clear], tile.reflectance[:, clear])
+
+
+def test_thin_and_opaque_are_believed_apart_and_the_share_that_shows_is_told(tile: Tile) -> None:
+    """The cloud is opaque but for its west, where nothing is in the way."""
     tile.reflectance[:, :, :34] = 0.16
     clear = np.zeros((H, W), np.float32)
     clear[:, :30] = 1
-    share = network_input(replace(with_ground(tile), unobstructed=clear), restoration()).seen_share[0]
-    np.testing.assert_allclose(share[22:38, 20:25], 0.9)
-    assert (share[24:36, 42:48] < 0.01).all()
-    assert not share[tile.cloud_weight == 0].any()
-    assert not network_input(tile, Restoration(TYPICAL, TYPICAL_DB)).seen_share.any()
+    half = replace(with_ground(tile), unobstructed=clear)
+    (restored,), (share,) = restore([half], restoration(trust=Trust(thin=1.0, opaque=0.0)), Seeing())
+    np.testing.assert_allclose(share[0, 22:38, 20:25], 0.9)
+    np.testing.assert_allclose(restored[:, 22:38, 20:25], GROUND + 0.1, atol=1e-6)
+    assert (share[0, 24:36, 42:48] < 0.01).all()
+    np.testing.assert_allclose(restored[:, 24:36, 42:48], GROUND, atol=1e-3)
+    assert not share[0][tile.cloud_weight == 0].any()
+
+
+def test_a_network_that_sees_needs_no_radar(tile: Tile) -> None:
+    blind = replace(with_ground(tile), sar_db=np.full((2, H, W), np.nan, np.float32))
+    (restored,), _ = restore([blind], restoration(), Seeing())
+    np.testing.assert_allclose(restored[:, 22:38, 22:48], GROUND + 0.1, atol=1e-6)
+
+
+def test_a_network_that_is_not_believed_is_not_run(tile: Tile) -> None:
+    network = Seeing()
+    (restored,), _ = restore([with_ground(tile)], restoration(trust=NO_TRUST), network)
+    assert not network.shown
+    np.testing.assert_allclose(restored[:, 22:38, 22:48], GROUND, atol=1e-3)
+    free = replace(with_ground(tile), cloud_weight=np.zeros((H, W), np.float32), wanted=np.zeros((H, W), np.float32))
+    restore([free, with_ground(tile)], restoration(), network)
+    assert [len(seen.ground) for seen in network.shown] == [1], "of two tiles the one with a cloud"
+
+
+def test_where_everything_is_wanted_all_data_are_hidden(tile: Tile) -> None:
+    (restored,), _ = restore([replace(with_ground(tile), wanted=None)], restoration(), Seeing())
+    np.testing.assert_allclose(restored[:, 10:], GROUND + 0.1, atol=1e-6)
+    np.testing.assert_array_equal(restored[:, *NODATA], np.broadcast_to(TYPICAL[:, None, None], (4, 10, 10)))
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_tiles_of_a_batch_are_each_as_by_itself(tile: Tile, sees: bool) -> None:
+    cloudless = replace(tile, cloud_weight=np.zeros((H, W), np.float32), wanted=np.zeros((H, W), np.float32))
+    tiles, network = [with_ground(tile), with_ground(cloudless)], Seeing() if sees else Plain()
+    together = restore(tiles, restoration(sees=sees), network)
+    for number, one in enumerate(tiles):
+        alone = restore([one], restoration(sees=sees), network)
+        np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
+        np.testing.assert_array_equal(together.seen_share[number], alone.seen_share[0])
 
 
 def test_a_part_of_a_tile_is_that_of_the_whole(tile: Tile) -> None:
     whole = with_ground(tile)
-    part = Tile(*(array[..., :70] for array in (whole.reflectance, whole.data, whole.sar_db, whole.cloud_weight)))
-    part = Tile(part.reflectance, part.data, part.sar_db, part.cloud_weight, whole.ground[..., :70])
-    pairs = zip(network_input(part, restoration(trust=0.5)), network_input(whole, restoration(trust=0.5)), strict=True)
-    for some, every in pairs:
+    cut = {name: array[..., :70] for name, array in vars(whole).items() if array is not None}
+    for some, every in zip(seen_of(Tile(**cut), restoration()), seen_of(whole, restoration()), strict=True):
         np.testing.assert_array_equal(some[..., :50], every[..., :50])  # filters reach 15 pixels
-
-
-def test_tiles_of_a_batch_are_each_as_by_itself(tile: Tile) -> None:
-    """Also where one of them has no cloud, and so nothing that is kept."""
-    tiles = [with_ground(tile), tile]
-    together = restore(tiles, restoration(trust=0.5), Doubling())
-    for number, one in enumerate(tiles):
-        alone = restore([one], restoration(trust=0.5), Doubling())
-        np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
-        np.testing.assert_array_equal(together.seen_share[number], alone.seen_share[0].expand(1, H, W))
-
-
-def wanting(tile: Tile, wanted: np.ndarray) -> Tile:
-    return replace(with_ground(tile), wanted=wanted)
-
-
-def test_a_network_that_is_not_believed_is_not_run(tile: Tile) -> None:
-    """What is wanted of it stays with what it would have been shown."""
-    network = Doubling()
-    cloud = wanting(tile, tile.cloud_weight)
-    (restored,), _ = restore([cloud], restoration(trust=0.0, path_radiance=0.03), network)
-    assert not network.shown
-    np.testing.assert_allclose(restored[:, 22:38, 22:48], GROUND, atol=1e-3)
-    restore([cloud], restoration(trust=0.01), network)
-    restore([wanting(tile, np.ones((H, W), np.float32))], restoration(trust=0.0), network)
-    assert len(network.shown) == 2, "where it is believed a little, and where clear ground is wanted of it"
-
-
-def test_a_tile_without_radar_needs_no_network_and_its_neighbour_does(tile: Tile) -> None:
-    tile = replace(tile, sar_db=sar_values_db(H, W))
-    blind = replace(tile, sar_db=np.full((2, H, W), np.nan, np.float32))
-    tiles, network = [wanting(one, tile.cloud_weight) for one in (blind, tile)], Doubling()
-    together = restore(tiles, restoration(), network)
-    assert [len(shown) for shown in network.shown] == [1]
-    for number, one in enumerate(tiles):
-        alone = restore([one], restoration(), Doubling())
-        np.testing.assert_array_equal(together.reflectance[number], alone.reflectance[0])
-
-
-def test_along_a_feather_without_radar_the_model_is_all_in_any_tile(tile: Tile) -> None:
-    """Also in one that another cloud needs the network for: neighbours that need none show no step."""
-    weight, no_radar = tile.cloud_weight.copy(), np.zeros((H, W), bool)
-    weight[40:45, 20:50], no_radar[15:50, :35] = 0.5, True
-    tile.sar_db[:, no_radar] = np.nan
-    tile = wanting(replace(tile, cloud_weight=weight), weight)
-    network, blind = Doubling(), (weight > 0) & no_radar
-    (restored,), _ = restore([tile], restoration(), network)
-    assert network.shown
-    np.testing.assert_array_equal(restored[:, blind], network_input(tile, restoration()).reflectance[:, blind])
-
-
-def test_a_network_is_believed_where_the_model_stands_and_not_where_the_ground_is_seen() -> None:
-    cloud_weight, share = np.array([[0, 1, 1, 0.5]], np.float32), np.array([[0, 0, 1, 0.5]], np.float32)
-    kept = kept_share(torch.from_numpy(cloud_weight), torch.from_numpy(share), 0.6)
-    np.testing.assert_allclose(kept, [[0, 0.4, 1, 0.35]], atol=1e-6)
-
-
-def test_blending_keeps_the_observation_bit_for_bit() -> None:
-    observed, made = (np.stack([pattern(H, W, seed + band) for band in range(4)]).astype(np.float32) for seed in (0, 9))
-    weight = np.zeros((H, W), np.float32)
-    weight[10:20], weight[20:30] = 1, 0.5
-    blended = blend(*map(torch.from_numpy, (observed, made, weight))).numpy()
-    np.testing.assert_array_equal(blended[:, weight == 0], observed[:, weight == 0])
-    np.testing.assert_allclose(blended[:, 10:20], made[:, 10:20], atol=1e-6)
-    np.testing.assert_allclose(blended[:, 20:30], (observed + made)[:, 20:30] / 2, atol=1e-6)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cloudfree.network.models.alignment import FeatureAlign
-from cloudfree.network.models.base import SAR_BANDS, Normalization
+from cloudfree.network.models.base import OPTICAL_BANDS, SAR_BANDS, Normalization
 from cloudfree.network.models.blocks import (
     DenseLayer,
     Pair,

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +46,7 @@ class TwoStreamConfig:
                 raise ValueError(f"{whole} {getattr(self, whole)} is not a multiple of {part} {getattr(self, part)}")
 
 
-def shared_sizes(state: Mapping[str, Tensor], attention_block: str) -> dict[str, int]:
+def shared_sizes(state: Mapping[str, Tensor], attention_block: str) -> dict[str, Any]:
     """The fields of TwoStreamConfig by the shapes of a state dict, those of attention by the block of that prefix."""
     width = state["GFF.1.bias"].shape[0]
     table = state[f"{attention_block}.attn.relative_position_bias_table"]
