@@ -113,7 +113,7 @@ class SampleFiles:
         """Raises InputError where there are none, or the crop is larger."""
         self._files = [_SampleFile(path) for path in paths_of(folder, part)]
         if not self._files:
-            raise InputError(f"{folder} holds no samples to {part}; `cloudfree samples` makes them: check --samples")
+            raise InputError(f"{folder} holds no {part}_*.safetensors; `cloudfree samples` makes them: check --samples")
         if crop is not None and crop > SIDE_PX:
             raise InputError(f"--crop is {crop}; samples have {SIDE_PX} pixels a side: give no more")
         self._crop = crop

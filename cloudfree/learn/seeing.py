@@ -48,8 +48,8 @@ class Seeing:
     decides: str = "psnr_hidden"
 
     def choose(self, source: SampleSource[SeenSample], count: int) -> list[SeenSample]:
-        """Three times as many as are asked for: they are small."""
-        return [source.draw(np.random.default_rng([0, number])) for number in range(3 * count)]
+        """Three times as many as are asked for, or as there are: they are small."""
+        return [source.draw(np.random.default_rng([0, number])) for number in range(3 * min(count, len(source)))]
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """Mean over samples of the logarithm (base 10) of the squared error of what is hidden.

@@ -170,10 +170,9 @@ def _to_go_on_from(name_or_path: str, *, seeing: bool) -> CloudRemovalModel:
     """Weights of the right kind. Raises WeightsError for others."""
     model = load_model(name_or_path)
     if bool(model.planes) != seeing:
-        kind, takes = ("sees", "goes on with --samples") if model.planes else ("is shown the plain image", "has none")
+        kind, way = ("sees", "with") if model.planes else ("is shown the plain image", "without")
         raise WeightsError(
-            f"{model.info.name} {kind}, and {takes}; weights of one kind do not become the other: give others with "
-            "--weights, or none"
+            f"{model.info.name} is a network that {kind}; such learn {way} --samples: give other --weights, or none"
         )
     return model
 

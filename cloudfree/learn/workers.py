@@ -36,8 +36,11 @@ def batches_of(make: Callable[[K], R], batches: Iterable[list[K]], workers: int 
         multiprocessing_context=context,
         worker_init_fn=_begin_worker,
     )
+    others = multiprocessing.active_children()
+    made = iter(loader)
+    started = [child for child in multiprocessing.active_children() if child not in others]
     try:
-        for results in loader:
+        for results in made:
             for result in results:
                 if isinstance(result, CloudfreeError):
                     raise result
@@ -49,6 +52,9 @@ def batches_of(make: Callable[[K], R], batches: Iterable[list[K]], workers: int 
             f"one of {count} processes that make samples was ended, as the system does where memory is short: give "
             "fewer --workers, and the command again"
         ) from error
+    finally:  # torch would wait for what they are about, which may take minutes
+        for child in started:
+            child.terminate()
 
 
 @dataclass(frozen=True)
