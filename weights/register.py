@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch import Tensor
 
-from cloudfree.network.models import CloudDetector
-from cloudfree.network.weights import GOLDEN_OUTPUT, load_network, sha256_of
+from cloudfree.network.models import CloudDetector, Seen
+from cloudfree.network.weights import GOLDEN_OUTPUT, golden_output, load_network, sha256_of
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
 from cloudfree.simulate.landscape import landscape
 
@@ -75,16 +77,24 @@ def write_golden(path: Path) -> None:
     """A made-up clouded place through the weights, on this machine, in float32."""
     rng = np.random.default_rng(0)
     land = landscape(rng, *_SHAPE)
-    cloudy = add_clouds(land.reflectance, cloud_layer(rng, *_SHAPE, cover=0.5))
-    inputs = {"reflectance": torch.from_numpy(cloudy)[None], "sar_db": torch.from_numpy(land.sar_db)[None]}
-    network = load_network(path)
+    layer = cloud_layer(rng, *_SHAPE, cover=0.5)
+    clear, cloudy, sar_db = (
+        torch.from_numpy(image)[None] for image in (land.reflectance, add_clouds(land.reflectance, layer), land.sar_db)
+    )
+    inputs, network = {"reflectance": cloudy, "sar_db": sar_db}, load_network(path)
     if isinstance(network, CloudDetector):
-        other = torch.from_numpy(land.reflectance)[None]
-        inputs |= {"valid": torch.ones(1, *_SHAPE, dtype=torch.bool), "other": other}
-    with torch.inference_mode():
-        found = network(**inputs)
-    found = found.softmax(1) if isinstance(network, CloudDetector) else found
-    save_file({**inputs, GOLDEN_OUTPUT: found.contiguous()}, path.with_suffix(".golden.safetensors"))
+        inputs |= {"valid": torch.ones(1, *_SHAPE, dtype=torch.bool), "other": clear}
+    elif network.planes:
+        inputs = _seen(clear, cloudy, sar_db, torch.from_numpy(layer.mask)[None, None].float())._asdict()
+    outputs = {GOLDEN_OUTPUT: golden_output(network, inputs).contiguous()}
+    save_file({**inputs, **outputs}, path.with_suffix(".golden.safetensors"))
+
+
+def _seen(clear: Tensor, cloudy: Tensor, sar_db: Tensor, hidden: Tensor) -> Seen:
+    """As of a run whose model knows the place at a quarter of the resolution, and half of what shows through."""
+    ground = F.interpolate(F.avg_pool2d(clear, 4), size=clear.shape[2:], mode="bilinear")
+    through = torch.lerp(ground, clear, 0.5 * hidden)
+    return Seen(cloudy, ground, through, torch.full_like(ground, 0.03), 0.5 * hidden, hidden, sar_db)
 
 
 if __name__ == "__main__":

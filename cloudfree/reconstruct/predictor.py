@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cloudfree.network.device import DTYPES, Precision, autocast
-from cloudfree.network.models import CloudRemovalModel, Seen
+from cloudfree.network.models import CloudRemovalModel
 
 _MEMORY_SHARE = 0.8  # of what is free on the device; the rest is for other users
 _MAX_BATCH = 16
@@ -52,7 +52,7 @@ class Predictor:
         """
         try:
             with autocast(self.device, "fp32" if self._converts else self.precision):
-                restored = self._model.restored(Seen(*images)) if self._model.planes else self._model(*images)
+                restored: Tensor = self._model(*images)
             return restored.float()
         except RuntimeError as error:
             if not _is_out_of_memory(error):

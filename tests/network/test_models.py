@@ -1,6 +1,8 @@
 """Any size goes in; windows, padding and normalisation behave as documented."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,25 +20,44 @@ from cloudfree.network.models import (
     Identity,
     IdentityConfig,
     Normalization,
+    Seen,
+    UNetConfig,
 )
 from cloudfree.network.models.base import pad_bottom_right
 from cloudfree.network.models.blocks import StochasticDepth, TwoStreamSwinBlock, shift_mask
+from cloudfree.network.models.seen import ALL_PLANES
 
 TINY_CONFIGS = {
     "align_cr": TINY,
     "glf_cr": GLFCRConfig(width=16, blocks=2, dense_layers=3, growth=8, heads=2, tail_width=8),
     "dsen2_cr": DSen2CRConfig(width=12, blocks=3),
+    "u_net": UNetConfig(width=8),
     "identity": IdentityConfig(),
+    "align_cr that sees": replace(TINY, planes=ALL_PLANES),
 }
 
 
 def randomized(architecture: str) -> CloudRemovalModel:
     """Random weights, the zero-initialised ones among them, large enough to matter."""
     torch.manual_seed(0)
-    model = ARCHITECTURES[architecture](TINY_CONFIGS[architecture]).eval().requires_grad_(requires_grad=False)
+    model = (
+        ARCHITECTURES[architecture.split(maxsplit=1)[0]](TINY_CONFIGS[architecture])
+        .eval()
+        .requires_grad_(requires_grad=False)
+    )
     for parameter in model.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))
     return model
+
+
+def inputs_of(network: CloudRemovalModel, height: int, width: int, batch: int = 1) -> Sequence[torch.Tensor]:
+    """Noise of what it takes, a part of the radar missing where it can be."""
+    reflectance, sar_db = network_inputs(height, width, batch)
+    if not network.planes:
+        return reflectance, sar_db
+    ground, through, known = reflectance.flip(2), reflectance.flip(3), reflectance[:, :1]
+    sar_db[:, :, : height // 3] = math.nan
+    return Seen(reflectance, ground, through, 0.01 + 0.1 * ground, known, (known > 0.3).float(), sar_db)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +65,7 @@ def tiny() -> CloudRemovalModel:
     return randomized("align_cr")
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=TINY_CONFIGS)
 def network(request) -> CloudRemovalModel:
     """Each architecture in turn."""
     return randomized(request.param)
@@ -53,17 +74,16 @@ def network(request) -> CloudRemovalModel:
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (15, 7), (1, 500), (33, 47), (64, 32)])
 def test_any_size(network, height, width):
     with torch.inference_mode():
-        out = network(*network_inputs(height, width))
+        out = network(*inputs_of(network, height, width))
     assert out.shape == (1, 4, height, width)
     assert out.isfinite().all()
 
 
 def test_padding_is_cropped_back(network):
-    reflectance, sar_db = network_inputs(33, 47)
-    sides = network.side_multiple, network.minimum_side
+    images, sides = inputs_of(network, 33, 47), (network.side_multiple, network.minimum_side)
     with torch.inference_mode():
-        padded = network(pad_bottom_right(reflectance, *sides), pad_bottom_right(sar_db, *sides))
-        torch.testing.assert_close(network(reflectance, sar_db), padded[..., :33, :47], rtol=0, atol=1e-6)
+        padded = network(*(pad_bottom_right(image, *sides) for image in images))
+        torch.testing.assert_close(network(*images), padded[..., :33, :47], rtol=0, atol=1e-5)
 
 
 def test_padding_reflects_where_the_side_allows_and_replicates_where_not():
@@ -76,10 +96,10 @@ def test_padding_reflects_where_the_side_allows_and_replicates_where_not():
 
 
 def test_images_of_a_batch_are_independent(network):
-    reflectance, sar_db = network_inputs(32, 48, batch=3)
+    images = inputs_of(network, 32, 48, batch=3)
     with torch.inference_mode():
-        together = network(reflectance, sar_db)
-        alone = torch.cat([network(reflectance[i : i + 1], sar_db[i : i + 1]) for i in range(3)])
+        together = network(*images)
+        alone = torch.cat([network(*(image[i : i + 1] for image in images)) for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
@@ -118,12 +138,12 @@ def test_shift_mask_is_remade_for_each_size():
     assert shift_mask(32, 24, 8, 4, torch.device("cpu")).shape == (12, 64, 64)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", TINY_CONFIGS)
 @pytest.mark.parametrize("autocast", [False, True])
 def test_gradients_reach_every_parameter_but_the_last_sar_gate(architecture, autocast):
     model = randomized(architecture).train().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        model(*network_inputs(32, 32, batch=2)).square().mean().backward()
+        model(*inputs_of(model, 32, 32, batch=2)).square().mean().backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     without = {name for name, gradient in gradients.items() if gradient is None}
     assert without == {name for name in gradients if name.startswith("opt_distribute_1x1conv.1.")}
@@ -177,13 +197,13 @@ def test_stochastic_depth_acts_in_training_only():
 
 
 def test_bfloat16_autocast_stays_near_float32(network):
-    reflectance, sar_db = network_inputs(64, 64)
+    images = inputs_of(network, 64, 64)
     with torch.inference_mode():
-        exact = network(reflectance, sar_db)
+        exact = network(*images)
         with torch.autocast("cpu", torch.bfloat16):
-            fast = network(reflectance, sar_db)
+            fast = network(*images)
     assert fast.dtype == torch.float32
-    assert (fast - exact).abs().max() < 0.05 * (exact - reflectance).abs().max()
+    assert (fast - exact).abs().max() < 0.05 * (exact - images[0]).abs().max()
 
 
 def test_values_outside_the_ranges_are_clipped(tiny):
@@ -226,12 +246,28 @@ def test_config_refuses_a_growth_that_does_not_divide():
 
 
 def test_config_is_inferred_from_any_state_dict(network):
-    assert network.infer_config(network.state_dict()) == network.config
+    inferred = network.infer_config(network.state_dict())
+    assert inferred == (replace(network.config, planes=()) if isinstance(network, AlignCR) else network.config)
 
 
 def test_a_state_dict_has_the_signature_of_its_architecture_only(network):
     state = network.state_dict()
     assert [name for name, other in ARCHITECTURES.items() if other.signature_key in state] == [network.architecture]
+
+
+@pytest.mark.parametrize("architecture", ["u_net", "align_cr that sees"])
+def test_a_network_that_sees_starts_near_what_shows_through_and_is_bounded(architecture):
+    model = randomized(architecture)
+    seen = inputs_of(model, 40, 40)
+    assert isinstance(seen, Seen)
+    with torch.inference_mode():
+        off = (model(*seen) - seen.ground) / seen.deviation
+        assert (off - (seen.through - seen.ground) / seen.deviation).abs().mean() > 0.1, "it does something"
+        model.start_as_identity()
+        torch.testing.assert_close(model(*seen), torch.lerp(seen.ground, seen.through, 0.881), rtol=0, atol=1e-3)
+        [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)][-1].bias.fill_(1e3)
+        far = seen.through + 3 * seen.deviation
+        torch.testing.assert_close(model(*seen), far, rtol=0, atol=1e-3, msg="three deviations at most")
 
 
 def test_two_by_two_images_are_replicated_not_reflected():

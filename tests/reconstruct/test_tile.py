@@ -8,7 +8,7 @@ import torch
 from support import sar_values_db, scene_dn
 
 from cloudfree.network.models import Seen
-from cloudfree.reconstruct.tile import NO_TRUST, Restoration, Tile, Trust, restore, seen_of
+from cloudfree.reconstruct.tile import FULL, NO_TRUST, Restoration, Tile, Trust, restore, seen_of
 
 H, W = 60, 80
 TYPICAL, TYPICAL_DB = np.array([0.1, 0.2, 0.3, 0.4], np.float32), np.array([-11, -18], np.float32)
@@ -32,7 +32,7 @@ def with_ground(tile: Tile) -> Tile:
     return replace(tile, ground=ground, deviation=deviation)
 
 
-def restoration(*, path_radiance: float = 0.0, sees: bool = True, trust: Trust = Trust(1, 1)) -> Restoration:
+def restoration(*, path_radiance: float = 0.0, sees: bool = True, trust: Trust = FULL) -> Restoration:
     air, variance = np.full(4, path_radiance, np.float32), np.full(4, 0.02**2, np.float32)
     return Restoration(TYPICAL, TYPICAL_DB, sees, trust, air, variance)
 

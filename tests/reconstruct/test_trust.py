@@ -1,7 +1,6 @@
 """A network that sees is believed as far as it restores clear ground under the scene's own clouds."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,9 +120,7 @@ def test_detail_of_another_date_is_shown_where_a_network_is_tried() -> None:
 def test_errors_that_are_left_calibrate_the_uncertainty(scene: Scene) -> None:
     evidence, span = scene.evidence(Oracle(scene, 1.0)), range(SIDE)
     ground = scene.model.whole()
-    sure, unsure = (
-        evidence.calibrated(scene.model.uncertainty, trust) for trust in (Trust(1.0, 1.0), Trust(0.0, 0.0))
-    )
+    sure, unsure = (evidence.calibrated(scene.model.uncertainty, trust) for trust in (Trust(1.0, 1.0), Trust(0.0, 0.0)))
     assert sure.deviation(ground, span, span).mean() < 0.3 * unsure.deviation(ground, span, span).mean()
     assert sure.seen_factor < 0.3 * unsure.seen_factor
 
@@ -135,5 +132,3 @@ def test_what_is_lifted_and_laid_back_is_what_was_seen(scene: Scene) -> None:
     np.testing.assert_array_equal(clouds.over(scene.truth)[far], np.maximum(scene.truth, 1e-4)[far])
     assert np.median(clouds.transmittance[:, 100:130, 100:130]) == pytest.approx(0.7, abs=0.15)
     assert clouds.opacity[40, 40] == 1
-
-

@@ -94,7 +94,7 @@ class SavedNetwork(nn.Module):
 class CloudRemovalModel(SavedNetwork, ABC):
     """Cloudy reflectance and backscatter on one grid -> cloud-free reflectance.
 
-    Of two kinds: networks as published are shown the image (`forward`); those whose config names `planes` see what lies
+    Of two kinds: networks as published are shown the image (`cleared`); those whose config names `planes` see what lies
     under a mask, and all that a run knows of it (`restored`). A subclass computes `residual` on inputs whose sides are
     multiples of `side_multiple`, at least `minimum_side`.
     """
@@ -129,8 +129,16 @@ class CloudRemovalModel(SavedNetwork, ABC):
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, reflectance: Tensor, sar_db: Tensor) -> Tensor:
+    def forward(self, *images: Tensor) -> Tensor:
         """Cloud-free reflectance (B, 4, H, W), not clamped.
+
+        Args:
+            images: reflectance and backscatter as of `cleared`, or for a network that sees the planes of `Seen`.
+        """
+        return self.restored(Seen(*images)) if self.planes else self.cleared(*images)
+
+    def cleared(self, reflectance: Tensor, sar_db: Tensor) -> Tensor:
+        """What a network as published makes of an image.
 
         Args:
             reflectance: (B, 4, H, W) blue, green, red, NIR as fractions; clipped to 0..1.
@@ -144,7 +152,7 @@ class CloudRemovalModel(SavedNetwork, ABC):
         return optical + residual[..., :height, :width].to(optical.dtype)
 
     def restored(self, seen: Seen) -> Tensor:
-        """The ground (B, 4, H, W) under a mask, reflectance, not clamped; of a network that has `planes`."""
+        """What a network that sees makes of the ground under a mask."""
         optical, sar = shown(seen, self.planes), self.normalization.sar(seen.sar_db)
         answer = self.residual(self._padded(optical), self._padded(sar))
         height, width = optical.shape[-2:]
