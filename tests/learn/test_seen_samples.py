@@ -1,4 +1,4 @@
-"""What networks that see are shown of ground under clouds: as a run shows it, beside other dates that are near or far."""
+"""What networks that see are shown of ground under clouds: what a run shows, beside near dates, far ones or none."""
 
 from dataclasses import fields, replace
 from functools import partial
