@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cloudfree import process
 from cloudfree.network import kernels
 from cloudfree.network.device import resolve_device
-from cloudfree.network.models import AlignCR, CloudRemovalModel
+from cloudfree.network.models import AlignCR, CloudRemovalModel, Seen
 from cloudfree.network.weights import load_model
 from cloudfree.reconstruct.predictor import Predictor
 
@@ -40,6 +40,8 @@ _STAGES = {
     "dense": r"RDBs\.\d+",
     "dynamic filter, fusion": r"(DF|sar_fuse_1x1conv|opt_distribute_1x1conv)\.\d+",
     "tail": r"GFF|UPNet",
+    "U-Net, fine": r"fine|fine_again|answer",
+    "U-Net, coarser": r"middle|coarse|middle_again",
 }
 
 
@@ -77,6 +79,15 @@ def convolution_rate(device: torch.device, dtype: torch.dtype, tile: int, repeat
     return flop / best_seconds(lambda: F.conv2d(x, weight, padding=1), device, 4 * repeats)
 
 
+def inputs_of(model: CloudRemovalModel, batch: int, tile: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Noise of what a network takes."""
+    noise = lambda channels: torch.rand(batch, channels, tile, tile, device=device)  # noqa: E731
+    reflectance, sar_db = noise(4), -15 * noise(2)
+    if not model.planes:
+        return reflectance, sar_db
+    return Seen(reflectance, noise(4), noise(4), noise(4), noise(1), noise(1), sar_db)
+
+
 def flop_by_stage(model: CloudRemovalModel, inputs: tuple[torch.Tensor, ...]) -> dict[str, float]:
     """By the plain kernels, whatever quicker ones leave out."""
     plain = mock.patch.dict(os.environ, {kernels.VARIABLE: "reference"})
@@ -88,7 +99,8 @@ def flop_by_stage(model: CloudRemovalModel, inputs: tuple[torch.Tensor, ...]) ->
     for name, _ in model.named_modules():
         if stage := _stage_begun(name):
             stages[stage] += sum(names.get(f"{root}.{name}", {}).values())
-    stages["dense"] -= stages["attention"]
+    if "dense" in stages:
+        stages["dense"] -= stages["attention"]
     stages["whole"] = counter.get_total_flops()
     return stages
 
@@ -132,7 +144,7 @@ def stage_clock(model: CloudRemovalModel, device: torch.device) -> Iterator[dict
 def measure(model: CloudRemovalModel, device: torch.device, precision: str, tile: int, repeats: int) -> list[str]:
     """Rows of the table for one precision and tile."""
     batch = 8 if device.type == "cuda" else 1
-    inputs = torch.rand(batch, 4, tile, tile, device=device), -15 * torch.rand(batch, 2, tile, tile, device=device)
+    inputs = inputs_of(model, batch, tile, device)
     predictor = Predictor(model, device, precision, batch)  # type: ignore[arg-type]
     floors = [convolution_rate(device, _DTYPES[precision], tile, repeats)]
     product = matmul_rate(device, _DTYPES[precision], repeats)
@@ -144,7 +156,8 @@ def measure(model: CloudRemovalModel, device: torch.device, precision: str, tile
         for _ in range(repeats):
             predictor(*inputs)
     seconds = {stage: total / repeats for stage, total in seconds.items()}
-    seconds["dense"] -= seconds["attention"]
+    if "dense" in seconds:
+        seconds["dense"] -= seconds["attention"]
     rows = [
         f"| {precision}, tile {tile} | whole | {flop['whole'] / 1e9:.1f} | {1e3 * whole:.0f} | 100 % | "
         f"**{flop['whole'] / whole / floor:.0%}** | {flop['whole'] / whole / product:.0%} | "
@@ -168,7 +181,7 @@ def measure(model: CloudRemovalModel, device: torch.device, precision: str, tile
 
 def alternating(model: CloudRemovalModel, device: torch.device, precisions: list[str], tile: int, repeats: int) -> str:
     """The best time of each precision, one after the other and again: for a machine that others use, too."""
-    inputs = torch.rand(1, 4, tile, tile, device=device), -15 * torch.rand(1, 2, tile, tile, device=device)
+    inputs = inputs_of(model, 1, tile, device)
     runs = {precision: partial(Predictor(model, device, precision, 1), *inputs) for precision in precisions}  # type: ignore[arg-type]
     times = {precision: float("inf") for precision in precisions}
     for _ in range(2 * repeats):
@@ -183,7 +196,7 @@ def alternating(model: CloudRemovalModel, device: torch.device, precisions: list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", default="align-cr-small")
+    parser.add_argument("--weights", default="auto")
     parser.add_argument("--published", action="store_true", help="the published size, with random weights")
     parser.add_argument("--tile", type=int, nargs="+", default=[256])
     parser.add_argument("--precision", choices=_DTYPES, nargs="+", default=["fp32"])

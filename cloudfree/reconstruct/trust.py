@@ -36,7 +36,7 @@ ReadWindow = Callable[[range, range], tuple[Tile, tuple[Image, ...]]]
 
 # What is believed before anything was tried, and how many blocks of trials weigh as much.
 EXPECTED, _EXPECTED_BLOCKS = 0.5, 4.0
-_SURE = 1.0  # standard errors, by how much blocks agree, that are taken off
+_SURE = 0.5  # standard errors, by how much blocks agree, that are taken off
 _BLOCK_PX = 32  # errors within a block go together
 _FEWEST_CALIBRATING_PX = 2000
 _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
