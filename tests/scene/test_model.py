@@ -205,14 +205,14 @@ def test_the_held_out_model_had_to_do_without_its_hole():
     truth, sar_db = scene()
     hidden, valid = hole(), np.ones((96, 120), bool)
     fitted = model.fit(truth, sar_db, hidden, valid)
-    assert fitted.held_out is not None
-    cut = fitted.held_out.hole
-    assert 0.05 < cut.sum() / (~hidden).sum() < 0.5
-    assert not (cut & hidden).any()
-    elsewhere = np.where(cut, 0.9, truth).astype(np.float32)
-    again = model.fit(elsewhere, sar_db, hidden, valid)
-    assert again.held_out is not None
-    assert rms(again.held_out.model.whole(), truth, cut) < 0.05, "what is hidden there is not looked at"
+    assert len(fitted.held_out) == 3, "a small scene is tried in all of its holes"
+    for number, held in enumerate(fitted.held_out):
+        cut = held.hole.mask
+        assert 0.05 < cut.sum() / (~hidden).sum() < 0.5
+        assert not (cut & hidden).any()
+        elsewhere = np.where(cut, 0.9, truth).astype(np.float32)
+        again = model.fit(elsewhere, sar_db, hidden, valid).held_out[number].model
+        assert rms(again.whole(), truth, cut) < 0.05, "what is hidden there is not looked at"
 
 
 @pytest.mark.parametrize("clear_share", [0.0, 0.5])

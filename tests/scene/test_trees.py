@@ -91,9 +91,9 @@ def test_the_ground_is_the_mixture_where_it_is_hidden_and_linear_elsewhere() -> 
     fitted = model.fit(truth, sar_db, hidden, np.ones_like(hidden), others=[other])
     only_linear = model.fit(truth, sar_db, hidden, np.ones_like(hidden), others=[other], by_holes=False)
     assert "trees" not in only_linear.weights, "they are as slow as holes"
-    assert fitted.held_out is not None
-    cut = fitted.held_out.hole
-    off = np.square(fitted.held_out.model.whole() - truth)
+    held = fitted.held_out[0]
+    cut = held.hole.mask
+    off = np.square(held.model.whole() - truth)
     assert off[:, cut].mean() < 0.5 * np.square(truth - truth.mean(axis=(1, 2), keepdims=True))[:, cut].mean()
 
 
