@@ -38,10 +38,16 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--steps", type=click.IntRange(min=1), help="End after so many steps.")
 @click.option("--epochs", type=click.IntRange(min=1), help="End after so many times as many samples as images.")
 @click.option("--seed", type=int, help="[default: 0]")
-@click.option("--crop", type=click.IntRange(min=32), help="Side of the samples in pixels.  [default: 96; 64]")
-@click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2; 16]")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.001; 0.002]")
-@click.option("--keep", type=click.Choice(["last", "best"]), help="Weights: by validation.  [default: last; best]")
+@click.option(
+    "--crop", type=click.IntRange(min=32), help="Side of the samples in pixels.  [default: 96; with --samples 64]"
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2; with --samples 16]")
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.001; with --samples 0.002]"
+)
+@click.option(
+    "--keep", type=click.Choice(["last", "best"]), help="Weights, by validation.  [default: last; with --samples best]"
+)
 @click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
 @options.device
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
@@ -53,8 +59,8 @@ from cloudfree.cli.terminal import log_to_stderr
 def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **values: Any) -> None:
     """Train weights: on samples, on clear places under clouds, on pairs of images, on scenes of your own.
 
-    Networks that see what shows through clouds, u_net and align_cr, learn from --samples; a second default is theirs.
-    Without it networks as published learn, which are shown the plain image. A cloud_detector learns from folders of
+    Networks that see what shows through clouds, u_net and align_cr, learn from --samples (`cloudfree samples`). Without
+    it networks as published learn, which are shown the plain image. A cloud_detector learns from folders of
     clear pairs and of aerial images, and from --clouds.
 
     A run that was killed goes on when the command is given again. On several GPUs, or machines, start it by torchrun:

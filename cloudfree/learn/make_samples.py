@@ -33,7 +33,7 @@ from cloudfree.learn.workers import batches_of
 
 log = logging.getLogger(__name__)
 
-_A_FILE = 150  # samples, some 100 MB
+_A_FILE = 150  # samples, 120 MB
 _VALIDATION_SHARE = 0.1  # as many samples beside those to train on
 _MOST_BARREN = 100  # draws in a row without a sample
 _PARTS: tuple[Part, ...] = ("train", "validation")
