@@ -118,10 +118,8 @@ def fine_tune(
     torch.manual_seed(seed)
     where = torch.device(device)
     goal, sampler, held_out = _goal(ground, seeing=bool(model.planes))
-    learner, validation = (
-        Learner.of(copy.deepcopy(model), _LEARNING_RATE, where),
-        goal.choose(held_out, _VALIDATION_SAMPLES),
-    )
+    validation = goal.choose(held_out, _VALIDATION_SAMPLES)
+    learner = Learner.of(copy.deepcopy(model), _LEARNING_RATE, where)
     best, before_db = model, goal.validate(model.to(where), validation, where)["psnr_hidden"]
     best_db, without_gain, rng = before_db, 0, np.random.default_rng(seed)
     started = last = time.monotonic()

@@ -54,13 +54,12 @@ class ObscuredPlaces:
         number = int(rng.integers(len(series)))
         place, others = series[number], _dates(rng, series, number, kind) if dated else ()
         fine = place.pixel_size_m < PIXEL_M or (rng.random() < _FINE and min(place.valid.shape) >= _FEWEST_FINE_PX)
-        if place.others and len(series) == 1 and kind != "none":  # a window of a scene, with its own references
-            return _lit(rng, _cut(rng, place, place.others, fine=fine), place, fine=fine)
-        ground = _cut(rng, place, others, fine=fine)
-        if made:
+        of_scene = bool(place.others) and len(series) == 1 and kind != "none"  # a window with its own references
+        ground = _cut(rng, place, place.others if of_scene else others, fine=fine)
+        if made and not of_scene:
             near = tuple(near_date(rng, ground.truth) for _ in range(int(rng.integers(1, 3))))
             ground = replace(ground, others=near)
-        if fine:
+        if fine and not of_scene:
             ground = replace(ground, others=tuple(_as_sentinel_2(rng, other) for other in ground.others))
         return _lit(rng, ground, place, fine=fine)
 

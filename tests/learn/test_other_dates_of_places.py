@@ -12,6 +12,7 @@ from support import ORIGIN, pattern, scene_dn, write_raster
 from cloudfree.errors import InputError
 from cloudfree.learn import adapt as adapting
 from cloudfree.learn.places import Place
+from cloudfree.learn.sample_grounds import read_grounds
 from cloudfree.learn.scenes import ClearGround, read_manifest
 from cloudfree.network.models import CloudRemovalModel, UNet, UNetConfig
 from cloudfree.network.weights import save_model
@@ -54,6 +55,9 @@ def test_scenes_of_a_list_bring_other_dates(files: Path) -> None:
     path = files / "scenes.csv"
     path.write_text("planet,sar,mask,reference\nscene.tif,s1.tif,mask.tif,moved.tif; far.tif\n")
     check(read_manifest(path, 64, 8))
+    (series,), held_out = read_grounds((path,), None, ())
+    assert not held_out, "of one scene"
+    check([window for (window,) in series])
     path.write_text("planet,sar,mask,reference\nscene.tif,s1.tif,mask.tif,\n")
     assert all(place.others == () for place in read_manifest(path, 64, 8))
     path.write_text("planet,sar,mask,reference\nscene.tif,s1.tif,mask.tif,typo.tif\n")
