@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support import pattern, write_pixels
 
+from cloudfree import detect
 from cloudfree.arrays import Image
 from cloudfree.errors import InputError
 from cloudfree.learn import lifted_layers
@@ -85,3 +86,14 @@ def test_variants_are_thinner_or_thicker_and_clear_where_it_was_clear() -> None:
     for variant in variants:
         assert (variant.opacity[clear] == 0).all()
         assert 0 <= variant.transmittance.min() <= variant.transmittance.max() <= 1
+
+
+def test_real_clouds_and_shadows_are_lifted(shared_data: Path, tmp_path: Path) -> None:
+    for path in (shared_data / "clouds").glob("ROIs1158_spring_26_p100_c*.tif"):
+        (tmp_path / path.name).symlink_to(path)
+    (layer,) = read_lifted_layers(tmp_path, detect.load())
+    assert layer.site == "ROIs1158_spring_26"
+    assert 0.05 < noticed(layer.clouds).mean() < 0.95
+    opaque = layer.clouds.opacity > 0.9
+    assert opaque.mean() > 0.01
+    assert np.median(layer.clouds.light[0][opaque]) > 0.25
