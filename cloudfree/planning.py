@@ -89,7 +89,7 @@ def check_without_radar(options: Options) -> None:
     refused = (
         (options.fill == "all", "--fill all rewrites clear ground with the help of radar", "use --fill clouds"),
         (options.without_sar != "fill", f"--without-sar {options.without_sar} reconstructs nothing", "leave it out"),
-        (options.adapt_minutes > 0, "--adapt teaches a network, which is not asked then", "leave it out"),
+        (options.adapt_minutes > 0, "--adapt learns on ground that radar shows", "leave it out"),
         (options.coregister == "require", "--coregister require needs an offset of radar", "use --coregister auto"),
     )
     for given, why, instead in refused:

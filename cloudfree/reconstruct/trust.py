@@ -37,6 +37,7 @@ ReadWindow = Callable[[range, range], tuple[Tile, tuple[Image, ...]]]
 # What is believed before anything was tried, and how many blocks of trials weigh as much.
 EXPECTED, _EXPECTED_BLOCKS = 0.5, 4.0
 _SURE = 0.5  # standard errors, by how much blocks agree, that are taken off
+_LEAST = 0.1  # less is not worth the time
 _BLOCK_PX = 32  # errors within a block go together
 _FEWEST_CALIBRATING_PX = 2000
 _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
@@ -77,7 +78,7 @@ class Evidence:
             _share([_sums_by_block(trial, (trial.share > SHOWS) == shows) for trial in self.trials], every)
             for shows in (True, False)
         )
-        return Trust(round(thin, 3), round(opaque, 3))
+        return Trust(*(round(share, 3) if share >= _LEAST else 0.0 for share in (thin, opaque)))
 
     @property
     def texture_variance(self) -> Image:
