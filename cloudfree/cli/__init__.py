@@ -22,6 +22,7 @@ from cloudfree.cli.evaluate import evaluate
 from cloudfree.cli.info import info
 from cloudfree.cli.options import FILE
 from cloudfree.cli.run import run
+from cloudfree.cli.samples import samples
 from cloudfree.cli.terminal import echo_failure, terminate
 from cloudfree.cli.train import train
 from cloudfree.cli.weights import weights
@@ -85,5 +86,5 @@ def main() -> None:
     process.tune()
 
 
-for command in (run, batch, align, demo, evaluate, adapt, info, weights, train, doctor):
+for command in (run, batch, align, demo, evaluate, adapt, info, weights, samples, train, doctor):
     main.add_command(command)

@@ -24,8 +24,9 @@ from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 def adapt(minutes: float, seed: int, quiet: bool, verbose: bool, **values: Any) -> None:
     """Fine-tune weights on the clear pixels of a scene.
 
-    Where these expect it, clouds laid over them give way to the scene's own model, references included, as in a run.
-    Ends when held-out clear windows are no longer restored better; if they never are, the weights stay as they were.
+    Clouds are laid over them; a network that sees is shown the scene's own model beneath, references included, as in a
+    run. Ends when held-out clear windows are no longer restored better; if they never are, the weights stay as they
+    were.
     """
     log_to_stderr(quiet, verbose)
     from cloudfree.learn.adapt import adapt as fine_tune

@@ -22,13 +22,14 @@ from cloudfree.cli.terminal import log_to_stderr
     help="NAME_optical.tif and NAME_sar.tif; or cloudy and clear images as for evaluate; or a CSV of scenes: "
     "planet, sar, and udm2 or mask, and reference. Repeat for more.",
 )
+@click.option("--samples", type=FILE, metavar="FOLDER", help="What `cloudfree samples` made, for networks that see.")
 @click.option("--clouds", type=FILE, metavar="FOLDER", help="Images whose clouds are laid over: NAME_cloudy.tif.")
 @click.option("--procedural", type=click.IntRange(min=0), metavar="N", help="Places to make up.  [default: 40]")
 @click.option("--preset", type=click.Choice(["published"]), help="The published recipe, but for what else is given.")
 @click.option(
     "--architecture",
-    type=click.Choice(["align_cr", "glf_cr", "dsen2_cr", "cloud_detector"]),
-    help="[default: align_cr]",
+    type=click.Choice(["align_cr", "glf_cr", "dsen2_cr", "u_net", "cloud_detector"]),
+    help="[default: align_cr; with --samples u_net]",
 )
 @click.option("--size", type=click.Choice(["small", "published"]), help="[default: small]")
 @click.option("--loss", type=click.Choice(["charbonnier", "carl", "l1", "psnr"]), help="[default: charbonnier]")
@@ -37,15 +38,15 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--steps", type=click.IntRange(min=1), help="End after so many steps.")
 @click.option("--epochs", type=click.IntRange(min=1), help="End after so many times as many samples as images.")
 @click.option("--seed", type=int, help="[default: 0]")
-@click.option("--crop", type=click.IntRange(min=32), help="Side of the samples in pixels.  [default: 96]")
-@click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2]")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.001]")
 @click.option(
-    "--prefill",
-    "--primed",
-    "prefill",
-    type=click.FloatRange(0, 1),
-    help="Share of samples with the scene's model in place of the clouds.  [default: 0]",
+    "--crop", type=click.IntRange(min=32), help="Side of the samples in pixels.  [default: 96; with --samples 64]"
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2; with --samples 16]")
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.001; with --samples 0.002]"
+)
+@click.option(
+    "--keep", type=click.Choice(["last", "best"]), help="Weights, by validation.  [default: last; with --samples best]"
 )
 @click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
 @options.device
@@ -56,19 +57,21 @@ from cloudfree.cli.terminal import log_to_stderr
 @options.overwrite
 @options.verbosity
 def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **values: Any) -> None:
-    """Train weights: on clear places under clouds, on pairs of images, on scenes of your own.
+    """Train weights: on samples, on clear places under clouds, on pairs of images, on scenes of your own.
 
-    A cloud_detector learns from folders of clear pairs and of aerial images, and from --clouds.
+    Networks that see what shows through clouds, u_net and align_cr, learn from --samples (`cloudfree samples`). Without
+    it networks as published learn, which are shown the plain image. A cloud_detector learns from folders of
+    clear pairs and of aerial images, and from --clouds.
 
     A run that was killed goes on when the command is given again. On several GPUs, or machines, start it by torchrun:
     `torchrun --nproc-per-node 4 -m cloudfree train ...`.
     """
     log_to_stderr(quiet, verbose)
     from cloudfree.learn.train import train as run_training
-    from cloudfree.learn.train_options import PUBLISHED, TrainOptions
+    from cloudfree.learn.train_options import options_of
     from cloudfree.product.targets import check_targets
 
     given = {name: value for name, value in values.items() if value is not None}
-    training = TrainOptions(output=output, **{**(PUBLISHED if preset else {}), **given})
+    training = options_of(output, given, published=preset is not None)
     check_targets([output], [], overwrite or training.checkpoint.exists())
     run_training(training)

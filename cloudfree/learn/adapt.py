@@ -1,8 +1,8 @@
 """Light fine-tuning of weights on one scene: its clear pixels are truth of the same sensor, day and light.
 
 Clear windows of the scene are clouded over, half of them by simulated clouds and half by clouds of the scene's own
-shapes, prefilled as the scene will be, and learned from. Windows held out decide when to stop, and whether the new
-weights are better at all.
+shapes, and learned from; by a network that sees with a model of the scene that is fitted anew under these clouds.
+Windows held out decide when to stop, and whether the new weights are better at all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,12 @@ from cloudfree.inputs.files import Inputs
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.learn.cloud_layers import DrawCloudLayer, simulated_layer
 from cloudfree.learn.clouded_places import CloudedPlaces
-from cloudfree.learn.learner import CloudRemoval, Learner, collate
+from cloudfree.learn.learner import CloudRemoval, Goal, Learner, collate
+from cloudfree.learn.obscured_windows import ObscuredWindows
+from cloudfree.learn.places import Place
+from cloudfree.learn.samples import SampleSource
 from cloudfree.learn.scenes import ClearGround, find_clear_ground
+from cloudfree.learn.seeing import Seeing
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.simulate.clouds import CloudLayer, cloud_layer
 
@@ -68,8 +73,8 @@ def adapt(
 ) -> CloudRemovalModel:
     """A model fine-tuned to a scene, or as it was if that never did better on held-out clear windows.
 
-    The radar is displaced, the mask buffered, and weights that expect it are shown the scene's model, as in a run.
-    Raises InputError where the scene has too little clear ground.
+    The radar is displaced, the mask buffered, and a network that sees is shown all that it is in a run. Raises
+    InputError where the scene has too little clear ground.
     """
     name = inputs.scene.path.name
     with gdal_settings(), inputs.open() as reader:
@@ -111,12 +116,10 @@ def fine_tune(
 ) -> Tuned:
     """Learn from two windows of a scene or more, until those held out no longer gain or the time is up."""
     torch.manual_seed(seed)
-    training = [place for i, place in enumerate(ground.places) if i % _HELD_OUT_EVERY]
-    prefill, layers, where = float(model.expects_prefill), _layers_like(ground.shapes), torch.device(device)
-    sampler = CloudedPlaces(training, CROP_PX, prefill, layers, colour_jitter=False)
-    held_out = CloudedPlaces(ground.places[::_HELD_OUT_EVERY], CROP_PX, prefill, layers, colour_jitter=False)
-    learner, goal = Learner.of(copy.deepcopy(model), _LEARNING_RATE, where), CloudRemoval("psnr")
+    where = torch.device(device)
+    goal, sampler, held_out = _goal(ground, seeing=bool(model.planes))
     validation = goal.choose(held_out, _VALIDATION_SAMPLES)
+    learner = Learner.of(copy.deepcopy(model), _LEARNING_RATE, where)
     best, before_db = model, goal.validate(model.to(where), validation, where)["psnr_hidden"]
     best_db, without_gain, rng = before_db, 0, np.random.default_rng(seed)
     started = last = time.monotonic()
@@ -132,6 +135,20 @@ def fine_tune(
             if score_db > best_db + _BETTER_DB:
                 best, best_db, without_gain = copy.deepcopy(learner.average), score_db, 0
     return Tuned(best.eval().requires_grad_(requires_grad=False), before_db, best_db, learner.step)
+
+
+def _goal(ground: ClearGround, *, seeing: bool) -> tuple[Goal, SampleSource[Any], SampleSource[Any]]:
+    """What is learned, and samples to learn from, and of windows held out."""
+    goal: Goal = Seeing() if seeing else CloudRemoval("psnr")
+    layers = _layers_like(ground.shapes)
+
+    def samples(places: list[Place]) -> SampleSource[Any]:
+        if seeing:
+            return ObscuredWindows(places, layers, CROP_PX)
+        return CloudedPlaces(places, CROP_PX, layers, colour_jitter=False)
+
+    training = [place for i, place in enumerate(ground.places) if i % _HELD_OUT_EVERY]
+    return goal, samples(training), samples(ground.places[::_HELD_OUT_EVERY])
 
 
 def _layers_like(shapes: list[Mask]) -> DrawCloudLayer:

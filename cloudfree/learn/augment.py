@@ -1,6 +1,9 @@
-"""How samples are varied: symmetries of the square, colour jitter, and radar as coarse as it comes with a scene."""
+"""How samples are varied: symmetries of the square, colour jitter, radar as coarse as it comes; and chosen."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from scipy import ndimage
@@ -14,12 +17,28 @@ _LOOKS = (4.0, 30.0)
 # Reflectance of clear air over land, at most, in blue, green, red and NIR.
 _AIR, _AIR_SHARE = np.array([0.08, 0.05, 0.03, 0.01], np.float32), 0.3
 
+T = TypeVar("T")
+
+
+def pick(rng: np.random.Generator, items: Sequence[T]) -> T:
+    """One of them, each as likely."""
+    return items[int(rng.integers(len(items)))]
+
+
+def choice(rng: np.random.Generator, shares: Mapping[str, float]) -> str:
+    """One of the names, as likely as its share of the sum of all."""
+    return str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
+
+
+def draw_d4(rng: np.random.Generator) -> Callable[[Image], Image]:
+    """One of the eight symmetries of the square (the group D4), to be done to images (bands, H, W)."""
+    turns, flip = int(rng.integers(4)), rng.random() < 0.5
+    return lambda image: np.rot90(image, turns, (1, 2))[..., :: -1 if flip else 1]
+
 
 def random_d4(rng: np.random.Generator, *images: Image) -> list[Image]:
-    """One of the eight symmetries of the square (the group D4), the same for all images (bands, H, W)."""
-    turns, flip = int(rng.integers(4)), rng.random() < 0.5
-    rotated = [np.rot90(image, turns, (1, 2)) for image in images]
-    return [image[..., ::-1] if flip else image for image in rotated]
+    """One of the eight symmetries of the square, the same for all images (bands, H, W)."""
+    return list(map(draw_d4(rng), images))
 
 
 def colour_jitter(rng: np.random.Generator, reflectance: Image, sar_db: Image) -> tuple[Image, Image]:

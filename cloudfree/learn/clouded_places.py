@@ -14,15 +14,13 @@ from cloudfree.errors import InputError
 from cloudfree.learn import augment
 from cloudfree.learn.cloud_layers import DrawCloudLayer, simulated_layer
 from cloudfree.learn.places import Place
-from cloudfree.learn.samples import LEAST_KNOWN, Draft, Sample, sample_from
-from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M, add_clouds, imperfect_mask
+from cloudfree.learn.samples import LEAST_KNOWN, Sample
+from cloudfree.simulate.clouds import add_clouds
 
 # This share of samples of a place with fine radar keeps its pixels as what they are; in others they stand for
 # PlanetScope's, beside which radar is coarser.
 _FINE_SAR_SHARE = 0.4
 _SPECKLE_SHARE = 0.5
-# Where several dates of a place are known, so often one other helps.
-_OTHER_DATE_SHARE = 0.35
 _VV_ALONE_SHARE = 0.15
 # What co-registration may leave between radar and camera; the network is there to align it.
 _MAX_SHIFT_PX = 2
@@ -31,23 +29,19 @@ _MAX_SHIFT_PX = 2
 class CloudedPlaces:
     """Random crops of places, augmented and clouded over; equal generators give equal samples.
 
-    A share `prefill` (0..1) of the samples has the model of its surroundings, and of other dates where there are any,
-    in place of the clouds, as a masked scene has when it is run. Without `colour_jitter` colours and backscatter stay
-    as they are; other dates, which have a light of their own, do in any case.
+    Without `colour_jitter` colours and backscatter stay as they are.
     """
 
     def __init__(
         self,
         places: Sequence[Place],
         crop: int,
-        prefill: float = 0.0,
         draw_layer: DrawCloudLayer = simulated_layer,
         *,
         colour_jitter: bool = True,
     ) -> None:
         """Raises InputError where no place has a valid square of `crop` pixels, with room to displace the radar."""
         self._crop = crop
-        self._prefill = prefill
         self._draw_layer = draw_layer
         self._colour_jitter = colour_jitter
         self._squares = [squares for place in places if (squares := valid_squares(place, crop))]
@@ -60,24 +54,22 @@ class CloudedPlaces:
         return len(self._squares)
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        return sample_from(self._clouded, rng, self._crop)
+        return self._clouded(rng).crop(rng, self._crop)
 
-    def _clouded(self, rng: np.random.Generator) -> Draft:
+    def _clouded(self, rng: np.random.Generator) -> Sample:
         """A square of a place under clouds."""
         squares = self._squares[rng.integers(len(self._squares))]
-        place, pixel_size_m = squares.place, squares.place.pixel_size_m
-        clear, sar_db, hidden, *others = augment.random_d4(rng, *squares.cut(rng))
+        place = squares.place
+        clear, sar_db, hidden = augment.random_d4(rng, *squares.cut(rng))
         if place.fine_sar and rng.random() >= _FINE_SAR_SHARE:
-            sar_db, pixel_size_m = augment.coarse_sar(rng, sar_db), PLANETSCOPE_PIXEL_M
+            sar_db = augment.coarse_sar(rng, sar_db)
         elif place.fine_sar and rng.random() < _SPECKLE_SHARE:
             sar_db = augment.speckle(rng, sar_db)
         if self._colour_jitter:
             clear, sar_db = augment.colour_jitter(rng, clear, sar_db)
             sar_db = augment.without_vh(sar_db) if rng.random() < _VV_ALONE_SHARE else sar_db
         layer = self._draw_layer(rng, squares.side)
-        sample = Sample(add_clouds(clear, layer), sar_db, clear, layer.mask, ~hidden[0].astype(bool))
-        mask = imperfect_mask(rng, layer.mask) if rng.random() < self._prefill else None
-        return Draft(sample, mask, pixel_size_m, others)
+        return Sample(add_clouds(clear, layer), sar_db, clear, layer.mask, ~hidden[0].astype(bool))
 
 
 class _Squares(NamedTuple):
@@ -91,30 +83,21 @@ class _Squares(NamedTuple):
     corners: NDArray[np.intp]
 
     def cut(self, rng: np.random.Generator) -> list[Image]:
-        """A square of one place: reflectance, one radar image displaced by a pixel or two, what is hidden, other dates.
+        """A square of one place: reflectance, one radar image displaced by a pixel or two, and what is hidden.
 
-        (4, side, side), (2, side, side), (1, side, side) that is 1 under clouds of the image's own, and each other date
-        (4, side, side).
+        (4, side, side), (2, side, side), and (1, side, side) that is 1 under clouds of the image's own.
         """
         place, side, corner = self.place, self.side, self.corners[rng.integers(len(self.corners))]
         sar_db = place.sar_db[rng.integers(len(place.sar_db))]
         hides = np.zeros_like(place.valid) if place.hidden is None else place.hidden
         (y, x), (down, right) = corner + _MAX_SHIFT_PX, corner + rng.integers(0, 2 * _MAX_SHIFT_PX + 1, 2)
-        optical = place.reflectance, as_image(hides[None]), *self._others(rng)
-        reflectance, hidden, *others = (image[:, y : y + side, x : x + side] for image in optical)
-        return [reflectance, sar_db[:, down : down + side, right : right + side], hidden, *others]
-
-    def _others(self, rng: np.random.Generator) -> tuple[Image, ...]:
-        """One other date, now and then, where the place has them of its own data set; a scene's references always."""
-        if not self.place.fine_sar or not self.place.others:
-            return self.place.others
-        if rng.random() >= _OTHER_DATE_SHARE:
-            return ()
-        return (self.place.others[int(rng.integers(len(self.place.others)))],)
+        optical = place.reflectance, as_image(hides[None])
+        reflectance, hidden = (image[:, y : y + side, x : x + side] for image in optical)
+        return [reflectance, sar_db[:, down : down + side, right : right + side], hidden]
 
 
 def valid_squares(place: Place, crop: int) -> _Squares | None:
-    """The largest of up to three crops a side, for a model needs surroundings; None where there is none."""
+    """The largest of up to three crops a side; None where there is none."""
     for side in (3 * crop, 2 * crop, crop):
         fitting = min(side, min(place.valid.shape) - 2 * _MAX_SHIFT_PX)
         if fitting >= crop and len(corners := _corners(place, fitting)):

@@ -18,7 +18,7 @@ from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SKY_NODATA, SkyClass
 from cloudfree.errors import InputError
 from cloudfree.learn.cloud_layers import opacity_of
-from cloudfree.learn.places import Place, hold_out, read_bands, read_places
+from cloudfree.learn.places import Place, hold_out, read_aerial_images, read_bands, read_places
 from cloudfree.simulate.landscape import landscape
 
 UNLABELLED = SKY_NODATA
@@ -36,7 +36,6 @@ _CLEAR, _HAZE, _CLOUD = 0.06, 0.16, 0.45
 _SHADED_NIR = 0.7  # of the median of what is clear: darker is perhaps in shadow
 _USABLE_CLOUD = 0.05  # share of an image
 _TOWN_TILES = 4  # a side, of a mosaic of small images
-_BYTE_REFLECTANCE = 0.45 / 255  # an aerial image's brightest is about a white roof
 
 
 @dataclass(frozen=True)
@@ -143,9 +142,8 @@ def _is_texture(path: Path) -> bool:
 def _textures(folder: Path) -> list[LabelledGround]:
     """Aerial images of bytes as ground of 10 m pixels: large ones averaged, small ones of a town side by side."""
     towns: dict[str, list[Image]] = {}
-    for path in sorted(folder.glob("*.tif")):
-        image = read_bands(path, *OPTICAL_BANDS) * np.float32(_BYTE_REFLECTANCE)
-        towns.setdefault(path.stem.rpartition("_")[0], []).append(_halved(image))
+    for town, image in read_aerial_images(folder):
+        towns.setdefault(town, []).append(_halved(image))
     if not towns:
         raise InputError(f"{folder} holds no images; NAME_optical.tif and NAME_sar.tif are needed: check --data")
     return [_plain(site, image) for site, town in towns.items() for image in _mosaics(town)]

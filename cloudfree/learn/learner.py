@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -28,15 +28,30 @@ AVERAGE_DECAY = 0.998
 
 M = TypeVar("M", bound=CloudRemovalModel | CloudDetector)
 
-Loss = Callable[[nn.Module, Batch], Tensor]
+Loss = Callable[[Any, Batch], Tensor]
+"""Of a network and what it is shown."""
+
+
+class Goal(Protocol):
+    """What a network learns, from samples of one kind."""
+
+    @property
+    def decides(self) -> str:
+        """The score, higher is better, by which the best weights are told."""
+
+    def choose(self, source: Any, count: int) -> list[Any]:
+        """Samples of a source to validate on, the same at each call."""
+
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        """What a step makes less, of samples as `collate` stacks them."""
+
+    def validate(self, model: Any, samples: Any, device: torch.device) -> dict[str, float]:
+        """Scores by name."""
 
 
 @dataclass(frozen=True)
 class CloudRemoval:
-    """What a `CloudRemovalModel` learns: the clear image, by one of `LOSSES`.
-
-    decides: the score, higher is better, by which the best weights are told.
-    """
+    """What a `CloudRemovalModel` as published learns: the clear image, by one of `LOSSES`."""
 
     loss_name: str
     decides: str = "psnr"
@@ -54,7 +69,7 @@ class CloudRemoval:
     def validate(self, model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, float]:
         """Means over samples of PSNR (dB): of all pixels; of the hidden ones as restored, as given, and as a median.
 
-        As given is the cloud, or the scene's model in a prefilled sample; the median is of pixels that are not hidden.
+        As given is the cloud; the median is of pixels that are not hidden.
         """
         names = ("psnr", "psnr_hidden", "psnr_hidden_input", "psnr_hidden_median")
         scores: dict[str, list[float]] = {name: [] for name in names}

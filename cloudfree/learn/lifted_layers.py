@@ -18,15 +18,15 @@ from cloudfree.errors import InputError
 from cloudfree.learn.places import by_site, read_bands
 from cloudfree.reconstruct.lifted import LiftedClouds, lift
 from cloudfree.scene.model import PIXEL_M, fit
-from cloudfree.simulate.clouds import Sky, add_clouds, cloud_layer
+from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer
 
 _CLOUDY_SUFFIX, _CLEAR_SUFFIX = "_cloudy.tif", "_clear.tif"
 _FEWEST_CLEAR, _FEWEST_HIDDEN = 0.1, 0.05  # shares of an image
 _SHADED_NIR = 0.7  # of what the model expects: in shadow, whatever the detector says
-_UNSEEN_DB = (-10.0, -17.0)
 # How layers are varied: enlarged, thinned and thickened (exponents of transmittance), brightened, two at once.
 _ZOOM, _THICKNESS, _BRIGHTNESS, _TINT, _TWO = (1.0, 1.8), 0.35, 0.12, 0.03, 0.3
 _SIMULATED = 0.35
+_SMALLEST_CUT_PX, _TINY = 16, 1e-3
 _NOTICED_OPACITY, _NOTICED_LIGHT = 0.03, 0.004
 
 DrawClouds = Callable[[np.random.Generator, int, float], LiftedClouds]
@@ -35,11 +35,10 @@ DrawClouds = Callable[[np.random.Generator, int, float], LiftedClouds]
 
 @dataclass(frozen=True)
 class RealLayer:
-    """The clouds and shadows of one image, and where they are (H, W); `site` is shared by the images of one place."""
+    """The clouds and shadows of one image (H, W); `site` is shared by the images of one place."""
 
     site: str
     clouds: LiftedClouds
-    mask: Mask
 
 
 def read_lifted_layers(folder: Path, detector: Detector) -> list[RealLayer]:
@@ -75,40 +74,44 @@ def lifted_layer(cloudy: Image, others: Sequence[Image], site: str, detector: De
     for _ in range(2):
         if (valid & ~mask).mean() < _FEWEST_CLEAR or (valid & mask).mean() < _FEWEST_HIDDEN:
             return None
-        ground = fit(cloudy, _useless_radar(mask.shape), mask, valid, others=others, by_holes=False).whole(others)
+        ground = fit(cloudy, _no_radar(mask.shape), mask, valid, others=others, by_holes=False).whole(others)
         found, mask = mask, mask | _shaded(cloudy, ground, valid)
         if np.array_equal(found, mask):
             break
-    return RealLayer(site, lift(cloudy, ground, mask), mask)
+    return RealLayer(site, lift(cloudy, ground, mask))
 
 
 def _shaded(cloudy: Image, ground: Image, valid: Mask) -> Mask:
+    """Where (H, W) it is darker than the model's ground in near infrared and blue, over more than a few pixels."""
     ratio = ndimage.median_filter(cloudy[3] / np.maximum(ground[3], 0.02), 5)
     dark = (ratio < _SHADED_NIR) & (ndimage.median_filter(cloudy[0], 5) < ground[0]) & valid
     return np.asarray(ndimage.binary_dilation(ndimage.binary_opening(dark, iterations=2), iterations=3))
 
 
-def _useless_radar(shape: tuple[int, ...]) -> Image:
+def _no_radar(shape: tuple[int, ...]) -> Image:
     return np.broadcast_to(np.float32(np.nan), (2, *shape))
 
 
 def _read(path: Path) -> Image:
+    """Reflectance (4, H, W), NaN where any band is 0."""
     image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
     return as_image(np.where((image > 0).all(axis=0), image, np.nan))
 
 
 def clouds_drawer(layers: Sequence[RealLayer], simulated: float = _SIMULATED) -> DrawClouds:
-    """Of real layers, each site as often, turned, enlarged, thinned, mixed; and simulated ones for a share of draws."""
-    return partial(_draw, by_site(layers), simulated if layers else 1.0)
+    """Of real layers, each site as often, turned, enlarged, thinned; and simulated ones for a share of draws.
+
+    Now and then two lie above each other.
+    """
+    draw_one = partial(_draw_one, by_site(layers), simulated if layers else 1.0)
+    return partial(_one_or_two, draw_one)
 
 
-def _draw(
-    sites: list[list[RealLayer]], simulated: float, rng: np.random.Generator, side: int, pixel_size_m: float
-) -> LiftedClouds:
-    drawn = _draw_one(sites, simulated, rng, side, pixel_size_m)
+def _one_or_two(draw_one: DrawClouds, rng: np.random.Generator, side: int, pixel_size_m: float) -> LiftedClouds:
+    drawn = draw_one(rng, side, pixel_size_m)
     if rng.random() >= _TWO:
         return drawn
-    above = _draw_one(sites, simulated, rng, side, pixel_size_m)
+    above = draw_one(rng, side, pixel_size_m)
     return LiftedClouds(above.light + above.transmittance * drawn.light, above.transmittance * drawn.transmittance)
 
 
@@ -116,37 +119,39 @@ def _draw_one(
     sites: list[list[RealLayer]], simulated: float, rng: np.random.Generator, side: int, pixel_size_m: float
 ) -> LiftedClouds:
     if rng.random() < simulated:
-        return _simulated(rng, side, pixel_size_m)
+        return simulated_clouds(rng, side, pixel_size_m)
     site = sites[int(rng.integers(len(sites)))]
     layer = site[int(rng.integers(len(site)))]
-    return _varied(rng, _cut(rng, layer.clouds, side, pixel_size_m))
+    return varied(rng, _cut(rng, layer.clouds, side, pixel_size_m))
 
 
-def _simulated(rng: np.random.Generator, side: int, pixel_size_m: float) -> LiftedClouds:
+def simulated_clouds(rng: np.random.Generator, side: int, pixel_size_m: float) -> LiftedClouds:
+    """Simulated clouds and their shadows, from a few to a nearly overcast sky, over a square."""
     layer = cloud_layer(
         rng, side, side, pixel_size_m=pixel_size_m, cover=float(rng.uniform(0.1, 0.9)), sky=Sky.draw(rng)
     )
-    black, white = (add_clouds(np.full((4, side, side), value, np.float32), layer) for value in (0.0, 1.0))
+    return of_layer(layer)
+
+
+def of_layer(layer: CloudLayer) -> LiftedClouds:
+    """What a simulated layer leaves of the ground, and adds: by how black and white ground look under it."""
+    black, white = (add_clouds(np.full_like(layer.radiance, value), layer) for value in (0.0, 1.0))
     return LiftedClouds(black, white - black)
 
 
 def _cut(rng: np.random.Generator, clouds: LiftedClouds, side: int, pixel_size_m: float) -> LiftedClouds:
     """A square, turned, and enlarged a little; mirrored beyond the image where that is smaller."""
     zoom = float(rng.uniform(*_ZOOM)) * float(rng.choice([1.0, PIXEL_M / pixel_size_m]))
-    taken = max(16, round(side / zoom))
+    taken = max(_SMALLEST_CUT_PX, round(side / zoom))
     pads = [(0, max(0, taken - length)) for length in clouds.light.shape[1:]]
-    corner = [
-        int(rng.integers(length + pad - taken + 1))
-        for length, (_, pad) in zip(clouds.light.shape[1:], pads, strict=True)
-    ]
+    sides = [length + pad for length, (_, pad) in zip(clouds.light.shape[1:], pads, strict=True)]
+    y, x = (int(rng.integers(length - taken + 1)) for length in sides)
     turns, flip = int(rng.integers(4)), rng.random() < 0.5
-    where = np.linspace(0, taken - 1, side)
-    grid = np.meshgrid(where, where, indexing="ij")
+    position = np.linspace(0, taken - 1, side)
+    grid = np.meshgrid(position, position, indexing="ij")
 
     def cut(image: Image) -> Image:
-        padded = np.pad(image, [(0, 0), *pads], "symmetric")[
-            :, corner[0] : corner[0] + taken, corner[1] : corner[1] + taken
-        ]
+        padded = np.pad(image, [(0, 0), *pads], "symmetric")[:, y : y + taken, x : x + taken]
         turned = np.rot90(padded, turns, (1, 2))[..., :: -1 if flip else 1]
         if taken == side:
             return turned
@@ -155,12 +160,12 @@ def _cut(rng: np.random.Generator, clouds: LiftedClouds, side: int, pixel_size_m
     return clouds.map(cut)
 
 
-def _varied(rng: np.random.Generator, clouds: LiftedClouds) -> LiftedClouds:
+def varied(rng: np.random.Generator, clouds: LiftedClouds) -> LiftedClouds:
     """Thinner or thicker, brighter or darker, of another tint."""
     exponent = float(np.exp(rng.normal(0, _THICKNESS)))
     through = clouds.transmittance**exponent
     was, now = 1 - clouds.transmittance.mean(axis=0), 1 - through.mean(axis=0)
-    scale = np.where(was > 1e-3, now / np.maximum(was, 1e-3), exponent)
+    scale = np.where(was > _TINY, now / np.maximum(was, _TINY), exponent)
     colour = np.exp(rng.normal(0, _BRIGHTNESS) + rng.normal(0, _TINT, 4))[:, None, None]
     return LiftedClouds(as_image(clouds.light * scale * colour), as_image(through))
 

@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from cloudfree.arrays import Image, as_image
+from cloudfree.arrays import as_image
 from cloudfree.errors import InputError
 from cloudfree.evaluate.triplets import Triplet, TripletFiles, paste_clouds, read
 from cloudfree.learn.augment import random_d4
-from cloudfree.learn.samples import Draft, Sample, sample_from
+from cloudfree.learn.samples import Sample
 
 _CACHED_IMAGES = 256  # an M3R-CR patch takes 4 MB
 
@@ -19,7 +19,6 @@ _CACHED_IMAGES = 256  # an M3R-CR patch takes 4 MB
 class Pairs:
     """Random crops of pairs, turned and mirrored; equal generators give equal samples.
 
-    A share `prefill` (0..1) of the samples that have a mask is prefilled, with their other dates where there are any.
     `same_date`: the clouds are laid over the clear image, and nothing else differs. `stretched_sar`: radar is stretched
     over the image as the published code does it, instead of lying where it belongs.
     """
@@ -28,14 +27,12 @@ class Pairs:
         self,
         files: Sequence[TripletFiles],
         crop: int,
-        prefill: float = 0.0,
         *,
         same_date: bool = False,
         stretched_sar: bool = False,
     ) -> None:
         self._files = files
         self._crop = crop
-        self._prefill = prefill
         self._same_date = same_date
         self._read = lru_cache(_CACHED_IMAGES)(lambda one: read(one, georeferenced=not stretched_sar))
 
@@ -44,24 +41,19 @@ class Pairs:
 
     def draw(self, rng: np.random.Generator) -> Sample:
         """A sample. Raises InputError where an image is smaller than the crop."""
-        return sample_from(self._draft, rng, self._crop)
-
-    def _draft(self, rng: np.random.Generator) -> Draft:
         triplet = self._read(self._files[int(rng.integers(len(self._files)))])
         if min(triplet.valid.shape) < self._crop:
             raise InputError(
                 f"{triplet.name} has {triplet.valid.shape[0]} x {triplet.valid.shape[1]} pixels, less than the crop of "
                 f"{self._crop}: give a smaller --crop"
             )
-        sample, others = _turned(rng, paste_clouds(triplet) if self._same_date else triplet)
-        prefill = triplet.seen.mask is not None and rng.random() < self._prefill
-        return Draft(sample, sample.mask if prefill else None, triplet.seen.pixel_size_m, others)
+        return _turned(rng, paste_clouds(triplet) if self._same_date else triplet).crop(rng, self._crop)
 
 
-def _turned(rng: np.random.Generator, triplet: Triplet) -> tuple[Sample, list[Image]]:
-    """The whole triplet within 0..1, the median backscatter where there is none, and its other dates, all turned."""
+def _turned(rng: np.random.Generator, triplet: Triplet) -> Sample:
+    """The whole triplet within 0..1, with the median backscatter where there is none, turned."""
     seen = triplet.seen
     flags = as_image(np.stack([seen.hidden, triplet.valid]))
     images = np.clip(seen.reflectance, 0, 1), seen.sar_without_gaps(), np.clip(triplet.truth, 0, 1), flags
-    cloudy, sar_db, clear, flags, *others = random_d4(rng, *images, *seen.others)
-    return Sample(cloudy, sar_db, clear, flags[0] > 0, flags[1] > 0), others
+    cloudy, sar_db, clear, flags = random_d4(rng, *images)
+    return Sample(cloudy, sar_db, clear, flags[0] > 0, flags[1] > 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -21,6 +21,7 @@ from cloudfree.simulate.landscape import landscape
 # A date is clear when at most this share of it is cloudier than this percentage.
 _CLOUD_PROBABILITY, _CLOUDY_SHARE = 40, 0.03
 _OPTICAL_SUFFIX, _CLOUD_SUFFIX = "_optical.tif", "_cloudprob.tif"
+_BYTE_REFLECTANCE = 0.45 / 255  # an aerial image's brightest is about a white roof
 _SAR_SUFFIXES = ("_sar.tif", "_asc_sar.tif", "_desc_sar.tif")
 
 
@@ -112,6 +113,12 @@ def read_bands(path: Path, *names: str) -> Image:
             needed = f"{len(names)} are needed ({', '.join(names)})"
             raise InputError(f"{path} has {dataset.count} bands; {needed}: export it so, or leave it out")
         return as_image(dataset.read())
+
+
+def read_aerial_images(folder: Path) -> Iterator[tuple[str, Image]]:
+    """Images `TOWN_NAME.tif` of a folder, four bands of bytes: the town, and what could be reflectance (4, H, W)."""
+    for path in sorted(folder.glob("*.tif")):
+        yield path.stem.rpartition("_")[0], read_bands(path, *OPTICAL_BANDS) * np.float32(_BYTE_REFLECTANCE)
 
 
 def procedural_places(seed: int, count: int, side: int = 384) -> list[Place]:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _REQUIRED, _OPTIONAL = ("planet", "sar"), ("udm2", "mask", "reference")
 _COLUMNS = (*_REQUIRED, *_OPTIONAL)
-_WINDOW_PX = 256
+_WINDOW_PX, _MOST_WINDOWS = 256, 400  # of a list of scenes: 630 MB, and 420 more for every reference
 _LOOKED_AT = 4  # windows to every one that is wanted
 
 
@@ -69,7 +69,7 @@ def is_manifest(path: Path) -> bool:
     return set(_REQUIRED) <= {name.strip() for name in header}
 
 
-def read_manifest(path: Path, crop: int, count: int) -> list[Place]:
+def read_manifest(path: Path, crop: int, count: int = _MOST_WINDOWS) -> list[Place]:
     """At most `count` windows in all of the scenes that a CSV names, with clear ground; no clear image is needed.
 
     Its header names the columns: `planet` and `sar` (two files with `;` between them if VV and VH are apart), `udm2` or

@@ -1,39 +1,63 @@
-"""What a network that sees learns from: real ground under real clouds, with all that a run would show it there.
+"""What a network that sees learns from: ground under clouds, with all that a run would show it there.
 
-The scene's model is fitted as a run fits it, which takes seconds, so that samples are made once (`sample_files`) and
-drawn from with crops and turns.
+The scene's model is fitted as a run fits it, which takes seconds. So samples are made once, by `make_samples` or while
+`adapt` goes on, and drawn from again and again with crops and turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask, as_image, known_of
+from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.bands import TYPICAL_SAR_DB
 from cloudfree.learn import augment
-from cloudfree.learn.lifted_layers import DrawClouds, noticed
-from cloudfree.learn.places import Place
+from cloudfree.learn.lifted_layers import DrawClouds, noticed, varied
 from cloudfree.reconstruct.lifted import LiftedClouds
-from cloudfree.scene.model import PIXEL_M, fit_fine
-from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M, imperfect_mask
+from cloudfree.reconstruct.see_through import BLOCK_PX
+from cloudfree.reconstruct.texture import texture_of
+from cloudfree.reconstruct.tile import Restoration, Tile, seen_of
+from cloudfree.scene.model import SceneModel, fit_fine
+from cloudfree.scene.references import telling
+from cloudfree.simulate.clouds import imperfect_mask
 
-_SIDE_PX, _FINE_SIDE_PX = 160, 256  # of pixels of 10 m, and of 3 m
-_FINE = 0.4  # share of samples that stand for PlanetScope's pixels
-_VARIANTS = 3
-_FEWEST_CLEAR, _FEWEST_HIDDEN = 0.1, 0.05  # shares of a sample
+SIDE_PX = 128
+"""Side of a sample that is kept."""
+
+_VARIANTS = 3  # of the clouds over one ground, under one mask
+_FEWEST_CLEAR, _FEWEST_HIDDEN = 0.1, 0.05  # shares of a ground
 _MOST_DRAWS = 20
-# Radar that is right, shifted by a pixel or two, VV alone, useless, or none.
-_RADAR = {"right": 0.35, "shifted": 0.15, "vv": 0.1, "useless": 0.3, "none": 0.1}
-_USELESS_DB, _LOOKS = np.array([-10, -17], np.float32), 8.0
+_NOISE = 0.0015  # reflectance
 _MASKS = {"good": 0.5, "stray": 0.25, "large": 0.2, "small": 0.05}
-_DATES = {"near": 1 / 3, "far": 1 / 3, "none": 1 / 3}
-_AS_SENTINEL_2 = 0.5  # of other dates beside fine pixels
+_STRAY_OPACITY = 0.15  # from which on no mask misses a cloud
+_DARKEST = 1e-4  # reflectance
+_FEWEST_TEXTURE_PX = 50
+_CROP_HIDDEN, _CROP_ATTEMPTS = 0.06, 12  # share of a sample that is hidden
+_GAIN, _GAIN_OF_BAND, _OFFSET_DB = 0.15, 0.06, 1.0  # standard deviations; of gains, of their logarithm
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class Ground:
+    """Ground to lay clouds over, as a scene would have it.
+
+    truth (4, H, W): reflectance 0..1; valid (H, W): there are data; sar_db (2, H, W): dB, NaN where there is none;
+    others: the place on other dates (4, H, W), NaN where an image shows nothing; overcast (H, W): under clouds and
+    shadows of its own, where `truth` is none.
+    """
+
+    truth: Image
+    valid: Mask
+    sar_db: Image
+    others: tuple[Image, ...]
+    pixel_size_m: float
+    overcast: Mask
+
+
+DrawGround = Callable[[np.random.Generator], Ground]
 
 
 @dataclass(frozen=True)
@@ -41,7 +65,7 @@ class SeenSample:
     """Pixels under a mask as a network that sees is shown them (`network.models.Seen`), and the truth.
 
     observed, ground, through, deviation, truth (4, H, W); sar_db (2, H, W), NaN where there is none; share, hidden,
-    known (H, W).
+    known (H, W): elsewhere `truth` is none.
     """
 
     observed: Image
@@ -54,205 +78,130 @@ class SeenSample:
     truth: Image
     known: Mask
 
+    @property
+    def counted(self) -> Mask:
+        """Where (H, W) a network is judged."""
+        return self.hidden & self.known
 
-@dataclass(frozen=True)
-class _Draft:
-    """Ground to lay clouds over: `others` are the same place on other dates (4, H, W)."""
+    def map(self, move: Callable[[Image], Image]) -> SeenSample:
+        """Turned, cut or padded: whatever is done to images (bands, H, W), all of them alike."""
+        moved: dict[str, Any] = {
+            field.name: np.ascontiguousarray(_by_bands(move, getattr(self, field.name))) for field in fields(self)
+        }
+        return SeenSample(**moved)
 
-    truth: Image
-    valid: Mask
-    sar_db: Image
-    others: tuple[Image, ...]
-    pixel_size_m: float
+    def window(self, y: int, x: int, side: int) -> SeenSample:
+        """The square of `side` pixels from a row and a column on."""
+        return self.map(lambda image: image[:, y : y + side, x : x + side])
 
 
-class ObscuredPlaces:
-    """Draws samples from places in groups (folders), each site of which has its dates in order."""
+def _by_bands(move: Callable[[Image], Image], plane: Image) -> Image:
+    """The same done to one band (H, W)."""
+    return move(plane) if plane.ndim == 3 else move(plane[None])[0]
 
-    def __init__(self, groups: Sequence[Sequence[Place]], draw_clouds: DrawClouds) -> None:
-        self._groups = [_by_site(group) for group in groups if group]
-        sites = [site for group in self._groups for site in group]
-        self._dated = [site for site in sites if len(site) > 1]
-        self._dense = [site for site in sites if len(site) > 2]
-        self._draw_clouds = draw_clouds
 
-    def make(self, rng: np.random.Generator) -> Iterator[SeenSample]:
-        """Samples of one ground under one mask, below clouds of several thicknesses."""
-        for _ in range(_MOST_DRAWS):
-            draft = self._ground(rng)
-            side = draft.valid.shape[0]
-            clouds = self._draw_clouds(rng, side, draft.pixel_size_m)
-            hidden = _mask(rng, clouds) & draft.valid
-            clear = (draft.valid & ~hidden).mean()
-            wanted = max(_FEWEST_CLEAR, float(rng.uniform(-0.2, 0.8)))  # most skies are not overcast
-            if clear > wanted and hidden.mean() > _FEWEST_HIDDEN:
-                break
-        else:
+# --- making ---
+
+
+def obscured(rng: np.random.Generator, draw_ground: DrawGround, draw_clouds: DrawClouds) -> Iterator[SeenSample]:
+    """Samples of one ground under one mask, below clouds of several thicknesses; none where it is never clear enough.
+
+    Equal generators give equal samples.
+    """
+    for _ in range(_MOST_DRAWS):
+        ground = draw_ground(rng)
+        clouds = draw_clouds(rng, ground.valid.shape[0], ground.pixel_size_m)
+        hidden = (_mask(rng, clouds) | ground.overcast) & ground.valid
+        wanted = max(_FEWEST_CLEAR, float(rng.uniform(-0.2, 0.8)))  # most skies are not overcast
+        if (ground.valid & ~hidden).mean() > wanted and (hidden & ~ground.overcast).mean() > _FEWEST_HIDDEN:
+            yield from _variants(rng, ground, clouds, hidden)
             return
-        yield from _shown(rng, draft, clouds, hidden)
-
-    def _ground(self, rng: np.random.Generator) -> _Draft:
-        kind = _choice(rng, _DATES)
-        made = kind == "near" and (not self._dense or rng.random() < 0.5)
-        of_kind = {"near": self._dense, "far": self._dated}.get(kind, []) if not made else []
-        site = _pick(rng, of_kind) if of_kind else _pick(rng, _pick(rng, self._groups))
-        number = int(rng.integers(len(site)))
-        place = site[number]
-        others = _dates(rng, site, number, kind) if of_kind else ()
-        fine = place.pixel_size_m < PIXEL_M or (rng.random() < _FINE and min(place.valid.shape) >= 200)
-        draft = _cut(rng, place, others, _FINE_SIDE_PX if fine else _SIDE_PX)
-        draft = replace(draft, pixel_size_m=PLANETSCOPE_PIXEL_M if fine else PIXEL_M)
-        if made:
-            near = tuple(near_date(rng, draft.truth) for _ in range(int(rng.integers(1, 3))))
-            draft = replace(draft, others=near)
-        if fine:
-            draft = replace(draft, others=tuple(_as_sentinel_2(rng, other) for other in draft.others))
-        return _varied(rng, draft, fine=fine)
 
 
-def _shown(rng: np.random.Generator, draft: _Draft, clouds: LiftedClouds, hidden: Mask) -> Iterator[SeenSample]:
-    """As a run shows it, below the clouds and variants of them."""
-    from cloudfree.learn.lifted_layers import _varied as vary  # noqa: PLC0415
-
-    size_m = draft.pixel_size_m
-    first = None
+def _variants(rng: np.random.Generator, ground: Ground, clouds: LiftedClouds, hidden: Mask) -> Iterator[SeenSample]:
+    """As a run shows it below the clouds and thinner or thicker ones, by the model under the first."""
+    ground = replace(ground, others=telling(ground.others, ground.valid & ~hidden, ground.pixel_size_m))
+    model = None
     for number in range(_VARIANTS):
-        over = clouds if number == 0 else vary(rng, clouds)
-        noise = rng.normal(0, 0.0015, draft.truth.shape)
-        observed = as_image(np.clip(over.over(draft.truth) + np.where(hidden, noise, 0), 1e-4, 1))
-        if first is None:
-            first = fit_fine(observed, draft.sar_db, hidden, draft.valid, size_m, draft.others)
-        yield seen_sample(first, observed, draft, hidden)
+        over = clouds if number == 0 else varied(rng, clouds)
+        noise = rng.normal(0, _NOISE, ground.truth.shape)
+        observed = as_image(np.clip(over.over(ground.truth) + np.where(hidden, noise, 0), _DARKEST, 1))
+        model = model or fit_fine(observed, ground.sar_db, hidden, ground.valid, ground.pixel_size_m, ground.others)
+        yield seen_sample(model, observed, ground, hidden)
 
 
-def seen_sample(model, observed: Image, draft: _Draft, hidden: Mask) -> SeenSample:
-    import torch
-
-    from cloudfree.reconstruct.see_through import see_through
-
+def seen_sample(model: SceneModel, observed: Image, ground: Ground, hidden: Mask) -> SeenSample:
+    """What a run would show of a ground that is `observed` (4, H, W) under clouds, and masked where it is `hidden`."""
     rows, cols = map(range, hidden.shape)
-    clear = draft.valid & ~hidden
-    ground = model.window(rows, cols, draft.others)
-    texture = _texture_variance(observed - ground, clear, model)
-    path = model.path_radiance[:, None, None]
-    if model.unobstructed.any() or True:
-        unobstructed = model.unobstructed_window(rows, cols)
-    tensors = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (observed, ground, hidden, unobstructed))
-    through, share = see_through(*tensors, torch.from_numpy(model.error_variance + texture))
-    deviation = np.sqrt(model.uncertainty.deviation(ground, rows, cols) ** 2 + texture[:, None, None])
+    expected, clear, weight = model.expected(rows, cols, ground.others), ground.valid & ~hidden, as_image(hidden)
+    typical = as_image(np.median(observed[:, clear], axis=1))
+    texture = _texture_variance(observed - expected.ground, clear, model)
+    of_scene = Restoration.of(typical, as_image(TYPICAL_SAR_DB), model, sees=True)
+    tile = Tile(observed, ground.valid, ground.sar_db, weight, *expected, wanted=weight)
+    seen = seen_of(tile, replace(of_scene, texture_variance=texture))
+    air = of_scene.path_radiance[:, None, None]
     return SeenSample(
-        observed - path,
-        ground - path,
-        through.numpy() - path,
-        as_image(deviation),
-        share.numpy(),
-        hidden,
-        draft.sar_db,
-        draft.truth - path,
-        draft.valid,
+        observed=seen.observed[0].numpy() - air,
+        ground=seen.ground[0].numpy() - air,
+        through=seen.through[0].numpy() - air,
+        deviation=seen.deviation[0].numpy(),
+        share=seen.share[0, 0].numpy(),
+        hidden=hidden,
+        sar_db=ground.sar_db,
+        truth=ground.truth - air,
+        known=ground.valid & ~ground.overcast,
     )
 
 
-def _texture_variance(error: Image, known: Mask, model) -> Image:
-    from cloudfree.reconstruct.trust import _texture
-
-    texture = _texture(error, known, model)
-    return np.square(texture).mean(axis=1) if texture.shape[1] > 50 else np.zeros(4, np.float32)
-
-
-def _by_site(places: Sequence[Place]) -> list[list[Place]]:
-    """The dates of each site in order; images of another size are another site's."""
-    sites: dict[tuple[str, tuple[int, ...]], list[Place]] = {}
-    for place in places:
-        sites.setdefault((place.site, place.valid.shape), []).append(place)
-    return list(sites.values())
-
-
-def _dates(rng: np.random.Generator, site: list[Place], number: int, kind: str) -> tuple[Image, ...]:
-    """One or two other dates: the next ones, or any."""
-    if kind == "near":
-        at = [i for i in (number - 1, number + 1) if 0 <= i < len(site)]
-    elif kind == "far":
-        at = [i for i in range(len(site)) if abs(i - number) > (1 if len(site) > 3 else 0)]
-    else:
-        return ()
-    chosen = rng.permutation(at)[: int(rng.integers(1, 3))]
-    return tuple(as_image(np.where(site[i].valid, site[i].reflectance, np.nan)) for i in chosen)
-
-
-def _cut(rng: np.random.Generator, place: Place, others: Sequence[Image], side: int) -> _Draft:
-    """A turned square of a place, its radar as chosen and its other dates."""
-    side = min(side, *place.valid.shape)
-    y, x = (int(rng.integers(length - side + 1)) for length in place.valid.shape)
-    kind = _choice(rng, _RADAR)
-    has_radar = bool(place.sar_db)
-    sar_db = place.sar_db[int(rng.integers(len(place.sar_db)))] if has_radar else None
-    if kind == "none":
-        sar_db = np.full((2, *place.valid.shape), np.nan, np.float32)
-    elif kind == "useless" or sar_db is None:
-        speckle = 10 * np.log10(rng.gamma(_LOOKS, 1 / _LOOKS, (2, *place.valid.shape)))
-        sar_db = as_image(speckle + _USELESS_DB[:, None, None] + rng.normal(0, 2, (2, 1, 1)))
-    elif kind == "shifted":
-        sar_db = np.roll(sar_db, rng.integers(-2, 3, 2), (1, 2))
-    elif kind == "vv":
-        sar_db = augment.without_vh(sar_db)
-    images = (place.reflectance, as_image(place.valid[None]), sar_db, *others)
-    truth, valid, sar_db, *others = augment.random_d4(rng, *(image[:, y : y + side, x : x + side] for image in images))
-    return _Draft(truth, valid[0] > 0, sar_db, tuple(others), place.pixel_size_m)
-
-
-def _varied(rng: np.random.Generator, draft: _Draft, *, fine: bool) -> _Draft:
-    """In another light; radar as coarse as it comes beside fine pixels, or with speckle."""
-    truth, sar_db = augment.colour_jitter(rng, draft.truth, draft.sar_db)
-    if np.isfinite(sar_db).any():
-        sar_db = augment.coarse_sar(rng, np.nan_to_num(sar_db, nan=-20.0)) if fine else sar_db
-        sar_db = augment.speckle(rng, sar_db) if not fine and rng.random() < 0.5 else sar_db
-    return replace(draft, truth=as_image(np.clip(truth, 1e-4, 1)), sar_db=as_image(sar_db))
-
-
-def _as_sentinel_2(rng: np.random.Generator, other: Image) -> Image:
-    """Another date as sharp as it is, or as Sentinel-2 shows it beside pixels of 3 m."""
-    if rng.random() >= _AS_SENTINEL_2:
-        return other
-    known = known_of(other)
-    weight = ndimage.uniform_filter(as_image(known), 3)
-    smooth = ndimage.gaussian_filter(np.where(known, other, 0), (0, 1.2, 1.2))
-    share = ndimage.gaussian_filter(as_image(known), 1.2)
-    return as_image(np.where(known & (weight > 0.5), smooth / np.maximum(share, 0.1), np.nan))
+def _texture_variance(error: Image, known: Mask, model: SceneModel) -> Image:
+    """Of reflectance (4,), by a model's errors (4, H, W) where they are known (H, W); 0 where hardly any are."""
+    texture = texture_of(error, known, round(model.shape[0] / model.coarse_shape[0]))
+    return np.square(texture).mean(axis=1) if texture.shape[1] > _FEWEST_TEXTURE_PX else np.zeros(4, np.float32)
 
 
 def _mask(rng: np.random.Generator, clouds: LiftedClouds) -> Mask:
-    """As a run has it: good, straying, much too large, a little too small."""
-    mask = noticed(clouds)
-    kind = _choice(rng, _MASKS)
-    if kind == "stray":
-        mask = imperfect_mask(rng, mask) | (mask & (clouds.opacity > 0.15))
-    elif kind == "large":
-        mask = ndimage.binary_dilation(mask, iterations=int(rng.integers(5, 25)))
-    elif kind == "small":
+    """As a run has it (H, W): good, straying, much too large, a little too small."""
+    mask, kind = noticed(clouds), augment.choice(rng, _MASKS)
+    if kind == "small":
         return mask
+    if kind == "stray":
+        mask = imperfect_mask(rng, mask) | (mask & (clouds.opacity > _STRAY_OPACITY))
+    elif kind == "large":
+        mask = np.asarray(ndimage.binary_dilation(mask, iterations=int(rng.integers(5, 25))))
     return np.asarray(ndimage.binary_dilation(mask, iterations=int(rng.integers(1, 4))))
 
 
-def near_date(rng: np.random.Generator, truth: Image) -> Image:
-    """What a place could look like a few days off: moved by a part of a pixel, in another light, some fields changed."""
-    height, width = truth.shape[1:]
-    other = ndimage.shift(truth, (0, *rng.normal(0, 0.25, 2)), order=1, mode="nearest")
-    light = np.stack(
-        [ndimage.zoom(rng.normal(0, 0.05, (4, 4)), (height / 4, width / 4), order=1)[:height, :width] for _ in range(4)]
-    )
-    rows, cols = np.mgrid[:height, :width]
-    field = (ndimage.gaussian_filter(truth[3], 2) * 40).astype(int) + rows // 24 * 100 + cols // 24 * 10000
-    names, which = np.unique(field, return_inverse=True)
-    grown = rng.normal(0, 1, (len(names), 4)) * (rng.random((len(names), 1)) < 0.25) * np.array([0.08, 0.1, 0.15, 0.15])
-    change = np.stack([ndimage.gaussian_filter(b, 1) for b in grown[which.reshape(height, width)].transpose(2, 0, 1)])
-    scale = np.exp(light + rng.normal(0, 0.06, 4)[:, None, None] + change)
-    return as_image(np.clip(other * scale + rng.normal(0, 0.002, other.shape), 1e-4, 1))
+def kept_part(rng: np.random.Generator, sample: SeenSample) -> SeenSample | None:
+    """A square of `SIDE_PX`, or as much as there is of it, enough of which is hidden; None where none was found."""
+    side = min(SIDE_PX, *(length // BLOCK_PX * BLOCK_PX for length in sample.hidden.shape))
+    corner = hidden_corner(rng, sample.counted, side, _CROP_HIDDEN, _CROP_ATTEMPTS)
+    return sample.window(*corner, side) if corner else None
 
 
-def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
-    return items[int(rng.integers(len(items)))]
+# --- drawing from what was made ---
 
 
-def _choice(rng: np.random.Generator, shares: dict[str, float]) -> str:
-    return str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
+def hidden_corner(
+    rng: np.random.Generator, counted: Mask, side: int, least_share: float, attempts: int
+) -> tuple[int, int] | None:
+    """Row and column of a square of `side` pixels of which more than a share (0..1) counts; None where none was found.
+
+    They are multiples of BLOCK_PX, as those of a run's tiles.
+    """
+    for _ in range(attempts):
+        y, x = (int(rng.integers((length - side) // BLOCK_PX + 1)) * BLOCK_PX for length in counted.shape)
+        if counted[y : y + side, x : x + side].mean() > least_share:
+            return y, x
+    return None
+
+
+def turned(rng: np.random.Generator, sample: SeenSample) -> SeenSample:
+    """One of the eight symmetries of the square."""
+    return sample.map(augment.draw_d4(rng))
+
+
+def in_other_light(rng: np.random.Generator, sample: SeenSample) -> SeenSample:
+    """Brighter or darker, of another tint, in all that is reflectance alike; its radar of another level."""
+    gain = np.exp(rng.normal(0, _GAIN) + rng.normal(0, _GAIN_OF_BAND, 4)).astype(np.float32)[:, None, None]
+    lit = {name: getattr(sample, name) * gain for name in ("observed", "ground", "through", "deviation", "truth")}
+    return replace(sample, **lit, sar_db=sample.sar_db + np.float32(rng.normal(0, _OFFSET_DB)))

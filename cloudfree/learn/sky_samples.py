@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,6 @@ _DOUBTFUL_HAZE, _DOUBTFUL_SHADOW = (0.05, 0.13), (0.07, 0.2)
 _INVISIBLE = 0.006  # change of reflectance that a cloud or shadow makes at least
 _AIR = np.array([0.10, 0.06, 0.04, 0.015], np.float32)  # reflectance of hazy air
 _DARKEST = 0.01
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class CloudedGrounds:
         return sum(len(site) for group in self._groups for site in group)
 
     def draw(self, rng: np.random.Generator) -> SkySample:
-        ground = _cut(rng, _pick(rng, _pick(rng, _pick(rng, self._groups))), self._crop)
+        ground = _cut(rng, augment.pick(rng, augment.pick(rng, augment.pick(rng, self._groups))), self._crop)
         earlier = ground.reflectance
         if ground.is_clear and not ground.snowy and rng.random() < _SNOWED:
             ground = _snowed(rng, ground)
@@ -85,16 +82,12 @@ class CloudedGrounds:
     def _draw_layer(self, rng: np.random.Generator) -> CloudLayer:
         pixel_m, side = float(rng.uniform(*_CLOUD_PIXEL_M)), self._crop
         if self._skies and rng.random() < _REAL_SKIES:
-            layer = _real_layer(rng, _pick(rng, _pick(rng, self._skies)), side, pixel_m)
+            layer = _real_layer(rng, augment.pick(rng, augment.pick(rng, self._skies)), side, pixel_m)
         else:
             sky, cover = _sky(rng)
             layer = cloud_layer(rng, side, side, pixel_size_m=pixel_m, cover=cover, sky=sky)
         brightness = np.float32(rng.uniform(0.55, 1.1)) if rng.random() < _DIM else np.float32(1)
         return replace(layer, radiance=layer.radiance * brightness)
-
-
-def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
-    return items[int(rng.integers(len(items)))]
 
 
 # --- the ground ---
@@ -104,8 +97,8 @@ def _cut(rng: np.random.Generator, ground: LabelledGround, side: int) -> Labelle
     """A turned and scaled square, one radar image of it and one other date at most; mirrored where it is too small."""
     scale = float(rng.uniform(*_GROUND_SCALE)) if rng.random() < _SCALED else 1.0
     taken = max(16, round(side / scale))
-    sar_db = (_pick(rng, ground.sar_db),) if ground.sar_db else ()
-    others = (_pick(rng, ground.others),) if ground.others else ()
+    sar_db = (augment.pick(rng, ground.sar_db),) if ground.sar_db else ()
+    others = (augment.pick(rng, ground.others),) if ground.others else ()
     images = [ground.reflectance, as_image(ground.labels[None]), *sar_db, *others]
     pads = [(0, max(0, taken - length)) for length in ground.labels.shape]
     y, x = (

@@ -16,8 +16,6 @@ from cloudfree.learn.places import Place, hold_out, procedural_places, read_plac
 from cloudfree.learn.samples import Mixture, Sample, SampleSource
 from cloudfree.learn.scenes import is_manifest, read_manifest
 
-_MANIFEST_WINDOWS = 400  # of 256 pixels a side: 630 MB, and 420 more for every reference
-
 
 @dataclass(frozen=True)
 class SourceOptions:
@@ -25,15 +23,13 @@ class SourceOptions:
 
     data: see `open_sources`. clouds: a folder of real cloudy images (`cloud_layers.read_real_clouds`) for most of the
     cloud layers over clear ground. procedural: places to make up, from the seed. crop: side of the samples in pixels.
-    prefill (0..1): share of samples with the scene's model in place of the clouds. stretched_sar: radar of data sets
-    over the whole image, as published.
+    stretched_sar: radar of data sets over the whole image, as published.
     """
 
     data: tuple[Path, ...] = ()
     clouds: Path | None = None
     procedural: int = 40
     crop: int = 96
-    prefill: float = 0.0
     stretched_sar: bool = False
     seed: int = 0
 
@@ -61,19 +57,19 @@ def open_sources(options: SourceOptions) -> Sources[Sample]:
     for path in options.data:
         if _names_pairs(path):
             pairs, held_pairs = hold_out(triplets.find(path))
-            training.append(Pairs(pairs, crop, options.prefill, stretched_sar=options.stretched_sar))
+            training.append(Pairs(pairs, crop, stretched_sar=options.stretched_sar))
             unseen_pairs += held_pairs
     for places in _places(options):
         seen, held_places = hold_out(places)
-        training.append(CloudedPlaces(seen, crop, options.prefill, draw_layer))
+        training.append(CloudedPlaces(seen, crop, draw_layer))
         unseen_places += held_places
     if not training:
         raise InputError("there is nothing to train on; give --data, or --procedural 1 or more")
-    validation, prefill = list[SampleSource[Sample]](), float(options.prefill > 0)  # as in a run
+    validation = list[SampleSource[Sample]]()
     if unseen_places:
-        validation.append(CloudedPlaces(unseen_places, crop, prefill, draw_unseen_layer))
+        validation.append(CloudedPlaces(unseen_places, crop, draw_unseen_layer))
     if unseen_pairs:
-        validation.append(Pairs(unseen_pairs, crop, prefill, same_date=True, stretched_sar=options.stretched_sar))
+        validation.append(Pairs(unseen_pairs, crop, same_date=True, stretched_sar=options.stretched_sar))
     return Sources(Mixture(training), Mixture(validation) if validation else None)
 
 
@@ -87,7 +83,7 @@ def _cloud_layers(clouds: Path | None) -> tuple[DrawCloudLayer, DrawCloudLayer]:
 
 def _places(options: SourceOptions) -> list[list[Place]]:
     groups = [
-        read_manifest(path, options.crop, _MANIFEST_WINDOWS) if is_manifest(path) else read_places(path)
+        read_manifest(path, options.crop) if is_manifest(path) else read_places(path)
         for path in options.data
         if not _names_pairs(path)
     ]

@@ -1,4 +1,4 @@
-"""Training, in one loop: clear places under clouds or pairs, a loss, averaged weights, a file at the end.
+"""Training, in one loop: samples, a loss, averaged weights, a file at the end.
 
 The same options, seed and machine give the same weights. A run that was killed goes on where it last saved. Under
 `torchrun` each process takes its share of every batch.
@@ -9,9 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,21 +18,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 import cloudfree
-from cloudfree.errors import CloudfreeError, InputError, WeightsError
+from cloudfree.errors import InputError, WeightsError
 from cloudfree.learn.detection import Detection, open_sky_sources
 from cloudfree.learn.distributed import ProcessGroup, init_process_group, local_device
-from cloudfree.learn.learner import CloudRemoval, Learner, collate
+from cloudfree.learn.learner import CloudRemoval, Goal, Learner, collate
+from cloudfree.learn.sample_files import SampleFiles, paths_of
 from cloudfree.learn.samples import SampleSource
+from cloudfree.learn.seeing import SIZES, Seeing
 from cloudfree.learn.sources import Sources, open_sources
 from cloudfree.learn.train_options import PUBLISHED_EPOCHS, TrainOptions
+from cloudfree.learn.workers import batches_of
 from cloudfree.network.device import resolve_device
 from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalModel
 from cloudfree.network.weights import load_detector, load_model, replaced_atomically, save_model
-from cloudfree.process import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -106,57 +104,24 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
         options.checkpoint.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class _Draws(Dataset[Any]):
-    """Samples by step and index, each drawn by a generator of its own.
-
-    So a resumed run, or one of more processes, sees what it would have seen.
-    """
-
-    source: SampleSource[Any]
-    seed: int
-
-    def __getitem__(self, step_and_index: tuple[int, int]) -> Any:
-        """A sample, or the error in its place: of one that is raised in a worker torch makes a traceback."""
-        try:
-            return self.source.draw(np.random.default_rng([self.seed, *step_and_index]))
-        except CloudfreeError as error:
-            return error
-
-
 def _batches(
     source: SampleSource[Any], options: TrainOptions, first_step: int, processes: ProcessGroup
 ) -> Iterator[list[Any]]:
-    """This process's share of the samples of each step, from a step on, drawn by `options.workers` beside it."""
+    """This process's share of the samples of each step, from a step on, drawn by `options.workers` beside it.
+
+    Each is drawn by a generator of its own. So a resumed run, or one of more processes, sees what it would have seen.
+    """
     if options.batch % processes.world_size:
         raise InputError(
             f"--batch is {options.batch}, of {processes.world_size} processes; each takes an equal share: change it"
         )
     mine = range(processes.rank, options.batch, processes.world_size)
     numbers = ([(step, index) for index in mine] for step in itertools.count(first_step))
-    share = (os.cpu_count() or 1) // (2 * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    workers = share if options.workers is None else options.workers
-    # Sources hold open caches and closures, which only a fork can take along.
-    context = "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
-    for samples in DataLoader(
-        _Draws(source, options.seed),
-        batch_sampler=numbers,
-        num_workers=workers if context else 0,
-        collate_fn=list,
-        multiprocessing_context=context,
-        worker_init_fn=_begin_worker,
-    ):
-        for sample in samples:
-            if isinstance(sample, CloudfreeError):
-                raise sample
-        yield samples
 
+    def draw(step_and_index: tuple[int, int]) -> Any:
+        return source.draw(np.random.default_rng([options.seed, *step_and_index]))
 
-def _begin_worker(_: int) -> None:
-    """A worker ends with the training, which alone answers to Ctrl-C and to a scheduler's SIGTERM."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    end_with_parent()
+    return batches_of(draw, numbers, options.workers)
 
 
 # --- the start and the schedule ---
@@ -177,8 +142,11 @@ def _start(options: TrainOptions, device: torch.device) -> TrainState:
     return state
 
 
-def _opened(options: TrainOptions) -> tuple[CloudRemoval | Detection, Sources[Any]]:
+def _opened(options: TrainOptions) -> tuple[Goal, Sources[Any]]:
     """What is to be learned, and from what."""
+    if options.samples:
+        held_out = SampleFiles(options.samples, "validation") if paths_of(options.samples, "validation") else None
+        return Seeing(), Sources(SampleFiles(options.samples, "train", options.crop), held_out)
     if options.architecture == CloudDetector.architecture:
         return Detection(), open_sky_sources(options)
     return CloudRemoval(options.loss), open_sources(options)
@@ -188,12 +156,24 @@ def _new_model(options: TrainOptions) -> CloudRemovalModel | CloudDetector:
     if options.architecture == CloudDetector.architecture:
         return load_detector(options.start) if options.start else CloudDetector()
     if options.start:
-        model = load_model(options.start)
+        return _to_go_on_from(options.start, seeing=options.samples is not None)
+    architecture = ARCHITECTURES[options.architecture]
+    if options.samples:
+        model = architecture(SIZES[options.architecture])
     else:
-        architecture = ARCHITECTURES[options.architecture]
         model = architecture(architecture.small if options.size == "small" else architecture.config_type())
-        model.start_as_identity()
-    model.expects_prefill = options.prefill > 0
+    model.start_as_identity()
+    return model
+
+
+def _to_go_on_from(name_or_path: str, *, seeing: bool) -> CloudRemovalModel:
+    """Weights of the right kind. Raises WeightsError for others."""
+    model = load_model(name_or_path)
+    if bool(model.planes) != seeing:
+        kind, way = ("sees", "with") if model.planes else ("is shown the plain image", "without")
+        raise WeightsError(
+            f"{model.info.name} is a network that {kind}; such learn {way} --samples: give other --weights, or none"
+        )
     return model
 
 
@@ -254,10 +234,8 @@ def _keep_better(options: TrainOptions, state: TrainState, score: float, process
 
 
 def _save_weights(options: TrainOptions, state: TrainState, processes: ProcessGroup) -> None:
-    folders = [folder.name for folder in options.data]
-    made_up = [f"{options.procedural} procedural places of seed {options.seed}"] if options.procedural else []
     provenance = {
-        "trained_on": folders + made_up,
+        "trained_on": _trained_on(options),
         "recipe": options.command(),
         "steps": state.step,
         "minutes": round(state.seconds / 60, 1),
@@ -268,6 +246,14 @@ def _save_weights(options: TrainOptions, state: TrainState, processes: ProcessGr
         "cloudfree": cloudfree.__version__,
     }
     save_model(state.learner.average, options.output, provenance)
+
+
+def _trained_on(options: TrainOptions) -> list[str]:
+    """Folders by name; of samples the command that made them."""
+    if options.samples:
+        return [SampleFiles(options.samples, "train").recipe]
+    made_up = [f"{options.procedural} procedural places of seed {options.seed}"] if options.procedural else []
+    return [folder.name for folder in options.data] + made_up
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Options of a training, the published recipe, and the command that repeats a training."""
+"""Options of a training, recipes, and the command that repeats a training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from cloudfree.errors import InputError
 from cloudfree.learn.learner import AVERAGE_DECAY
+from cloudfree.learn.seeing import SIZES
 from cloudfree.learn.sources import SourceOptions
 
 PUBLISHED_EPOCHS = 30
@@ -30,10 +31,24 @@ PUBLISHED: Mapping[str, Any] = {
 }
 """The recipe that Align-CR was published with, as options; its batch is not known."""
 
+SEEING: Mapping[str, Any] = {
+    "architecture": "u_net",
+    "crop": 64,
+    "batch": 16,
+    "learning_rate": 2e-3,
+    "average_decay": 0.997,
+    "keep": "best",
+    "procedural": 0,
+}
+"""What suits networks that see, as options."""
+
+# What does not go with samples.
+_OF_PLACES = ("data", "clouds", "procedural", "size", "loss")
+
 # What the recorded command names, in this order, and where an option is called otherwise than its field.
 _RECORDED = (
-    *("data", "clouds", "procedural", "architecture", "size", "loss", "schedule", "minutes", "steps", "epochs"),
-    *("seed", "crop", "batch", "learning_rate", "prefill", "start"),
+    *("data", "clouds", "samples", "procedural", "architecture", "size", "loss", "schedule", "minutes", "steps"),
+    *("epochs", "seed", "crop", "batch", "learning_rate", "keep", "start"),
 )
 _OPTION_NAMES = {"start": "weights"}
 
@@ -45,17 +60,19 @@ _FREE = ("output", "minutes", "steps", "epochs", "threads", "workers", "device")
 class TrainOptions(SourceOptions):
     """What to train on, how long, and from which seed. Ends when `minutes`, `steps` or `epochs` are up, by the first.
 
-    Weights trained with `prefill` will be shown the scene's model wherever a run has a mask. start: weights to go on
-    from instead of fresh ones of `size`. A "cloud_detector" has one size and one loss, its own. batch: samples a step,
-    of all processes together. schedule: half a cosine, or as published halved every five of 30 epochs from the tenth.
+    samples: a folder of samples (`make_samples`), from which networks that see learn: a "u_net", or an "align_cr" of
+    one size, by one loss. start: weights to go on from instead of fresh ones of `size`. A "cloud_detector" has one size
+    and one loss, its own. batch: samples a step, of all processes together. schedule: half a cosine, or as published
+    halved every five of 30 epochs from the tenth.
     keep: the last weights, or those that validated best. workers: processes that draw samples beside the training, None
     is half as many as cores; samples are the same whatever their number.
 
-    Raises InputError where nothing says when to end.
+    Raises InputError where nothing says when to end, and for a network that does not learn from what is given.
     """
 
     output: Path
-    architecture: Literal["align_cr", "glf_cr", "dsen2_cr", "cloud_detector"] = "align_cr"
+    samples: Path | None = None
+    architecture: Literal["align_cr", "glf_cr", "dsen2_cr", "u_net", "cloud_detector"] = "align_cr"
     size: Literal["small", "published"] = "small"
     loss: Literal["charbonnier", "carl", "l1", "psnr"] = "charbonnier"
     schedule: Literal["cosine", "halving"] = "cosine"
@@ -75,6 +92,13 @@ class TrainOptions(SourceOptions):
     def __post_init__(self) -> None:
         if self.minutes is None and self.steps is None and self.epochs is None:
             raise InputError("training has no end: give --minutes, --steps or --epochs")
+        if self.samples and self.architecture not in SIZES:
+            raise InputError(
+                f"--architecture is {self.architecture}; what learns from --samples is {' or '.join(SIZES)}: "
+                "choose one of them"
+            )
+        if not self.samples and self.architecture == "u_net":
+            raise InputError("a u_net learns from samples (cloudfree samples) alone: give --samples")
 
     @property
     def checkpoint(self) -> Path:
@@ -92,7 +116,23 @@ class TrainOptions(SourceOptions):
         for option in _RECORDED:
             values = getattr(self, option)
             for value in values if isinstance(values, tuple) else [values]:
-                if value is not None:
+                if value is not None and not (self.samples and option in _OF_PLACES):
                     name = _OPTION_NAMES.get(option, option.replace("_", "-"))
                     words += [f"--{name}", str(value.name if isinstance(value, Path) else value)]
         return shlex.join(words)
+
+
+def options_of(output: Path, given: Mapping[str, Any], *, published: bool) -> TrainOptions:
+    """Of what was given, and for the rest the published recipe, or what suits networks that see.
+
+    Raises InputError for what does not go together.
+    """
+    if "samples" not in given:
+        return TrainOptions(output=output, **{**(PUBLISHED if published else {}), **given})
+    refused = [f"--{name}" for name in _OF_PLACES if given.get(name)] + ["--preset"] * published
+    if refused:
+        raise InputError(
+            f"--samples and {refused[0]} do not go together; samples were made of ground under clouds, for one network "
+            "and one loss: leave one of them out"
+        )
+    return TrainOptions(output=output, **{**SEEING, **given})

@@ -1,99 +1,25 @@
-"""Other dates in learning: they turn and are cut with the place, prefill its samples, and come with a user's scenes."""
+"""Other dates come with a user's scenes, from where they belong."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from affine import Affine
 from click.testing import Result
-from support import ORIGIN, TINY_ONE_BLOCK, pattern, sar_values_db, scene_dn, write_raster
+from support import ORIGIN, pattern, scene_dn, write_raster
 
 from cloudfree.errors import InputError
-from cloudfree.evaluate.triplets import find
 from cloudfree.learn import adapt as adapting
-from cloudfree.learn.clouded_places import CloudedPlaces
-from cloudfree.learn.pairs import Pairs
 from cloudfree.learn.places import Place
-from cloudfree.learn.samples import Sample
+from cloudfree.learn.sample_grounds import read_grounds
 from cloudfree.learn.scenes import ClearGround, read_manifest
-from cloudfree.network.models import AlignCR, CloudRemovalModel
+from cloudfree.network.models import CloudRemovalModel, UNet, UNetConfig
 from cloudfree.network.weights import save_model
-from cloudfree.simulate.clouds import CloudLayer, cloud_layer
 
 Cli = Callable[..., Result]
 SIDE = 240
 GRID_3M = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
-
-
-def draws(source: CloudedPlaces | Pairs, count: int = 6) -> list[Sample]:
-    rng = np.random.default_rng(1)
-    return [source.draw(rng) for _ in range(count)]
-
-
-def error(samples: list[Sample]) -> float:
-    """Root mean square of what prefilled samples show in place of the clouds."""
-    off = [(sample.cloudy - sample.clear)[:, sample.mask & sample.known].ravel() for sample in samples]
-    return float(np.sqrt(np.square(np.concatenate(off)).mean()))
-
-
-def block(rng: np.random.Generator, side: int) -> CloudLayer:
-    """One cloud that hides everything behind it."""
-    shape, nothing = np.zeros((side, side), bool), np.zeros((side, side), bool)
-    shape[side // 3 : side // 2, side // 3 : side // 2] = True
-    opacity, shadow = shape.astype(np.float32), nothing.astype(np.float32)
-    overcast = cloud_layer(rng, side, side, cover=1.0)
-    return replace(overcast, opacity=opacity, shadow=shadow, cloud=shape, haze=nothing, shade=nothing)
-
-
-def equal(one: list[Sample], other: list[Sample]) -> bool:
-    return all(
-        np.array_equal(getattr(a, field.name), getattr(b, field.name))
-        for a, b in zip(one, other, strict=True)
-        for field in fields(Sample)
-    )
-
-
-@pytest.fixture
-def place() -> Place:
-    """Ground with detail of which radar knows nothing, and another date of it in another light."""
-    detail = 0.04 * pattern(120, 120, 3, 1.5)
-    clear = np.stack([0.25 + 0.05 * band + detail for band in range(4)]).astype(np.float32)
-    other = np.float32(0.8) * clear + np.float32(0.02)
-    other[:, :, :40] = np.nan
-    return Place("here", clear, (sar_values_db(120, 120),), np.ones((120, 120), bool), 3.0, others=(other,))
-
-
-@pytest.mark.parametrize("colour_jitter", [True, False])
-def test_samples_are_prefilled_by_other_dates_however_turned_and_cut(place: Place, colour_jitter: bool) -> None:
-    with_other, alone = (
-        error(draws(CloudedPlaces([each], 64, 1.0, block, colour_jitter=colour_jitter)))
-        for each in (place, replace(place, others=()))
-    )
-    assert with_other < 0.6 * alone
-
-
-def test_other_dates_are_not_used_where_nothing_is_prefilled(place: Place) -> None:
-    assert equal(draws(CloudedPlaces([place], 64)), draws(CloudedPlaces([replace(place, others=())], 64)))
-
-
-def test_a_date_that_shows_nothing_of_a_place_changes_nothing(place: Place) -> None:
-    blind = replace(place, others=(np.full_like(place.others[0], np.nan),))
-    alone = replace(place, others=())
-    assert equal(*(draws(CloudedPlaces([each], 64, 1.0, block), 2) for each in (blind, alone)))
-
-
-def test_pairs_are_prefilled_by_other_dates(place: Place, tmp_path: Path) -> None:
-    clear, mask = np.rint(1e4 * place.reflectance).astype(np.uint16), np.zeros((120, 120), np.uint8)
-    mask[40:80, 50:90] = 1
-    other = np.rint(8e3 * place.reflectance + 200).astype(np.uint16)
-    for name, values in (("clear", clear), ("cloudy", np.where(mask, np.uint16(9000), clear)), ("mask", mask[None])):
-        write_raster(tmp_path / f"here_{name}.tif", values, GRID_3M)
-    write_raster(tmp_path / "here_sar.tif", place.sar_db[0], GRID_3M, descriptions=("VV", "VH"))
-    alone = error(draws(Pairs(find(tmp_path), 96, prefill=1.0)))
-    write_raster(tmp_path / "here_reference.tif", other, GRID_3M, nodata=0)
-    assert error(draws(Pairs(find(tmp_path), 96, prefill=1.0))) < 0.2 * alone
 
 
 @pytest.fixture
@@ -129,6 +55,9 @@ def test_scenes_of_a_list_bring_other_dates(files: Path) -> None:
     path = files / "scenes.csv"
     path.write_text("planet,sar,mask,reference\nscene.tif,s1.tif,mask.tif,moved.tif; far.tif\n")
     check(read_manifest(path, 64, 8))
+    (series,), held_out = read_grounds((path,), None, ())
+    assert not held_out, "of one scene"
+    check([window for (window,) in series])
     path.write_text("planet,sar,mask,reference\nscene.tif,s1.tif,mask.tif,\n")
     assert all(place.others == () for place in read_manifest(path, 64, 8))
     path.write_text("planet,sar,mask,reference\nscene.tif,s1.tif,mask.tif,typo.tif\n")
@@ -148,9 +77,8 @@ def test_a_scene_is_adapted_to_with_its_other_dates(
 
     monkeypatch.setattr(adapting, "fine_tune", spy)
     monkeypatch.chdir(files)
-    model = AlignCR(TINY_ONE_BLOCK)
+    model = UNet(UNetConfig(4))
     model.start_as_identity()
-    model.expects_prefill = True
     save_model(model, files / "tiny.safetensors")
     inputs = ("--planet", "scene.tif", "--sar", "s1.tif", "--mask", "mask.tif", "--weights", "tiny.safetensors")
     done = cli(*command, *inputs, "--reference", "moved.tif")

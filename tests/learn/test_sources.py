@@ -62,13 +62,6 @@ def test_same_date_leaves_nothing_but_clouds(triplets):
         assert (sample.cloudy - sample.clear)[:, ~sample.mask].min() > -1e-6
 
 
-@pytest.mark.slow
-def test_pairs_are_prefilled_by_their_mask(triplets):
-    for sample in draws(Pairs(find(triplets), 48, prefill=1.0)):
-        assert sample.cloudy.max() < 0.9, "the cloud has given way to the model"
-        assert 0 < sample.mask.mean() < 1
-
-
 def test_a_crop_that_does_not_fit(triplets):
     with pytest.raises(InputError, match="less than the crop of 96"):
         draws(Pairs(find(triplets), 96))
@@ -113,7 +106,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def test_scenes_without_a_clear_image(manifest):
-    sources = open_sources(SourceOptions(data=(manifest,), procedural=0, crop=64, prefill=0.5))
+    sources = open_sources(SourceOptions(data=(manifest,), procedural=0, crop=64))
     assert len(sources.training) >= 2
     assert sources.validation is not None
     for sample in draws(sources.training):

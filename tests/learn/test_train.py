@@ -17,9 +17,6 @@ from support import TINY, write_pixels
 
 from cloudfree.errors import InputError, WeightsError
 from cloudfree.learn import train as training
-from cloudfree.learn.cloud_layers import simulated_layer
-from cloudfree.learn.clouded_places import CloudedPlaces
-from cloudfree.learn.places import procedural_places
 from cloudfree.learn.train import train
 from cloudfree.learn.train_options import TrainOptions
 from cloudfree.network.models import AlignCR
@@ -127,18 +124,8 @@ def test_published_preset_is_the_published_recipe(cli, tmp_path, monkeypatch):
     options = told[0]
     recipe = (options.size, options.loss, options.learning_rate, options.crop, options.epochs, options.batch)
     assert recipe == ("published", "charbonnier", 1e-4, 160, 30, 8)
-    assert (options.keep, options.average_decay, options.stretched_sar, options.prefill) == ("best", 0, True, 0)
+    assert (options.keep, options.average_decay, options.stretched_sar) == ("best", 0, True)
     assert options.command().startswith("cloudfree train -o net.safetensors --preset published ")
-
-
-def test_prefill_goes_by_its_old_name_too(cli, tmp_path, monkeypatch):
-    trained = []
-    monkeypatch.setattr(training, "train", trained.append)
-    (tmp_path / "c.toml").write_text("[train]\nprimed = 0.5\nsteps = 1\n")
-    words = ("train", "-o", tmp_path / "net.safetensors")
-    assert cli("--config", tmp_path / "c.toml", *words).exit_code == 0
-    assert cli(*words, "--steps", 1, "--primed", 0.25).exit_code == 0
-    assert [options.prefill for options in trained] == [0.5, 0.25]
 
 
 @pytest.mark.slow
@@ -211,47 +198,11 @@ def runs(process: str) -> bool:
         return False
 
 
-def overcast(rng, side):
-    return dataclasses.replace(simulated_layer(rng, side), cloud=np.ones((side, side), bool))
-
-
-def sometimes_overcast(rng, side):
-    """Every other layer leaves nothing clear, the others most of it."""
-    if rng.random() < 0.5:
-        return overcast(rng, side)
-    nothing = np.zeros((side, side), bool)
-    corner = nothing.copy()
-    corner[: side // 4, : side // 4] = True
-    return dataclasses.replace(simulated_layer(rng, side), cloud=corner, haze=nothing, shade=nothing)
-
-
-@pytest.mark.slow
-def test_training_goes_on_where_a_crop_has_no_clear_pixel(options, tmp_path, monkeypatch):
-    """At 10 m, as pairs are: there the scene's model is fitted to the pixels themselves, however they are turned."""
-    rng = np.random.default_rng(0)
-    for site in "abcde":
-        write_pixels(tmp_path / f"{site}_optical.tif", rng.integers(200, 4000, (4, 48, 48)).astype(np.uint16))
-        write_pixels(tmp_path / f"{site}_sar.tif", rng.normal(-12, 2, (2, 48, 48)).astype(np.float32))
-    monkeypatch.setattr("cloudfree.learn.sources.simulated_layer", sometimes_overcast)
-    path = train(dataclasses.replace(options, data=(tmp_path,), procedural=0, prefill=1.0, steps=12))
-    assert load_model(path).info.provenance["steps"] == 12
-
-
-def test_a_sample_without_clear_ground_is_drawn_again():
-    places = procedural_places(0, 1, side=64)
-    often = CloudedPlaces(places, 56, 1.0, sometimes_overcast)
-    assert not any(often.draw(np.random.default_rng(seed)).mask.all() for seed in range(12))
-    everywhere = CloudedPlaces(places, 56, 1.0, overcast)
-    assert everywhere.draw(np.random.default_rng(0)).mask.all(), "where there is no other, it is learned from"
-
-
 @pytest.mark.parametrize("architecture", ["glf_cr", "dsen2_cr"])
 @pytest.mark.slow
-def test_other_networks_train_on_prefilled_samples(options, architecture):
-    path = train(dataclasses.replace(options, architecture=architecture, steps=2, loss="carl", prefill=1.0))
-    model = load_model(path)
-    assert model.architecture == architecture
-    assert model.expects_prefill
+def test_other_networks_train(options, architecture):
+    path = train(dataclasses.replace(options, architecture=architecture, steps=2, loss="carl"))
+    assert load_model(path).architecture == architecture
 
 
 def test_learning_rate_rises_then_falls():

@@ -1,0 +1,56 @@
+"""`cloudfree samples`: what networks that see learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cloudfree.cli import options
+from cloudfree.cli.options import FILE
+from cloudfree.cli.terminal import log_to_stderr, progress_bar
+
+
+@click.command()
+@click.option("-o", "--output", type=FILE, required=True, metavar="FOLDER", help="Where the samples go.")
+@click.option(
+    "--data",
+    type=FILE,
+    multiple=True,
+    metavar="FOLDER|CSV",
+    help="Ground: NAME_optical.tif and NAME_sar.tif, clear; or a CSV of scenes: planet, sar, and udm2 or mask, and "
+    "reference. Repeat for more.",
+)
+@click.option(
+    "--clouds",
+    type=FILE,
+    metavar="FOLDER",
+    help="NAME_cloudy.tif, whose clouds are laid over the ground, and NAME_clear.tif, another date; clear ones are "
+    "ground too.  [default: simulated clouds alone]",
+)
+@click.option(
+    "--texture",
+    type=FILE,
+    multiple=True,
+    metavar="FOLDER",
+    help="Aerial images of four bands of bytes, TOWN_NAME.tif, as ground without radar. May be repeated.",
+)
+@click.option("--count", type=click.IntRange(min=1), required=True, help="To train on; beside a tenth to validate on.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(min=0), help="Processes that make samples.  [default: half of the cores]"
+)
+@options.verbosity
+def samples(output: Path, count: int, quiet: bool, verbose: bool, **values: Any) -> None:
+    """Make samples for `cloudfree train --samples`: ground under clouds, with all that a run would show of it.
+
+    Of every kind of ground, and of clouds, every fifth site is held out to validate on. Equal seeds make equal samples.
+    Given again, the command goes on where it was ended, and adds samples where --count is larger.
+    """
+    log_to_stderr(quiet, verbose)
+    from cloudfree.learn.make_samples import SamplesOptions, make_samples
+
+    making = SamplesOptions(folder=output, count=count, **values)
+    with progress_bar("samples", quiet, sum(making.counts.values()), "{n:.0f}/{total:.0f}") as progress:
+        make_samples(making, progress)
