@@ -39,6 +39,7 @@ SIZES: Mapping[str, Any] = {
 """Configs of the networks that see, by architecture; they suit two CPU cores."""
 
 _NEGLIGIBLE = 1e-6  # squared error
+_OF_VISIBLE, _BRIGHTENED, _FEWEST_VISIBLE_PX = 0.4, 0.12, 60  # share of the loss; reflectance that a cloud adds
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,16 @@ class Seeing:
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """Mean over samples of the logarithm (base 10) of the squared error of what is hidden.
 
-        So a decibel is a decibel on every scene, dark or bright, plain or rich in detail.
+        So a decibel is a decibel on every scene, dark or bright, plain or rich in detail. For a part of it what no
+        cloud brightens much counts alone, or errors under opaque cloud would drown what can be seen.
         """
-        counted = (batch["hidden"] & batch["known"])[:, None]
-        squared = (model.restored(_seen(batch)) - batch["truth"]).square() * counted
-        pixels = counted.sum((1, 2, 3)) * squared.shape[1]
-        return (squared.sum((1, 2, 3)) / (pixels + 1) + _NEGLIGIBLE).log10().mean()
+        seen, truth, counted = _seen(batch), batch["truth"], (batch["hidden"] & batch["known"])[:, None]
+        squared = (model.restored(seen) - truth).square()
+        brightness, expected = (image[:, :3].mean(1, keepdim=True) for image in (seen.observed, truth))
+        visible = counted & (brightness < expected + _BRIGHTENED)
+        enough = visible.sum((1, 2, 3)) > _FEWEST_VISIBLE_PX
+        every, of_visible = _log_error(squared, counted), _log_error(squared, visible)
+        return torch.lerp(every, torch.where(enough, of_visible, every.detach()), _OF_VISIBLE).mean()
 
     def validate(self, model: Any, samples: Sequence[SeenSample], device: torch.device) -> dict[str, float]:
         """Means over samples of PSNR (dB) of what is hidden: as restored, by the model, and by what shows through."""
@@ -72,6 +77,12 @@ class Seeing:
             for name, image in zip(scores, (restored, sample.ground, sample.through), strict=True):
                 scores[name].append(metrics.psnr(image, sample.truth, sample.counted))
         return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
+
+
+def _log_error(squared: Tensor, where: Tensor) -> Tensor:
+    """Logarithm (B,) of the mean of squared errors (B, 4, H, W) where (B, 1, H, W) they count."""
+    pixels = where.sum((1, 2, 3)) * squared.shape[1]
+    return ((squared * where).sum((1, 2, 3)) / (pixels + 1) + _NEGLIGIBLE).log10()
 
 
 def _seen(batch: Batch) -> Seen:

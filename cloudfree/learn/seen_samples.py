@@ -33,6 +33,7 @@ _FEWEST_CLEAR, _FEWEST_HIDDEN = 0.1, 0.05  # shares of a ground
 _MOST_DRAWS = 20
 _NOISE = 0.0015  # reflectance
 _MASKS = {"good": 0.5, "stray": 0.25, "large": 0.2, "small": 0.05}
+_EVERYTHING = 0.02  # share of draws that are masked wholly, as where nothing says where clouds are
 _STRAY_OPACITY = 0.15  # from which on no mask misses a cloud
 _DARKEST = 1e-4  # reflectance
 _FEWEST_TEXTURE_PX = 50
@@ -111,6 +112,9 @@ def obscured(rng: np.random.Generator, draw_ground: DrawGround, draw_clouds: Dra
     for _ in range(_MOST_DRAWS):
         ground = draw_ground(rng)
         clouds = draw_clouds(rng, ground.valid.shape[0], ground.pixel_size_m)
+        if rng.random() < _EVERYTHING:
+            yield from _variants(rng, ground, clouds, ground.valid)
+            return
         hidden = (_mask(rng, clouds) | ground.overcast) & ground.valid
         wanted = max(_FEWEST_CLEAR, float(rng.uniform(-0.2, 0.8)))  # most skies are not overcast
         if (ground.valid & ~hidden).mean() > wanted and (hidden & ~ground.overcast).mean() > _FEWEST_HIDDEN:
@@ -134,7 +138,7 @@ def seen_sample(model: SceneModel, observed: Image, ground: Ground, hidden: Mask
     """What a run would show of a ground that is `observed` (4, H, W) under clouds, and masked where it is `hidden`."""
     rows, cols = map(range, hidden.shape)
     expected, clear, weight = model.expected(rows, cols, ground.others), ground.valid & ~hidden, as_image(hidden)
-    typical = as_image(np.median(observed[:, clear], axis=1))
+    typical = as_image(np.median(observed[:, clear if clear.any() else ground.valid], axis=1))
     texture = _texture_variance(observed - expected.ground, clear, model)
     of_scene = Restoration.of(typical, as_image(TYPICAL_SAR_DB), model, sees=True)
     tile = Tile(observed, ground.valid, ground.sar_db, weight, *expected, wanted=weight)
