@@ -81,7 +81,7 @@ def test_now_and_then_everything_is_masked(monkeypatch: pytest.MonkeyPatch) -> N
     for sample in samples:
         assert sample.hidden.all()
         assert np.isfinite(sample.ground).all()
-        assert error([sample], "ground") < 0.3
+        assert sample.ground[0].std() < sample.truth[0].std(), "smooth, for nothing of it is known"
 
 
 def test_three_clouds_over_one_ground_are_of_other_thickness(monkeypatch: pytest.MonkeyPatch) -> None:
