@@ -5,10 +5,11 @@
 The cases are those of `series.py` in the folder of measures: a clear day, its nearest clear days before and after, and
 real clouds and shadows lifted off another day. Radar is speckle that tells nothing. Each is restored without another
 date, with the one before, and with both. Means over cases of PSNR (dB) under the mask: the line fitted to the other
-date (between two dates, weighted by nearness), the scene's model, the command; how far the command is from the model
-in the mean and at worst; of the near infrared in shadow and elsewhere under the mask; root mean square error of NDVI;
-and the share of errors within one and two standard deviations, of pixels of class 5 and of the others. --output keeps
-files and a picture of each case: cloudy, model, product, truth, in true colour above and in the near infrared below.
+date (between two dates, weighted by nearness), the scene's model, what shows through it in closed form, the command,
+which adds the network; how far the command is from these two in the mean and at worst; of the near infrared in shadow
+and elsewhere under the mask; root mean square error of NDVI; and the share of errors within one and two standard
+deviations, of pixels of class 5 and of the others. --output keeps files and a picture of each case: cloudy, what shows
+through, product, truth, in true colour above and in the near infrared below.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import Qa
 from cloudfree.evaluate import metrics
 from cloudfree.product.pictures import write_png
+from cloudfree.reconstruct.feather import Feather
+from cloudfree.reconstruct.tile import Restoration, Tile, seen_of
+from cloudfree.scene.model import SceneModel
 
 _PIXEL_M = 10.0
 _DARKER = 0.7  # of the near infrared of the truth: in shadow
@@ -42,7 +46,10 @@ _HEADER = (
     "cases",
     "line",
     "model",
+    "through",
     "run",
+    "run - through",
+    "worst",
     "run - model",
     "worst",
     "NIR in shadow",
@@ -69,6 +76,7 @@ class Restored:
     mask: Mask
     line: Image | None
     model: Image
+    through: Image
     run: Image
     classes: Image
     deviation: Image
@@ -104,12 +112,14 @@ def restore(measure: Path, folder: Path, count: int | None, options: dict[str, s
             others, days = case.others[:number], case.days[:number]
             name = f"{case.name} {dates}".replace(" ", "_")
             line = as_image(series.between(case.scene, others, days, case.mask)) if others else None
-            run, model, classes, deviation = restored_by_command(
+            run, model, through, classes, deviation = restored_by_command(
                 folder / name, case, others, series.speckle(case.mask.shape), options
             )
             images = as_image(case.truth), as_image(case.scene)
-            one = Restored(case.name.split()[0], dates, *images, case.mask, line, model, run, classes, deviation)
-            score = metrics.psnr(run, one.truth, one.mask) - metrics.psnr(model, one.truth, one.mask)
+            one = Restored(
+                case.name.split()[0], dates, *images, case.mask, line, model, through, run, classes, deviation
+            )
+            score = metrics.psnr(run, one.truth, one.mask) - metrics.psnr(through, one.truth, one.mask)
             print(f"{name}: run {metrics.psnr(run, one.truth, one.mask):.2f}, {score:+.2f}", file=sys.stderr)
             write_picture(folder / f"{name}.png", one)
             yield one
@@ -117,8 +127,8 @@ def restore(measure: Path, folder: Path, count: int | None, options: dict[str, s
 
 def restored_by_command(
     stem: Path, case: Any, others: Sequence[Image], sar_db: Image, options: dict[str, str]
-) -> tuple[Image, Image, Image, Image]:
-    """Files of a case through the command: product and the scene's model (4, H, W), classes (H, W), deviation."""
+) -> tuple[Image, Image, Image, Image, Image]:
+    """Files of a case through the command: product, model and what shows through it (4, H, W), classes, deviation."""
     scene, sar, mask, out, qa, unsure, *dates = (
         stem.with_name(f"{stem.name}_{what}.tif")
         for what in ("scene", "sar", "mask", "out", "qa", "uncertainty", *range(len(others)))
@@ -135,10 +145,20 @@ def restored_by_command(
     with rasterio.open(out) as product, rasterio.open(qa) as quality, rasterio.open(unsure) as deviation:
         return (
             as_image(product.read() * 1e-4),
-            model.whole([as_image(other) for other in others]),
+            *without_network(model, case, others, sar_db),
             quality.read(1),
             as_image(deviation.read() * 1e-4),
         )
+
+
+def without_network(model: SceneModel, case: Any, others: Sequence[Image], sar_db: Image) -> tuple[Image, Image]:
+    """The model's ground and what shows through it (4, H, W)."""
+    rows, cols = map(range, case.mask.shape)
+    expected = model.expected(rows, cols, [as_image(other) for other in others])
+    weight, everywhere = Feather.of_pixel_size(_PIXEL_M).alone.weight(case.mask), np.ones_like(case.mask)
+    tile = Tile(as_image(case.scene), everywhere, sar_db, weight, *expected, wanted=weight)
+    nothing = np.zeros(4, np.float32), np.zeros(2, np.float32)
+    return expected.ground, seen_of(tile, Restoration.of(*nothing, model, sees=True)).through[0].numpy()
 
 
 def dn_of(reflectance: Image) -> Image:
@@ -161,11 +181,11 @@ def ndvi(image: Image) -> Image:
 def as_row(place: str, group: Sequence[Restored]) -> str:
     """A line of the table: means over cases."""
     psnr = lambda image, one, where, bands=slice(None): metrics.psnr(image[bands], one.truth[bands], where)  # noqa: E731
-    line, model, run = (
+    line, model, through, run = (
         [psnr(image, one, one.mask) for one in group if (image := getattr(one, name)) is not None]
-        for name in ("line", "model", "run")
+        for name in ("line", "model", "through", "run")
     )
-    gain = np.subtract(run, model)
+    gains = np.subtract(run, through), np.subtract(run, model)
     nir = slice(3, 4)
     shadow = [one.mask & (one.scene[3] < _DARKER * one.truth[3]) for one in group]
     in_shadow = [psnr(one.run, one, where, nir) for one, where in zip(group, shadow, strict=True) if where.any()]
@@ -174,7 +194,8 @@ def as_row(place: str, group: Sequence[Restored]) -> str:
         np.mean([rmse(ndvi(getattr(one, name)), ndvi(one.truth), one.mask) for one in group]) if line else None
         for name in ("line", "model", "run")
     ]
-    numbers = [np.mean(line) if line else None, np.mean(model), np.mean(run), gain.mean(), gain.min()]
+    numbers = [np.mean(line) if line else None, *map(np.mean, (model, through, run))]
+    numbers += [number for gain in gains for number in (gain.mean(), gain.min())]
     words = [place, group[0].dates, str(len(group))]
     words += ["" if number is None else f"{number:.2f}" for number in numbers]
     words += [f"{np.mean(in_shadow):.2f}" if in_shadow else "", f"{np.mean(elsewhere):.2f}"]
@@ -198,8 +219,8 @@ def within(group: Sequence[Restored], *, seen: bool) -> str:
 
 
 def write_picture(path: Path, one: Restored) -> None:
-    """Cloudy, model, product and truth side by side; true colour above, near infrared below."""
-    images = one.scene, one.model, one.run, one.truth
+    """Cloudy, what shows through, product and truth side by side; true colour above, near infrared below."""
+    images = one.scene, one.through, one.run, one.truth
     bright = np.percentile(one.truth, 99, axis=(1, 2))
     colours = [np.concatenate([image[[2, 1, 0]] / bright[:3].max() for image in images], axis=2)]
     colours += [np.concatenate([image[[3, 3, 3]] / bright[3] for image in images], axis=2)]
