@@ -12,7 +12,7 @@ from support import TINY, network_inputs
 
 from cloudfree.errors import WeightsError
 from cloudfree.network import weights
-from cloudfree.network.models import AlignCR, CloudRemovalModel, Identity, Normalization
+from cloudfree.network.models import AlignCR, CloudRemovalModel, Identity, Normalization, UNet, UNetConfig
 
 
 @pytest.fixture
@@ -168,6 +168,33 @@ def test_damaged_checkpoint(tiny, tmp_path):
     content = (tmp_path / "net.pth").read_bytes()
     (tmp_path / "net.pth").write_bytes(content[: len(content) // 2])
     assert "is damaged" in failure(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\x80\x02", b"PK\x03\x04"])
+def test_bytes_that_are_no_checkpoint(content, tmp_path):
+    (tmp_path / "net.pth").write_bytes(content)
+    assert str(tmp_path / "net.pth") in failure(tmp_path / "net.pth")
+
+
+def test_weights_that_were_shown_the_model_in_place_of_clouds_are_refused(tiny, tmp_path):
+    path = weights.save_model(tiny, tmp_path / "old.safetensors")
+    with safe_open(path, "pt") as file:
+        document = json.loads(file.metadata()[weights.METADATA_KEY])
+    save_file(load_file(path), path, {weights.METADATA_KEY: json.dumps(document | {"expects_primed": True})})
+    assert "train again (cloudfree train --samples)" in failure(path)
+
+
+def test_what_a_network_is_shown_stands_in_its_file(tmp_path):
+    seeing = UNet(UNetConfig(width=4, planes=("observed", "ground", "hidden")))
+    loaded = weights.load_model(weights.save_model(seeing, tmp_path / "seeing.safetensors"))
+    assert loaded.planes == ("observed", "ground", "hidden")
+    stranger = UNetConfig(width=4, planes=("observed",))
+    unknown = weights.save_model(UNet(stranger), tmp_path / "unknown.safetensors")
+    with safe_open(unknown, "pt") as file:
+        document = json.loads(file.metadata()[weights.METADATA_KEY])
+    document["config"]["planes"] = ["thermal"]
+    save_file(load_file(unknown), unknown, {weights.METADATA_KEY: json.dumps(document)})
+    assert "does not hold a whole u_net" in failure(unknown)
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights at all"])
