@@ -1,6 +1,6 @@
 """Enter a trained weights file in the registry, with golden tensors; one that removes clouds becomes the default.
 
-    python weights/register.py trained.safetensors align-cr-small --scores '{"name": 30.1}'
+    python weights/register.py trained.safetensors u-net-small --scores '{"name": 30.1}'
 
 Architecture, training data and recipe are taken from the file; scores are given, as measured.
 """
