@@ -28,6 +28,7 @@ from cloudfree.product.provenance import IDENTITY_TAG, SETTLED_TAG
 from cloudfree.product.targets import staging
 from cloudfree.product.writer import Counts, open_writer, write_mask
 from cloudfree.reconstruct import tiles, trust
+from cloudfree.reconstruct.own_clouds import window_reader
 from cloudfree.reconstruct.predictor import Predictor, TileTooLargeError
 from cloudfree.reconstruct.sliding_window import SlidingWindow
 from cloudfree.reconstruct.strips import StripReader
@@ -177,7 +178,7 @@ def _trusting(restoration: Restoration, result: Result, reader: InputReader, pre
     """The same with the trust that the network deserves on its scene, which the result keeps."""
     plan = result.plan
     assert plan.scene_model
-    read = trust.window_reader(plan.scene, reader, plan.displacement, plan.feather)
+    read = window_reader(plan.scene, reader, plan.displacement, plan.feather)
     evidence = trust.measure(predictor, plan.scene_model, restoration, read, result.tile)
     result.trust = evidence.trust
     result.uncertainty = evidence.calibrated(plan.scene_model.uncertainty, result.trust)

@@ -159,7 +159,7 @@ def seen_sample(model: SceneModel, observed: Image, ground: Ground, hidden: Mask
 
 def _texture_variance(error: Image, known: Mask, model: SceneModel) -> Image:
     """Of reflectance (4,), by a model's errors (4, H, W) where they are known (H, W); 0 where hardly any are."""
-    texture = texture_of(error, known, round(model.shape[0] / model.coarse_shape[0]))
+    texture = texture_of(error, known, model.side_px)
     return np.square(texture).mean(axis=1) if texture.shape[1] > _FEWEST_TEXTURE_PX else np.zeros(4, np.float32)
 
 

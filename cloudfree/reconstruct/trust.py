@@ -1,38 +1,38 @@
 """How far a network that sees is believed on a scene: as far as the scene's own clouds over its clear ground bear out.
 
-The clouds are lifted off the ground, with the scene's model as ground, and laid over clear ground that hides in one of
-the model's holes (`model.HeldOutModel`): the same clouds, moved. There the truth is known. What the network adds to the
-closed form of what shows through is believed as far as it makes the squared error least, apart where something shows
-through and where nothing does. The errors that are left, at full resolution, calibrate the uncertainty.
+There (`own_clouds`) the truth is known, and the scene's model does not know it. What the network adds to the closed
+form of what shows through is believed as far as it makes the squared error least, apart where something shows through
+and where nothing does. The errors that are left, at full resolution, calibrate the uncertainty.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloudfree.arrays import Float64Array, Image, Mask
-from cloudfree.geometry import Displacement
 from cloudfree.geometry.grid import side_by_side
-from cloudfree.inputs.files import InputReader
-from cloudfree.inputs.optical.scene import Scene
-from cloudfree.reconstruct.feather import Feather
-from cloudfree.reconstruct.lifted import LiftedClouds, lift
+from cloudfree.reconstruct.own_clouds import Clouded, GroundOf, ReadWindow, clouded
 from cloudfree.reconstruct.texture import texture_of
-from cloudfree.reconstruct.tile import FULL, SHOWS, Believed, Network, Restoration, Tile, Trust, restore, seen_of
-from cloudfree.scene.model import HeldOutModel, SceneModel
-from cloudfree.scene.stack import Move
+from cloudfree.reconstruct.tile import (
+    FULL,
+    NO_TRUST,
+    SHOWS,
+    Believed,
+    Network,
+    Restoration,
+    Tile,
+    Trust,
+    restore,
+    seen_of,
+)
+from cloudfree.scene.model import SceneModel
 from cloudfree.scene.uncertainty import Uncertainty
-
-ReadWindow = Callable[[range, range], tuple[Tile, tuple[Image, ...]]]
-"""The tile at some rows and columns of a scene, and what each image of another date shows there (4, H, W)."""
 
 # What is believed before anything was tried, and how many blocks of trials weigh as much.
 EXPECTED, _EXPECTED_BLOCKS = 0.5, 8.0
@@ -42,7 +42,6 @@ _LEAST = 0.1  # less is not worth the time
 _BLOCK_PX = 32  # errors within a block go together
 _FEWEST_CALIBRATING_PX = 2000
 _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
-_LEAST_PIECE_PX = 32
 
 
 @dataclass(frozen=True)
@@ -124,120 +123,41 @@ class Evidence:
         return np.concatenate(off, axis=1), np.concatenate(deviation, axis=1), np.concatenate(unseen)
 
 
-def window_reader(scene: Scene, reader: InputReader, displacement: Displacement, feather: Feather) -> ReadWindow:
-    """Windows of a scene's open inputs, radar displaced and the mask feathered."""
-
-    def read(rows: range, cols: range) -> tuple[Tile, tuple[Image, ...]]:
-        pixels = reader.window(rows.start, cols.start, len(rows), len(cols), displacement)
-        cloud_weight = feather.weight(pixels.cloudy)
-        return Tile(scene.reflectance(pixels.dn), pixels.data, pixels.sar_db, cloud_weight), pixels.others
-
-    return read
-
-
 def measure(
     network: Network, model: SceneModel, restoration: Restoration, read: ReadWindow, largest_px: int
 ) -> Evidence:
-    """What a few windows of a scene tell of a network, tried in pieces of at most `largest_px` a side."""
-    evidence = Evidence()
+    """What a few windows of a scene tell of a network, tried in pieces of at most `largest_px` a side.
+
+    The clouds are lifted off the model's ground first, in which fields may be missing that then seem to be in the
+    clouds. So they are lifted again off the ground that is made with such a trust, and tried once more.
+    """
     windows = [
-        (held, piece)
+        (held, (rows, cols))
         for held in model.held_out
         for window in _windows(held.hole.mask, model.shape, max(1, _MOST_WINDOWS // len(model.held_out)))
-        for piece in product(*(_spans(span, largest_px) for span in window))
+        for rows, cols in product(*(_spans(span, largest_px) for span in window))
     ]
-    clouded = [(held, piece, _clouded(held, model, read, *piece)) for held, piece in windows]
-    side_px = round(model.shape[0] / model.coarse_shape[0])
-    evidence.texture.extend(texture_of(c.truth - c.ground, c.clear, side_px) for _, _, c in clouded)
-    restoration = replace(restoration, trust=FULL, texture_variance=evidence.texture_variance)
-    for _, _, one in clouded:
-        if one.tested.any():
-            evidence.trials.append(_tried(one, restoration, network))
-    return evidence
+
+    def tried(ground_of: GroundOf) -> Evidence:
+        places = [clouded(held, model, read, ground_of, piece) for held, piece in windows]
+        texture = [texture_of(place.truth - place.ground, place.clear, model.side_px) for place in places]
+        evidence = Evidence(texture=texture)
+        trying = replace(evidence.applied_to(restoration), trust=FULL)
+        evidence.trials.extend(_tried(place, trying, network) for place in places if place.tested.any())
+        return evidence
+
+    def expected(tile: Tile) -> Image:
+        assert tile.ground is not None
+        return tile.ground
+
+    first = tried(expected)
+    if first.trust == NO_TRUST or not first.trials:
+        return first
+    believed = first.applied_to(restoration)
+    return tried(lambda tile: restore([tile], believed, network).reflectance[0].cpu().numpy())
 
 
-@dataclass(frozen=True)
-class _Clouded:
-    """A window under the scene's own clouds, moved: its tile, the truth and the held-out model (4, H, W); `clear` and
-    `tested` (H, W): ground that is seen, and ground that was hidden for the trial.
-    """
-
-    tile: Tile
-    truth: Image
-    ground: Image
-    clear: Mask
-    tested: Mask
-
-
-def _clouded(held: HeldOutModel, model: SceneModel, read: ReadWindow, rows: range, cols: range) -> _Clouded:
-    """The window at some rows and columns, its hole under the clouds that the hole is shaped by."""
-    tile, others = read(rows, cols)
-    expected = held.model.expected(rows, cols, others)
-    truth = np.where(tile.data, np.clip(tile.reflectance, 0, 1), expected.ground)
-    cloudy = tile.cloud_weight > 0
-    free = tile.data & ~cloudy
-    seen, unobstructed, tested = truth.copy(), expected.unobstructed.copy(), np.zeros_like(cloudy)
-    for move in held.hole.moves:
-        for here, moved in _moved(move, model, read, rows, cols):
-            where = free[here] & ~tested[here] & moved.mask
-            seen[:, *here] = np.where(where, moved.clouds.over(truth[:, *here]), seen[:, *here])
-            unobstructed[here] = np.where(where, moved.unobstructed, unobstructed[here])
-            tested[here] |= where
-    weight = np.maximum(tile.cloud_weight, tested)
-    shown = replace(
-        tile,
-        reflectance=seen,
-        cloud_weight=weight,
-        wanted=weight,
-        ground=expected.ground,
-        deviation=expected.deviation,
-        unobstructed=unobstructed,
-    )
-    hole = _on_fine(held.hole.mask, rows, cols, model.shape)
-    return _Clouded(shown, truth, expected.ground, free & ~tested, tested & hole)
-
-
-class _Moved(NamedTuple):
-    """The scene's own clouds at another place: `mask` (H, W) is theirs, `unobstructed` (H, W) as of the model."""
-
-    clouds: LiftedClouds
-    mask: Mask
-    unobstructed: Image
-
-
-def _moved(
-    move: Move, model: SceneModel, read: ReadWindow, rows: range, cols: range
-) -> Iterator[tuple[tuple[slice, slice], _Moved]]:
-    """Parts of a window, and what a move brings there; parts that are too narrow to lift clouds off are left out."""
-    pieces = [move.pieces(axis, span, model.shape[axis]) for axis, span in enumerate((rows, cols))]
-    for (row, from_row), (col, from_col) in product(*pieces):
-        if min(len(row), len(col)) < _LEAST_PIECE_PX:
-            continue
-        (up, upright), (left, sideways) = _forwards(from_row), _forwards(from_col)
-        tile, others = read(up, left)
-        mask = (tile.cloud_weight > 0) & tile.data
-        if not mask.any():
-            continue
-        clouds = lift(np.clip(tile.reflectance, 0, 1), model.window(up, left, others), mask)
-        turn = (..., slice(None, None, upright), slice(None, None, sideways))
-        here = (
-            slice(row.start - rows.start, row.stop - rows.start),
-            slice(col.start - cols.start, col.stop - cols.start),
-        )
-        unobstructed = model.unobstructed_window(up, left)
-        yield here, _Moved(clouds.map(partial(_taken, turn)), mask[turn], unobstructed[turn])
-
-
-def _taken(where: tuple[Any, ...], image: Image) -> Image:
-    return image[where]
-
-
-def _forwards(span: range) -> tuple[range, int]:
-    """A span from low to high, and the step that it had."""
-    return (span, 1) if span.step > 0 else (span[::-1], -1)
-
-
-def _tried(one: _Clouded, restoration: Restoration, network: Network) -> Trial:
+def _tried(one: Clouded, restoration: Restoration, network: Network) -> Trial:
     """What the network makes of a window under clouds, beside the truth."""
     seen = seen_of(one.tile, restoration)
     through, share = seen.through[0].numpy(), seen.share[0, 0].numpy()
@@ -276,16 +196,6 @@ def _blocks(chosen: Mask) -> NDArray[np.intp]:
     """The number (n,) of the block that each chosen pixel of a window (H, W) lies in."""
     rows, cols = (length // _BLOCK_PX for length in np.nonzero(chosen))
     return np.asarray(rows * (chosen.shape[1] // _BLOCK_PX + 1) + cols, np.intp)
-
-
-def _on_fine(mask: Mask, rows: range, cols: range, shape: tuple[int, int]) -> Mask:
-    """A coarse mask (h, w) at some rows and columns of an image of `shape` (H, W)."""
-    return mask[np.ix_(_coarse(rows, mask.shape[0], shape[0]), _coarse(cols, mask.shape[1], shape[1]))]
-
-
-def _coarse(span: range, coarse: int, fine: int) -> NDArray[np.intp]:
-    """The coarse pixels of an axis that fine ones lie in."""
-    return np.asarray(span, np.intp) * coarse // fine
 
 
 def _windows(tested: Mask, shape: tuple[int, int], most: int) -> Iterator[tuple[range, range]]:

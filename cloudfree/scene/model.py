@@ -119,6 +119,11 @@ class SceneModel:
         return coarse.upsampled(self.unobstructed[None], self.shape, *where)[0]
 
     @property
+    def side_px(self) -> int:
+        """Pixels of the scene along a side of one of the coarse grid."""
+        return round(self.shape[0] / self.coarse_shape[0])
+
+    @property
     def coarse_shape(self) -> tuple[int, int]:
         """(h, w) of the coarse grid."""
         return self.ground.shape[1], self.ground.shape[2]

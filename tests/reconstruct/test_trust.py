@@ -81,7 +81,7 @@ def test_clouds_are_tried_over_clear_ground_that_the_model_did_not_see(scene: Sc
     network = Oracle(scene, 0.0)
     evidence = scene.evidence(network)
     assert evidence.trials
-    for seen, trial in zip(network.shown, evidence.trials, strict=True):
+    for seen, trial in zip(network.shown[-len(evidence.trials) :], evidence.trials, strict=True):
         hidden = seen.hidden[0, 0].numpy() > 0
         brightness = seen.observed[0, 0].numpy()[hidden]
         assert (brightness > 0.6).any(), "its opaque cloud"
