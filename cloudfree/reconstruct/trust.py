@@ -35,8 +35,7 @@ from cloudfree.scene.model import SceneModel
 from cloudfree.scene.uncertainty import Uncertainty
 
 # What is believed before anything was tried, and how many blocks of trials weigh as much.
-EXPECTED, _EXPECTED_BLOCKS = 0.5, 8.0
-_SURE = 0.5  # standard errors, by how much blocks agree, that are taken off
+EXPECTED, _EXPECTED_BLOCKS = 0.5, 2.0
 _ALL, _VISIBLE, _NIR = slice(None), slice(3), slice(3, None)  # bands
 _LEAST = 0.1  # less is not worth the time
 _BLOCK_PX = 32  # errors within a block go together
@@ -168,17 +167,15 @@ def _tried(one: Clouded, restoration: Restoration, network: Network) -> Trial:
 
 
 def _share(sums: list[Float64Array], expected: float) -> float:
-    """0..1: the share of what is added that leaves the least squared error, less what may be chance of it.
+    """0..1: the share of what is added that leaves the least squared error, by sums (2, blocks) as of `_sums_by_block`.
 
-    By sums (2, blocks) as of `_sums_by_block`; what is expected counts as much as some blocks.
+    What is expected counts as much as some blocks.
     """
     size, agreement = np.concatenate([np.zeros((2, 0)), *sums], axis=1)
     if not size.any():
         return expected
     prior = _EXPECTED_BLOCKS * size.mean()
-    share = (agreement.sum() + expected * prior) / (size.sum() + prior)
-    standard_error = np.sqrt(np.square(agreement - share * size).sum()) / (size.sum() + prior)
-    return float(np.clip(share - _SURE * standard_error, 0, 1))
+    return float(np.clip((agreement.sum() + expected * prior) / (size.sum() + prior), 0, 1))
 
 
 def _sums_by_block(trial: Trial, bands: slice = _ALL, where: Mask | slice = _ALL) -> Float64Array:
