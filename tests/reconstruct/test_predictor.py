@@ -16,10 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cloudfree.network.device import Precision
-from cloudfree.network.models import GLFCR, AlignCR, CloudRemovalModel, DSen2CR, Identity
+from cloudfree.network.models import GLFCR, AlignCR, CloudRemovalModel, DSen2CR, Identity, Seen, UNet
 from cloudfree.network.weights import default_weights, load_model, save_model
 from cloudfree.reconstruct.predictor import Predictor, TileTooLargeError
 from cloudfree.reconstruct.sliding_window import one_behind
+from cloudfree.reconstruct.tile import Restoration, Tile, seen_of
+from cloudfree.scene.model import fit_fine
 from cloudfree.simulate.clouds import add_clouds, cloud_layer
 from cloudfree.simulate.landscape import landscape
 
@@ -30,6 +32,7 @@ ENDS = {
     GLFCR: {"SFENet1", "UPNet"},
     DSen2CR: {"body"},
     Identity: {"band_shift"},
+    UNet: {"answer"},
 }
 MakeScene = Callable[..., Path]
 Cli = Callable[..., Result]
@@ -172,11 +175,22 @@ def identity_like(kind: type[Identity]) -> CloudRemovalModel:
     return model
 
 
-def cloudy_place(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reflectance (4, side, side) of a simulated place under 40 % of cloud, and its backscatter in dB."""
+def seen_by(reflectance: np.ndarray, sar_db: np.ndarray, hidden: np.ndarray, pixel_size_m: float) -> Seen:
+    """What a network that sees is shown of an image (4, H, W) whose mask is `hidden` (H, W)."""
+    model = fit_fine(reflectance, sar_db, hidden, np.ones_like(hidden), pixel_size_m, by_holes=False)
+    rows, cols = map(range, hidden.shape)
+    weight, everywhere = hidden.astype(np.float32), np.ones_like(hidden)
+    tile = Tile(reflectance, everywhere, sar_db, weight, *model.expected(rows, cols), wanted=weight)
+    nothing = np.zeros(4, np.float32), np.zeros(2, np.float32)
+    return seen_of(tile, Restoration.of(*nothing, model, sees=True))
+
+
+def cloudy_place(side: int) -> Seen:
+    """Of a simulated place under 40 % of cloud."""
     rng = np.random.default_rng(5)
     land = landscape(rng, side, side)
-    return add_clouds(land.reflectance, cloud_layer(rng, side, side, cover=0.4)), land.sar_db
+    layer = cloud_layer(rng, side, side, cover=0.4)
+    return seen_by(np.clip(add_clouds(land.reflectance, layer), 0, 1), land.sar_db, layer.mask, 3.0)
 
 
 def on_cpu(precision: Precision) -> Predictor:
@@ -184,63 +198,66 @@ def on_cpu(precision: Precision) -> Predictor:
     return Predictor(load_model(default_weights().name), torch.device("cpu"), precision, 1)
 
 
-def restored_by(predict: Predictor, reflectance: np.ndarray, sar_db: np.ndarray) -> np.ndarray:
-    """Reflectance (4, H, W) of one image, from arrays to an array."""
-    return predict(torch.from_numpy(reflectance)[None], torch.from_numpy(sar_db)[None])[0].numpy()
+def change_of(exact: torch.Tensor, restored: torch.Tensor, seen: Seen) -> np.ndarray:
+    """Of reflectance where it is hidden."""
+    hidden = seen.hidden.expand_as(exact) > 0
+    change: np.ndarray = (exact - restored).abs()[hidden].numpy()
+    return change
 
 
-def assert_close_to_float32(restored: np.ndarray, exact: np.ndarray) -> None:
-    change = np.abs(exact - restored)
-    assert 0 < np.percentile(change, 99.9) < 5e-4
-    assert change.max() < 2e-3
+def assert_close_to_float32(change: np.ndarray) -> None:
+    assert 0 < np.percentile(change, 99.9) < 2.5e-3
+    assert change.max() < 1e-2
 
 
 @pytest.mark.parametrize(("precision", "side"), [("bf16", 256), ("fp16", 128)])  # fp16 is slow on processors
 @pytest.mark.slow
 def test_half_precision_keeps_the_reflectance(precision: Precision, side: int) -> None:
-    reflectance, sar_db = cloudy_place(side)
-    exact, fast = (restored_by(on_cpu(kind), reflectance, sar_db) for kind in ("fp32", precision))
-    assert_close_to_float32(fast, exact)
+    seen = cloudy_place(side)
+    exact, fast = (on_cpu(kind)(*seen) for kind in ("fp32", precision))
+    assert_close_to_float32(change_of(exact, fast, seen))
 
 
 @pytest.mark.parametrize(("dtype", "side"), [(torch.bfloat16, 256), (torch.float16, 128)])
 @pytest.mark.slow
 def test_autocast_keeps_the_reflectance(dtype: torch.dtype, side: int) -> None:
     """As CUDA has it; the processor's autocast rounds the same layers."""
-    reflectance, sar_db = cloudy_place(side)
-    predict = on_cpu("fp32")
-    exact = restored_by(predict, reflectance, sar_db)
+    seen, predict = cloudy_place(side), on_cpu("fp32")
+    exact = predict(*seen)
     with torch.autocast("cpu", dtype):
-        assert_close_to_float32(restored_by(predict, reflectance, sar_db), exact)
+        assert_close_to_float32(change_of(exact, predict(*seen), seen))
 
 
 @pytest.mark.slow
 def test_bfloat16_keeps_the_reflectance_of_real_images(shared_data: Path) -> None:
-    exact, fast = on_cpu("fp32"), on_cpu("bf16")
-    changes = []
+    exact, fast, changes = on_cpu("fp32"), on_cpu("bf16"), []
     for cloudy in sorted((shared_data / "cloudy_clear").glob("*_cloudy.tif")):
         with rasterio.open(cloudy) as optical, rasterio.open(str(cloudy).replace("_cloudy", "_sar")) as sar:
-            images = optical.read(window=CROP).astype(np.float32) / 1e4, sar.read(window=CROP)
-        changes.append(np.abs(restored_by(exact, *images) - restored_by(fast, *images)))
+            image, sar_db = np.clip(optical.read(window=CROP).astype(np.float32) / 1e4, 0, 1), sar.read(window=CROP)
+        seen = seen_by(image, sar_db, image[0] > np.percentile(image[0], 60), 10.0)
+        changes.append(change_of(exact(*seen), fast(*seen), seen))
     assert len(changes) > 5
-    assert 0 < np.percentile(changes, 99.9) < 5e-4
-    assert np.max(changes) < 2e-3
+    assert_close_to_float32(np.concatenate(changes))
 
 
 def test_bfloat16_does_not_depend_on_the_batch() -> None:
-    predict = on_cpu("bf16")
-    optical, sar_db = torch.rand(3, 4, 64, 96), -15 * torch.rand(3, 2, 64, 96)
-    one_by_one = [predict(optical[[i]], sar_db[[i]]) for i in range(3)]
-    torch.testing.assert_close(predict(optical, sar_db), torch.cat(one_by_one), rtol=0, atol=1e-6)
+    predict, seen = on_cpu("bf16"), cloudy_place(64)
+    three = [torch.cat([plane, plane.flip(2), plane.flip(3)]) for plane in seen]
+    one_by_one = [predict(*(plane[[i]] for plane in three)) for i in range(3)]
+    torch.testing.assert_close(predict(*three), torch.cat(one_by_one), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("architecture", [AlignCR, GLFCR, DSen2CR, Identity])
+@pytest.mark.parametrize("architecture", list(ENDS))
 def test_a_model_in_half_keeps_its_ends_in_float32(architecture: type[CloudRemovalModel]) -> None:
     model = architecture(getattr(architecture, "small", None))
     half = model.in_half(torch.bfloat16)
     assert {each.dtype for each in model.parameters()} == {torch.float32}, "the model itself stays"
     kept = {name.split(".")[0] for name, each in half.named_parameters() if each.dtype == torch.float32}
     assert kept == ENDS[architecture]
-    out = half(torch.rand(1, 4, 32, 48), torch.zeros(1, 2, 32, 48))
+    if half.planes:
+        channels = (4, 4, 4, 4, 1, 1, 2)
+        out = half(*(torch.rand(1, count, 32, 48) for count in channels))
+    else:
+        out = half(torch.rand(1, 4, 32, 48), torch.zeros(1, 2, 32, 48))
     assert out.dtype == torch.float32
     assert not out.requires_grad
