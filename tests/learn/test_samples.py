@@ -184,7 +184,8 @@ def test_files_hold_what_was_made(options: SamplesOptions) -> None:
     assert not sample.known[SIDE:].any()
     assert not sample.known[:, SIDE:].any()
     off = np.abs(sample.observed - sample.truth).mean(axis=0)
-    assert np.median(off[~sample.hidden & sample.known]) == 0
+    clear = ~sample.hidden & sample.known
+    assert (off[clear] == 0).sum() >= clear.sum() / 2
     assert off[sample.counted].mean() > 0.01
 
 
