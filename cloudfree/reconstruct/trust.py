@@ -47,11 +47,13 @@ _WINDOW_PX, _FEWEST_WINDOWS, _MOST_WINDOWS = 256, 2, 6
 class Trial:
     """Clear pixels that were hidden under clouds of the scene's own, of one window.
 
-    added (4, n): what the network adds to the closed form there; missing (4, n): what would have been right to add;
-    deviation (4, n): what the model's uncertainty says of its own error; share (n,): of the variance of that error, how
-    much shows through takes away; blocks (n,): which pixels are neighbours, whose errors go together.
+    reflectance (4, n): by the closed form; added (4, n): what the network adds to it; missing (4, n): what would have
+    been right to add; deviation (4, n): what the model's uncertainty says of its own error; share (n,): of the variance
+    of that error, how much what shows through takes away; blocks (n,): which pixels are neighbours, whose errors go
+    together.
     """
 
+    reflectance: Image
     added: Image
     missing: Image
     deviation: Image
@@ -95,31 +97,22 @@ class Evidence:
         return replace(restoration, trust=self.trust, texture_variance=self.texture_variance)
 
     def calibrated(self, uncertainty: Uncertainty, trust: Trust) -> Uncertainty:
-        """The model's uncertainty by the errors of what is made: under opaque cloud, and where something shows."""
-        thin = [trial.share > SHOWS for trial in self.trials]
-        for where, shows in ((thin, True), ([~part for part in thin], False)):
-            off, deviation, unseen = self._errors(where, (trust.thin if shows else trust.opaque).of_bands)
-            if off.shape[1] >= _FEWEST_CALIBRATING_PX:
-                uncertainty = (
-                    uncertainty.calibrated_where_seen(off, deviation * np.sqrt(unseen))
-                    if shows
-                    else uncertainty.calibrated(off, deviation)
-                )
+        """The model's uncertainty by errors of what is made: first where nothing shows, then where something does."""
+        if not self.trials:
+            return uncertainty
+        parts = ((t.reflectance, t.added, t.missing, t.deviation, t.share) for t in self.trials)
+        reflectance, added, missing, deviation, share = (
+            np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)
+        )
+        seen = share > SHOWS
+        added = added * np.where(seen, *(believed.of_bands[:, None] for believed in trust))
+        off = missing - added
+        if (~seen).sum() >= _FEWEST_CALIBRATING_PX:
+            uncertainty = uncertainty.calibrated(off[:, ~seen], deviation[:, ~seen])
+        if seen.sum() >= _FEWEST_CALIBRATING_PX:
+            made = (reflectance + added)[:, seen]
+            uncertainty = uncertainty.calibrated_where_seen(off[:, seen], made, 1 - share[seen])
         return uncertainty
-
-    def _errors(self, where: list[Mask], believed: Image) -> tuple[Image, Image, Image]:
-        """Errors and deviations (4, n) and the unseen share (n,) of the trials' pixels that are asked for.
-
-        The network is believed by band (4,).
-        """
-        parts = [
-            ((trial.missing - believed[:, None] * trial.added)[:, w], trial.deviation[:, w], 1 - trial.share[w])
-            for trial, w in zip(self.trials, where, strict=True)
-        ]
-        if not parts:
-            return np.zeros((4, 0), np.float32), np.zeros((4, 0), np.float32), np.zeros(0, np.float32)
-        off, deviation, unseen = zip(*parts, strict=True)
-        return np.concatenate(off, axis=1), np.concatenate(deviation, axis=1), np.concatenate(unseen)
 
 
 def measure(
@@ -158,12 +151,12 @@ def measure(
 
 def _tried(one: Clouded, restoration: Restoration, network: Network) -> Trial:
     """What the network makes of a window under clouds, beside the truth."""
-    seen = seen_of(one.tile, restoration)
-    through, share = seen.through[0].numpy(), seen.share[0, 0].numpy()
-    deviation = seen.deviation[0].numpy()
+    seen, t = seen_of(one.tile, restoration), one.tested
+    through, share = seen.through[0].numpy()[:, t], seen.share[0, 0].numpy()[t]
     restored: Image = restore([one.tile], restoration, network).reflectance[0].cpu().numpy()
-    t = one.tested
-    return Trial((restored - through)[:, t], (one.truth - through)[:, t], deviation[:, t], share[t], _blocks(t))
+    assert one.tile.deviation is not None
+    added, missing, deviation = restored[:, t] - through, one.truth[:, t] - through, one.tile.deviation[:, t]
+    return Trial(through, added, missing, deviation, share, _blocks(t))
 
 
 def _share(sums: list[Float64Array], expected: float) -> float:

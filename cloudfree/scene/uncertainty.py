@@ -72,9 +72,13 @@ class Uncertainty:
         texture = np.maximum(0, (np.square(error, dtype=np.float64) - variance).mean(axis=1))
         return replace(self, constant=self.constant + as_image(texture))._covering(error, variance + texture[:, None])
 
-    def calibrated_where_seen(self, error: Image, deviation: Image) -> Uncertainty:
-        """The same by errors (4, n) where something shows through, and deviations (4, n) less what that takes away."""
-        return replace(self, seen_factor=_scale(np.abs(error) / deviation))
+    def calibrated_where_seen(self, error: Image, reflectance: Image, unseen: Image) -> Uncertainty:
+        """The same by errors of a reflectance (4, n) where something shows through.
+
+        unseen (n,), 0..1: the share of the variance that this leaves.
+        """
+        deviation = np.sqrt(self._variance(np.clip(reflectance, 0, 1)) * unseen)
+        return replace(self, seen_factor=_scale(np.abs(error) / np.maximum(deviation, _LEAST)))
 
     def deviation(self, reflectance: Image, rows: range, cols: range) -> Image:
         """Standard deviations (4, rows, columns) of the reflectance reconstructed in a window of the scene."""
