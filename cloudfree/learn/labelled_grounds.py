@@ -18,7 +18,7 @@ from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SKY_NODATA, SkyClass
 from cloudfree.errors import InputError
 from cloudfree.learn.cloud_layers import opacity_of
-from cloudfree.learn.places import Place, hold_out, read_aerial_images, read_bands, read_places
+from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places
 from cloudfree.simulate.landscape import landscape
 
 UNLABELLED = SKY_NODATA
@@ -146,18 +146,13 @@ def _textures(folder: Path) -> list[LabelledGround]:
         towns.setdefault(town, []).append(_halved(image))
     if not towns:
         raise InputError(f"{folder} holds no images; NAME_optical.tif and NAME_sar.tif are needed: check --data")
-    return [_plain(site, image) for site, town in towns.items() for image in _mosaics(town)]
+    return [_plain(site, image) for site, town in towns.items() for image in _large_ones_and_mosaics(town)]
 
 
-def _mosaics(images: list[Image]) -> Iterator[Image]:
+def _large_ones_and_mosaics(images: list[Image]) -> Iterator[Image]:
     """Squares of small images; large images as they are."""
-    small = [image for image in images if max(image.shape) < 192]
     yield from (image for image in images if max(image.shape) >= 192)
-    count = _TOWN_TILES**2
-    for first in range(0, len(small) - count + 1, count):
-        tiles = small[first : first + count]
-        rows = [np.concatenate(tiles[i : i + _TOWN_TILES], 2) for i in range(0, count, _TOWN_TILES)]
-        yield np.concatenate(rows, 1)
+    yield from mosaics([image for image in images if max(image.shape) < 192], _TOWN_TILES)
 
 
 def _halved(image: Image) -> Image:

@@ -15,6 +15,7 @@ from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.detect import find_sky
 from cloudfree.detect.detector import Detector
 from cloudfree.errors import InputError
+from cloudfree.learn.augment import pick
 from cloudfree.learn.places import by_site, read_bands
 from cloudfree.reconstruct.lifted import LiftedClouds, lift
 from cloudfree.scene.model import PIXEL_M, fit
@@ -120,8 +121,7 @@ def _draw_one(
 ) -> LiftedClouds:
     if rng.random() < simulated:
         return simulated_clouds(rng, side, pixel_size_m)
-    site = sites[int(rng.integers(len(sites)))]
-    layer = site[int(rng.integers(len(site)))]
+    layer = pick(rng, pick(rng, sites))
     return varied(rng, _cut(rng, layer.clouds, side, pixel_size_m))
 
 

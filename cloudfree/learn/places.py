@@ -121,6 +121,13 @@ def read_aerial_images(folder: Path) -> Iterator[tuple[str, Image]]:
         yield path.stem.rpartition("_")[0], read_bands(path, *OPTICAL_BANDS) * np.float32(_BYTE_REFLECTANCE)
 
 
+def mosaics(images: Sequence[Image], side: int) -> Iterator[Image]:
+    """Squares of `side` x `side` images of one size, in order; those that are left over are left out."""
+    for first in range(0, len(images) - side**2 + 1, side**2):
+        rows = [np.concatenate(images[first + i : first + i + side], 2) for i in range(0, side**2, side)]
+        yield np.concatenate(rows, 1)
+
+
 def procedural_places(seed: int, count: int, side: int = 384) -> list[Place]:
     """Places that do not exist, `side` pixels of 3 m wide; place i of a seed is the same whatever the count."""
     return [_procedural_place(seed, index, side) for index in range(count)]

@@ -11,7 +11,7 @@ from cloudfree.arrays import Image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.learn.obscured_places import Series
-from cloudfree.learn.places import Place, hold_out, read_aerial_images, read_bands, read_places
+from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places
 from cloudfree.learn.scenes import is_manifest, read_manifest
 from cloudfree.scene.model import PIXEL_M
 from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M
@@ -91,8 +91,7 @@ def _textures(folder: Path) -> list[Place]:
         if max(image.shape) <= _LARGE_PX:
             small.setdefault((town, image.shape), []).append(image)
     for (town, _), tiles in small.items():
-        fours = (tiles[first : first + 4] for first in range(0, len(tiles) - 3, 4))
-        squares += [(town, np.concatenate([np.concatenate(f[:2], 2), np.concatenate(f[2:], 2)], 1)) for f in fours]
+        squares += [(town, square) for square in mosaics(tiles, 2)]
     if not squares:
         raise InputError(
             f"{folder} holds too few aerial images; one over {_LARGE_PX} pixels, or four of a town, is needed: check "

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -68,10 +69,10 @@ class Evidence:
     texture: parts (4, n), what clear pixels have of detail finer than the model's grid.
     """
 
-    trials: list[Trial] = field(default_factory=list)
-    texture: list[Image] = field(default_factory=list)
+    trials: tuple[Trial, ...] = ()
+    texture: tuple[Image, ...] = ()
 
-    @property
+    @cached_property
     def trust(self) -> Trust:
         """Of the whole scene. Where only one of the two was tried, the other is believed as far."""
         every = _share([_sums_by_block(trial) for trial in self.trials], EXPECTED)
@@ -86,7 +87,7 @@ class Evidence:
         share = _share([_sums_by_block(trial, bands, (trial.share > SHOWS) == shows) for trial in self.trials], every)
         return round(share, 3) if share >= _LEAST else 0.0
 
-    @property
+    @cached_property
     def texture_variance(self) -> Image:
         """Of reflectance (4,): of detail that the model does not know of."""
         parts = np.concatenate(self.texture, axis=1) if self.texture else np.zeros((4, 0), np.float32)
@@ -132,21 +133,21 @@ def measure(
 
     def tried(ground_of: GroundOf) -> Evidence:
         places = [clouded(held, model, read, ground_of, piece) for held, piece in windows]
-        texture = [texture_of(place.truth - place.ground, place.clear, model.side_px) for place in places]
-        evidence = Evidence(texture=texture)
-        trying = replace(evidence.applied_to(restoration), trust=FULL)
-        evidence.trials.extend(_tried(place, trying, network) for place in places if place.tested.any())
-        return evidence
+        texture = (texture_of(place.truth - place.ground, place.clear, model.side_px) for place in places)
+        untried = Evidence(texture=tuple(texture))
+        trying = replace(restoration, trust=FULL, texture_variance=untried.texture_variance)
+        return replace(untried, trials=tuple(_tried(one, trying, network) for one in places if one.tested.any()))
 
-    def expected(tile: Tile) -> Image:
-        assert tile.ground is not None
-        return tile.ground
-
-    first = tried(expected)
+    first = tried(_expected_ground)
     if first.trust == NO_TRUST or not first.trials:
         return first
     believed = first.applied_to(restoration)
     return tried(lambda tile: restore([tile], believed, network).reflectance[0].cpu().numpy())
+
+
+def _expected_ground(tile: Tile) -> Image:
+    assert tile.ground is not None
+    return tile.ground
 
 
 def _tried(one: Clouded, restoration: Restoration, network: Network) -> Trial:

@@ -13,7 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BANDS = 4
+from cloudfree.bands import OPTICAL_BANDS
+
+BANDS = len(OPTICAL_BANDS)
 ANSWER_CHANNELS = 2 * BANDS
 """A correction and a gate of each band."""
 
