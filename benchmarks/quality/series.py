@@ -1,10 +1,11 @@
-"""`cloudfree run` on clear days of real series under the place's own clouds and shadows, beside the simple rivals.
+"""`cloudfree run` on clear days under real clouds and shadows that were lifted off other days, beside simple rivals.
 
     python benchmarks/quality/series.py [--measure ../shared/measure] [--output FOLDER] [-- OPTIONS OF RUN]
 
 The cases are those of `series.py` in the folder of measures: a clear day, its nearest clear days before and after, and
-real clouds and shadows lifted off another day. Radar is speckle that tells nothing. Each is restored without another
-date, with the one before, and with both. Means over cases of PSNR (dB) under the mask: the line fitted to the other
+clouds and shadows of the same place. Radar is speckle that tells nothing. Each is restored without another date, with
+the one before, and with both. Beside them the clear images of SEN12MS-CR under each other's clouds, by their radar
+alone, and by speckle in its place. Means over cases of PSNR (dB) under the mask: the line fitted to the other
 date (between two dates, weighted by nearness), the scene's model, what shows through it in closed form, the command,
 which adds the network; how far the command is from these two in the mean and at worst; of the near infrared in shadow
 and elsewhere under the mask; root mean square error of NDVI; and the share of errors within one and two standard
@@ -15,6 +16,7 @@ through, product, truth, in true colour above and in the near infrared below.
 from __future__ import annotations
 
 import argparse
+import itertools
 import runpy
 import sys
 import tempfile
@@ -22,11 +24,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import rasterio
 from rasterio.transform import from_origin
+from scipy import ndimage
 
 import cloudfree
 from cloudfree.arrays import Image, Mask, as_image
@@ -39,6 +41,7 @@ from cloudfree.scene.model import SceneModel
 
 _PIXEL_M = 10.0
 _DARKER = 0.7  # of the near infrared of the truth: in shadow
+_LEAST_HIDDEN = 0.05  # share of an image whose clouds are used
 _DATES = "none", "before", "before and after"
 _HEADER = (
     "place",
@@ -82,61 +85,107 @@ class Restored:
     deviation: Image
 
 
+@dataclass(frozen=True)
+class Case:
+    """A scene to restore: `truth`, `scene` and `others`, `days` off, are reflectance (4, H, W); radar is in dB."""
+
+    place: str
+    name: str
+    dates: str
+    truth: Image
+    scene: Image
+    mask: Mask
+    others: Sequence[Image]
+    days: Sequence[int]
+    sar_db: Image
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    measure = Path(__file__).resolve().parents[3] / "shared" / "measure"
-    parser.add_argument("--measure", type=Path, default=measure)
+    shared = Path(__file__).resolve().parents[3] / "shared"
+    parser.add_argument("--measure", type=Path, default=shared / "measure")
+    parser.add_argument("--images", type=Path, default=shared / "data" / "cloudy_clear", help="of SEN12MS-CR")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--count", type=int, help="cases at most")
+    parser.add_argument("--place", help="only cases of places whose names have this in them")
     parser.add_argument("options", nargs="*", help="of `cloudfree.run`, NAME=VALUE, behind --")
     arguments = parser.parse_args()
     options = dict(option.split("=") for option in arguments.options)
+    if not (arguments.measure / "series.py").exists():
+        raise SystemExit(f"{arguments.measure} has no series.py: give the folder of measures by --measure")
+    sys.path.insert(0, str(arguments.measure))  # of which it imports what lies beside it
+    series = SimpleNamespace(**runpy.run_path(str(arguments.measure / "series.py")))
+    cases = itertools.chain(series_cases(series), radar_cases(arguments.images, series))
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.output or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        restored = list(restore(arguments.measure, folder, arguments.count, options))
+        chosen = (case for case in cases if (arguments.place or "") in case.place)
+        restored = [restore(case, folder, options, series) for case in chosen]
     print(f"| {' | '.join(_HEADER)} |\n| --- | --- |{' ---: |' * (len(_HEADER) - 2)}")
-    for place in [*sorted({one.place for one in restored}), "all"]:
-        for dates in _DATES:
-            print(as_row(place, [one for one in restored if place in (one.place, "all") and one.dates == dates]))
+    groups: dict[tuple[str, str], list[Restored]] = {}
+    for one in sorted(restored, key=lambda one: one.place):
+        groups.setdefault((one.place, one.dates), []).append(one)
+    for one in restored:
+        if one.dates in _DATES:
+            groups.setdefault(("all of the series", one.dates), []).append(one)
+    for (place, _), group in groups.items():
+        print(as_row(place, group))
 
 
-def restore(measure: Path, folder: Path, count: int | None, options: dict[str, str]) -> Iterator[Restored]:
-    """Each case without another date, with the one before, and with both."""
-    if not (measure / "series.py").exists():
-        raise SystemExit(f"{measure} has no series.py: give the folder of measures by --measure")
-    sys.path.insert(0, str(measure))  # of which it imports what lies beside it
-    series = SimpleNamespace(**runpy.run_path(str(measure / "series.py")))
-    for case in list(series.cases())[:count]:
+def series_cases(series: SimpleNamespace) -> Iterator[Case]:
+    """Each day without another date, with the one before, and with both."""
+    for case in series.cases():
         for number, dates in enumerate(_DATES):
-            others, days = case.others[:number], case.days[:number]
-            name = f"{case.name} {dates}".replace(" ", "_")
-            line = as_image(series.between(case.scene, others, days, case.mask)) if others else None
-            run, model, through, classes, deviation = restored_by_command(
-                folder / name, case, others, series.speckle(case.mask.shape), options
-            )
-            images = as_image(case.truth), as_image(case.scene)
-            one = Restored(
-                case.name.split()[0], dates, *images, case.mask, line, model, through, run, classes, deviation
-            )
-            score = metrics.psnr(run, one.truth, one.mask) - metrics.psnr(through, one.truth, one.mask)
-            print(f"{name}: run {metrics.psnr(run, one.truth, one.mask):.2f}, {score:+.2f}", file=sys.stderr)
-            write_picture(folder / f"{name}.png", one)
-            yield one
+            place, images, sar_db = case.name.split()[0], (case.truth, case.scene), series.speckle(case.mask.shape)
+            dated = case.others[:number], case.days[:number]
+            yield Case(place, case.name, dates, *map(as_image, images), case.mask, *dated, sar_db)
 
 
-def restored_by_command(
-    stem: Path, case: Any, others: Sequence[Image], sar_db: Image, options: dict[str, str]
-) -> tuple[Image, Image, Image, Image, Image]:
+def radar_cases(folder: Path, series: SimpleNamespace) -> Iterator[Case]:
+    """Clear images of SEN12MS-CR under the clouds of the next, lifted off its own clear image."""
+    clear, cloudy, mask, sar = (
+        {path.name.removesuffix(f"_{kind}.tif"): path for path in sorted(folder.glob(f"*_{kind}.tif"))}
+        for kind in ("clear", "cloudy", "mask", "sar")
+    )
+    hiding = {name: hidden for name, path in mask.items() if (hidden := read(path)[0] > 0).mean() > _LEAST_HIDDEN}
+    for number, name in enumerate(clear):
+        layers = [other for other in hiding if other != name]
+        above = layers[number % len(layers)]
+        hidden = ndimage.binary_dilation(hiding[above], iterations=2)
+        truth, *images = (read(path) * 1e-4 for path in (clear[name], cloudy[above], clear[above]))
+        scene, sar_db = as_image(series.over(*series.lift(*images, hidden), truth)), read(sar[name])
+        for dates, radar in (("none, its radar", sar_db), ("none, speckle", series.speckle(hidden.shape))):
+            yield Case("sen12mscr", f"{name} under {above}", dates, as_image(truth), scene, hidden, (), (), radar)
+
+
+def read(path: Path) -> Image:
+    with rasterio.open(path) as dataset:
+        return as_image(dataset.read())
+
+
+def restore(case: Case, folder: Path, options: dict[str, str], series: SimpleNamespace) -> Restored:
+    """A case by each method, with a picture of it."""
+    name = f"{case.name} {case.dates}".replace(",", "").replace(" ", "_")
+    line = as_image(series.between(case.scene, case.others, case.days, case.mask)) if case.others else None
+    run, model, through, classes, deviation = restored_by_command(folder / name, case, options)
+    one = Restored(
+        case.place, case.dates, case.truth, case.scene, case.mask, line, model, through, run, classes, deviation
+    )
+    scores = [metrics.psnr(image, one.truth, one.mask) for image in (run, through)]
+    print(f"{name}: run {scores[0]:.2f}, {scores[0] - scores[1]:+.2f}", file=sys.stderr)
+    write_picture(folder / f"{name}.png", one)
+    return one
+
+
+def restored_by_command(stem: Path, case: Case, options: dict[str, str]) -> tuple[Image, Image, Image, Image, Image]:
     """Files of a case through the command: product, model and what shows through it (4, H, W), classes, deviation."""
     scene, sar, mask, out, qa, unsure, *dates = (
         stem.with_name(f"{stem.name}_{what}.tif")
-        for what in ("scene", "sar", "mask", "out", "qa", "uncertainty", *range(len(others)))
+        for what in ("scene", "sar", "mask", "out", "qa", "uncertainty", *range(len(case.others)))
     )
     write(scene, dn_of(case.scene), nodata=0)
-    write(sar, sar_db)
+    write(sar, case.sar_db)
     write(mask, case.mask[None].astype(np.uint8))
-    for path, other in zip(dates, others, strict=True):
+    for path, other in zip(dates, case.others, strict=True):
         write(path, dn_of(other), nodata=0)
     beside = {"mask": mask, "references": dates, "qa": qa, "uncertainty": unsure, "overwrite": True}
     result = cloudfree.run(scene, sar, out, **{**beside, **options})
@@ -145,18 +194,18 @@ def restored_by_command(
     with rasterio.open(out) as product, rasterio.open(qa) as quality, rasterio.open(unsure) as deviation:
         return (
             as_image(product.read() * 1e-4),
-            *without_network(model, case, others, sar_db),
+            *without_network(model, case),
             quality.read(1),
             as_image(deviation.read() * 1e-4),
         )
 
 
-def without_network(model: SceneModel, case: Any, others: Sequence[Image], sar_db: Image) -> tuple[Image, Image]:
+def without_network(model: SceneModel, case: Case) -> tuple[Image, Image]:
     """The model's ground and what shows through it (4, H, W)."""
     rows, cols = map(range, case.mask.shape)
-    expected = model.expected(rows, cols, [as_image(other) for other in others])
+    expected = model.expected(rows, cols, [as_image(other) for other in case.others])
     weight, everywhere = Feather.of_pixel_size(_PIXEL_M).alone.weight(case.mask), np.ones_like(case.mask)
-    tile = Tile(as_image(case.scene), everywhere, sar_db, weight, *expected, wanted=weight)
+    tile = Tile(as_image(case.scene), everywhere, case.sar_db, weight, *expected, wanted=weight)
     nothing = np.zeros(4, np.float32), np.zeros(2, np.float32)
     return expected.ground, seen_of(tile, Restoration.of(*nothing, model, sees=True)).through[0].numpy()
 
