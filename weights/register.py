@@ -1,6 +1,7 @@
 """Enter a trained weights file in the registry, with golden tensors; one that removes clouds becomes the default.
 
     python weights/register.py trained.safetensors u-net-small --scores '{"name": 30.1}'
+    python weights/register.py other.safetensors align-cr-small --beside
 
 Architecture, training data and recipe are taken from the file; scores are given, as measured.
 """
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("trained", type=Path)
     parser.add_argument("name")
     parser.add_argument("--scores", type=json.loads, default={})
+    parser.add_argument("--beside", action="store_true", help="leave the default as it is")
     parser.add_argument("--recipe", help="instead of the file's own, where several commands made it")
     parser.add_argument("--trained-on", help="instead of the file's own words")
     arguments = parser.parse_args()
@@ -69,7 +71,7 @@ def entry_of(path: Path, told: argparse.Namespace) -> dict[str, object]:
         "trained_on": told.trained_on or ", ".join(info.provenance["trained_on"]),
         "recipe": told.recipe or info.provenance["recipe"],
         "scores": told.scores,
-        "default": not isinstance(network, CloudDetector),
+        "default": not (told.beside or isinstance(network, CloudDetector)),
     }
 
 
