@@ -37,7 +37,7 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time.")
 @click.option("--steps", type=click.IntRange(min=1), help="End after so many steps.")
 @click.option("--epochs", type=click.IntRange(min=1), help="End after so many times as many samples as images.")
-@click.option("--seed", type=int, help="[default: 0]")
+@click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option(
     "--crop", type=click.IntRange(min=32), help="Side of the samples in pixels.  [default: 96; with --samples 64]"
 )
