@@ -157,6 +157,16 @@ def test_a_killed_run_goes_on(options: TrainOptions, tmp_path: Path, monkeypatch
         torch.testing.assert_close(tensor, whole[key], rtol=0, atol=1e-6)
 
 
+def test_what_is_no_unfinished_run_is_one_line(options: TrainOptions) -> None:
+    options.checkpoint.write_bytes(b"cut short")
+    with pytest.raises(WeightsError, match="is damaged, or no unfinished run"):
+        train(options)
+    for content in ({"another": 1}, {"identity": options.identity(), "model": {}}):
+        torch.save(content, options.checkpoint)
+        with pytest.raises(WeightsError, match="is damaged, or no unfinished run"):
+            train(options)
+
+
 def test_what_does_not_go_together_is_refused(samples: Path, tmp_path: Path, cli: Callable[..., Result]) -> None:
     words = ("train", "-o", tmp_path / "net.safetensors", "--steps", 1)
     for option in (
