@@ -93,10 +93,12 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
             advance(state, loss, _spent(options, state))
             if not processes.is_main:
                 continue
-            if validation and int(spent * _VALIDATIONS) != int(_spent(options, state) * _VALIDATIONS):
+            validated = validation and int(spent * _VALIDATIONS) != int(_spent(options, state) * _VALIDATIONS)
+            if validated:
                 state.scores = goal.validate(state.learner.average, validation, device)
                 _keep_better(options, state, state.scores[goal.decides], processes)
-            if time.monotonic() - saved > _SAVE_EVERY_S:
+            # With the weights that were just written: a run that goes on knows of them, and how good they are.
+            if validated or time.monotonic() - saved > _SAVE_EVERY_S:
                 _save_checkpoint(options, state)
                 saved = time.monotonic()
     if processes.is_main:

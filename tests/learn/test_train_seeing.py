@@ -13,7 +13,7 @@ from support import TINY, pattern
 from cloudfree.errors import InputError, WeightsError
 from cloudfree.learn import seeing
 from cloudfree.learn import train as training
-from cloudfree.learn.learner import collate
+from cloudfree.learn.learner import Learner, collate
 from cloudfree.learn.sample_files import path_of, write
 from cloudfree.learn.seeing import SIZES, Seeing
 from cloudfree.learn.seen_samples import SIDE_PX, SeenSample
@@ -165,6 +165,27 @@ def test_what_is_no_unfinished_run_is_one_line(options: TrainOptions) -> None:
         torch.save(content, options.checkpoint)
         with pytest.raises(WeightsError, match="is damaged, or no unfinished run"):
             train(options)
+
+
+def test_weights_and_the_unfinished_run_are_kept_together(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a run that is killed within a minute of them would not go on, or replace them by worse ones."""
+    step = Learner.training_step
+
+    def step_or_die(learner: Learner, *rest: object) -> float:
+        if learner.step == 1:
+            raise KeyboardInterrupt
+        return step(learner, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "training_step", step_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            train(options)
+    assert options.output.exists()
+    kept = torch.load(options.checkpoint, weights_only=True)
+    assert kept["step"] == 1
+    assert kept["kept_score"] == load_model(options.output).info.provenance["scores"]["psnr_hidden"]
 
 
 def test_what_does_not_go_together_is_refused(samples: Path, tmp_path: Path, cli: Callable[..., Result]) -> None:
