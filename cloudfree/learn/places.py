@@ -115,10 +115,15 @@ def read_bands(path: Path, *names: str) -> Image:
         return as_image(dataset.read())
 
 
+def site_of(name: str) -> str:
+    """The site of an image: all of its name but the last part, after `_`; a name of one part is a site of its own."""
+    return name.rpartition("_")[0] or name
+
+
 def read_aerial_images(folder: Path) -> Iterator[tuple[str, Image]]:
     """Images `TOWN_NAME.tif` of a folder, four bands of bytes: the town, and what could be reflectance (4, H, W)."""
     for path in sorted(folder.glob("*.tif")):
-        yield path.stem.rpartition("_")[0], read_bands(path, *OPTICAL_BANDS) * np.float32(_BYTE_REFLECTANCE)
+        yield site_of(path.stem), read_bands(path, *OPTICAL_BANDS) * np.float32(_BYTE_REFLECTANCE)
 
 
 def mosaics(images: Sequence[Image], side: int) -> Iterator[Image]:

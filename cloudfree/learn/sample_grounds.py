@@ -11,7 +11,7 @@ from cloudfree.arrays import Image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.learn.obscured_places import Series
-from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places
+from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places, site_of
 from cloudfree.learn.scenes import is_manifest, read_manifest
 from cloudfree.scene.model import PIXEL_M
 from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M
@@ -71,13 +71,13 @@ def _alone(places: Sequence[Place]) -> list[Series]:
 def _clear_images(folder: Path) -> Iterator[Place]:
     """Images `NAME_clear.tif` (uint16 blue, green, red, NIR, reflectance * 10000) with hardly any cloud, no radar.
 
-    All of NAME but its last part, after `_`, tells places apart.
+    NAME tells places apart (`places.site_of`).
     """
     _require_folder(folder, "--clouds", "images with clouds")
     for path in sorted(folder.glob(f"*{_CLEAR_SUFFIX}")):
         image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         if (image > 0).all(axis=0).mean() >= _LEAST_DATA and (image[0] > _BRIGHT_BLUE).mean() <= _MOST_BRIGHT:
-            site = path.name.removesuffix(_CLEAR_SUFFIX).rpartition("_")[0]
+            site = site_of(path.name.removesuffix(_CLEAR_SUFFIX))
             yield _without_radar(site, np.clip(image, 0, 1), PIXEL_M)
 
 
