@@ -217,6 +217,18 @@ def test_what_cannot_be_is_one_line(options: SamplesOptions, tmp_path: Path) -> 
             use()
 
 
+def test_scenes_without_a_clear_window(
+    make_scene: Callable[..., Path], make_sar: Callable[..., Path], cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    make_scene(40, 40)
+    make_sar()
+    (tmp_path / "scenes.csv").write_text("planet,sar\nscene.tif,s1.tif\n")
+    done = cli("samples", "-o", tmp_path / "samples", "--data", tmp_path / "scenes.csv", "--count", 1)
+    assert done.exit_code == 1
+    assert "has a window of 96 pixels a side that is clear enough to learn from; add larger" in done.output
+    assert "--crop" not in done.output, "which `samples` does not have"
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_ground_of_which_nothing_can_be_made(
     options: SamplesOptions, workers: int, monkeypatch: pytest.MonkeyPatch
