@@ -222,6 +222,23 @@ def test_weights_of_the_other_kind_are_refused(options: TrainOptions, sees: bool
         train(replace(options, start=start))
 
 
+def test_a_network_that_goes_on_keeps_what_it_is(samples: Path, tmp_path: Path, cli: Callable[..., Result]) -> None:
+    start = save_model(UNet(UNetConfig(4)), tmp_path / "start.safetensors")
+    words = ("train", "-o", tmp_path / "net.safetensors", "--samples", samples, "--steps", 1, "--weights", start)
+    refused = cli(*words, "--architecture", "align_cr")
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "start.safetensors, which is u_net, do not go together" in refused.output
+    plain = save_model(AlignCR(TINY), tmp_path / "plain.safetensors")
+    given = {"start": str(plain), "steps": 1}
+    with pytest.raises(InputError, match=r"--size and --weights .*, which is align_cr, do not go together"):
+        options_of(tmp_path / "x", {**given, "size": "published"}, published=False)
+    seeing = AlignCR(replace(TINY, planes=ALL_PLANES))
+    given["start"] = str(save_model(seeing, tmp_path / "seeing.safetensors"))
+    command = options_of(tmp_path / "x", {**given, "samples": samples}, published=False).command()
+    assert "--architecture align_cr" in command, "though u_net is what samples suit by default"
+    assert "--size" not in command
+
+
 def test_recipes_are_of_the_options(tmp_path: Path) -> None:
     given = {"samples": tmp_path, "minutes": 1, "batch": 3}
     of_samples = options_of(tmp_path / "x", given, published=False)
