@@ -34,7 +34,8 @@ from cloudfree.cli.terminal import log_to_stderr, progress_bar
     type=FILE,
     multiple=True,
     metavar="FOLDER",
-    help="Aerial images of four bands of bytes, TOWN_NAME.tif, as ground without radar. May be repeated.",
+    help="Aerial images of four bands of bytes, TOWN_NAME.tif or TOWN_YEAR_NAME.tif, as ground without radar. May be "
+    "repeated.",
 )
 @click.option("--count", type=click.IntRange(min=1), required=True, help="To train on; beside a tenth to validate on.")
 @options.seed

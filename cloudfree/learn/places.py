@@ -75,7 +75,7 @@ def _read_place(path: Path) -> Place | None:
     seen = [digital_numbers > 0, *(np.isfinite(image) & (image > SAR_NOISE_DB) for image in sar_db)]
     valid: Mask = np.logical_and.reduce(np.concatenate(seen))
     reflectance = np.clip(digital_numbers * np.float32(REFLECTANCE_SCALE), 0, 1)
-    return Place(re.sub(r"_\d+$", "", name), reflectance, sar_db, valid, PIXEL_M, fine_sar=True)
+    return Place(without_date(name), reflectance, sar_db, valid, PIXEL_M, fine_sar=True)
 
 
 def _with_others(places: list[Place]) -> list[Place]:
@@ -113,6 +113,11 @@ def read_bands(path: Path, *names: str) -> Image:
             needed = f"{len(names)} are needed ({', '.join(names)})"
             raise InputError(f"{path} has {dataset.count} bands; {needed}: export it so, or leave it out")
         return as_image(dataset.read())
+
+
+def without_date(name: str) -> str:
+    """A name less its trailing number, which tells dates of one place apart."""
+    return re.sub(r"_\d+$", "", name)
 
 
 def site_of(name: str) -> str:

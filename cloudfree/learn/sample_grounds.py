@@ -11,7 +11,16 @@ from cloudfree.arrays import Image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.learn.obscured_places import Series
-from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places, site_of
+from cloudfree.learn.places import (
+    Place,
+    hold_out,
+    mosaics,
+    read_aerial_images,
+    read_bands,
+    read_places,
+    site_of,
+    without_date,
+)
 from cloudfree.learn.scenes import is_manifest, read_manifest
 from cloudfree.scene.model import PIXEL_M
 from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M
@@ -82,7 +91,7 @@ def _clear_images(folder: Path) -> Iterator[Place]:
 
 
 def _textures(folder: Path) -> list[Place]:
-    """Large aerial images, and squares of four small ones of a town, as ground of PlanetScope's pixels."""
+    """Large aerial images, and squares of four small ones of a town and year, as ground of PlanetScope's pixels."""
     _require_folder(folder, "--texture", "aerial images")
     images = [(town, np.clip(image, _DARKEST, 1)) for town, image in read_aerial_images(folder)]
     squares = [(town, image) for town, image in images if max(image.shape) > _LARGE_PX]
@@ -97,7 +106,8 @@ def _textures(folder: Path) -> list[Place]:
             f"{folder} holds too few aerial images; one over {_LARGE_PX} pixels, or four of a town, is needed: check "
             "--texture"
         )
-    return [_without_radar(town, image, PLANETSCOPE_PIXEL_M) for town, image in squares]
+    # Flights over a town in several years show the same ground: one site.
+    return [_without_radar(without_date(town), image, PLANETSCOPE_PIXEL_M) for town, image in squares]
 
 
 def _without_radar(site: str, reflectance: Image, pixel_size_m: float) -> Place:

@@ -130,6 +130,18 @@ def test_every_fifth_site_of_each_kind_of_ground_is_held_out(pairs: Path, tmp_pa
     assert training[2][0][0].reflectance.shape == (4, 64, 64)
 
 
+def test_a_town_is_one_site_in_every_year(tmp_path: Path) -> None:
+    """Or ground would be held out that another flight shows."""
+    for town in ("t_2016", "t_2018", "u_2016", "u_2018"):
+        for number in range(4):
+            brightness = 100 if town.endswith("2016") else 200
+            write_pixels(tmp_path / f"{town}_{number}.tif", np.full((4, 32, 32), brightness, np.uint8))
+    training, validation = read_grounds((), None, (tmp_path,))
+    assert (sites_of(training), sites_of(validation)) == ({"t"}, {"u"})
+    for (place,) in training[0]:
+        assert np.ptp(place.reflectance) == 0, "a square is of one flight"
+
+
 def test_layers_of_clouds_are_held_out_too(
     options: SamplesOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
