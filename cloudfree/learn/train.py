@@ -80,6 +80,8 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
         by_epochs = options.epochs * math.ceil(len(source) / options.batch)
         options = replace(options, steps=min(by_epochs, options.steps or by_epochs))
     validation: list[Any] = goal.choose(held_out, _VALIDATION_SAMPLES) if held_out and processes.is_main else []
+    if processes.is_main and not validation and options.keep == "best":
+        log.warning("there is nothing to validate on: the last weights are kept, which need not be the best")
     state = _start(options, device)
     saved = time.monotonic()
     with _progress(device, shown=processes.is_main) as advance:

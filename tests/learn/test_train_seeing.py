@@ -222,6 +222,15 @@ def test_weights_of_the_other_kind_are_refused(options: TrainOptions, sees: bool
         train(replace(options, start=start))
 
 
+def test_without_validation_the_last_weights_are_kept_and_that_is_said(
+    options: TrainOptions, samples: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path_of(samples, "validation", 0).unlink()
+    provenance = load_model(train(options)).info.provenance
+    assert (provenance["steps"], provenance["scores"]) == (options.steps, {})
+    assert "nothing to validate on: the last weights are kept" in caplog.text
+
+
 def test_a_network_that_goes_on_keeps_what_it_is(samples: Path, tmp_path: Path, cli: Callable[..., Result]) -> None:
     start = save_model(UNet(UNetConfig(4)), tmp_path / "start.safetensors")
     words = ("train", "-o", tmp_path / "net.safetensors", "--samples", samples, "--steps", 1, "--weights", start)
