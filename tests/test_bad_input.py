@@ -400,3 +400,28 @@ def test_metres_are_finite(cli: Cli, option: str, metres: str) -> None:
     result = cli("run", "--planet", "scene.tif", "-o", "out.tif", option, metres)
     assert result.exit_code == 2
     assert f"'{option}': '{metres}' is not a finite number of metres" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["samples", "train", "adapt"])
+def test_a_seed_below_zero_is_a_wrong_command_line(cli: Cli, command: str) -> None:
+    """No generator takes one."""
+    result = cli(command, "--seed", "-1")
+    assert result.exit_code == 2
+    assert "'--seed': -1 is not in the range x>=0" in result.output
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize(
+    ("command", "option", "allowed"),
+    [
+        ("train", "--minutes", "above 0"),
+        ("train", "--learning-rate", "above 0"),
+        ("adapt", "--minutes", "above 0"),
+        ("run", "--adapt", "of 0 or more"),
+    ],
+)
+def test_time_and_rate_of_training_are_finite(cli: Cli, command: str, option: str, allowed: str, value: str) -> None:
+    """Training would have no end."""
+    result = cli(command, option, value)
+    assert result.exit_code == 2
+    assert f"'{option}': '{value}' is not a finite number; give one {allowed}" in result.output

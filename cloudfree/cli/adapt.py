@@ -16,8 +16,8 @@ from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 @options.references
 @click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
 @click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--minutes", type=options.Finite(min=0, min_open=True), default=5.0, show_default=True)
+@options.seed
 @options.device
 @options.overwrite
 @options.verbosity

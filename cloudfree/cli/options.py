@@ -70,14 +70,23 @@ BBOX = Numbers(
 )
 
 
-class Metres(click.FloatRange):
-    """A finite number that is not negative: NaN passes the comparisons of a range."""
+class Finite(click.FloatRange):
+    """A finite number from `min` on: NaN passes the comparisons of a range."""
+
+    unit = ""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number of metres; give one of 0 or more", param, ctx)
+            allowed = f"above {self.min:g}" if self.min_open else f"of {self.min:g} or more"
+            self.fail(f"{value!r} is not a finite number{self.unit}; give one {allowed}", param, ctx)
         return number
+
+
+class Metres(Finite):
+    """A finite length."""
+
+    unit = " of metres"
 
 
 class Batch(click.ParamType[Any]):
@@ -171,6 +180,7 @@ part = together(
 )
 compress = _choice("--compress", "deflate", "lzw", "zstd", "none")
 device = click.option("--device", metavar="auto|cpu|cuda|cuda:N|mps", default="auto", show_default=True)
+seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 wait = click.option(
     "--wait",
@@ -216,7 +226,7 @@ making = together(
     click.option(
         "--adapt",
         "adapt_minutes",
-        type=click.FloatRange(min=0),
+        type=Finite(min=0),
         metavar="MINUTES",
         default=0.0,
         help="Fine-tune the weights on the scene's clear pixels first, for so long at most.",

@@ -34,16 +34,16 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--size", type=click.Choice(["small", "published"]), help="[default: small]")
 @click.option("--loss", type=click.Choice(["charbonnier", "carl", "l1", "psnr"]), help="[default: charbonnier]")
 @click.option("--schedule", type=click.Choice(["cosine", "halving"]), help="Of the learning rate.  [default: cosine]")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time.")
+@click.option("--minutes", type=options.Finite(min=0, min_open=True), help="End after this time.")
 @click.option("--steps", type=click.IntRange(min=1), help="End after so many steps.")
 @click.option("--epochs", type=click.IntRange(min=1), help="End after so many times as many samples as images.")
-@click.option("--seed", type=int, help="[default: 0]")
+@click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option(
     "--crop", type=click.IntRange(min=32), help="Side of the samples in pixels.  [default: 96; with --samples 64]"
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2; with --samples 16]")
 @click.option(
-    "--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.001; with --samples 0.002]"
+    "--learning-rate", type=options.Finite(min=0, min_open=True), help="[default: 0.001; with --samples 0.002]"
 )
 @click.option(
     "--keep", type=click.Choice(["last", "best"]), help="Weights, by validation.  [default: last; with --samples best]"
