@@ -136,7 +136,7 @@ def test_a_haze_that_a_mask_leaves_out_is_followed_unless_told_otherwise(
         rim[93:102, 93:177] = True
         off[limit] = float(np.sqrt(np.square(pixels[:, rim].astype(float) - clear[:, rim]).mean()))
         np.testing.assert_array_equal(pixels[:, :60], dn[:, :60])
-    assert off[300] < 0.65 * off[0]  # 0.34 without the network, which knows no ground that is noise
+    assert off[300] < 0.5 * off[0]
 
 
 @pytest.mark.parametrize("side", [1, 2, 5, 13, 18, 40])
