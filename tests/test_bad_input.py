@@ -15,6 +15,7 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
+from rasterio.shutil import copy
 from safetensors.torch import save_file
 from support import ORIGIN, UTM33, sar_values_db, scene_dn, write_raster
 
@@ -400,3 +401,19 @@ def test_metres_are_finite(cli: Cli, option: str, metres: str) -> None:
     result = cli("run", "--planet", "scene.tif", "-o", "out.tif", option, metres)
     assert result.exit_code == 2
     assert f"'{option}': '{metres}' is not a finite number of metres" in result.stderr
+
+
+def test_a_scene_made_of_other_files_needs_trust_which_tags_tell(
+    cli: Cli, make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path
+) -> None:
+    scene, sar, inbox = make_scene(), make_sar(), tmp_path / "inbox"
+    inbox.mkdir()
+    copy(scene, inbox / "scene.vrt", driver="VRT")
+    arguments = "run", "--planet", inbox / "scene.vrt", "--sar", sar, "-o", tmp_path / "out.tif"
+    result = cli(*arguments)
+    assert result.exit_code == 1
+    assert "--trust-inputs" in result.stderr
+    assert not (tmp_path / "out.tif").exists()
+    assert cli(*arguments, "--trust-inputs").exit_code == 0
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert any("trust_inputs" in value for value in dataset.tags().values())

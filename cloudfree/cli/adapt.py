@@ -29,13 +29,14 @@ def adapt(minutes: float, seed: int, quiet: bool, verbose: bool, **values: Any) 
     were.
     """
     log_to_stderr(quiet, verbose)
+    from cloudfree.inputs.raster.access import gdal_settings
     from cloudfree.learn.adapt import adapt as fine_tune
     from cloudfree.network.weights import save_model
     from cloudfree.plan import Options
     from cloudfree.planning import make_plan
 
     plan = make_plan(Options(**values))
-    with progress_bar(plan.device, quiet, minutes, MINUTES) as progress:
+    with progress_bar(plan.device, quiet, minutes, MINUTES) as progress, gdal_settings(plan.options.trust_inputs):
         model = fine_tune(
             plan.network,
             plan.inputs,

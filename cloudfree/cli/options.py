@@ -111,6 +111,8 @@ def _choice(name: str, *values: str, help: str | None = None) -> Callable[..., A
     return click.option(name, type=click.Choice(values), default=values[0], show_default=True, help=help)
 
 
+TRUST_INPUTS = "Read also what files of others than the scene's own lead to: VRT of any place, WMS, HDF5 with links."
+
 meaning = together(
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
     click.option("--mask-bits", metavar="N,N|NAME", help="Bits of --mask that are cloud or shadow, or a preset: udm1."),
@@ -130,6 +132,7 @@ meaning = together(
         help="What the scene's numbers are.  [default: what the file states]",
     ),
     click.option("--planet-scale", type=SCALES, metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
+    click.option("--trust-inputs", is_flag=True, help=TRUST_INPUTS),
 )
 """What the numbers in the files of a scene mean, where the files do not state it."""
 
