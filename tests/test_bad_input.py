@@ -17,9 +17,10 @@ from affine import Affine
 from click.testing import Result
 from rasterio.shutil import copy
 from safetensors.torch import save_file
-from support import ORIGIN, UTM33, sar_values_db, scene_dn, write_raster
+from support import ORIGIN, TINY_ONE_BLOCK, UTM33, sar_values_db, scene_dn, write_raster
 
-from cloudfree.network.weights import weights_folder
+from cloudfree.network.models import AlignCR
+from cloudfree.network.weights import save_model, weights_folder
 
 Cli = Callable[..., Result]
 MakeScene = Callable[..., Path]
@@ -235,6 +236,18 @@ def test_weights_missing_corrupt_or_other(case: Case) -> None:
     torch.save({"network": {"module.other.weight": torch.zeros(3)}}, case.folder / "other.pth")
     case.options["--weights"] = case.folder / "other.pth"
     case.fails("other network")
+
+
+def test_weights_whose_answer_is_not_finite(case: Case) -> None:
+    """They would make nodata of clouds."""
+    network = AlignCR(TINY_ONE_BLOCK)
+    for parameter in network.parameters():
+        parameter.data.fill_(1e30)
+    case.options["--weights"] = save_model(network, case.folder / "huge.safetensors")
+    case.options["--mask"] = case.folder / "mask.tif"
+    with rasterio.open(case.scene) as scene:
+        write_raster(case.options["--mask"], np.ones((1, *scene.shape), np.uint8), scene.transform, scene.crs)
+    case.fails("not finite")
 
 
 def test_weights_of_the_wrong_hash(
