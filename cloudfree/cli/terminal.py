@@ -121,5 +121,5 @@ def progress_bar(device: str, quiet: bool, total: float, count: str) -> Iterator
 
 
 def terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C, so that no unfinished file stays behind."""
+    """End on SIGTERM and SIGHUP as on Ctrl-C, so that no unfinished file stays behind."""
     sys.exit(128 + number)
