@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import FILE, Real, Whole
 from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 
 
@@ -16,8 +16,8 @@ from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 @options.references
 @click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
 @click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--minutes", type=Real(min=0, min_open=True), default=5.0, show_default=True)
+@click.option("--seed", type=Whole(min=0), default=0, show_default=True)
 @options.device
 @options.overwrite
 @options.verbosity
