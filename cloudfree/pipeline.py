@@ -184,8 +184,9 @@ def _trusting(restoration: Restoration, result: Result, reader: InputReader, pre
     result.uncertainty = evidence.calibrated(plan.scene_model.uncertainty, result.trust)
     log.info(
         "the network is believed to %.0f %% (near infrared %.0f %%) where something shows through the clouds, to "
-        "%.0f %% (%.0f %%) where nothing does, and the scene's model to the rest: so far it restored clear ground",
+        "%.0f %% (%.0f %%) where nothing does, and the scene's model to the rest: %s",
         *(100 * share for believed in result.trust for share in believed),
+        "so far it restored clear ground" if evidence.trials else "nothing could be tried on clear ground",
     )
     return evidence.applied_to(restoration)
 

@@ -382,3 +382,21 @@ def test_where_the_network_is_believed_to_0_it_is_not_run_again(
     product = read(tmp_path / "out.tif")
     hidden = product[:, 80:140, 50:120].astype(int)
     assert np.abs(hidden - np.median(scene_dn(300, 300), axis=(1, 2))[:, None, None]).mean() < 1000
+
+
+@pytest.mark.parametrize(("cloudy", "why"), [(1, "nothing could be tried"), (0.3, "so far it restored clear ground")])
+def test_the_log_says_why_the_network_is_believed(
+    cloudy: float,
+    why: str,
+    make_scene: MakeScene,
+    make_sar: MakeSar,
+    make_mask: MakeMask,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    weights = save_model(tiny_seeing(), tmp_path / "tiny.safetensors")
+    mask = make_mask((np.arange(300) < 300 * cloudy) * np.ones((300, 1)))
+    with caplog.at_level("INFO"):
+        cloudfree.run(make_scene(300, 300), make_sar(), tmp_path / "out.tif", mask=mask, weights=str(weights))
+    (told,) = [line for line in caplog.messages if "the network is believed" in line]
+    assert why in told

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE, Real, Whole
+from cloudfree.cli.options import FILE, Real
 from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 
 
@@ -17,7 +17,7 @@ from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 @click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
 @click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
 @click.option("--minutes", type=Real(min=0, min_open=True), default=5.0, show_default=True)
-@click.option("--seed", type=Whole(min=0), default=0, show_default=True)
+@options.seed
 @options.device
 @options.overwrite
 @options.verbosity

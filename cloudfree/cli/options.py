@@ -191,6 +191,7 @@ part = together(
 )
 compress = _choice("--compress", "deflate", "lzw", "zstd", "none")
 device = click.option("--device", metavar="auto|cpu|cuda|cuda:N|mps", default="auto", show_default=True)
+seed = click.option("--seed", type=Whole(min=0), default=0, show_default=True)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 wait = click.option(
     "--wait",

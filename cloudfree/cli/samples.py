@@ -34,10 +34,11 @@ from cloudfree.cli.terminal import log_to_stderr, progress_bar
     type=FILE,
     multiple=True,
     metavar="FOLDER",
-    help="Aerial images of four bands of bytes, TOWN_NAME.tif, as ground without radar. May be repeated.",
+    help="Aerial images of four bands of bytes, TOWN_NAME.tif or TOWN_YEAR_NAME.tif, as ground without radar. May be "
+    "repeated.",
 )
 @click.option("--count", type=Whole(min=1), required=True, help="To train on; beside a tenth to validate on.")
-@click.option("--seed", type=Whole(min=0), default=0, show_default=True)
+@options.seed
 @click.option("--workers", type=Whole(min=0), help="Processes that make samples.  [default: half of the cores]")
 @options.verbosity
 def samples(output: Path, count: int, quiet: bool, verbose: bool, **values: Any) -> None:

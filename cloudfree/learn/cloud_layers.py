@@ -12,7 +12,7 @@ from scipy import ndimage
 from cloudfree.arrays import Image, as_image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
-from cloudfree.learn.places import by_site, read_bands
+from cloudfree.learn.places import by_site, read_bands, site_of
 from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M, CloudLayer, Sky, cloud_layer, layer_with_shadow
 
 DrawCloudLayer = Callable[[np.random.Generator, int], CloudLayer]
@@ -64,7 +64,7 @@ class RealClouds:
 def read_real_clouds(folder: Path) -> list[RealClouds]:
     """The clouds of the images `NAME_cloudy.tif` (uint16 blue, green, red, NIR, reflectance * 10000) of a folder.
 
-    Images with hardly any thick cloud are left out. All of NAME but its last part, after `_`, tells places apart.
+    Images with hardly any thick cloud are left out. NAME tells places apart (`places.site_of`).
     Raises InputError where none is left.
     """
     paths = sorted(folder.glob(f"*{_CLOUDY_SUFFIX}"))
@@ -91,7 +91,7 @@ def real_or_simulated_layers(clouds: Sequence[RealClouds], share: float = 0.6) -
 
 def _read_clouds(path: Path) -> RealClouds | None:
     image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
-    return lift_clouds(image, path.name.removesuffix(_CLOUDY_SUFFIX).rpartition("_")[0])
+    return lift_clouds(image, site_of(path.name.removesuffix(_CLOUDY_SUFFIX)))
 
 
 def lift_clouds(image: Image, site: str) -> RealClouds | None:

@@ -18,7 +18,7 @@ from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SKY_NODATA, SkyClass
 from cloudfree.errors import InputError
 from cloudfree.learn.cloud_layers import opacity_of
-from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places
+from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places, site_of
 from cloudfree.simulate.landscape import landscape
 
 UNLABELLED = SKY_NODATA
@@ -104,7 +104,7 @@ def read_clear_images(folder: Path) -> Iterator[LabelledGround]:
     """The images `NAME_clear.tif` of a folder (uint16 blue, green, red, NIR, reflectance * 10000), without radar."""
     for path in sorted(folder.glob("*_clear.tif")):
         image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
-        site = path.name.removesuffix("_clear.tif").rpartition("_")[0]
+        site = site_of(path.name.removesuffix("_clear.tif"))
         yield LabelledGround(site, np.clip(image, 0, 1), clear_labels(image, np.asarray((image > 0).all(0))))
 
 
@@ -118,7 +118,7 @@ def read_cloudy_images(folder: Path) -> Iterator[LabelledGround]:
         name = path.name.removesuffix("_cloudy.tif")
         clear = path.with_name(f"{name}_clear.tif")
         others = (read_bands(clear, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE),) if clear.exists() else ()
-        yield LabelledGround(name.rpartition("_")[0], np.clip(image, 0, 2), labels, (), others, is_clear=False)
+        yield LabelledGround(site_of(name), np.clip(image, 0, 2), labels, (), others, is_clear=False)
 
 
 def cloudy_labels(reflectance: Image) -> Labels:

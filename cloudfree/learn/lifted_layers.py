@@ -16,7 +16,7 @@ from cloudfree.detect import find_sky
 from cloudfree.detect.detector import Detector
 from cloudfree.errors import InputError
 from cloudfree.learn.augment import pick
-from cloudfree.learn.places import by_site, read_bands
+from cloudfree.learn.places import by_site, read_bands, site_of
 from cloudfree.reconstruct.lifted import LiftedClouds, lift
 from cloudfree.scene.model import PIXEL_M, fit
 from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer
@@ -46,15 +46,17 @@ def read_lifted_layers(folder: Path, detector: Detector) -> list[RealLayer]:
     """The clouds of the images `NAME_cloudy.tif` of a folder that lie beside `NAME_clear.tif`, another date.
 
     Both are uint16 blue, green, red, NIR, reflectance * 10000, 0 nodata, on one grid of about 10 m. The ground under
-    the clouds is what the scene's model makes of the other date. All of NAME but its last part, after `_`, tells places
-    apart. Raises InputError where no image can be used.
+    the clouds is what the scene's model makes of the other date. NAME tells places apart (`places.site_of`). Raises
+    InputError where no image can be used, or two have different sizes.
     """
     layers = []
     for path in sorted(folder.glob(f"*{_CLOUDY_SUFFIX}")):
         name = path.name.removesuffix(_CLOUDY_SUFFIX)
         clear = path.with_name(f"{name}{_CLEAR_SUFFIX}")
-        others = [_read(clear)] if clear.exists() else []
-        if layer := lifted_layer(_read(path), others, name.rpartition("_")[0], detector):
+        cloudy, others = _read(path), [_read(clear)] if clear.exists() else []
+        if any(other.shape != cloudy.shape for other in others):
+            raise InputError(f"{clear} and {path.name} have different sizes; they must share their pixels: warp one")
+        if layer := lifted_layer(cloudy, others, site_of(name), detector):
             layers.append(layer)
     if not layers:
         raise InputError(

@@ -57,8 +57,9 @@ class ObscuredPlaces:
         of_scene = bool(place.others) and len(series) == 1 and kind != "none"  # a window with its own references
         ground = _cut(rng, place, place.others if of_scene else others, fine=fine)
         if made and not of_scene:
-            near = tuple(near_date(rng, ground.truth) for _ in range(int(rng.integers(1, 3))))
-            ground = replace(ground, others=near)
+            seen = ground.valid & ~ground.overcast  # the cloud over the place is not there on another day
+            near = (np.where(seen, near_date(rng, ground.truth), np.nan) for _ in range(int(rng.integers(1, 3))))
+            ground = replace(ground, others=tuple(map(as_image, near)))
         if fine and not of_scene:
             ground = replace(ground, others=tuple(_as_sentinel_2(rng, other) for other in ground.others))
         return _lit(rng, ground, place, fine=fine)

@@ -75,7 +75,7 @@ def _read_place(path: Path) -> Place | None:
     seen = [digital_numbers > 0, *(np.isfinite(image) & (image > SAR_NOISE_DB) for image in sar_db)]
     valid: Mask = np.logical_and.reduce(np.concatenate(seen))
     reflectance = np.clip(digital_numbers * np.float32(REFLECTANCE_SCALE), 0, 1)
-    return Place(re.sub(r"_\d+$", "", name), reflectance, sar_db, valid, PIXEL_M, fine_sar=True)
+    return Place(without_date(name), reflectance, sar_db, valid, PIXEL_M, fine_sar=True)
 
 
 def _with_others(places: list[Place]) -> list[Place]:
@@ -115,10 +115,20 @@ def read_bands(path: Path, *names: str) -> Image:
         return as_image(dataset.read())
 
 
+def without_date(name: str) -> str:
+    """A name less its trailing number, which tells dates of one place apart."""
+    return re.sub(r"_\d+$", "", name)
+
+
+def site_of(name: str) -> str:
+    """The site of an image: all of its name but the last part, after `_`; a name of one part is a site of its own."""
+    return name.rpartition("_")[0] or name
+
+
 def read_aerial_images(folder: Path) -> Iterator[tuple[str, Image]]:
     """Images `TOWN_NAME.tif` of a folder, four bands of bytes: the town, and what could be reflectance (4, H, W)."""
     for path in sorted(folder.glob("*.tif")):
-        yield path.stem.rpartition("_")[0], read_bands(path, *OPTICAL_BANDS) * np.float32(_BYTE_REFLECTANCE)
+        yield site_of(path.stem), read_bands(path, *OPTICAL_BANDS) * np.float32(_BYTE_REFLECTANCE)
 
 
 def mosaics(images: Sequence[Image], side: int) -> Iterator[Image]:

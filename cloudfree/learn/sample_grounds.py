@@ -11,7 +11,16 @@ from cloudfree.arrays import Image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.learn.obscured_places import Series
-from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places
+from cloudfree.learn.places import (
+    Place,
+    hold_out,
+    mosaics,
+    read_aerial_images,
+    read_bands,
+    read_places,
+    site_of,
+    without_date,
+)
 from cloudfree.learn.scenes import is_manifest, read_manifest
 from cloudfree.scene.model import PIXEL_M
 from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M
@@ -71,18 +80,18 @@ def _alone(places: Sequence[Place]) -> list[Series]:
 def _clear_images(folder: Path) -> Iterator[Place]:
     """Images `NAME_clear.tif` (uint16 blue, green, red, NIR, reflectance * 10000) with hardly any cloud, no radar.
 
-    All of NAME but its last part, after `_`, tells places apart.
+    NAME tells places apart (`places.site_of`).
     """
     _require_folder(folder, "--clouds", "images with clouds")
     for path in sorted(folder.glob(f"*{_CLEAR_SUFFIX}")):
         image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         if (image > 0).all(axis=0).mean() >= _LEAST_DATA and (image[0] > _BRIGHT_BLUE).mean() <= _MOST_BRIGHT:
-            site = path.name.removesuffix(_CLEAR_SUFFIX).rpartition("_")[0]
+            site = site_of(path.name.removesuffix(_CLEAR_SUFFIX))
             yield _without_radar(site, np.clip(image, 0, 1), PIXEL_M)
 
 
 def _textures(folder: Path) -> list[Place]:
-    """Large aerial images, and squares of four small ones of a town, as ground of PlanetScope's pixels."""
+    """Large aerial images, and squares of four small ones of a town and year, as ground of PlanetScope's pixels."""
     _require_folder(folder, "--texture", "aerial images")
     images = [(town, np.clip(image, _DARKEST, 1)) for town, image in read_aerial_images(folder)]
     squares = [(town, image) for town, image in images if max(image.shape) > _LARGE_PX]
@@ -97,7 +106,8 @@ def _textures(folder: Path) -> list[Place]:
             f"{folder} holds too few aerial images; one over {_LARGE_PX} pixels, or four of a town, is needed: check "
             "--texture"
         )
-    return [_without_radar(town, image, PLANETSCOPE_PIXEL_M) for town, image in squares]
+    # Flights over a town in several years show the same ground: one site.
+    return [_without_radar(without_date(town), image, PLANETSCOPE_PIXEL_M) for town, image in squares]
 
 
 def _without_radar(site: str, reflectance: Image, pixel_size_m: float) -> Place:

@@ -79,7 +79,10 @@ def read_manifest(path: Path, crop: int, count: int = _MOST_WINDOWS) -> list[Pla
     scenes = list(_scenes(path))
     places = [place for scene in scenes for place in _clear_ground(scene, crop, math.ceil(count / len(scenes)))]
     if not places:
-        raise InputError(f"no scene of {path} has clear ground of {crop} pixels; add clearer ones, or a smaller --crop")
+        raise InputError(
+            f"no scene of {path} has a window of {crop} pixels a side that is clear enough to learn from; "
+            "add larger or clearer ones"
+        )
     return places
 
 

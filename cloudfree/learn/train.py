@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ from cloudfree.learn.train_options import PUBLISHED_EPOCHS, TrainOptions
 from cloudfree.learn.workers import batches_of
 from cloudfree.network.device import resolve_device
 from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalModel
-from cloudfree.network.weights import load_detector, load_model, replaced_atomically, save_model
+from cloudfree.network.weights import OF_DAMAGE, load_detector, load_model, replaced_atomically, save_model
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
         by_epochs = options.epochs * math.ceil(len(source) / options.batch)
         options = replace(options, steps=min(by_epochs, options.steps or by_epochs))
     validation: list[Any] = goal.choose(held_out, _VALIDATION_SAMPLES) if held_out and processes.is_main else []
+    if processes.is_main and not validation and options.keep == "best":
+        log.warning("there is nothing to validate on: the last weights are kept, which need not be the best")
     state = _start(options, device)
     saved = time.monotonic()
     with _progress(device, shown=processes.is_main) as advance:
@@ -92,10 +95,12 @@ def _train(options: TrainOptions, processes: ProcessGroup, device: torch.device)
             advance(state, loss, _spent(options, state))
             if not processes.is_main:
                 continue
-            if validation and int(spent * _VALIDATIONS) != int(_spent(options, state) * _VALIDATIONS):
+            validated = validation and int(spent * _VALIDATIONS) != int(_spent(options, state) * _VALIDATIONS)
+            if validated:
                 state.scores = goal.validate(state.learner.average, validation, device)
                 _keep_better(options, state, state.scores[goal.decides], processes)
-            if time.monotonic() - saved > _SAVE_EVERY_S:
+            # With the weights that were just written: a run that goes on knows of them, and how good they are.
+            if validated or time.monotonic() - saved > _SAVE_EVERY_S:
                 _save_checkpoint(options, state)
                 saved = time.monotonic()
     if processes.is_main:
@@ -212,16 +217,24 @@ def _save_checkpoint(options: TrainOptions, state: TrainState) -> None:
 
 
 def _load_checkpoint(options: TrainOptions, state: TrainState) -> None:
-    checkpoint = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
-    if checkpoint["identity"] != options.identity():
+    try:
+        checkpoint = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
+        identity = checkpoint["identity"]
+        if identity == options.identity():
+            for name in _LEARNED:
+                getattr(state.learner, name).load_state_dict(checkpoint[name])
+            state.learner.step, state.seconds = checkpoint["step"], checkpoint["seconds"]
+            state.scores, state.kept_score = checkpoint["scores"], checkpoint["kept_score"]
+    except (pickle.UnpicklingError, *OF_DAMAGE) as error:
         raise WeightsError(
-            f"{options.checkpoint} is an unfinished run with other options ({checkpoint['identity']}); "
+            f"{options.checkpoint} is damaged, or no unfinished run of this cloudfree; one goes on with what a killed "
+            "training left: delete it to start anew"
+        ) from error
+    if identity != options.identity():
+        raise WeightsError(
+            f"{options.checkpoint} is an unfinished run with other options ({identity}); "
             "repeat these to finish it, or delete it to start anew"
         )
-    for name in _LEARNED:
-        getattr(state.learner, name).load_state_dict(checkpoint[name])
-    state.learner.step, state.seconds = checkpoint["step"], checkpoint["seconds"]
-    state.scores, state.kept_score = checkpoint["scores"], checkpoint["kept_score"]
     log.info("going on with %s from step %d", options.checkpoint, state.step)
 
 

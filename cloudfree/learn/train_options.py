@@ -13,6 +13,7 @@ from cloudfree.errors import InputError
 from cloudfree.learn.learner import AVERAGE_DECAY
 from cloudfree.learn.seeing import SIZES
 from cloudfree.learn.sources import SourceOptions
+from cloudfree.network.weights import load_network
 
 PUBLISHED_EPOCHS = 30
 
@@ -113,10 +114,11 @@ class TrainOptions(SourceOptions):
         """The command that repeats the run, folders by name alone."""
         words = ["cloudfree", "train", "-o", self.output.name]
         words += ["--preset", "published"] if self.stretched_sar else []  # the only way to these settings
+        left_out = (*(_OF_PLACES if self.samples else ()), *(("size",) if self.start else ()))
         for option in _RECORDED:
             values = getattr(self, option)
             for value in values if isinstance(values, tuple) else [values]:
-                if value is not None and not (self.samples and option in _OF_PLACES):
+                if value is not None and option not in left_out:
                     name = _OPTION_NAMES.get(option, option.replace("_", "-"))
                     words += [f"--{name}", str(value.name if isinstance(value, Path) else value)]
         return shlex.join(words)
@@ -125,8 +127,10 @@ class TrainOptions(SourceOptions):
 def options_of(output: Path, given: Mapping[str, Any], *, published: bool) -> TrainOptions:
     """Of what was given, and for the rest the published recipe, or what suits networks that see.
 
-    Raises InputError for what does not go together.
+    Raises InputError for what does not go together, and WeightsError for weights to start from that cannot be read.
     """
+    if "start" in given:
+        given = {**given, "architecture": _architecture_to_go_on(given)}
     if "samples" not in given:
         return TrainOptions(output=output, **{**(PUBLISHED if published else {}), **given})
     refused = [f"--{name}" for name in _OF_PLACES if given.get(name)] + ["--preset"] * published
@@ -136,3 +140,16 @@ def options_of(output: Path, given: Mapping[str, Any], *, published: bool) -> Tr
             "and one loss: leave one of them out"
         )
     return TrainOptions(output=output, **{**SEEING, **given})
+
+
+def _architecture_to_go_on(given: Mapping[str, Any]) -> str:
+    """That of the weights to start from. Raises InputError where another architecture or a size is asked for."""
+    found = load_network(given["start"]).architecture
+    wanted = given.get("architecture", found)
+    if wanted != found or "size" in given:
+        option = "--size" if wanted == found else f"--architecture {wanted}"
+        raise InputError(
+            f"{option} and --weights {given['start']}, which is {found}, do not go together; a network that goes on "
+            "keeps what it is: leave one of them out"
+        )
+    return found

@@ -41,8 +41,9 @@ N = TypeVar("N", CloudRemovalModel, CloudDetector)
 
 # Where a published checkpoint keeps its tensors, and what a DataParallel wrapper puts before each key.
 _PUBLISHED_ENTRY, _PARALLEL_PREFIX = "network", "module."
-# What torch raises on bytes that are no checkpoint: it reads them as a pickle, in which anything may go wrong.
-_OF_DAMAGE = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+OF_DAMAGE = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What torch raises, beside UnpicklingError, on bytes that are no checkpoint: in a pickle anything may go wrong."""
+
 # Published checkpoints carry these, but they follow from the size of the training crops.
 _DERIVED_BUFFERS = ("relative_position_index", "attn_mask")
 
@@ -273,7 +274,7 @@ def _read_published(path: Path) -> dict[str, Tensor]:
             f"{path} is no weights file, or a pickle that could run any code; "
             "a safetensors file or a checkpoint of tensors is needed: save it again as one of these"
         ) from error
-    except _OF_DAMAGE as error:
+    except OF_DAMAGE as error:
         raise WeightsError(f"{path} is damaged ({_first_line(error)}); fetch or write the weights again") from error
     tensors = checkpoint.get(_PUBLISHED_ENTRY) if isinstance(checkpoint, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):

@@ -61,6 +61,19 @@ def test_a_folder_without_clouds_that_can_be_lifted(tmp_path: Path, monkeypatch:
         read_lifted_layers(tmp_path, detector)
 
 
+def test_images_named_by_one_word_are_of_places_apart(folder: Path) -> None:
+    """Or all of them were one site, of which nothing can be held out."""
+    for path in list(folder.iterdir()):
+        path.rename(folder / path.name.replace("_p1", ""))
+    assert [layer.site for layer in read_lifted_layers(folder, detector)] == ["a", "b"]
+
+
+def test_another_date_of_another_size_is_refused(folder: Path) -> None:
+    write_pixels(folder / "b_p1_clear.tif", np.ones((4, SIDE, SIDE - 20), np.uint16))
+    with pytest.raises(InputError, match=r"b_p1_clear\.tif and b_p1_cloudy\.tif have different sizes; .* warp one"):
+        read_lifted_layers(folder, detector)
+
+
 def test_drawn_clouds_lie_over_squares_of_any_size(folder: Path) -> None:
     draw = clouds_drawer(read_lifted_layers(folder, detector), simulated=0.0)
     for seed, (side, pixel_size_m) in enumerate([(32, 10.0), (120, 10.0), (200, 10.0), (150, 3.0)]):

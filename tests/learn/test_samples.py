@@ -130,6 +130,18 @@ def test_every_fifth_site_of_each_kind_of_ground_is_held_out(pairs: Path, tmp_pa
     assert training[2][0][0].reflectance.shape == (4, 64, 64)
 
 
+def test_a_town_is_one_site_in_every_year(tmp_path: Path) -> None:
+    """Or ground would be held out that another flight shows."""
+    for town in ("t_2016", "t_2018", "u_2016", "u_2018"):
+        for number in range(4):
+            brightness = 100 if town.endswith("2016") else 200
+            write_pixels(tmp_path / f"{town}_{number}.tif", np.full((4, 32, 32), brightness, np.uint8))
+    training, validation = read_grounds((), None, (tmp_path,))
+    assert (sites_of(training), sites_of(validation)) == ({"t"}, {"u"})
+    for (place,) in training[0]:
+        assert np.ptp(place.reflectance) == 0, "a square is of one flight"
+
+
 def test_layers_of_clouds_are_held_out_too(
     options: SamplesOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +227,18 @@ def test_what_cannot_be_is_one_line(options: SamplesOptions, tmp_path: Path) -> 
     for use in (partial(make_samples, options), partial(SampleFiles, options.folder, "train")):
         with pytest.raises(InputError, match="is damaged, or no file of samples"):
             use()
+
+
+def test_scenes_without_a_clear_window(
+    make_scene: Callable[..., Path], make_sar: Callable[..., Path], cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    make_scene(40, 40)
+    make_sar()
+    (tmp_path / "scenes.csv").write_text("planet,sar\nscene.tif,s1.tif\n")
+    done = cli("samples", "-o", tmp_path / "samples", "--data", tmp_path / "scenes.csv", "--count", 1)
+    assert done.exit_code == 1
+    assert "has a window of 96 pixels a side that is clear enough to learn from; add larger" in done.output
+    assert "--crop" not in done.output, "which `samples` does not have"
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -120,6 +120,20 @@ def test_a_date_that_is_made_up_is_like_the_place_but_not_the_same() -> None:
     assert np.abs(other / truth - 1).mean() > 0.02
 
 
+def test_a_date_that_is_made_up_shows_nothing_where_the_place_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a cloud of the day would lie there on the other day too, and what is no data would be black ground."""
+    only(monkeypatch, DATES="near")
+    place = place_of("a", 1)
+    hidden, valid = np.zeros_like(place.valid), place.valid.copy()
+    hidden[:20], valid[:, :10] = True, False
+    source = ObscuredPlaces([[[replace(place, hidden=hidden, valid=valid)]]], block)
+    for seed in range(4):
+        ground = source._ground(np.random.default_rng(seed))
+        assert ground.others
+        for other in ground.others:
+            np.testing.assert_array_equal(np.isfinite(other).all(axis=0), ground.valid & ~ground.overcast)
+
+
 @pytest.mark.parametrize(("kind", "known"), [("right", True), ("useless", True), ("none", False)])
 def test_radar_is_right_or_useless_or_none(kind: str, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, DATES="none", RADAR=kind)

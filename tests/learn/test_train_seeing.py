@@ -13,7 +13,7 @@ from support import TINY, pattern
 from cloudfree.errors import InputError, WeightsError
 from cloudfree.learn import seeing
 from cloudfree.learn import train as training
-from cloudfree.learn.learner import collate
+from cloudfree.learn.learner import Learner, collate
 from cloudfree.learn.sample_files import path_of, write
 from cloudfree.learn.seeing import SIZES, Seeing
 from cloudfree.learn.seen_samples import SIDE_PX, SeenSample
@@ -157,6 +157,37 @@ def test_a_killed_run_goes_on(options: TrainOptions, tmp_path: Path, monkeypatch
         torch.testing.assert_close(tensor, whole[key], rtol=0, atol=1e-6)
 
 
+def test_what_is_no_unfinished_run_is_one_line(options: TrainOptions) -> None:
+    options.checkpoint.write_bytes(b"cut short")
+    with pytest.raises(WeightsError, match="is damaged, or no unfinished run"):
+        train(options)
+    for content in ({"another": 1}, {"identity": options.identity(), "model": {}}):
+        torch.save(content, options.checkpoint)
+        with pytest.raises(WeightsError, match="is damaged, or no unfinished run"):
+            train(options)
+
+
+def test_weights_and_the_unfinished_run_are_kept_together(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a run that is killed within a minute of them would not go on, or replace them by worse ones."""
+    step = Learner.training_step
+
+    def step_or_die(learner: Learner, *rest: object) -> float:
+        if learner.step == 1:
+            raise KeyboardInterrupt
+        return step(learner, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "training_step", step_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            train(options)
+    assert options.output.exists()
+    kept = torch.load(options.checkpoint, weights_only=True)
+    assert kept["step"] == 1
+    assert kept["kept_score"] == load_model(options.output).info.provenance["scores"]["psnr_hidden"]
+
+
 def test_what_does_not_go_together_is_refused(samples: Path, tmp_path: Path, cli: Callable[..., Result]) -> None:
     words = ("train", "-o", tmp_path / "net.safetensors", "--steps", 1)
     for option in (
@@ -189,6 +220,32 @@ def test_weights_of_the_other_kind_are_refused(options: TrainOptions, sees: bool
         options = TrainOptions(output=options.output, **given)
     with pytest.raises(WeightsError, match=r"start\.safetensors is a network that"):
         train(replace(options, start=start))
+
+
+def test_without_validation_the_last_weights_are_kept_and_that_is_said(
+    options: TrainOptions, samples: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path_of(samples, "validation", 0).unlink()
+    provenance = load_model(train(options)).info.provenance
+    assert (provenance["steps"], provenance["scores"]) == (options.steps, {})
+    assert "nothing to validate on: the last weights are kept" in caplog.text
+
+
+def test_a_network_that_goes_on_keeps_what_it_is(samples: Path, tmp_path: Path, cli: Callable[..., Result]) -> None:
+    start = save_model(UNet(UNetConfig(4)), tmp_path / "start.safetensors")
+    words = ("train", "-o", tmp_path / "net.safetensors", "--samples", samples, "--steps", 1, "--weights", start)
+    refused = cli(*words, "--architecture", "align_cr")
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "start.safetensors, which is u_net, do not go together" in refused.output
+    plain = save_model(AlignCR(TINY), tmp_path / "plain.safetensors")
+    given = {"start": str(plain), "steps": 1}
+    with pytest.raises(InputError, match=r"--size and --weights .*, which is align_cr, do not go together"):
+        options_of(tmp_path / "x", {**given, "size": "published"}, published=False)
+    seeing = AlignCR(replace(TINY, planes=ALL_PLANES))
+    given["start"] = str(save_model(seeing, tmp_path / "seeing.safetensors"))
+    command = options_of(tmp_path / "x", {**given, "samples": samples}, published=False).command()
+    assert "--architecture align_cr" in command, "though u_net is what samples suit by default"
+    assert "--size" not in command
 
 
 def test_recipes_are_of_the_options(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def _numbers(option: str, text: str, presets: dict[str, Codes]) -> frozenset[int
         low, high = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
         if not 0 <= high - low < _MOST_NUMBERS:
             raise InputError(
-                f"{option} {text[:60]} is neither numbers nor a preset; allowed are 2,3 or 4-7 or {', '.join(presets)}: "
+                f"{option} {text[:60]} is neither numbers nor a preset; allowed are 2,3, 4-7, {', '.join(presets)}: "
                 "name the values that are cloud or shadow"
             )
         numbers.update(range(low, high + 1))

@@ -54,7 +54,7 @@ def _step(seen: Seen) -> Tensor:
 
 
 _PLANES: Mapping[str, tuple[int, Callable[[Seen], Tensor]]] = {
-    "observed": (BANDS, lambda seen: seen.observed / _REFLECTANCE),
+    "observed": (BANDS, lambda seen: seen.observed.clamp_max(1) / _REFLECTANCE),  # no sample is brighter
     "ground": (BANDS, lambda seen: seen.ground / _REFLECTANCE),
     "step": (BANDS, _step),
     "ratio": (BANDS, _ratio),
