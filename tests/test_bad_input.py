@@ -140,8 +140,9 @@ def test_a_scene_without_data(case: Case, make_scene: MakeScene) -> None:
 
 
 def test_band_numbers_that_do_not_fit(case: Case) -> None:
-    case.options["--planet-bands"] = "1,2,3,9"
-    case.fails("--planet-bands 1,2,3,9")
+    for bands in ("1,2,3,9", "1,1,1,1", "1,2,3,4,4"):
+        case.options["--planet-bands"] = bands
+        case.fails(f"--planet-bands {bands}")
     case.options["--planet-bands"] = "one"
     case.fails("--planet-bands", status=2)
 
