@@ -262,3 +262,26 @@ def test_who_trusts_inputs_reads_what_they_are_made_of(secret: Path, inbox: Path
         np.testing.assert_array_equal(values_of(inbox / "scene.vrt"), SECRET[0])
     with pytest.raises(InputError):
         values_of(inbox / "scene.vrt")
+
+
+@pytest.mark.parametrize(
+    ("shape", "profile", "found"),
+    [
+        (
+            (1, 1_000_000, 1_000_000),
+            {"tiled": True, "blockxsize": 4096, "blockysize": 4096},
+            "1000000 x 1000000 pixels",
+        ),
+        ((1001, 16, 16), {"interleave": "band"}, "1001 bands"),
+        ((1, 40_000, 40_000), {"blockysize": 40_000, "compress": "deflate"}, "blocks of 1526 MB"),
+    ],
+)
+def test_what_is_larger_than_any_image_is_refused(
+    inbox: Path, shape: tuple[int, ...], profile: dict[str, object], found: str
+) -> None:
+    count, height, width = shape
+    path, sparse = inbox / "scene.tif", {"SPARSE_OK": "TRUE", "BIGTIFF": "YES", "crs": UTM33, "transform": GRID}
+    with rasterio.open(path, "w", "GTiff", width, height, count, dtype="uint8", **sparse, **profile):
+        pass
+    with pytest.raises(InputError, match=f"has {found}"), access.opened(path):
+        pass

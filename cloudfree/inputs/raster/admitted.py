@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+import numpy as np
+
 from cloudfree.errors import InputError
 from cloudfree.inputs.location.source import Source
 
@@ -35,6 +37,7 @@ _TIFF_MARKS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PART_MARKS = (*_TIFF_MARKS, b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0cjP  ", b"EHFA_HEADER_TAG\0")
 _SIDE_ENDINGS = ".ovr", ".msk", ".msk.ovr"
 _MOST_LEVELS, _MOST_PARTS, _MOST_BYTES = 3, 10_000, 32 << 20  # of virtual rasters within each other, all together
+_MOST_BANDS, _MOST_PIXELS, _MOST_BLOCK_BYTES = 1000, 2 * 10**10, 1 << 30
 _MOST_OBJECTS = 10_000  # of an HDF5 file
 
 _trusts: ContextVar[bool] = ContextVar("trusts_inputs", default=False)
@@ -89,6 +92,22 @@ def refuse_overviews_elsewhere(dataset: Any, source: Source) -> None:
             f"{source} names another file as that of its overviews; those in it or beside it are read: make them anew "
             f"(gdaladdo), or {_TRUST}"
         )
+
+
+def refuse_giants(dataset: Any, source: Source) -> None:
+    """Raise InputError where an open raster is larger than any image, whoever made it: a few bytes can say so."""
+    height, width = dataset.block_shapes[0] if dataset.count else (0, 0)
+    together = dataset.count if str(dataset.profile.get("interleave")) == "pixel" else 1
+    block_bytes = height * width * together * np.dtype(dataset.dtypes[0]).itemsize if dataset.count else 0
+    found = None
+    if dataset.count > _MOST_BANDS:
+        found = f"{dataset.count} bands; {_MOST_BANDS} are allowed"
+    elif dataset.width * dataset.height > _MOST_PIXELS:
+        found = f"{dataset.width} x {dataset.height} pixels; {_MOST_PIXELS:.0e} are allowed"
+    elif block_bytes > _MOST_BLOCK_BYTES:
+        found = f"blocks of {block_bytes / 2**20:.0f} MB; {_MOST_BLOCK_BYTES >> 20} are allowed"
+    if found:
+        raise InputError(f"{source} has {found}: cut it into parts, or write it anew in tiles (gdal_translate)")
 
 
 def _header(source: Source) -> bytes:
