@@ -273,7 +273,7 @@ def test_who_trusts_inputs_reads_what_they_are_made_of(secret: Path, inbox: Path
             "1000000 x 1000000 pixels",
         ),
         ((1001, 16, 16), {"interleave": "band"}, "1001 bands"),
-        ((1, 40_000, 40_000), {"blockysize": 40_000, "compress": "deflate"}, "blocks of 1526 MB"),
+        ((1, 99, 99), {"tiled": True, "blockxsize": 36_864, "blockysize": 36_864}, "blocks of 1296 MB"),
     ],
 )
 def test_what_is_larger_than_any_image_is_refused(
