@@ -91,7 +91,7 @@ def find(options: AlignOptions) -> Alignment:
     """Read the inputs and estimate the offset, without writing a file. Raises CloudfreeError."""
     if not options.sar:
         raise InputError("align brings Sentinel-1 onto a scene's grid, and none is given; give --sar")
-    with gdal_settings():
+    with gdal_settings(options.trust_inputs):
         inputs = identify(options)
         check_targets(list(options.files.values()), inputs.paths, options.overwrite)
         with inputs.open() as reader:
@@ -106,7 +106,11 @@ def find(options: AlignOptions) -> Alignment:
 def write(alignment: Alignment, progress: Progress | None = None) -> None:
     """Write the outputs. Each appears whole, at the end, or not at all."""
     options = alignment.options
-    with gdal_settings(), staging(options.files, options.overwrite) as files, alignment.inputs.sar.open() as radar:
+    with (
+        gdal_settings(options.trust_inputs),
+        staging(options.files, options.overwrite) as files,
+        alignment.inputs.sar.open() as radar,
+    ):
         _write_product(alignment, radar, files[OUTPUT], progress)
         if QUICKLOOK in files:
             displaced = radar.on_grid(alignment.survey.grid, alignment.displacement, all_cores=True)

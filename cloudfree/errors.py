@@ -13,8 +13,16 @@ from contextlib import contextmanager
 import click
 
 
+def in_one_line(text: str) -> str:
+    """A text with control characters and line breaks escaped: names and tags of files could forge lines of a log."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class CloudfreeError(click.ClickException):
     """A known failure: one line on stderr and exit status 1. Library callers catch it like any exception."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(in_one_line(message))
 
     def __str__(self) -> str:
         return self.message

@@ -127,11 +127,11 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
     result.seconds = stopwatch.seconds
     give_back_memory()
     if options.adapt_minutes:
-        with stopwatch.timing("adapt"):
+        with stopwatch.timing("adapt"), gdal_settings(options.trust_inputs):
             _adapt(result)
     predictor = Predictor(result.network, resolve_device(plan.device), plan.precision, options.batch)
     with (
-        gdal_settings(),
+        gdal_settings(options.trust_inputs),
         staging(options.files, options.overwrite, options.wait_s) as files,
         plan.inputs.open() as reader,
     ):

@@ -144,6 +144,7 @@ class RunArguments(TypedDict, total=False):
     sar_scale: float | None
     sar_offset: float | None
     allow_hh_hv: bool
+    trust_inputs: bool
     max_shift_m: float
     bbox: BBox | None
     aoi: AnyPath | None

@@ -47,7 +47,7 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
     network = load(options.weights)
-    with gdal_settings():
+    with gdal_settings(options.trust_inputs):
         inputs = identify(options)
         files = inputs.deciding(options, options.aoi)
         part = of_scene(inputs.scene.grid, options.bbox, options.aoi)

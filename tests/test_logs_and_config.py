@@ -154,3 +154,14 @@ def test_where_no_one_watches_progress_is_a_line_a_minute(
             progress(10)
     assert [record.getMessage() for record in caplog.records][:2] == ["30.0/100.0 Mpx, 30 %", "60.0/100.0 Mpx, 60 %"]
     assert capsys.readouterr().err == ""
+
+
+def test_names_of_files_forge_no_line_of_the_log(cli: Cli, make_sar: Make, tmp_path: Path) -> None:
+    scene = tmp_path / "scene\nINFO: all is well\x1b[2J.tif"
+    scene.write_text("no raster")
+    result = cli(
+        "run", "--planet", scene, "--sar", make_sar(), "-o", tmp_path / "out.tif", "--log-file", tmp_path / "l"
+    )
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "scene\\nINFO: all is well\\x1b[2J.tif" in result.stderr

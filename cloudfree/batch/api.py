@@ -18,6 +18,7 @@ from cloudfree.batch.pairing import jobs_of_folder
 from cloudfree.batch.results import Outcome, recording
 from cloudfree.batch.runner import Settings, run_jobs
 from cloudfree.errors import CloudfreeError
+from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.planning import check_without_radar
 from cloudfree.product.kinds import REPORT, STAC
 
@@ -94,21 +95,22 @@ def make_plan(
     if isinstance(workers, int) and workers < 1:
         raise CloudfreeError(f"workers is {workers}; one at least is needed: give a number, or None for this process")
     source, folder, settings = Path(source), Path(folder), settings or Settings()
-    if source.is_dir():
-        jobs = jobs_of_folder(
-            source,
-            folder,
-            max_references=max_references,
-            reference_days=reference_days,
-            without_radar=settings.without_radar,
-        )
-    else:
-        jobs = read_jobs(source, folder, settings.without_radar)
-    for job in jobs:
-        check_without_radar(settings.options(job))
-    check_outputs(jobs, settings)
-    check_lists(folder, jobs, settings)
-    shapes = shapes_of(jobs)
+    with gdal_settings(settings.common.get("trust_inputs", False)):
+        if source.is_dir():
+            jobs = jobs_of_folder(
+                source,
+                folder,
+                max_references=max_references,
+                reference_days=reference_days,
+                without_radar=settings.without_radar,
+            )
+        else:
+            jobs = read_jobs(source, folder, settings.without_radar)
+        for job in jobs:
+            check_without_radar(settings.options(job))
+        check_outputs(jobs, settings)
+        check_lists(folder, jobs, settings)
+        shapes = shapes_of(jobs)
     size = check_disk(shapes, settings)
     memory_gb = check_memory(shapes, 0 if isinstance(workers, str) else workers or 1)
     log.info("products take %.1f GB at most, their making about %.1f GB of memory", size / 1e9, memory_gb)

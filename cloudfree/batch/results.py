@@ -47,15 +47,20 @@ class Outcome:
         """Return a row of results.csv."""
         pixels = self.details.get("pixels")
         return {
-            "planet": self.job.planet,
-            "sar": ";".join(map(str, self.job.sar)),
-            "references": ";".join(map(str, self.job.references)),
-            "output": self.job.output,
+            "planet": _cell(str(self.job.planet)),
+            "sar": _cell(";".join(map(str, self.job.sar))),
+            "references": _cell(";".join(map(str, self.job.references))),
+            "output": _cell(str(self.job.output)),
             "status": self.status,
             "seconds": round(self.seconds, 2),
             "reconstructed_pixels": sum(pixels[qa.name.lower()] for qa in RECONSTRUCTED) if pixels else "",
-            "error": self.error,
+            "error": _cell(self.error),
         }
+
+
+def _cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def _is_made(options: Options, new_references: NewReferences) -> bool:
         return False
     weights_sha256 = held_model(options.weights).info.sha256
     keeps = options.references_rule and new_references == "keep"
-    with gdal_settings():
+    with gdal_settings(options.trust_inputs):
         inputs = identify(replace(options, references=()) if keeps else options)
     expected: str | None
     if keeps:

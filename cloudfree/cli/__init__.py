@@ -82,7 +82,8 @@ def main() -> None:
     Every option may also come from the environment, as CLOUDFREE_RUN_BUFFER, or from a file. What is typed wins over
     the environment, and that over the file.
     """
-    signal.signal(signal.SIGTERM, terminate)
+    for ending in (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+        signal.signal(ending, terminate)
     process.tune()
 
 

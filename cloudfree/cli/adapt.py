@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import FILE, Real
 from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 
 
@@ -16,7 +16,7 @@ from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 @options.references
 @click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
 @click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
-@click.option("--minutes", type=options.Finite(min=0, min_open=True), default=5.0, show_default=True)
+@click.option("--minutes", type=Real(min=0, min_open=True), default=5.0, show_default=True)
 @options.seed
 @options.device
 @options.overwrite
@@ -29,13 +29,14 @@ def adapt(minutes: float, seed: int, quiet: bool, verbose: bool, **values: Any) 
     were.
     """
     log_to_stderr(quiet, verbose)
+    from cloudfree.inputs.raster.access import gdal_settings
     from cloudfree.learn.adapt import adapt as fine_tune
     from cloudfree.network.weights import save_model
     from cloudfree.plan import Options
     from cloudfree.planning import make_plan
 
     plan = make_plan(Options(**values))
-    with progress_bar(plan.device, quiet, minutes, MINUTES) as progress:
+    with progress_bar(plan.device, quiet, minutes, MINUTES) as progress, gdal_settings(plan.options.trust_inputs):
         model = fine_tune(
             plan.network,
             plan.inputs,

@@ -10,7 +10,7 @@ import click
 
 from cloudfree.cli import options
 from cloudfree.cli.config import option_sources
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import FILE, Real, Whole
 from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
 from cloudfree.product.kinds import BESIDE
 
@@ -29,7 +29,7 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
 @click.option("-o", "--output", "folder", type=FILE, required=True, help="The folder of the products.")
 @click.option(
     "--max-references",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     metavar="N",
     default=6,
     show_default=True,
@@ -37,7 +37,7 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
 )
 @click.option(
     "--reference-days",
-    type=click.FloatRange(min=0),
+    type=Real(min=0),
     metavar="DAYS",
     default=60.0,
     show_default=True,
@@ -57,8 +57,8 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
     show_default=True,
     help="Scenes without Sentinel-1: leave them out of a folder and refuse a list, or make them without.",
 )
-@click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Begin no more after more than so many.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="So many processes here, by Dask.")
+@click.option("--max-failures", type=Whole(min=0), metavar="N", help="Begin no more after more than so many.")
+@click.option("--workers", type=Whole(min=1), metavar="N", help="So many processes here, by Dask.")
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="The workers of a Dask scheduler instead.")
 @options.meaning
 @options.making

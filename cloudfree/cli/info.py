@@ -12,12 +12,13 @@ from cloudfree.inputs.location.source import Source
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=SOURCE)
+@click.option("--trust-inputs", is_flag=True, help=options.TRUST_INPUTS)
 @options.as_json
-def info(files: tuple[Source, ...], as_json: bool) -> None:
+def info(files: tuple[Source, ...], trust_inputs: bool, as_json: bool) -> None:
     """Say what each file would be taken for, and why."""
     from cloudfree.inputs.inspection import inspect
 
-    inspections = inspect(list(files))
+    inspections = inspect(list(files), trust_inputs)
     if as_json:
         echo_json([inspection.as_json() for inspection in inspections])
     else:

@@ -52,6 +52,13 @@ class Numbers(click.ParamType[Any]):
         return numbers
 
 
+def band_number(text: str) -> int:
+    """Return a number of a band, from 1 on. Raises ValueError."""
+    if not (text.strip().isdecimal() and len(text) < 6 and int(text)):
+        raise ValueError(text)
+    return int(text)
+
+
 def positive(text: str) -> float:
     """Return a finite number over 0. Raises ValueError."""
     number = float(text)
@@ -60,7 +67,7 @@ def positive(text: str) -> float:
     return number
 
 
-BAND_NUMBERS = Numbers("N,N,...", int, "a list of band numbers like 1,2")
+BAND_NUMBERS = Numbers("N,N,...", band_number, "a list of band numbers like 1,2")
 SCALES = Numbers("SCALE", positive, "one positive number, or four like 1.9e-5,2e-5,2.3e-5,3.5e-5", (1, 4))
 BBOX = Numbers(
     "WEST,SOUTH,EAST,NORTH",
@@ -70,23 +77,24 @@ BBOX = Numbers(
 )
 
 
-class Finite(click.FloatRange):
-    """A finite number from `min` on: NaN passes the comparisons of a range."""
+class Real(click.FloatRange):
+    """A finite number within bounds: NaN passes the comparisons of a range."""
 
-    unit = ""
+    def __init__(self, min: float = -1e12, max: float = 1e12, min_open: bool = False) -> None:  # noqa: A002 - Click's
+        super().__init__(min, max, min_open)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            allowed = f"above {self.min:g}" if self.min_open else f"of {self.min:g} or more"
-            self.fail(f"{value!r} is not a finite number{self.unit}; give one {allowed}", param, ctx)
+            self.fail(f"{value!r} is not a finite number; give one in the range {self._describe_range()}", param, ctx)
         return number
 
 
-class Metres(Finite):
-    """A finite length."""
+class Whole(click.IntRange):
+    """A whole number within bounds, 2**31 at most."""
 
-    unit = " of metres"
+    def __init__(self, min: int = -(2**31), max: int = 2**31 - 1) -> None:  # noqa: A002 - as Click calls them
+        super().__init__(min, max)
 
 
 class Batch(click.ParamType[Any]):
@@ -97,7 +105,7 @@ class Batch(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         if value is None or value == "auto":
             return None
-        return click.IntRange(min=1).convert(value, param, ctx)
+        return Whole(min=1).convert(value, param, ctx)
 
 
 def together(*options: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,7 +120,7 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _number = partial(click.option, show_default=True)
-_metres = partial(_number, type=Metres(min=0), metavar="METRES")
+_metres = partial(_number, type=Real(0, 1e6), metavar="METRES")
 
 
 def _choice(name: str, *values: str, help: str | None = None) -> Callable[..., Any]:  # noqa: A002 - as Click calls it
@@ -120,14 +128,16 @@ def _choice(name: str, *values: str, help: str | None = None) -> Callable[..., A
     return click.option(name, type=click.Choice(values), default=values[0], show_default=True, help=help)
 
 
+TRUST_INPUTS = "Read also what files of others than the scene's own lead to: VRT of any place, WMS, HDF5 with links."
+
 meaning = together(
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
     click.option("--mask-bits", metavar="N,N|NAME", help="Bits of --mask that are cloud or shadow, or a preset: udm1."),
     _choice("--mask-unknown", "cloud", "clear", help="What ground counts as of which the mask says nothing."),
     _metres("--max-shift", "max_shift_m", default=60.0, help="Largest offset to believe."),
     _choice("--sar-units", "auto", "db", "power", "amplitude"),
-    click.option("--sar-scale", type=float, metavar="NUMBER", help="Stored values times this are in their units."),
-    click.option("--sar-offset", type=float, metavar="NUMBER", help="What is added after that."),
+    click.option("--sar-scale", type=Real(), metavar="NUMBER", help="Stored values times this are in their units."),
+    click.option("--sar-offset", type=Real(), metavar="NUMBER", help="What is added after that."),
     click.option(
         "--sar-bands", type=BAND_NUMBERS, metavar="VV,VH", help="Band numbers in each file; or of two files one each."
     ),
@@ -139,6 +149,7 @@ meaning = together(
         help="What the scene's numbers are.  [default: what the file states]",
     ),
     click.option("--planet-scale", type=SCALES, metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
+    click.option("--trust-inputs", is_flag=True, help=TRUST_INPUTS),
 )
 """What the numbers in the files of a scene mean, where the files do not state it."""
 
@@ -180,12 +191,12 @@ part = together(
 )
 compress = _choice("--compress", "deflate", "lzw", "zstd", "none")
 device = click.option("--device", metavar="auto|cpu|cuda|cuda:N|mps", default="auto", show_default=True)
-seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+seed = click.option("--seed", type=Whole(min=0), default=0, show_default=True)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 wait = click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(min=0),
+    type=Real(min=0),
     metavar="SECONDS",
     default=0.0,
     help="Wait so long for another run that is making the same file; without it, fail.",
@@ -226,15 +237,15 @@ making = together(
     click.option(
         "--adapt",
         "adapt_minutes",
-        type=Finite(min=0),
+        type=Real(min=0),
         metavar="MINUTES",
         default=0.0,
         help="Fine-tune the weights on the scene's clear pixels first, for so long at most.",
     ),
     device,
     _choice("--precision", "auto", "fp32", "bf16", "fp16"),
-    _number("--tile", type=int, metavar="PX", default=512, help="Window of the network, a multiple of 16."),
-    _number("--overlap", type=int, metavar="PX", default=64, help="Pixels that windows share."),
+    _number("--tile", type=Whole(min=1), metavar="PX", default=512, help="Window of the network, a multiple of 16."),
+    _number("--overlap", type=Whole(min=0), metavar="PX", default=64, help="Pixels that windows share."),
     click.option("--batch", type=Batch(), default="auto", show_default=True, help="Windows at once; auto: what fits."),
     _choice(
         *("--coregister", "auto", "off", "require"),

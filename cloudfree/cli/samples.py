@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import FILE, Whole
 from cloudfree.cli.terminal import log_to_stderr, progress_bar
 
 
@@ -37,11 +37,9 @@ from cloudfree.cli.terminal import log_to_stderr, progress_bar
     help="Aerial images of four bands of bytes, TOWN_NAME.tif or TOWN_YEAR_NAME.tif, as ground without radar. May be "
     "repeated.",
 )
-@click.option("--count", type=click.IntRange(min=1), required=True, help="To train on; beside a tenth to validate on.")
+@click.option("--count", type=Whole(min=1), required=True, help="To train on; beside a tenth to validate on.")
 @options.seed
-@click.option(
-    "--workers", type=click.IntRange(min=0), help="Processes that make samples.  [default: half of the cores]"
-)
+@click.option("--workers", type=Whole(min=0), help="Processes that make samples.  [default: half of the cores]")
 @options.verbosity
 def samples(output: Path, count: int, quiet: bool, verbose: bool, **values: Any) -> None:
     """Make samples for `cloudfree train --samples`: ground under clouds, with all that a run would show of it.

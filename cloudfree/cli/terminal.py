@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 import click
 
+from cloudfree.errors import in_one_line
+
 MEGAPIXELS = "{n:.1f}/{total:.1f} Mpx"
 MINUTES = "{n:.1f}/{total:.1f} min"
 
@@ -22,6 +24,13 @@ MINUTES = "{n:.1f}/{total:.1f} min"
 _PROGRESS_S = 60.0
 
 progress_log = logging.getLogger("cloudfree.progress")
+
+
+class OneLine(logging.Formatter):
+    """Formats a record, but for a traceback, as one line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging calls it
+        return in_one_line(super().formatMessage(record))
 
 
 class JsonLines(logging.Formatter):
@@ -50,13 +59,13 @@ def log_to_stderr(quiet: bool, verbose: bool) -> None:
     """Log warnings and errors; all reasons with `verbose`, only errors with `quiet`; to --log-file too if given."""
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     ctx = click.get_current_context()
-    plain = logging.Formatter("%(levelname)s: %(message)s")
+    plain = OneLine("%(levelname)s: %(message)s")
     formatter = JsonLines() if remembered(ctx, "log_format") == "json" else plain
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path := remembered(ctx, "log_file"):
         handlers.append(_appending(path))
         if not isinstance(formatter, JsonLines):
-            handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+            handlers[-1].setFormatter(OneLine("%(asctime)s %(levelname)s: %(message)s"))
     for handler in handlers:
         handler.setLevel(logging.ERROR if quiet else logging.NOTSET)
         if handler.formatter is None:
@@ -121,5 +130,5 @@ def progress_bar(device: str, quiet: bool, total: float, count: str) -> Iterator
 
 
 def terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C, so that no unfinished file stays behind."""
+    """End on SIGTERM and SIGHUP as on Ctrl-C, so that no unfinished file stays behind."""
     sys.exit(128 + number)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import FILE, Real, Whole
 from cloudfree.cli.terminal import log_to_stderr
 
 
@@ -24,7 +24,7 @@ from cloudfree.cli.terminal import log_to_stderr
 )
 @click.option("--samples", type=FILE, metavar="FOLDER", help="What `cloudfree samples` made, for networks that see.")
 @click.option("--clouds", type=FILE, metavar="FOLDER", help="Images whose clouds are laid over: NAME_cloudy.tif.")
-@click.option("--procedural", type=click.IntRange(min=0), metavar="N", help="Places to make up.  [default: 40]")
+@click.option("--procedural", type=Whole(min=0), metavar="N", help="Places to make up.  [default: 40]")
 @click.option("--preset", type=click.Choice(["published"]), help="The published recipe, but for what else is given.")
 @click.option(
     "--architecture",
@@ -34,26 +34,20 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--size", type=click.Choice(["small", "published"]), help="[default: small]")
 @click.option("--loss", type=click.Choice(["charbonnier", "carl", "l1", "psnr"]), help="[default: charbonnier]")
 @click.option("--schedule", type=click.Choice(["cosine", "halving"]), help="Of the learning rate.  [default: cosine]")
-@click.option("--minutes", type=options.Finite(min=0, min_open=True), help="End after this time.")
-@click.option("--steps", type=click.IntRange(min=1), help="End after so many steps.")
-@click.option("--epochs", type=click.IntRange(min=1), help="End after so many times as many samples as images.")
-@click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
-@click.option(
-    "--crop", type=click.IntRange(min=32), help="Side of the samples in pixels.  [default: 96; with --samples 64]"
-)
-@click.option("--batch", type=click.IntRange(min=1), help="Of all processes together.  [default: 2; with --samples 16]")
-@click.option(
-    "--learning-rate", type=options.Finite(min=0, min_open=True), help="[default: 0.001; with --samples 0.002]"
-)
+@click.option("--minutes", type=Real(min=0, min_open=True), help="End after this time.")
+@click.option("--steps", type=Whole(min=1), help="End after so many steps.")
+@click.option("--epochs", type=Whole(min=1), help="End after so many times as many samples as images.")
+@click.option("--seed", type=Whole(min=0), help="[default: 0]")
+@click.option("--crop", type=Whole(min=32), help="Side of the samples in pixels.  [default: 96; with --samples 64]")
+@click.option("--batch", type=Whole(min=1), help="Of all processes together.  [default: 2; with --samples 16]")
+@click.option("--learning-rate", type=Real(min=0, min_open=True), help="[default: 0.001; with --samples 0.002]")
 @click.option(
     "--keep", type=click.Choice(["last", "best"]), help="Weights, by validation.  [default: last; with --samples best]"
 )
 @click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
 @options.device
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
-@click.option(
-    "--workers", type=click.IntRange(min=0), help="Processes that draw samples.  [default: half of the cores]"
-)
+@click.option("--threads", type=Whole(min=1), help="CPU threads.  [default: all]")
+@click.option("--workers", type=Whole(min=0), help="Processes that draw samples.  [default: half of the cores]")
 @options.overwrite
 @options.verbosity
 def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **values: Any) -> None:

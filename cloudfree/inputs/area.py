@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,7 @@ def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
     try:
         geometries = [shapely.geometry.shape(member) for member in _members(document)]
         named = document.get("crs")
-        crs = CRS.from_user_input(named["properties"]["name"]) if named else WGS84
+        crs = _named_system(named["properties"]["name"]) if named else WGS84
     except (AttributeError, KeyError, TypeError, ValueError, CRSError, shapely.errors.ShapelyError) as error:
         raise InputError(
             f"{path.name} is no GeoJSON that can be read ({' '.join(str(error).split())[:120]}); a Feature, a "
@@ -175,6 +176,13 @@ def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
             "longitude and latitude: export it in EPSG:4326"
         )
     return geometries, crs
+
+
+def _named_system(name: Any) -> CRS:
+    """A CRS by authority and code, as EPSG:32633 or urn:ogc:def:crs:OGC:1.3:CRS84, or as WKT; never by an address."""
+    if not isinstance(name, str) or not re.match(r"\w+:\d+$|urn:ogc:def:crs:\w+:[\w.]*:\w+$|[A-Z_]+\[", name):
+        raise ValueError(f"its CRS is neither EPSG nor WKT: {str(name)[:60]!r}")
+    return CRS.from_user_input(name)
 
 
 def _members(document: Any) -> Iterator[Any]:

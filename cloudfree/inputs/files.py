@@ -78,6 +78,8 @@ class InputOptions:
     sar_offset: float | None = None
     allow_hh_hv: bool = False
     """Take HH for VV and HV for VH."""
+    trust_inputs: bool = False
+    """Open files too that have GDAL read others than their own, or ask a server (`raster.admitted`)."""
     max_shift_m: float = 60.0
     """The largest offset of Sentinel-1 or a reference to believe, in metres."""
 

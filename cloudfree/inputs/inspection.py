@@ -60,14 +60,14 @@ class Inspection:
         return facts
 
 
-def inspect(paths: Sequence[AnyPath]) -> list[Inspection]:
+def inspect(paths: Sequence[AnyPath], trust_inputs: bool = False) -> list[Inspection]:
     """Say of each file what it is, of a container what a run would take of it; overlaps are with the first.
 
     Raises InputError or GridError.
     """
     inspections: list[Inspection] = []
     first: Geometry | None = None
-    with access.gdal_settings():
+    with access.gdal_settings(trust_inputs):
         given = map(Source.of, paths)
         usable = [[path] if find_safe(path) else containers.usable(path) for path in given]
         for path in chain.from_iterable(usable):

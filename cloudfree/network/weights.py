@@ -315,6 +315,8 @@ def _filled(path: Path, architecture: type[N], state: Mapping[str, Tensor], meta
             f"{path} does not hold a whole {architecture.architecture} ({_first_line(error)}); every tensor of the "
             "network in its shape is needed: fetch or write the weights again"
         ) from error
+    if wild := next((name for name, tensor in state.items() if not tensor.isfinite().all()), None):
+        raise WeightsError(f"{path} has numbers that are not finite (in {wild}); sound weights are needed: give others")
     return model
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -58,12 +60,17 @@ def _folder_of(target: Path) -> Path:
 
 
 def _locked(folder: Path, target: Path, until: float) -> FileLock:
-    lock = FileLock((folder / _LOCK).resolve(), is_singleton=True)
+    lock = _lock_of(folder)
     while True:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise _unwritable(target, error) from error
+        if not _is_ours(folder):
+            raise OutputError(
+                f"{folder} is a link, or belongs to someone else; a folder of our own is worked in: remove it, or "
+                "choose another folder for the output"
+            )
         try:
             lock.acquire(timeout=max(0.0, until - time.monotonic()), poll_interval=_POLL_S)
             return lock
@@ -81,6 +88,19 @@ def _locked(folder: Path, target: Path, until: float) -> FileLock:
                 f"{target} cannot be locked ({error.strerror}); a file system that has locks is needed: choose "
                 "another folder"
             ) from error
+
+
+def _lock_of(folder: Path) -> FileLock:
+    return FileLock(folder.parent.resolve() / folder.name / _LOCK, is_singleton=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is a folder, no link to one, that this user has made: all that lies in it will be deleted."""
+    try:
+        seen = folder.lstat()
+    except FileNotFoundError:
+        return True  # the run before has removed it
+    return stat.S_ISDIR(seen.st_mode) and (not hasattr(os, "geteuid") or seen.st_uid == os.geteuid())
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:
@@ -108,8 +128,8 @@ def _remove(folder: Path) -> None:
 def _sweep(parent: Path) -> None:
     """Remove the folders of runs that died: those whose lock is free."""
     for folder in parent.glob(f"{_PREFIX}*"):
-        lock = FileLock((folder / _LOCK).resolve(), is_singleton=True)
-        if lock.is_locked or not folder.is_dir():
+        lock = _lock_of(folder)
+        if lock.is_locked or not folder.is_dir() or not _is_ours(folder):
             continue
         with suppress(OSError, Timeout):
             if not (folder / _LOCK).exists():

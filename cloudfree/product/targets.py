@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +50,11 @@ def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite:
             raise OutputError(f"{target} is named for two outputs; each needs a file of its own: choose another name")
         if target.is_dir():
             raise OutputError(f"{target} is a folder; the output must be a file: add a file name")
+        if (target.exists() or target.is_symlink()) and not target.is_file():
+            raise OutputError(
+                f"{target} is a device, a pipe or a link to nothing, and is kept; an output is a file: choose another "
+                "name"
+            )
         if not target.parent.is_dir():
             raise OutputError(
                 f"the folder {target.parent} does not exist; outputs go into existing folders: make it first"
@@ -69,8 +74,24 @@ def _publish(moves: Sequence[tuple[Path, Path]], overwrite: bool) -> None:
             os.fsync(file.fileno())
     if not overwrite:
         _refuse_existing(target for _, target in moves)
-    for staged, target in moves:
-        staged.replace(target)
+    with ExitStack() as undoing:  # where one cannot be moved, those before it are taken back
+        for staged, target in moves:
+            if not target.exists():
+                undoing.callback(target.unlink, missing_ok=True)
+            elif kept := _kept(staged, target):
+                undoing.callback(kept.replace, target)
+            staged.replace(target)
+        undoing.pop_all()
+
+
+def _kept(staged: Path, target: Path) -> Path | None:
+    """Another name for the file at a target, beside its staged successor; None where the file system has none."""
+    kept = staged.with_name(f"{staged.name}.before")
+    try:
+        kept.hardlink_to(target)
+    except OSError:
+        return None
+    return kept
 
 
 def _refuse_existing(targets: Iterable[Path]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cloudfree.arrays import Image
+from cloudfree.errors import WeightsError
 from cloudfree.inputs.optical.scene import Scene, has_data
 from cloudfree.reconstruct.predictor import Predictor
 from cloudfree.reconstruct.strips import Fill, RestoredStrip, Strip
@@ -47,6 +48,11 @@ class SlidingWindow:
         # On CUDA a strip is fetched when the next has been begun, so that the device has work meanwhile.
         for strip, fetch in one_behind(blended_strips) if self.predictor.device.type == "cuda" else blended_strips:
             blended = fetch()
+            if not np.isfinite(blended).all():
+                raise WeightsError(
+                    "the network's answer is not finite; weights are needed that suit reflectance and radar in dB: "
+                    "give others, or --precision fp32"
+                )
             seen_share = blended[4] if len(blended) > 4 else np.broadcast_to(np.float32(0), blended.shape[1:])
             yield RestoredStrip(strip, blended[:4], seen_share)
             del strip, fetch, blended  # they are large

@@ -215,6 +215,12 @@ def test_checkpoint_with_a_tensor_of_another_shape(tiny, tmp_path):
     assert "GFF.1.weight" in failure(tmp_path / "net.pth")
 
 
+@pytest.mark.parametrize("wild", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tiny, tmp_path, wild):
+    tiny.SFE_conv.weight.data[0, 0, 0, 0] = wild
+    assert "SFE_conv.weight" in failure(weights.save_model(tiny, tmp_path / "net.safetensors"))
+
+
 def test_checkpoint_that_lacks_tensors(tmp_path):
     torch.save({"network": {f"module.{AlignCR.signature_key}": torch.zeros(1)}}, tmp_path / "net.pth")
     assert "does not hold a whole align_cr" in failure(tmp_path / "net.pth")

@@ -155,3 +155,17 @@ def test_runs_that_share_targets_in_opposite_order_wait_for_each_other(
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(make, orders)) == [2, 2]
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_link_in_place_of_the_hidden_folder_empties_nothing(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / ".cloudfree-out.tif").symlink_to(precious)
+    with pytest.raises(OutputError, match="is a link"), claimed([shared / "out.tif"]):
+        pass
+    with claimed([shared / "other.tif"]):
+        pass
+    assert [path.name for path in precious.iterdir()] == ["thesis.txt"]

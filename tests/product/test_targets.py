@@ -1,5 +1,7 @@
 """Files appear under their names whole, at the end, all of them or none."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,37 @@ def test_targets_are_checked_before(tmp_path: Path) -> None:
     ):
         with pytest.raises(OutputError, match=message):
             check_targets(targets, [scene], overwrite=True)
+
+
+@pytest.mark.parametrize("stood", [True, False])
+def test_what_was_moved_is_taken_back_where_a_later_file_cannot_be(
+    tmp_path: Path, stood: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "a.tif", tmp_path / "b.tif"
+    if stood:
+        first.write_text("old")
+    replace = Path.replace
+
+    def fails(self: Path, target: Path) -> Path:
+        if target == second:
+            raise OSError(errno.EIO, "no")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+
+    def make() -> None:
+        with staging({1: first, 2: second}, overwrite=True) as staged:
+            for path in staged.values():
+                path.write_text("new")
+
+    with pytest.raises(OutputError):
+        make()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == ({"a.tif": "old"} if stood else {})
+
+
+def test_what_is_no_file_is_kept(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tif")
+    (tmp_path / "link.tif").symlink_to(tmp_path / "nothing")
+    for path in (tmp_path / "pipe.tif", tmp_path / "link.tif", Path("/dev/null")):
+        with pytest.raises(OutputError, match="is kept"):
+            check_targets([path], [], overwrite=True)

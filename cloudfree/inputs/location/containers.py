@@ -239,7 +239,7 @@ def _remote_archive(source: Source) -> list[Source]:
 
 
 def _is(*endings: str) -> Callable[[Source], bool]:
-    return lambda source: source.suffix in endings and source.exists
+    return lambda source: source.suffix in endings and not source.is_stack and source.exists
 
 
 _KINDS: tuple[tuple[Callable[[Source], bool], Callable[[Source], list[Source] | None]], ...] = (

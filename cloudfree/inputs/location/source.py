@@ -12,8 +12,10 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from cloudfree.errors import InputError
 
@@ -27,12 +29,13 @@ DRIVERS = ("netCDF", "HDF5")
 """GDAL's drivers for files of several variables; in capitals, the prefixes of addresses of one variable."""
 
 ARCHIVE_ENDING = ".zip"
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, RuntimeError, NotImplementedError)
 """What Python raises for damaged archives."""
 
 _USER = re.compile(r"(?<=://)[^/\s'\"@]*@")
 _QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
 _LOST_SLASH = re.compile(rf"^({'|'.join(REMOTE)}):/+")
+_QUOTED = re.compile(r'^\w+:"([^"]+)"')
 _SEVERAL_LEVELS = 5  # of folders, in which a container's files are looked for
 
 
@@ -145,6 +148,17 @@ class Source:
         return self.address.startswith(tuple(f"{driver.upper()}:" for driver in DRIVERS))
 
     @property
+    def is_stack(self) -> bool:
+        """Whether it is a virtual raster of our own (`stacked`), whose address is its XML."""
+        return self.address.startswith("<VRTDataset")
+
+    @property
+    def container(self) -> Source:
+        """The file that a variable is in; of all else itself."""
+        match = _QUOTED.search(self.address) if self.is_variable else None
+        return Source.of(match[1]) if match else self
+
+    @property
     def is_archived(self) -> bool:
         return self.file is not None and self.address.startswith("/vsizip/")
 
@@ -199,17 +213,37 @@ class Source:
         assert self.plain
         return Source.of(self.plain.with_suffix(ending))
 
-    def read_bytes(self) -> bytes:
-        """The content of a file on disk or in an archive. Raises InputError where it cannot be read."""
+    def with_ending_added(self, ending: str) -> Source:
+        """What stands beside it under its whole name and an ending more: `scene.tif.ovr`."""
+        assert self.file
+        return (
+            self._member(self.inside + ending)
+            if self.is_archived
+            else Source.of(self.file.with_name(self.name + ending))
+        )
+
+    def read_bytes(self, most: int = -1) -> bytes:
+        """The content of a file on disk or in an archive, or its first bytes. Raises InputError where it is no file."""
         assert self.file
         try:
-            if self.plain:
-                return self.plain.read_bytes()
-            assert self.is_archived
-            with zipfile.ZipFile(self.file) as archive:
-                return archive.read(self.inside)
+            with self.opened() as file:
+                return file.read(most)
         except _UNREADABLE as error:
             raise _damaged(self.file, error) from error
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """A file on disk or in an archive, to read; where it is none, one of several errors."""
+        assert self.file
+        if not self.file.is_file() and self.file.exists():
+            raise OSError("it is no regular file")
+        if self.plain:
+            with self.plain.open("rb") as file:
+                yield file
+            return
+        assert self.is_archived
+        with zipfile.ZipFile(self.file) as archive, archive.open(self.inside) as file:
+            yield file
 
     def _member(self, name: str) -> Source:
         assert self.file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
@@ -85,6 +86,10 @@ NO_CLASS = 255
 """No data in bytes that hold classes, declared or not."""
 
 
+_SPAN = re.compile(r"(-?\d{1,9})(?:-(\d{1,9}))?")
+_MOST_NUMBERS = 1 << 16  # of 4-7 in a row
+
+
 @dataclass(frozen=True)
 class MaskOptions:
     """Options for reading a mask, those of `files.InputOptions`; None means: take it from the file."""
@@ -129,16 +134,15 @@ def codes_of_values(values: list[int]) -> Codes | None:
 def _numbers(option: str, text: str, presets: dict[str, Codes]) -> frozenset[int]:
     """The numbers of a text like 2,3 or 4-7. Raises InputError."""
     numbers: set[int] = set()
-    try:
-        for part in text.split(","):
-            low, dash, high = part.strip().lstrip("-").partition("-")
-            sign = -1 if part.strip().startswith("-") else 1
-            numbers |= set(range(int(low), int(high) + 1)) if dash else {sign * int(low)}
-    except ValueError as error:
-        raise InputError(
-            f"{option} {text} is neither numbers nor a preset; allowed are 2,3 or 4-7 or {', '.join(presets)}: "
-            "name the values that are cloud or shadow"
-        ) from error
+    for part in text.split(","):
+        span = _SPAN.fullmatch(part.strip())
+        low, high = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
+        if not 0 <= high - low < _MOST_NUMBERS:
+            raise InputError(
+                f"{option} {text[:60]} is neither numbers nor a preset; allowed are 2,3, 4-7, {', '.join(presets)}: "
+                "name the values that are cloud or shadow"
+            )
+        numbers.update(range(low, high + 1))
     return frozenset(numbers)
 
 

@@ -54,10 +54,10 @@ def choose_bands(
     Raises InputError where nothing decides, or where `numbers` do not fit.
     """
     if numbers is not None:
-        if len(numbers) != 4 or not all(1 <= n <= dataset.count for n in numbers):
+        if not len(numbers) == len(set(numbers)) == 4 or not all(1 <= n <= dataset.count for n in numbers):
             raise InputError(
                 f"{_OPTION} {','.join(map(str, numbers))} does not fit the {dataset.count} bands of "
-                f"{dataset.source.name}; four numbers of 1..{dataset.count} are needed: blue, green, red, NIR"
+                f"{dataset.source.name}; four different numbers of 1..{dataset.count} are needed: blue, green, red, NIR"
             )
         return numbers, _decision(numbers, _OPTION, _OPTION)
     for indexes, why in _evidence(dataset, is_planet):

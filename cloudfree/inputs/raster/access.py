@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from threading import RLock
+from threading import RLock, local
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -23,6 +23,7 @@ from rasterio.windows import Window
 from cloudfree.errors import InputError
 from cloudfree.geometry.grid import strips
 from cloudfree.inputs.location.source import AnyPath, Source, without_secrets
+from cloudfree.inputs.raster.admitted import admit, refuse_giants, refuse_overviews_elsewhere, trusting
 
 _STRIP_ROWS = 512
 
@@ -49,9 +50,18 @@ _REMOTE_SETTINGS: dict[str, object] = {
 }
 
 
-def gdal_settings() -> rasterio.Env:
-    """An Env with cloudfree's settings, except those that the caller or the environment has made."""
-    return _env(_GDAL_SETTINGS)
+# GDAL's reader of several threads loses failures of a server's, and gives zeros. How many read is decided on opening.
+_ONE_THREAD = {"GDAL_NUM_THREADS": 1}
+
+
+@contextmanager
+def gdal_settings(trust_inputs: bool | None = None) -> Iterator[None]:
+    """cloudfree's settings of GDAL, except those that the caller or the environment has made.
+
+    trust_inputs: whether files are opened that have GDAL read others, or ask a server (`admitted`); None leaves it.
+    """
+    with _env(_GDAL_SETTINGS), nullcontext() if trust_inputs is None else trusting(trust_inputs):
+        yield
 
 
 def _env(settings: dict[str, object]) -> rasterio.Env:
@@ -63,16 +73,19 @@ class Raster(DatasetReader):  # type: ignore[misc]
     """An open raster with its `source`, whose `name` has no secrets. Threads that share it take turns."""
 
     def __init__(self, source: Source) -> None:
-        super().__init__(source.address)
+        address, drivers = admit(source)
+        super().__init__(address, driver=drivers and list(drivers))
+        refuse_overviews_elsewhere(self, source)
+        refuse_giants(self, source)
         self.source = source
         self._turn = RLock()
 
     def read(self, *arguments: Any, **options: Any) -> NDArray[np.generic]:
-        with self._turn:
+        with self._turn, _failing_where_gdal_does():
             return super().read(*arguments, **options)
 
     def read_masks(self, *arguments: Any, **options: Any) -> NDArray[np.generic]:
-        with self._turn:
+        with self._turn, _failing_where_gdal_does():
             return super().read_masks(*arguments, **options)
 
     @property
@@ -80,11 +93,30 @@ class Raster(DatasetReader):  # type: ignore[misc]
         return str(self.source)
 
 
+_heard = local()
+
+
+@contextmanager
+def _failing_where_gdal_does() -> Iterator[None]:
+    """Raises RasterioIOError for a failure that GDAL tells of within the block, though it may return pixels: zeros."""
+    failures: list[str] = []
+    _heard.failures = failures
+    try:
+        yield
+    finally:
+        _heard.failures = None
+    if failures:
+        raise RasterioIOError(failures[0])
+
+
 class _WithoutSecrets(logging.Filter):
-    """Takes secrets out of what GDAL logs, which has the addresses of servers in it."""
+    """Takes secrets out of what GDAL logs, which has the addresses of servers in it, and keeps failures of a read."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = without_secrets(record.getMessage()), ()
+        failures = getattr(_heard, "failures", None)
+        if failures is not None and record.levelno >= logging.ERROR:
+            failures.append(record.msg)
         return True
 
 
@@ -116,7 +148,8 @@ def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
         else "fetch or export it again"
     )
     try:
-        with _env(_REMOTE_SETTINGS if source.is_remote else {}), _with_sidecars():
+        settings, forced = (_REMOTE_SETTINGS, _ONE_THREAD) if source.is_remote else ({}, {})
+        with _env(settings), rasterio.Env(**forced), _with_sidecars():
             dataset = Raster(source)
         with dataset:
             yield dataset
