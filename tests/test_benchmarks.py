@@ -62,6 +62,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_clouded(folder / name, number, 224 if name.startswith("clouds") else 96)
     (folder / "measure").mkdir()
     (folder / "measure" / "series.py").write_text(SERIES)
+    (folder / "data").symlink_to(folder)  # beside the measures
     return folder
 
 
@@ -80,6 +81,12 @@ def cases():
 
 def speckle(shape):
     return np.random.default_rng(2).normal([[[-10]], [[-17]]], 1, (2, *shape)).astype("f4")
+
+def lift(cloudy, ground, mask):
+    return np.where(mask, cloudy, 0), np.where(mask, 0, 1)
+
+def over(light, transmittance, ground):
+    return light + transmittance * ground
 
 def between(scene, others, days, mask):
     return sum(others) / len(others)

@@ -396,7 +396,7 @@ def test_the_log_says_why_the_network_is_believed(
 ) -> None:
     weights = save_model(tiny_seeing(), tmp_path / "tiny.safetensors")
     mask = make_mask((np.arange(300) < 300 * cloudy) * np.ones((300, 1)))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="cloudfree"):
         cloudfree.run(make_scene(300, 300), make_sar(), tmp_path / "out.tif", mask=mask, weights=str(weights))
     (told,) = [line for line in caplog.messages if "the network is believed" in line]
     assert why in told

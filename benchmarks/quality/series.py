@@ -103,9 +103,9 @@ class Case:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     shared = Path(__file__).resolve().parents[3] / "shared"
-    parser.add_argument("--measure", type=Path, default=shared / "measure")
-    parser.add_argument("--images", type=Path, default=shared / "data" / "cloudy_clear", help="of SEN12MS-CR")
+    parser.add_argument("--measure", type=Path, default=shared / "measure", help="beside it, data/cloudy_clear")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--count", type=int, help="days of the series, and images of SEN12MS-CR, at most")
     parser.add_argument("--place", help="only cases of places whose names have this in them")
     parser.add_argument("options", nargs="*", help="of `cloudfree.run`, NAME=VALUE, behind --")
     arguments = parser.parse_args()
@@ -114,7 +114,8 @@ def main() -> None:
         raise SystemExit(f"{arguments.measure} has no series.py: give the folder of measures by --measure")
     sys.path.insert(0, str(arguments.measure))  # of which it imports what lies beside it
     series = SimpleNamespace(**runpy.run_path(str(arguments.measure / "series.py")))
-    cases = itertools.chain(series_cases(series), radar_cases(arguments.images, series))
+    images = arguments.measure.parent / "data" / "cloudy_clear"
+    cases = itertools.chain(series_cases(series, arguments.count), radar_cases(images, series, arguments.count))
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.output or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,23 +132,23 @@ def main() -> None:
         print(as_row(place, group))
 
 
-def series_cases(series: SimpleNamespace) -> Iterator[Case]:
+def series_cases(series: SimpleNamespace, count: int | None) -> Iterator[Case]:
     """Each day without another date, with the one before, and with both."""
-    for case in series.cases():
+    for case in itertools.islice(series.cases(), count):
         for number, dates in enumerate(_DATES):
             place, images, sar_db = case.name.split()[0], (case.truth, case.scene), series.speckle(case.mask.shape)
             dated = case.others[:number], case.days[:number]
             yield Case(place, case.name, dates, *map(as_image, images), case.mask, *dated, sar_db)
 
 
-def radar_cases(folder: Path, series: SimpleNamespace) -> Iterator[Case]:
+def radar_cases(folder: Path, series: SimpleNamespace, count: int | None) -> Iterator[Case]:
     """Clear images of SEN12MS-CR under the clouds of the next, lifted off its own clear image."""
     clear, cloudy, mask, sar = (
         {path.name.removesuffix(f"_{kind}.tif"): path for path in sorted(folder.glob(f"*_{kind}.tif"))}
         for kind in ("clear", "cloudy", "mask", "sar")
     )
     hiding = {name: hidden for name, path in mask.items() if (hidden := read(path)[0] > 0).mean() > _LEAST_HIDDEN}
-    for number, name in enumerate(clear):
+    for number, name in enumerate(itertools.islice(clear, count)):
         layers = [other for other in hiding if other != name]
         above = layers[number % len(layers)]
         hidden = ndimage.binary_dilation(hiding[above], iterations=2)

@@ -244,8 +244,8 @@ making = together(
     ),
     device,
     _choice("--precision", "auto", "fp32", "bf16", "fp16"),
-    _number("--tile", type=Whole(min=1), metavar="PX", default=512, help="Window of the network, a multiple of 16."),
-    _number("--overlap", type=Whole(min=0), metavar="PX", default=64, help="Pixels that windows share."),
+    _number("--tile", type=Whole(), metavar="PX", default=512, help="Window of the network, a multiple of 16."),
+    _number("--overlap", type=Whole(), metavar="PX", default=64, help="Pixels that windows share."),
     click.option("--batch", type=Batch(), default="auto", show_default=True, help="Windows at once; auto: what fits."),
     _choice(
         *("--coregister", "auto", "off", "require"),

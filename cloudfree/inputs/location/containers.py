@@ -173,7 +173,7 @@ def _of_folder(source: Source) -> list[Source]:
 
 
 def _of_dimap(source: Source) -> list[Source] | None:
-    """The images in the .data folder beside a .dim file of SNAP's; None for a .dim file of SPOT's, which GDAL reads."""
+    """The images in the .data folder beside a .dim file of SNAP's; None for a .dim file of another kind."""
     folder = source.with_ending(DIMAP_FOLDER)
     if not folder.is_folder and _BEAM not in source.read_bytes():
         return None
