@@ -255,9 +255,13 @@ def _refused(source: Source, why: str) -> InputError:
 
 
 def _is_hdf5(source: Source, header: bytes) -> bool:
-    """Whether the mark stands at the start, or after a block of the user's own, whose size is a power of two."""
-    if header.startswith(_PART_MARKS):
-        return False
+    """Whether the mark stands at the start, or after a block of the user's own, whose size is a power of two.
+
+    That is looked for in all of the file where it is given as one of variables; elsewhere GDAL is not to read HDF5 but
+    for a mark among the first bytes.
+    """
+    if not source.is_variable:
+        return any(header[at : at + len(_HDF5_MARK)] == _HDF5_MARK for at in (0, 512, 1024, 2048))
     with source.container.opened() as file:
         at = 0
         while file.seek(at) == at and (mark := file.read(len(_HDF5_MARK))):
