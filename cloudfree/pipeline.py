@@ -16,6 +16,7 @@ from cloudfree.bands import RECONSTRUCTED, Qa
 from cloudfree.errors import DeviceError, warnings_heard
 from cloudfree.inputs.files import InputReader, Inputs
 from cloudfree.inputs.location.source import AnyPath, Source
+from cloudfree.inputs.location.versions import refuse_replaced
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device
 from cloudfree.network.models import CloudRemovalModel
@@ -159,6 +160,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
         if STAC in files:
             with stopwatch.timing("stac"):
                 stac.write_item(options.files, files, plan.inputs, plan.survey, plan.part, result.pixels)
+        refuse_replaced(plan.versions)
     return result
 
 

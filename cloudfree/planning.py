@@ -15,6 +15,7 @@ from cloudfree.errors import InputError, warnings_heard
 from cloudfree.inputs.area import of_scene
 from cloudfree.inputs.files import Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
+from cloudfree.inputs.location.versions import versions_of
 from cloudfree.inputs.masks.found import FoundClouds
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device, resolve_precision
@@ -50,6 +51,7 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
     with gdal_settings(options.trust_inputs):
         inputs = identify(options)
         files = inputs.deciding(options, options.aoi)
+        versions = versions_of(files)
         part = of_scene(inputs.scene.grid, options.bbox, options.aoi)
         read: list[AnyPath] = [*files, *options.references, Path(options.weights)]
         check_targets(options.targets, read, options.overwrite)
@@ -68,6 +70,7 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
     return Plan(
         options=options,
         files=files,
+        versions=versions,
         inputs=inputs,
         fill=fill,
         survey=surveyed,

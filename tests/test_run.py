@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -21,8 +22,10 @@ from support import ORIGIN, UTM33, pattern, sar_values_db, scene_dn, tiny_seeing
 
 import cloudfree
 from cloudfree.bands import Qa
+from cloudfree.errors import CloudfreeError
 from cloudfree.network.models import UNet
 from cloudfree.network.weights import save_model, sha256_of
+from cloudfree.pipeline import execute
 from cloudfree.reconstruct import trust
 from cloudfree.reconstruct.tile import NO_TRUST
 
@@ -382,6 +385,26 @@ def test_where_the_network_is_believed_to_0_it_is_not_run_again(
     product = read(tmp_path / "out.tif")
     hidden = product[:, 80:140, 50:120].astype(int)
     assert np.abs(hidden - np.median(scene_dn(300, 300), axis=(1, 2))[:, None, None]).mean() < 1000
+
+
+@pytest.mark.parametrize("replaced", ["scene.tif", "sar.tif"])
+def test_an_input_that_is_replaced_while_it_is_read_fails_the_run(
+    make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path, replaced: str
+) -> None:
+    """The hash in the tags would be of other pixels, and `batch` would skip the product for ever."""
+    scene, sar = make_scene(), make_sar()
+    plan = cloudfree.make_plan(cloudfree.Options.of(scene, sar, output=tmp_path / "out.tif", weights="identity"))
+    victim = {"scene.tif": scene, "sar.tif": sar}[replaced]
+
+    def replace(_: float) -> None:
+        if not (tmp_path / "done").exists():
+            shutil.copy(victim, tmp_path / "done")
+            (tmp_path / "done").replace(victim)
+            (tmp_path / "done").write_text("")
+
+    with pytest.raises(CloudfreeError, match=f"{victim.name} was replaced or changed"):
+        execute(plan, replace)
+    assert not (tmp_path / "out.tif").exists()
 
 
 @pytest.mark.parametrize(("cloudy", "why"), [(1, "nothing could be tried"), (0.3, "so far it restored clear ground")])
