@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudfree.batch.cluster import local_cluster, run_jobs_on
+from cloudfree.batch.cluster import Cluster, local_cluster, run_jobs_on
 from cloudfree.batch.collection import write_collection
 from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS
 from cloudfree.batch.index import write_index
@@ -132,6 +132,6 @@ def _outcomes(plan: BatchPlan, done: Callable[[Outcome], None]) -> list[Outcome]
     if plan.workers is None:
         return run_jobs(plan.jobs, plan.settings, done)
     if isinstance(plan.workers, str):
-        return run_jobs_on(plan.workers, plan.jobs, plan.settings, done)
-    with local_cluster(plan.workers) as address:
-        return run_jobs_on(address, plan.jobs, plan.settings, done)
+        return run_jobs_on(Cluster(plan.workers), plan.jobs, plan.settings, done)
+    with local_cluster(plan.workers) as cluster:
+        return run_jobs_on(cluster, plan.jobs, plan.settings, done)

@@ -12,6 +12,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -24,16 +25,29 @@ from cloudfree.batch.runner import Settings, run_job
 from cloudfree.errors import CloudfreeError
 
 _HOST = "127.0.0.1"
-"""Loopback: a scheduler runs any code that it is sent, so no other machine may reach it."""
+"""Loopback: no other machine may reach it."""
 
 _DEATHS_ALLOWED = 1
 _CONNECT_S = 30
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """The address of a scheduler and, where it is ours, the certificate that it asks for."""
+
+    address: str
+    security: Any = None
+
+
 @contextmanager
-def local_cluster(workers: int) -> Iterator[str]:
-    """Start worker processes that share the cores and cards of this machine; yield the address of their scheduler."""
+def local_cluster(workers: int) -> Iterator[Cluster]:
+    """Start worker processes that share the cores and cards of this machine.
+
+    They and their scheduler speak TLS by a certificate of this batch alone: other users of the machine, who may reach
+    loopback too, cannot send them code.
+    """
     distributed = _distributed()
+    security = _certificate(distributed)
     dask_config = importlib.import_module("dask").config
     threads = max(1, (os.cpu_count() or 1) // workers)
     # By default nannies start workers with one thread, with a malloc trim that undoes `process.tune`, and with a limit
@@ -45,28 +59,40 @@ def local_cluster(workers: int) -> Iterator[str]:
         "distributed.worker.daemon": True,
     }
     with dask_config.set(settings):
-        scheduler = {"cls": distributed.Scheduler, "options": {"host": _HOST, "port": 0, "dashboard": False}}
-        specification = {number: _worker(distributed, number, environment) for number in range(workers)}
-        with distributed.SpecCluster(workers=specification, scheduler=scheduler, silence_logs=True) as cluster:
-            yield str(cluster.scheduler_address)
+        common = {"host": _HOST, "protocol": "tls", "security": security, "dashboard": False}
+        scheduler = {"cls": distributed.Scheduler, "options": {**common, "port": 0}}
+        specification = {
+            number: {"cls": distributed.Nanny, "options": {**common, **_worker(number, environment)}}
+            for number in range(workers)
+        }
+        with distributed.SpecCluster(
+            workers=specification, scheduler=scheduler, security=security, silence_logs=True
+        ) as cluster:
+            yield Cluster(str(cluster.scheduler_address), security)
 
 
-def _worker(distributed: ModuleType, number: int, environment: dict[str, str]) -> dict[str, Any]:
+def _certificate(distributed: ModuleType) -> Any:
+    try:
+        return distributed.Security.temporary()
+    except ImportError as error:
+        raise _not_installed(error) from error
+
+
+def _worker(number: int, environment: dict[str, str]) -> dict[str, Any]:
     cards = torch.cuda.device_count()
     card = {"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards > 1 else {}
-    options = {"nthreads": 1, "memory_limit": 0, "host": _HOST, "dashboard": False, "env": {**environment, **card}}
-    return {"cls": distributed.Nanny, "options": options}
+    return {"nthreads": 1, "memory_limit": 0, "env": {**environment, **card}}
 
 
 def run_jobs_on(
-    address: str, jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None]
+    cluster: Cluster, jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None]
 ) -> list[Outcome]:
     """Do all jobs on the workers of a scheduler and return their outcomes, in the order of the jobs.
 
     `done` is called with each outcome as it comes. Raises CloudfreeError where no scheduler answers.
     """
     distributed = _distributed()
-    with _client(distributed, address) as client:
+    with _client(distributed, cluster) as client:
         run = uuid.uuid4().hex[:8]  # tasks of another batch may have the same number
         futures = [
             client.submit(_task, job, settings, key=f"cloudfree-{run}-{number}", pure=False)
@@ -104,13 +130,13 @@ def _outcome(future: Any, job: Job) -> Outcome:
     return Outcome(job, "failed", error=f"{what} ({type(error).__name__}: {error})")
 
 
-def _client(distributed: ModuleType, address: str) -> Any:
+def _client(distributed: ModuleType, cluster: Cluster) -> Any:
     try:
-        return distributed.Client(address, timeout=_CONNECT_S)
+        return distributed.Client(cluster.address, timeout=_CONNECT_S, security=cluster.security)
     except (OSError, ValueError) as error:
         raise CloudfreeError(
-            f"no Dask scheduler answers at {address} ({error}); an address like tcp://host:8786 is needed: start one "
-            "with dask scheduler, or use --workers"
+            f"no Dask scheduler answers at {cluster.address} ({error}); an address like tcp://host:8786 is needed: "
+            "start one with dask scheduler, or use --workers"
         ) from error
 
 
@@ -118,6 +144,10 @@ def _distributed() -> ModuleType:
     try:
         return importlib.import_module("distributed")
     except ImportError as error:
-        raise CloudfreeError(
-            f"Dask is not installed ({error}); --workers and --scheduler need it: pip install cloudfree[dask]"
-        ) from error
+        raise _not_installed(error) from error
+
+
+def _not_installed(error: ImportError) -> CloudfreeError:
+    return CloudfreeError(
+        f"Dask is not installed ({error}); --workers and --scheduler need it: pip install cloudfree[dask]"
+    )

@@ -126,3 +126,23 @@ def test_a_worker_that_cannot_begin_is_not_called_dead() -> None:
     outcome = _outcome(future, Job(Source.of("a.tif"), (Source.of("b.tif"),), Path("c.tif")))
     assert (outcome.status, "died" in outcome.error) == ("failed", False)
     assert "No module named 'cloudfree'" in outcome.error
+
+
+@pytest.mark.slow
+def test_nobody_else_can_send_code_to_workers_here() -> None:
+    """Loopback is open to every user of a machine."""
+    program = (
+        "from distributed import Client\n"
+        "from cloudfree.batch.cluster import local_cluster\n"
+        "if __name__ == '__main__':\n"
+        "    with local_cluster(1) as cluster:\n"
+        "        assert Client(cluster.address, security=cluster.security, timeout=20).submit(int, '7').result() == 7\n"
+        "        for address in (cluster.address, cluster.address.replace('tls', 'tcp')):\n"
+        "            try:\n"
+        "                Client(address, timeout=2)\n"
+        "            except Exception as error:\n"
+        "                print(type(error).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 2, done.stdout
