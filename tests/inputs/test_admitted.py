@@ -183,8 +183,10 @@ def test_overviews_of_another_file_are_refused(secret: Path, inbox: Path, inside
         (inbox / "scene.tif.aux.xml").write_text(
             f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{secret}</MDI></Metadata></PAMDataset>'
         )
-    with pytest.raises(InputError, match="overviews"), access.opened(path):
-        pass
+    (inbox / "whole.vrt").write_text(vrt(simple("scene.tif")))
+    for name in ("scene.tif", "whole.vrt"):
+        with pytest.raises(InputError, match="overviews"), access.opened(inbox / name):
+            pass
 
 
 def external(file: h5py.File, secret: Path) -> None:

@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from cloudfree.errors import InputError
 from cloudfree.geometry.grid import strips
 from cloudfree.inputs.location.source import AnyPath, Source, without_secrets
-from cloudfree.inputs.raster.admitted import admit, refuse_giants, refuse_overviews_elsewhere, trusting
+from cloudfree.inputs.raster.admitted import admit, refuse_giants, refuse_parts_elsewhere, trusting
 
 _STRIP_ROWS = 512
 
@@ -75,7 +75,7 @@ class Raster(DatasetReader):  # type: ignore[misc]
     def __init__(self, source: Source) -> None:
         address, drivers = admit(source)
         super().__init__(address, driver=drivers and list(drivers))
-        refuse_overviews_elsewhere(self, source)
+        refuse_parts_elsewhere(self, source)
         refuse_giants(self, source)
         self.source = source
         self._turn = RLock()

@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import numpy as np
+from rasterio import DatasetReader
 
 from cloudfree.errors import InputError
 from cloudfree.inputs.location.source import Source
@@ -85,13 +86,28 @@ def _drivers(source: Source, header: bytes) -> tuple[str, ...]:
     return _HDF5 if source.is_variable else _FORMATS
 
 
-def refuse_overviews_elsewhere(dataset: Any, source: Source) -> None:
-    """Raise InputError where an open raster names another file as that of its overviews."""
-    if not _trusts.get() and "OVERVIEW_FILE" in dataset.tags(ns="OVERVIEWS"):
+def refuse_parts_elsewhere(dataset: Any, source: Source) -> None:
+    """Raise InputError where an open raster names another file as that of its overviews, or of its pixels."""
+    if _trusts.get():
+        return
+    if "OVERVIEW_FILE" in dataset.tags(ns="OVERVIEWS"):
         raise InputError(
             f"{source} names another file as that of its overviews; those in it or beside it are read: make them anew "
             f"(gdaladdo), or {_TRUST}"
         )
+    if source.plain is None or dataset.driver in _VIRTUAL:  # whose parts were looked at
+        return
+    folder = _normal(source.plain.parent)
+    if strays := [name for name in dataset.files if not _normal(name).is_relative_to(folder)]:
+        raise InputError(
+            f"{source} has its pixels in {strays[0]}, outside its folder; a raster is one file and those beside it: "
+            f"make a GeoTIFF of it (gdal_translate), or {_TRUST}"
+        )
+
+
+def _normal(path: Path | str) -> Path:
+    """Absolute, without `..`; links, which may be a user's own, are not followed."""
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def refuse_giants(dataset: Any, source: Source) -> None:
@@ -208,6 +224,8 @@ class _Virtual:
         if not header.startswith(_PART_MARKS):
             raise _refused(source, f"is made of {part.name}, which is no GeoTIFF, JPEG 2000, PNG, Erdas image or VRT")
         _refuse_side_files(part)
+        with DatasetReader(part.address, driver=list(_FORMATS)) as dataset:
+            refuse_parts_elsewhere(dataset, part)
         return part.address
 
 
