@@ -20,7 +20,7 @@ from support import ORIGIN, UTM33, write_raster
 from cloudfree.cli import main
 from cloudfree.errors import CloudfreeError
 from cloudfree.geometry import Grid
-from cloudfree.inputs.area import Part, of_scene
+from cloudfree.inputs.area import Part, of_scene, read_polygons
 from cloudfree.simulate.landscape import landscape
 
 SIDE = 176
@@ -190,6 +190,14 @@ BAD_BOXES = {
     "15,44,15,46": "wide",
     "-30,10,-29,11": "does not overlap the scene, which lies at",
 }
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.1:9/crs", "aoi.geojson", 7])
+def test_a_crs_of_geojson_is_no_address_or_file(tmp_path: Path, name: object) -> None:
+    document = {**polygon(PART), "crs": {"type": "name", "properties": {"name": name}}}
+    (tmp_path / "aoi.geojson").write_text(json.dumps(document))
+    with pytest.raises(CloudfreeError, match="neither EPSG nor WKT"):
+        read_polygons(tmp_path / "aoi.geojson")
 
 
 @pytest.mark.parametrize("box", BAD_BOXES)

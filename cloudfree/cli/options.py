@@ -128,7 +128,7 @@ def _choice(name: str, *values: str, help: str | None = None) -> Callable[..., A
     return click.option(name, type=click.Choice(values), default=values[0], show_default=True, help=help)
 
 
-TRUST_INPUTS = "Read also what files of others than the scene's own lead to: VRT of any place, WMS, HDF5 with links."
+TRUST_INPUTS = "Also open files that lead to others: a VRT of files in other folders, WMS, HDF5 with links."
 
 meaning = together(
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),

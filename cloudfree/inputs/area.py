@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry import WGS84, Grid, transformer
 from cloudfree.geometry.grid import at_turns
+from cloudfree.inputs.raster.admitted import states_crs
 
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees of WGS84; west > east crosses the antimeridian."""
@@ -179,8 +179,7 @@ def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
 
 
 def _named_system(name: Any) -> CRS:
-    """A CRS by authority and code, as EPSG:32633 or urn:ogc:def:crs:OGC:1.3:CRS84, or as WKT; never by an address."""
-    if not isinstance(name, str) or not re.match(r"\w+:\d+$|urn:ogc:def:crs:\w+:[\w.]*:\w+$|[A-Z_]+\[", name):
+    if not isinstance(name, str) or not states_crs(name):
         raise ValueError(f"its CRS is neither EPSG nor WKT: {str(name)[:60]!r}")
     return CRS.from_user_input(name)
 

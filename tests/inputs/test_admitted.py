@@ -1,6 +1,8 @@
 """Files that would have GDAL read another file, or ask a server, are refused; what people have is read."""
 
+import gzip
 import os
+import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ from support import UTM33, from_origin, write_raster
 from cloudfree.errors import InputError
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.raster import access
-from cloudfree.inputs.raster.admitted import trusting
+from cloudfree.inputs.raster.admitted import states_crs, trusting
 
 GRID = from_origin(0, 1000, 10, 10)
 SECRET = np.arange(64 * 64, dtype=np.uint8).reshape(1, 64, 64)
@@ -287,3 +289,33 @@ def test_what_is_larger_than_any_image_is_refused(
         pass
     with pytest.raises(InputError, match=f"has {found}"), access.opened(path):
         pass
+
+
+def test_archives_that_gdal_alone_reads(inbox: Path) -> None:
+    plain = write_raster(inbox / "plain.tif", SECRET, GRID)
+    copy(plain, inbox / "whole.vrt", driver="VRT")
+    with tarfile.open(inbox / "order.tar", "w") as archive:
+        for name in ("plain.tif", "whole.vrt"):
+            archive.add(inbox / name, name)
+    (inbox / "plain.tif.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    for path in (f"/vsitar/{inbox}/order.tar/plain.tif", f"/vsigzip/{inbox}/plain.tif.gz"):
+        np.testing.assert_array_equal(values_of(path), SECRET[0])
+    with pytest.raises(InputError, match="cannot be read as a raster"):
+        values_of(f"/vsitar/{inbox}/order.tar/whole.vrt")
+
+
+@pytest.mark.parametrize(
+    ("text", "states"),
+    [
+        ("EPSG:32633", True),
+        ("EPSG:4326+5773", True),
+        ("urn:ogc:def:crs:OGC:1.3:CRS84", True),
+        ('LOCAL_CS["site",UNIT["metre",1]]', True),
+        ('COMPD_CS["a"]', True),
+        ("http://127.0.0.1/crs", False),
+        ("/etc/passwd", False),
+        ("passwd", False),
+    ],
+)
+def test_a_crs_is_stated_by_code_or_wkt(text: str, states: bool) -> None:
+    assert states_crs(text) is states

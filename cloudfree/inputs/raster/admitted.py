@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -37,6 +38,7 @@ _VIRTUAL_MARK, _NETCDF_MARK, _HDF5_MARK = b"<VRTDataset", b"CDF", b"\x89HDF\r\n\
 _TIFF_MARKS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PART_MARKS = (*_TIFF_MARKS, b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0cjP  ", b"EHFA_HEADER_TAG\0")
 _SIDE_ENDINGS = ".ovr", ".msk", ".msk.ovr"
+_CRS = re.compile(r"\w+:\d+(\+\d+)?$|urn:ogc:def:crs:\w+:[\w.]*:\w+$|[A-Z_]+\[")
 _MOST_LEVELS, _MOST_PARTS, _MOST_BYTES = 3, 10_000, 32 << 20  # of virtual rasters within each other, all together
 _MOST_BANDS, _MOST_PIXELS, _MOST_BLOCK_BYTES = 1000, 2 * 10**10, 1 << 30
 _MOST_OBJECTS = 10_000  # of an HDF5 file
@@ -67,7 +69,10 @@ def admit(source: Source) -> Admitted:
         return Admitted(source.address, None)
     if source.is_stack:  # whose parts were opened before
         return Admitted(source.address, _VIRTUAL)
-    header = b"" if source.is_remote else _header(source)
+    whole = source.container
+    if not (whole.plain or whole.is_archived):  # at an address, or where GDAL alone can read: /vsitar/, /vsigzip/
+        return Admitted(source.address, _FORMATS)
+    header = _header(source)
     if _VIRTUAL_MARK in header:
         return Admitted(_Virtual().text_of(source), _VIRTUAL)
     return Admitted(source.address, _drivers(source, header))
@@ -75,8 +80,6 @@ def admit(source: Source) -> Admitted:
 
 def _drivers(source: Source, header: bytes) -> tuple[str, ...]:
     """Of a raster that is no virtual one, by its first bytes."""
-    if source.is_remote:
-        return _FORMATS
     _refuse_side_files(source)
     if header.startswith(_NETCDF_MARK):
         return _NETCDF
@@ -112,9 +115,11 @@ def _normal(path: Path | str) -> Path:
 
 def refuse_giants(dataset: Any, source: Source) -> None:
     """Raise InputError where an open raster is larger than any image, whoever made it: a few bytes can say so."""
-    height, width = dataset.block_shapes[0] if dataset.count else (0, 0)
-    together = dataset.count if str(dataset.profile.get("interleave")) == "pixel" else 1
-    block_bytes = height * width * together * np.dtype(dataset.dtypes[0]).itemsize if dataset.count else 0
+    if not dataset.count:  # a container of several, which has no pixels itself
+        return
+    height, width = dataset.block_shapes[0]
+    together = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
+    block_bytes = height * width * together * np.dtype(dataset.dtypes[0]).itemsize
     found = None
     if dataset.count > _MOST_BANDS:
         found = f"{dataset.count} bands; {_MOST_BANDS} are allowed"
@@ -197,7 +202,7 @@ class _Virtual:
             what = element.tag if element.tag not in _KNOWN else element.get("subClass")
             raise _refused(source, f"has {_shown(str(what))}, which can be anything")
         text = (element.text or "").strip()
-        if element.tag in _SYSTEMS and text and not _is_plain_system(text):
+        if element.tag in _SYSTEMS and text and not states_crs(text):
             raise _refused(source, f"has a coordinate reference system that is neither EPSG nor WKT ({_shown(text)})")
         if element.tag == "Option" and element.get("name") not in _WARP_OPTIONS:
             raise _refused(source, f"has the option {_shown(element.get('name', ''))}")
@@ -252,9 +257,12 @@ def _below(source: Source, name: str, *, relative: bool) -> Source | None:
     return Source.of(path) if path.is_relative_to(folder) and path.is_file() else None
 
 
-def _is_plain_system(text: str) -> bool:
-    authority, _, code = text.partition(":")
-    return (authority == "EPSG" and code.isdigit()) or text[:12].partition("[")[0].isalpha()
+def states_crs(text: str) -> bool:
+    """Whether a text is a CRS by authority and code (EPSG:32633, urn:ogc:def:crs:OGC:1.3:CRS84) or WKT.
+
+    PROJ also takes addresses, which it asks, and names of files.
+    """
+    return _CRS.match(text) is not None
 
 
 def _shown(text: str) -> str:
