@@ -139,6 +139,7 @@ def test_a_scene_without_data(case: Case, make_scene: MakeScene) -> None:
     case.fails("all pixels are nodata")
 
 
+@pytest.mark.attack(10)
 def test_band_numbers_that_do_not_fit(case: Case) -> None:
     for bands in ("1,2,3,9", "1,1,1,1", "1,2,3,4,4"):
         case.options["--planet-bands"] = bands
@@ -239,6 +240,7 @@ def test_weights_missing_corrupt_or_other(case: Case) -> None:
     case.fails("other network")
 
 
+@pytest.mark.attack(8)
 def test_weights_whose_answer_is_not_finite(case: Case) -> None:
     """They would make nodata of clouds."""
     network = AlignCR(TINY_ONE_BLOCK)
@@ -409,6 +411,7 @@ def test_a_disk_that_fills_up(case: Case, make_scene: MakeScene, limit: int) -> 
     assert listing(case.folder) == before
 
 
+@pytest.mark.attack(10)
 @pytest.mark.parametrize("option", ["--buffer", "--edge-limit", "--max-shift"])
 @pytest.mark.parametrize("metres", ["nan", "inf"])
 def test_metres_are_finite(cli: Cli, option: str, metres: str) -> None:
@@ -442,6 +445,7 @@ def test_a_seed_below_zero_is_a_wrong_command_line(cli: Cli, command: str) -> No
     assert "'--seed': -1 is not in the range 0<=x<=" in result.output
 
 
+@pytest.mark.attack(10)
 @pytest.mark.parametrize("value", ["nan", "inf", "1e40"])
 @pytest.mark.parametrize(
     ("command", "option", "allowed"),

@@ -20,6 +20,7 @@ GRID = Affine(10, 0, 5e5, 0, -10, 5e6)
 SKY = Sky(cell_m=900, haze_share=0.5)
 
 SCRIPTS = {
+    "attack.py": "--only line_of_the_log",
     "batch.py": "--scenes 2 --bad 1 --kills 1 --together 1 --side 96 --workers 1",
     "coregister/other_dates.py": "--data {data} --only known unrelated scene --draws 1 --side 1200",
     "coregister/run.py": "--data {data} --side 400 --draws 1",

@@ -156,6 +156,7 @@ def test_where_no_one_watches_progress_is_a_line_a_minute(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.attack(9)
 def test_names_of_files_forge_no_line_of_the_log(cli: Cli, make_sar: Make, tmp_path: Path) -> None:
     scene = tmp_path / "scene\nINFO: all is well\x1b[2J.tif"
     scene.write_text("no raster")

@@ -387,6 +387,7 @@ def test_where_the_network_is_believed_to_0_it_is_not_run_again(
     assert np.abs(hidden - np.median(scene_dn(300, 300), axis=(1, 2))[:, None, None]).mean() < 1000
 
 
+@pytest.mark.attack(3)
 @pytest.mark.parametrize("replaced", ["scene.tif", "sar.tif"])
 def test_an_input_that_is_replaced_while_it_is_read_fails_the_run(
     make_scene: MakeScene, make_sar: MakeSar, tmp_path: Path, replaced: str

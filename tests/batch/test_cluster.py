@@ -128,6 +128,7 @@ def test_a_worker_that_cannot_begin_is_not_called_dead() -> None:
     assert "No module named 'cloudfree'" in outcome.error
 
 
+@pytest.mark.attack(6)
 @pytest.mark.slow
 def test_nobody_else_can_send_code_to_workers_here() -> None:
     """Loopback is open to every user of a machine."""

@@ -123,6 +123,7 @@ VIRTUAL: dict[str, Callable[[Path], str]] = {
 }
 
 
+@pytest.mark.attack(1)
 @pytest.mark.parametrize("place", ["scene.vrt", "scene.tif", "scene.zip"])
 @pytest.mark.parametrize("kind", VIRTUAL)
 def test_a_virtual_raster_of_what_is_not_its_own_is_refused(secret: Path, inbox: Path, kind: str, place: str) -> None:
@@ -147,6 +148,7 @@ def test_a_virtual_raster_of_what_is_not_its_own_is_refused(secret: Path, inbox:
     assert "\n" not in refusal.value.message
 
 
+@pytest.mark.attack(1)
 @pytest.mark.parametrize("text", ["<GDAL_WMS><Service name='TMS'><ServerUrl>{0}/x</ServerUrl></Service></GDAL_WMS>"])
 @pytest.mark.parametrize("name", ["scene.xml", "scene.tif"])
 def test_a_file_that_is_an_address_asks_nobody(inbox: Path, requests: list[str], text: str, name: str) -> None:
@@ -156,6 +158,7 @@ def test_a_file_that_is_an_address_asks_nobody(inbox: Path, requests: list[str],
     assert not requests[1:]
 
 
+@pytest.mark.attack(1)
 @pytest.mark.parametrize("place", [simple("{0}/a.tif", 0), simple("/vsicurl/{0}/a.tif", 0)])
 def test_a_virtual_raster_of_an_address_asks_nobody(inbox: Path, requests: list[str], place: str) -> None:
     (inbox / "scene.vrt").write_text(vrt(place.format(requests[0])))
@@ -167,6 +170,7 @@ def test_a_virtual_raster_of_an_address_asks_nobody(inbox: Path, requests: list[
     assert not requests[1:]
 
 
+@pytest.mark.attack(1)
 @pytest.mark.parametrize("ending", [".ovr", ".msk"])
 def test_side_files_that_are_virtual_are_refused(secret: Path, inbox: Path, ending: str) -> None:
     path = write_raster(inbox / "scene.tif", np.ones((1, 64, 64), np.uint8), GRID)
@@ -175,6 +179,7 @@ def test_side_files_that_are_virtual_are_refused(secret: Path, inbox: Path, endi
         pass
 
 
+@pytest.mark.attack(1)
 @pytest.mark.parametrize("inside", [True, False])
 def test_overviews_of_another_file_are_refused(secret: Path, inbox: Path, inside: bool) -> None:
     path = write_raster(inbox / "scene.tif", np.ones((1, 64, 64), np.uint8), GRID)
@@ -215,6 +220,7 @@ def circular_below(file: h5py.File, _: Path) -> None:
     file["a/b"] = file["a"]
 
 
+@pytest.mark.attack(1)
 @pytest.mark.parametrize("fill", [external, linked, virtual, circular, circular_below])
 @pytest.mark.parametrize("name", ["s1.h5", "s1.nc", "s1.tif"])
 @pytest.mark.parametrize("userblock", [0, 512])
@@ -228,6 +234,7 @@ def test_hdf5_of_other_files_is_refused(
             pass
 
 
+@pytest.mark.attack(5)
 def test_what_is_no_regular_file_is_refused(inbox: Path) -> None:
     os.mkfifo(inbox / "scene.tif")
     with pytest.raises(InputError, match="no regular file"), access.opened(inbox / "scene.tif"):
@@ -268,6 +275,7 @@ def test_who_trusts_inputs_reads_what_they_are_made_of(secret: Path, inbox: Path
         values_of(inbox / "scene.vrt")
 
 
+@pytest.mark.attack(5)
 @pytest.mark.parametrize(
     ("shape", "profile", "found"),
     [
@@ -304,6 +312,7 @@ def test_archives_that_gdal_alone_reads(inbox: Path) -> None:
         values_of(f"/vsitar/{inbox}/order.tar/whole.vrt")
 
 
+@pytest.mark.attack(1)
 @pytest.mark.parametrize(
     ("text", "states"),
     [

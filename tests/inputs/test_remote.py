@@ -86,6 +86,7 @@ def ask(image: Path) -> Iterator[Callable[[str], str]]:
         process.terminate()
 
 
+@pytest.mark.attack(2)
 @pytest.mark.parametrize("how", ["404", "500", "cut"])
 @pytest.mark.parametrize("request_number", [0, 1, 5, 9, 13, 17, 18, 20, 25])
 def test_what_a_failing_server_gives_is_right_or_refused(

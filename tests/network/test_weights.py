@@ -215,6 +215,7 @@ def test_checkpoint_with_a_tensor_of_another_shape(tiny, tmp_path):
     assert "GFF.1.weight" in failure(tmp_path / "net.pth")
 
 
+@pytest.mark.attack(8)
 @pytest.mark.parametrize("wild", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(tiny, tmp_path, wild):
     tiny.SFE_conv.weight.data[0, 0, 0, 0] = wild

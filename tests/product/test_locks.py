@@ -157,6 +157,7 @@ def test_runs_that_share_targets_in_opposite_order_wait_for_each_other(
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.attack(7)
 def test_a_link_in_place_of_the_hidden_folder_empties_nothing(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()

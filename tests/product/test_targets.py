@@ -68,6 +68,7 @@ def test_targets_are_checked_before(tmp_path: Path) -> None:
             check_targets(targets, [scene], overwrite=True)
 
 
+@pytest.mark.attack(11)
 @pytest.mark.parametrize("stood", [True, False])
 def test_what_was_moved_is_taken_back_where_a_later_file_cannot_be(
     tmp_path: Path, stood: bool, monkeypatch: pytest.MonkeyPatch
@@ -94,6 +95,7 @@ def test_what_was_moved_is_taken_back_where_a_later_file_cannot_be(
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == ({"a.tif": "old"} if stood else {})
 
 
+@pytest.mark.attack(7)
 def test_what_is_no_file_is_kept(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.tif")
     (tmp_path / "link.tif").symlink_to(tmp_path / "nothing")
