@@ -6,8 +6,8 @@
 - `jobs`: a scene and its files, and lists of them; `pairing`: jobs of a folder, whose `images` are recognised by name,
   with radar and other `dates` for each.
 - `needs`: names, disk and memory.
-- `runner`: one job, and one after the other, without the files that are not `sound`; `apart`: in processes of their
-  own; `cluster`: on Dask's workers. `told` brings home what is logged there.
+- `runner`: one job, and one after the other, without the files that are not `sound`; `workers`: in processes of their
+  own; `cluster`: on Dask's. `apart`: calls in another process; `told`: what is logged there.
 - `results`: the outcome of each job; `index`: a page of all; `collection`: a STAC collection of all.
 """
 

@@ -1,8 +1,8 @@
-"""Jobs in processes of their own: one that dies, or takes too long, is a failure of its scene alone.
+"""Calls in processes of their own: one that dies, or takes too long, costs no other.
 
-There are as many processes as scenes are made at once. Each does one job after the other, and keeps its network from
-scene to scene. One that dies is replaced, and the scene is tried again in the new process, unless it was the first of
-the old one: what earlier scenes have left behind is not its fault. Nothing listens on the network.
+There are as many processes as calls are made at once, each of which makes one after the other. One that dies is
+replaced, and its call is made again in the new one, unless it was the first of the old one: what earlier calls have
+left behind is not its fault. The processes talk by pipes, and listen on no network.
 """
 
 from __future__ import annotations
@@ -14,60 +14,64 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from threadpoolctl import threadpool_limits
 
 from cloudfree import process
-from cloudfree.batch.jobs import Job
-from cloudfree.batch.results import Outcome
-from cloudfree.batch.runner import Settings, enough_failed, not_begun
-from cloudfree.batch.told import Told, levels, run_and_tell
-from cloudfree.errors import OutputError
-from cloudfree.product.locks import claimed
+from cloudfree.batch.told import Told, call_and_tell, levels
 
 _GRACE_S = 5.0
 """For a process that is told to end, to remove what it has begun."""
 
 
-def run_jobs_apart(
-    jobs: Sequence[Job], settings: Settings, workers: int, done: Callable[[Outcome], None]
-) -> list[Outcome]:
-    """Do all jobs, so many at once, and return their outcomes in the order of the jobs.
+class Call(NamedTuple):
+    """A function and its arguments, which can be sent to another process, and what it is about."""
 
-    `done` is called with each outcome as it comes. What is logged of a scene is logged here once it is done.
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A call that did not come back, after some seconds: its process died, or it took too long; `why` in words."""
+
+    why: str
+    seconds: float
+    timed_out: bool
+
+
+def calls_apart(
+    calls: Sequence[Call], workers: int, timeout_s: float | None, goes_on: Callable[[], bool] = lambda: True
+) -> Iterator[tuple[int, Any]]:
+    """Make calls, so many at once, and yield the number of each with what it returned, or `Lost`, as they come.
+
+    No more are begun once `goes_on` returns False. What is logged during a call is logged here, under its name, when
+    it comes back. Raises nothing that a call raises: functions are to return their failures.
     """
-    outcomes: dict[int, Outcome] = {}
-    waiting = list(reversed(list(enumerate(jobs))))
-
-    def keep(number: int, outcome: Outcome) -> None:
-        outcomes[number] = outcome
-        done(outcome)
-
-    with _lanes(min(workers, len(jobs)), settings) as lanes:
-        while len(outcomes) < len(jobs):
-            if enough_failed(outcomes.values(), settings):
-                while waiting:
-                    number, job = waiting.pop()
-                    keep(number, not_begun(job, settings))
+    waiting = list(reversed(list(enumerate(calls))))
+    with _lanes(min(workers, len(calls)), timeout_s) as lanes:
+        while True:
             for lane in lanes:
-                if lane.is_idle and waiting:
+                if lane.is_idle and waiting and goes_on():
                     lane.begin(*waiting.pop())
-            for number, outcome in _finished(lanes):
-                keep(number, outcome)
-    return [outcomes[number] for number in range(len(jobs))]
+            if all(lane.is_idle for lane in lanes):
+                return
+            yield from _finished(lanes)
 
 
 @contextmanager
-def _lanes(count: int, settings: Settings) -> Iterator[list[_Lane]]:
-    lanes = [_Lane(number, count, settings) for number in range(count)]
+def _lanes(count: int, timeout_s: float | None) -> Iterator[list[_Lane]]:
+    lanes = [_Lane(number, count, timeout_s) for number in range(count)]
     try:
         yield lanes
     finally:
@@ -77,92 +81,88 @@ def _lanes(count: int, settings: Settings) -> Iterator[list[_Lane]]:
             lane.clear()
 
 
-def _finished(lanes: Sequence[_Lane]) -> Iterator[tuple[int, Outcome]]:
-    """Wait until something happens in a lane, and yield what is finished then, by the number of its job."""
+def _finished(lanes: Sequence[_Lane]) -> Iterator[tuple[int, Any]]:
+    """Wait until something happens in a lane, and yield what is finished then."""
     busy = [lane for lane in lanes if not lane.is_idle]
-    if not busy:
-        return
     deadlines = [lane.deadline_s for lane in busy if lane.deadline_s is not None]
     patience_s = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
     wait([lane.connection for lane in busy], patience_s)
     for lane in busy:
-        if outcome := lane.outcome():
-            yield outcome
+        if answer := lane.answer():
+            yield answer
 
 
 class _Lane:
-    """A process that does one job at a time; it is started with the first, and anew after a death."""
+    """A process that makes one call at a time; it is started with the first, and anew after a death."""
 
     connection: Connection
     _process: BaseProcess
 
-    def __init__(self, number: int, count: int, settings: Settings) -> None:
-        self._number, self._count, self._settings = number, count, settings
-        self._job: tuple[int, Job] | None = None
-        self._jobs_begun: int | None = None  # by this process; None where there is none
-        self.deadline_s: float | None = None
+    def __init__(self, number: int, count: int, timeout_s: float | None) -> None:
+        self._number, self._count, self._timeout_s = number, count, timeout_s
+        self._call: tuple[int, Call] | None = None
+        self._begun: int | None = None  # calls of this process; None where there is none
+        self._since_s = 0.0
 
     @property
     def is_idle(self) -> bool:
-        return self._job is None
+        return self._call is None
 
-    def begin(self, number: int, job: Job) -> None:
-        """Send the lane a job with its number."""
-        if self._jobs_begun is None or not self._process.is_alive():
+    @property
+    def deadline_s(self) -> float | None:
+        """When its call will have taken too long, by the monotonic clock."""
+        return None if self._timeout_s is None else self._since_s + self._timeout_s
+
+    def begin(self, number: int, call: Call) -> None:
+        """Send the process a call with its number."""
+        if self._begun is None or not self._process.is_alive():
             self.clear()
             self._start()
-        self._job = number, job
-        self._jobs_begun = (self._jobs_begun or 0) + 1
-        timeout_s = self._settings.timeout_s
-        self.deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        with suppress(BrokenPipeError):  # it has just died, as `outcome` will find
-            self.connection.send((job, self._settings, levels()))
+        self._call, self._since_s = (number, call), time.monotonic()
+        self._begun = (self._begun or 0) + 1
+        with suppress(BrokenPipeError):  # it has just died, as `answer` will find
+            self.connection.send((levels(), call.function, *call.arguments))
 
-    def outcome(self) -> tuple[int, Outcome] | None:
-        """What became of the job, by its number; None where it is being done still."""
-        assert self._job
-        number, job = self._job
+    def answer(self) -> tuple[int, Any] | None:
+        """The number of the call, and what it returned or `Lost`; None where it is being made still."""
+        assert self._call
+        number, call = self._call
+        seconds = time.monotonic() - self._since_s
         if self.connection.poll():
             try:
                 told: Told = self.connection.recv()
             except (EOFError, ConnectionResetError):
-                return self._after_death(number, job)
-            self._job = None
-            return number, told.log()
-        if self.deadline_s is not None and time.monotonic() >= self.deadline_s:
+                return self._after_death(seconds)
+            self._call = None
+            return number, told.log(call.name)
+        if self._timeout_s is not None and seconds >= self._timeout_s:
             self.clear()
-            minutes = (self._settings.timeout_s or 0) / 60
-            why = f"it took more than {minutes:g} minutes and was ended; give it more time with --timeout MINUTES"
-            return number, Outcome(job, "failed", minutes * 60, f"{job.planet.name}: {why}")
+            return number, Lost(f"it took more than {self._timeout_s / 60:g} minutes and was ended", seconds, True)
         return None
 
-    def _after_death(self, number: int, job: Job) -> tuple[int, Outcome] | None:
-        was_first, exit_status = self._jobs_begun == 1, self.clear()
-        if not was_first:
-            self.begin(number, job)
-            return None
-        why = f"its process died ({_how(exit_status)}); it may need more memory than there is, or be damaged"
-        return number, Outcome(job, "failed", error=f"{job.planet.name}: {why}: look at it with cloudfree info")
+    def _after_death(self, seconds: float) -> tuple[int, Any] | None:
+        assert self._call
+        (number, call), was_first, exit_status = self._call, self._begun == 1, self.clear()
+        if was_first:
+            return number, Lost(f"its process died ({_how(exit_status)}), perhaps for want of memory", seconds, False)
+        self.begin(number, call)
+        return None
 
     def tell_to_end(self) -> None:
         """Ask the process to end, without waiting for that."""
-        if self._jobs_begun is not None and self._process.is_alive():
+        if self._begun is not None and self._process.is_alive():
             self._process.terminate()
 
     def clear(self) -> int | None:
-        """End the process, remove what it has left of its job, and return its exit status; None where there is none."""
-        if self._jobs_begun is None:
+        """End the process, and return its exit status; None where there is none."""
+        if self._begun is None:
             return None
         self.tell_to_end()
         self._process.join(_GRACE_S)
         self._process.kill()
         self._process.join()
         self.connection.close()
-        if self._job:
-            targets = self._settings.options(self._job[1]).targets
-            with suppress(OutputError), claimed(targets):  # unless another run has them
-                pass
-        self._job = self._jobs_begun = None
+        self._call = self._begun = None
         return self._process.exitcode
 
     def _start(self) -> None:
@@ -171,7 +171,7 @@ class _Lane:
         self._process = _context().Process(target=_serve, args=arguments)
         self._process.start()
         theirs.close()  # so that its death is the end of the connection
-        self._jobs_begun = 0
+        self._begun = 0
 
 
 @cache
@@ -180,7 +180,7 @@ def _context() -> ForkServerContext | SpawnContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cloudfree.batch.apart"])
+    context.set_forkserver_preload(["cloudfree.batch"])
     return context
 
 
@@ -195,7 +195,7 @@ def _how(exit_status: int | None) -> str:
 
 
 def _serve(connection: Connection, number: int, count: int, environment: dict[str, str], folder: Path) -> None:
-    """Do the jobs that come, until none can come any more."""
+    """Make the calls that come, until none can come any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to answer
     signal.signal(signal.SIGTERM, _exit)
     process.end_with_parent()
@@ -206,7 +206,7 @@ def _serve(connection: Connection, number: int, count: int, environment: dict[st
         _share(number, count)
     with suppress(EOFError, ConnectionResetError, BrokenPipeError):  # nobody is there any more
         while True:
-            connection.send(run_and_tell(*connection.recv()))
+            connection.send(call_and_tell(*connection.recv()))
 
 
 def _share(number: int, count: int) -> None:

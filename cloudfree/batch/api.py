@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudfree.batch.apart import run_jobs_apart
 from cloudfree.batch.cluster import run_jobs_on
 from cloudfree.batch.collection import write_collection
 from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS
+from cloudfree.batch.images import Look
 from cloudfree.batch.index import write_index
 from cloudfree.batch.jobs import Job, read_jobs, refuse_outside
 from cloudfree.batch.needs import check_disk, check_lists, check_memory, check_outputs, shapes_of
 from cloudfree.batch.pairing import jobs_of_folder
 from cloudfree.batch.results import Outcome, read_results, recording, with_earlier
 from cloudfree.batch.runner import Settings, run_jobs
+from cloudfree.batch.workers import run_jobs_apart
 from cloudfree.errors import CloudfreeError
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.planning import check_without_radar
@@ -97,7 +98,8 @@ def make_plan(
     if isinstance(workers, int) and workers < 1:
         raise CloudfreeError(f"workers is {workers}; one at least is needed: give a number, or None for this process")
     source, folder, settings = Path(source), Path(folder), settings or Settings()
-    with gdal_settings(settings.common.get("trust_inputs", False)):
+    trust_inputs = bool(settings.common.get("trust_inputs"))
+    with gdal_settings(trust_inputs):
         if source.is_dir():
             jobs = jobs_of_folder(
                 source,
@@ -105,6 +107,7 @@ def make_plan(
                 max_references=max_references,
                 reference_days=reference_days,
                 without_radar=settings.without_radar,
+                look=Look(trust_inputs, apart=workers is not None),
             )
         else:
             jobs = read_jobs(source, folder, settings.without_radar)

@@ -16,8 +16,8 @@ from typing import Any
 from cloudfree import process
 from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import Outcome
-from cloudfree.batch.runner import Settings, enough_failed, not_begun
-from cloudfree.batch.told import Levels, Told, levels, run_and_tell
+from cloudfree.batch.runner import Settings, enough_failed, not_begun, run_job
+from cloudfree.batch.told import Levels, Told, call_and_tell, levels
 from cloudfree.errors import CloudfreeError
 
 _CONNECT_S = 30
@@ -67,7 +67,7 @@ def run_jobs_on(
 
 def _task(job: Job, settings: Settings, as_there: Levels) -> Told:
     process.tune()
-    return run_and_tell(job, settings, as_there)
+    return call_and_tell(as_there, run_job, job, settings)
 
 
 def _is_killed(future: Any) -> bool:
@@ -81,7 +81,8 @@ def _outcome(future: Any, job: Job, settings: Settings) -> Outcome:
         return not_begun(job, settings)
     if error is None:
         told: Told = future.result()
-        return told.log()
+        outcome: Outcome = told.log(job.planet.name)
+        return outcome
     what = "workers died over it" if _is_killed(future) else "its worker could not begin it"
     return Outcome(job, "failed", error=f"{job.planet.name}: {what} ({type(error).__name__}: {error})")
 

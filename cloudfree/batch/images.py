@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 
+from cloudfree.batch.apart import Call, Lost, calls_apart
 from cloudfree.errors import CloudfreeError
 from cloudfree.geometry import WGS84, Geometry
 from cloudfree.inputs import acquisition
@@ -33,6 +34,7 @@ _RADAR_WORDS = frozenset(
 )
 _NEITHER_WORDS = planet_product.COMPANION_WORDS | {"cloudfree", "qa", "mask", "uncertainty"}
 _ENDINGS = (".tif", ".tiff")
+_PATIENCE_S = 60.0  # for a file that is looked at in a process of its own
 _ZIPPED_SAFE = re.compile(r"S1[A-D]_(IW|EW|S[1-6])_GRD", re.IGNORECASE)
 
 
@@ -61,19 +63,39 @@ class Flawed(NamedTuple):
     why: str
 
 
-def scenes_in(folder: Path) -> tuple[list[Image], list[Flawed]]:
-    """Return the scenes of a folder and its subfolders, by path."""
-    looked_at = [_look(path, acquisition.of_scene) for path in _files(folder, _is_scene)]
-    return [one for one in looked_at if isinstance(one, Image)], [one for one in looked_at if isinstance(one, Flawed)]
+@dataclass(frozen=True)
+class Look:
+    """How files are looked at: whether inputs are trusted (`raster.admitted`), and whether in a process of its own."""
+
+    trust_inputs: bool = False
+    apart: bool = False
+
+    def scenes_in(self, folder: Path) -> tuple[list[Image], list[Flawed]]:
+        """The scenes of a folder and its subfolders, by path."""
+        looks = self._at(_files(folder, _is_scene), acquisition.of_scene)
+        return [one for one in looks if isinstance(one, Image)], [one for one in looks if isinstance(one, Flawed)]
+
+    def radar_in(self, folder: Path) -> list[Image]:
+        """The radar images in the same way, with a warning for those that cannot be used."""
+        looks = self._at(_files(folder, _is_radar), acquisition.of)
+        for flawed in looks:
+            if isinstance(flawed, Flawed):
+                log.warning("left out: %s", flawed.why)
+        return [one for one in looks if isinstance(one, Image)]
+
+    def _at(self, paths: Iterable[Path], acquired_of: Callable[[Any], Acquisition]) -> list[Image | Flawed]:
+        calls = [Call(path.name, _look, (path, acquired_of, self.trust_inputs)) for path in paths]
+        if not self.apart:
+            return [call.function(*call.arguments) for call in calls]
+        answers = dict(calls_apart(calls, 1, _PATIENCE_S))
+        return [_looked(call.arguments[0], answers[number]) for number, call in enumerate(calls)]
 
 
-def radar_in(folder: Path) -> list[Image]:
-    """Return the radar images in the same way, with a warning for those that cannot be used."""
-    looked_at = [_look(path, acquisition.of) for path in _files(folder, _is_radar)]
-    for flawed in looked_at:
-        if isinstance(flawed, Flawed):
-            log.warning("left out: %s", flawed.why)
-    return [one for one in looked_at if isinstance(one, Image)]
+def _looked(path: Path, answer: Any) -> Image | Flawed:
+    if isinstance(answer, Lost):
+        return Flawed(Source.of(path), f"{path} cannot be looked at: {answer.why}; fetch it again, or leave it out")
+    looked: Image | Flawed = answer
+    return looked
 
 
 def _files(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
@@ -83,7 +105,7 @@ def _files(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
             yield path
 
 
-def _look(path: Path, acquired_of: Callable[[Any], Acquisition]) -> Image | Flawed:
+def _look(path: Path, acquired_of: Callable[[Any], Acquisition], trust_inputs: bool) -> Image | Flawed:
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:
@@ -91,12 +113,14 @@ def _look(path: Path, acquired_of: Callable[[Any], Acquisition]) -> Image | Flaw
         return Flawed(Source.of(Path(shown)), f"{shown} has a name that is no UTF-8; GDAL needs one that is: rename it")
     source, outline = Source.of(path), np.empty((0, 2))
     try:
-        with access.gdal_settings(), opened_radar(source) as dataset:
+        with access.gdal_settings(trust_inputs), opened_radar(source) as dataset:
             image = Image(source, geometry_of(dataset), acquired_of(dataset))
         with suppress(shapely.errors.ShapelyError):  # of coordinates that are not finite
             outline = shapely.get_coordinates(image.geometry.footprint(WGS84))
     except CloudfreeError as error:
         return Flawed(source, error.message)
+    except OSError as error:
+        return Flawed(source, f"{source} cannot be read ({error.strerror}); see to it, or leave it out")
     except Exception as error:  # a bug with one file must not stop the others
         log.exception("%s could not be looked at, by a bug", source)
         return Flawed(source, f"bug: {type(error).__name__}: {error}")

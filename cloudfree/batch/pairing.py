@@ -18,7 +18,7 @@ import shapely
 from pyproj.exceptions import ProjError
 
 from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS, Dates
-from cloudfree.batch.images import SCENE_WORDS, Image, radar_in, scenes_in
+from cloudfree.batch.images import SCENE_WORDS, Image, Look
 from cloudfree.batch.jobs import Job, WithoutRadar, product_of
 from cloudfree.errors import CloudfreeError, InputError
 from cloudfree.geometry import Grid
@@ -36,14 +36,16 @@ def jobs_of_folder(
     max_references: int = MOST_REFERENCES,
     reference_days: float = REFERENCE_DAYS,
     without_radar: WithoutRadar = "refuse",
+    look: Look | None = None,
 ) -> list[Job]:
     """Return a job for each file in a folder and its subfolders that has a scene's name, by path.
 
     Each has up to `max_references` other scenes of its ground, at most `reference_days` before or after. Scenes that
-    cannot be used have a fault, and those that no radar image overlaps too, unless `without_radar` is "allow". Raises
-    InputError where there is no scene, or no radar that is wanted.
+    cannot be used have a fault, and those that no radar image overlaps too, unless `without_radar` is "allow". `look`
+    is how files are looked at. Raises InputError where there is no scene, or no radar that is wanted.
     """
-    (scenes, flawed), radar = scenes_in(source), radar_in(source)
+    look = look or Look()
+    (scenes, flawed), radar = look.scenes_in(source), look.radar_in(source)
     if not scenes and not flawed:
         words = ", ".join(sorted(SCENE_WORDS))
         raise InputError(f"{source} holds no scene (a *.tif with one of {words} in its name); give a list of scenes")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from cloudfree.batch import Outcome, Settings
-from cloudfree.batch.apart import run_jobs_apart
 from cloudfree.batch.jobs import Job, read_jobs
+from cloudfree.batch.workers import run_jobs_apart
 from cloudfree.plan import Options
 
 Make = Callable[..., Path]
