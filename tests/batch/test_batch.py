@@ -251,13 +251,13 @@ def test_too_little_disk_is_told_before(
 def test_too_little_memory_is_told_before(
     cli: Cli, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: tuple[object, ...]
 ) -> None:
-    monkeypatch.setattr("cloudfree.batch.needs.available_memory_gb", lambda: 0.6)
+    monkeypatch.setattr("cloudfree.product.needs.available_memory_gb", lambda: 0.6)
     done = cli("batch", scenes, "-o", tmp_path / "made", *FAST, *workers)
     assert done.exit_code == 1
     assert "GB of memory" in done.stderr
     assert ("by 3 workers at once" in done.stderr) == bool(workers)
     assert not (tmp_path / "made").exists()
-    monkeypatch.setattr("cloudfree.batch.needs.available_memory_gb", lambda: None)
+    monkeypatch.setattr("cloudfree.product.needs.available_memory_gb", lambda: None)
     plan = json.loads(cli("batch", scenes, "-o", tmp_path / "made", *FAST, *workers, "--dry-run").stdout)
     assert plan["memory_gb"] > 0.6
 
