@@ -41,7 +41,7 @@ _VIRTUAL_MARK, _NETCDF_MARK, _HDF5_MARK = b"<VRTDataset", b"CDF", b"\x89HDF\r\n\
 _TIFF_MARKS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PART_MARKS = (*_TIFF_MARKS, b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0cjP  ", b"EHFA_HEADER_TAG\0")
 _SIDE_ENDINGS = ".ovr", ".msk", ".msk.ovr"
-_CHAIN = re.compile(r'(?:^|[{"=,])/((?:/*vsi[a-z0-9_]+[/?])+)')  # of file systems, one within another
+_CHAIN = re.compile(r'(?:^|[{"=,])/((?:/*vsi(?:zip|tar|gzip)[/?])*/*vsi[a-z0-9_]+[/?])')  # one within another
 _CRS = re.compile(r"\w+:\d+(\+\d+)?$|urn:ogc:def:crs:\w+:[\w.]*:\w+$|[A-Z_]+\[")
 _MOST_LEVELS, _MOST_PARTS, _MOST_BYTES = 3, 10_000, 32 << 20  # of virtual rasters within each other, all together
 _MOST_BANDS, _MOST_PIXELS, _MOST_BLOCK_BYTES = 1000, 2 * 10**10, 1 << 30
