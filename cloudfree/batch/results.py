@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from cloudfree.bands import RECONSTRUCTED
 from cloudfree.batch.jobs import Job
 from cloudfree.errors import OutputError
+from cloudfree.product.locks import claimed
 from cloudfree.product.targets import write_json
 
 Status = Literal["made", "skipped", "failed", "not begun"]
@@ -21,6 +21,7 @@ Status = Literal["made", "skipped", "failed", "not begun"]
 RESULTS = "results.csv", "results.json"
 
 _EVERY_S = 5.0
+_OTHERS_S = 60.0  # in which another batch has written the same file
 _COLUMNS = "planet", "sar", "references", "output", "status", "seconds", "reconstructed_pixels", "error"
 
 
@@ -105,14 +106,14 @@ def _write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Yield a path beside another; the file there replaces it at the end of the block. Raises OutputError."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with _writing(path.parent):
-        try:
-            yield new
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+    """Yield a path in a hidden folder beside another, locked and swept as those of products (`locks.claimed`).
+
+    The file there replaces it at the end of the block. Raises OutputError.
+    """
+    with _writing(path.parent), claimed([path], _OTHERS_S) as folders:
+        new = folders[path] / path.name
+        yield new
+        new.replace(path)
 
 
 @contextmanager

@@ -383,3 +383,22 @@ def test_three_at_once_on_one_folder_make_each_product_once(scenes: Path, tmp_pa
     for n in range(3):
         with rasterio.open(out / f"scene{n}_cloudfree.tif") as dataset:
             assert dataset.read().any()
+
+
+@pytest.mark.attack(11)
+def test_results_of_a_batch_that_was_killed_are_swept(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    code = """
+import os, sys
+from pathlib import Path
+from cloudfree.batch.results import replaced
+with replaced(Path(sys.argv[1]) / "results.csv") as new:
+    new.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    out.mkdir()
+    subprocess.run([sys.executable, "-c", code, out], check=False)
+    assert hidden(out)
+    assert cli("batch", scenes, "-o", out, *FAST).exit_code == 0
+    assert statuses(out) == ["made"] * 3
+    assert not hidden(out)
