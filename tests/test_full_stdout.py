@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import Result
+from support import from_origin, write_raster
 
 from cloudfree.cli import main
 
@@ -34,8 +35,7 @@ def files(make_scene: Make, make_sar: Make, make_mask: Make) -> list[str]:
 @pytest.mark.parametrize("to", [">/dev/full", ">&-", "| true"])
 @pytest.mark.parametrize("words", ["weights list", "weights list --json", "info a.tif --json", "--help", "--version"])
 def test_an_answer_that_is_not_told_is_a_failure(tmp_path: Path, words: str, to: str) -> None:
-    with rasterio.open(tmp_path / "a.tif", "w", "GTiff", 8, 8, 1, dtype="uint8", crs="EPSG:32633"):
-        pass
+    write_raster(tmp_path / "a.tif", np.ones((1, 8, 8), np.uint8), from_origin(0, 90, 9, 9))
     command = f"sleep 0.2; {sys.executable} -m cloudfree {words}"
     line = f"set -o pipefail; ({command}) {to}"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)

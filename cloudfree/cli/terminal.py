@@ -163,7 +163,7 @@ class _Answers:
             try:
                 return getattr(self._stream, name)(*arguments)
             except OSError as error:
-                self._failure = error.strerror
+                self._failure = error.strerror or str(error)
                 self._give_up()
         raise click.ClickException(
             f"stdout cannot be written ({self._failure}), and the answer was not told; give it a file or a pipe that "

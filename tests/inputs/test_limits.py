@@ -21,11 +21,13 @@ from cloudfree.errors import InputError
 from cloudfree.geometry import Grid
 from cloudfree.geometry.grid import LARGEST_PIXEL_M, SMALLEST_PIXEL_M
 from cloudfree.inputs import limits
+from cloudfree.inputs.area import read_polygons
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.radar.safe.document import Document
 from cloudfree.inputs.radar.safe.product import geolocation_of
-from cloudfree.inputs.raster import access
+from cloudfree.inputs.raster import access, admitted
+from cloudfree.network.models import base
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
@@ -130,13 +132,15 @@ def test_so_is_a_sparse_one_beside_a_raster(tmp_path: Path, plain: Path, name: s
 
 @pytest.mark.attack(5)
 def test_so_are_those_that_are_read_by_us(tmp_path: Path) -> None:
-    for name in ("a_metadata.json", "a.xml"):
-        with (tmp_path / name).open("wb") as file:
-            file.truncate(10**10)
+    with (tmp_path / "a.xml").open("wb") as file:
+        file.truncate(10**10)
     for read in (Document.of, planet_product.read_metadata):
         with pytest.raises(InputError, match="more than 16 MB"):
             read(Source.of(tmp_path / "a.xml"))
     assert Source.of(tmp_path / "a.xml").read_bytes(5) == bytes(5)
+    (tmp_path / "a.xml").rename(tmp_path / "a.geojson")
+    with pytest.raises(InputError, match="more than 16 MB"):
+        read_polygons(tmp_path / "a.geojson")
 
 
 @pytest.mark.attack(5)
@@ -207,3 +211,22 @@ def test_a_geolocation_grid_of_no_likely_size_is_none() -> None:
     text = SafeRecipe(ground=ground).annotation()
     with pytest.raises(InputError, match="full grid of lines and pixels"):
         geolocation_of(Document.parse("a.xml", text.encode()))
+
+
+def test_the_bounds_are_those_that_are_promised() -> None:
+    text = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+    for bound in (
+        f"{admitted._MOST_PIXELS:.0e} pixels",
+        f"{admitted._MOST_BANDS} bands",
+        f"blocks of {admitted._MOST_BLOCK_BYTES >> 20} MB",
+        f"under {SMALLEST_PIXEL_M:g} m or over {LARGEST_PIXEL_M / 1000:g} km",
+        f"headers of more than {limits.DOCUMENT_BYTES >> 20} MB",
+        f"{limits.MEMBERS} files or {limits.DIRECTORY_BYTES >> 20} MB of their names",
+        f"more than {limits.FOLDER_FILES};",
+        f"{admitted._MOST_OBJECTS} variables, or in an archive of more than {limits.UNPACKED_BYTES >> 20} MB",
+        f"{admitted._MOST_BYTES >> 20} MB, {admitted._MOST_LEVELS} levels or {admitted._MOST_PARTS} parts",
+        f"{base._MOST_TENSORS} tensors",
+        f"{access._HTTP_SETTINGS['GDAL_HTTP_LOW_SPEED_LIMIT']} bytes a second",
+        f"in {access._HTTP_SETTINGS['GDAL_HTTP_LOW_SPEED_TIME']} s",
+    ):
+        assert bound in text
