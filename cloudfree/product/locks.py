@@ -65,7 +65,7 @@ def _locked(folder: Path, target: Path, until: float) -> FileLock:
     lock = _lock_of(folder)
     while True:
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise _unwritable(target, error) from error
         if not _is_ours(folder):
@@ -127,8 +127,8 @@ def _within(folder: Path) -> Iterator[int | None]:
         return
     try:
         inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except (NotADirectoryError, PermissionError) as error:
-        raise _not_ours(folder) from error
+    except OSError as error:
+        raise (_not_ours(folder) if folder.is_symlink() else _unwritable(folder, error)) from error
     try:
         if not _is_own_folder(os.fstat(inside)):
             raise _not_ours(folder)
