@@ -5,7 +5,9 @@
 - `api`: `run`, or `make_plan` and `execute`, which `cloudfree batch` calls.
 - `jobs`: a scene and its files, and lists of them; `pairing`: jobs of a folder, whose `images` are recognised by name,
   with radar and other `dates` for each.
-- `needs`: names, disk and memory; `runner`: one job after the other; `cluster`: many at once on Dask's workers.
+- `needs`: names, disk and memory.
+- `runner`: one job, and one after the other, without the files that are not `sound`; `apart`: in processes of their
+  own; `cluster`: on Dask's workers. `told` brings home what is logged there.
 - `results`: the outcome of each job; `index`: a page of all; `collection`: a STAC collection of all.
 """
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudfree.batch.cluster import Cluster, local_cluster, run_jobs_on
+from cloudfree.batch.apart import run_jobs_apart
+from cloudfree.batch.cluster import run_jobs_on
 from cloudfree.batch.collection import write_collection
 from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS
 from cloudfree.batch.index import write_index
-from cloudfree.batch.jobs import Job, read_jobs
+from cloudfree.batch.jobs import Job, read_jobs, refuse_outside
 from cloudfree.batch.needs import check_disk, check_lists, check_memory, check_outputs, shapes_of
 from cloudfree.batch.pairing import jobs_of_folder
-from cloudfree.batch.results import Outcome, recording
+from cloudfree.batch.results import Outcome, read_results, recording, with_earlier
 from cloudfree.batch.runner import Settings, run_jobs
 from cloudfree.errors import CloudfreeError
 from cloudfree.inputs.raster.access import gdal_settings
@@ -25,17 +26,18 @@ from cloudfree.product.kinds import REPORT, STAC
 log = logging.getLogger(__name__)
 
 Workers = int | str | None
-"""Where scenes are made: in this process (None), in so many processes on this machine, or on the workers of the Dask
-scheduler at an address like tcp://host:8786."""
+"""Where scenes are made: in this process (None), in so many of their own on this machine, or on the workers of the Dask
+scheduler at an address like tcp://host:8786. Only in processes of their own can they die alone, and have a timeout."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What a batch will make in a folder, with the bytes that products take at most and the memory (GB) of making them.
+    """What a batch of a list or a folder (`source`) will make in a folder.
 
-    `workers` None is this process.
+    `product_bytes`: what products take at most; `memory_gb`: what their making takes. `workers` None is this process.
     """
 
+    source: Path
     jobs: tuple[Job, ...]
     folder: Path
     settings: Settings
@@ -106,25 +108,34 @@ def make_plan(
             )
         else:
             jobs = read_jobs(source, folder, settings.without_radar)
-        for job in jobs:
+        possible = [job for job in jobs if not job.fault]
+        for job in possible:
             check_without_radar(settings.options(job))
-        check_outputs(jobs, settings)
-        check_lists(folder, jobs, settings)
-        shapes = shapes_of(jobs)
+        read_results(folder)  # which must be ours, to be added to
+        check_outputs(possible, settings)
+        if not settings.outputs_anywhere:
+            refuse_outside(possible, folder)
+        check_lists(folder, possible, settings)
+        shapes = shapes_of(possible)
     size = check_disk(shapes, settings)
     memory_gb = check_memory(shapes, 0 if isinstance(workers, str) else workers or 1)
     log.info("products take %.1f GB at most, their making about %.1f GB of memory", size / 1e9, memory_gb)
-    return BatchPlan(tuple(jobs), folder, settings, workers, size, memory_gb)
+    return BatchPlan(source, tuple(jobs), folder, settings, workers, size, memory_gb)
 
 
 def execute(plan: BatchPlan, done: Callable[[Outcome], None] | None = None) -> list[Outcome]:
-    """Do all jobs of a plan, keep their results, and write what lists the products. See `run`."""
-    with recording(plan.folder, done) as keep:
+    """Do all jobs of a plan, keep their results, and write what lists the products. See `run`.
+
+    What batches of other sources have left in the folder stays in its results and lists.
+    """
+    with recording(plan.source, plan.folder, done) as keep:
         outcomes = _outcomes(plan, keep)
+    if plan.settings.beside:
+        listed = with_earlier(plan.source, plan.folder, outcomes)
     if REPORT in plan.settings.beside:
-        write_index(plan.folder, outcomes)
+        write_index(plan.folder, listed)
     if STAC in plan.settings.beside:
-        write_collection(plan.folder, outcomes)
+        write_collection(plan.folder, listed)
     return outcomes
 
 
@@ -132,6 +143,5 @@ def _outcomes(plan: BatchPlan, done: Callable[[Outcome], None]) -> list[Outcome]
     if plan.workers is None:
         return run_jobs(plan.jobs, plan.settings, done)
     if isinstance(plan.workers, str):
-        return run_jobs_on(Cluster(plan.workers), plan.jobs, plan.settings, done)
-    with local_cluster(plan.workers) as cluster:
-        return run_jobs_on(cluster, plan.jobs, plan.settings, done)
+        return run_jobs_on(plan.workers, plan.jobs, plan.settings, done)
+    return run_jobs_apart(plan.jobs, plan.settings, plan.workers, done)

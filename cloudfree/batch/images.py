@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
 
 from cloudfree.errors import CloudfreeError
-from cloudfree.geometry import Geometry
+from cloudfree.geometry import WGS84, Geometry
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition
 from cloudfree.inputs.location.source import ARCHIVE_ENDING, Source
@@ -49,26 +54,56 @@ class Image:
         return abs((mine.moment - theirs.moment).total_seconds()) / 86400
 
 
-def scenes_in(folder: Path) -> list[Image]:
-    """Return the scenes of a folder and its subfolders by path, with a warning for those that cannot be read."""
-    return list(_images(folder, _is_scene, acquisition.of_scene))
+class Flawed(NamedTuple):
+    """A file that is named like an image and cannot be used, and why."""
+
+    path: Source
+    why: str
+
+
+def scenes_in(folder: Path) -> tuple[list[Image], list[Flawed]]:
+    """Return the scenes of a folder and its subfolders, by path."""
+    looked_at = [_look(path, acquisition.of_scene) for path in _files(folder, _is_scene)]
+    return [one for one in looked_at if isinstance(one, Image)], [one for one in looked_at if isinstance(one, Flawed)]
 
 
 def radar_in(folder: Path) -> list[Image]:
-    """Return the radar images in the same way."""
-    return list(_images(folder, _is_radar, acquisition.of))
+    """Return the radar images in the same way, with a warning for those that cannot be used."""
+    looked_at = [_look(path, acquisition.of) for path in _files(folder, _is_radar)]
+    for flawed in looked_at:
+        if isinstance(flawed, Flawed):
+            log.warning("left out: %s", flawed.why)
+    return [one for one in looked_at if isinstance(one, Image)]
 
 
-def _images(source: Path, wanted: Callable[[Path], bool], acquired_of: Callable[[Any], Acquisition]) -> Iterator[Image]:
-    for path in sorted(source.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-        if hidden or any(parent.suffix.upper() == ".SAFE" for parent in path.parents) or not wanted(path):
-            continue
-        try:
-            with access.gdal_settings(), opened_radar(path) as dataset:
-                yield Image(Source.of(path), geometry_of(dataset), acquired_of(dataset))
-        except CloudfreeError as error:
-            log.warning("left out: %s", error.message)
+def _files(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and not any(parent.suffix.upper() == ".SAFE" for parent in path.parents) and wanted(path):
+            yield path
+
+
+def _look(path: Path, acquired_of: Callable[[Any], Acquisition]) -> Image | Flawed:
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        return Flawed(Source.of(Path(shown)), f"{shown} has a name that is no UTF-8; GDAL needs one that is: rename it")
+    source, outline = Source.of(path), np.empty((0, 2))
+    try:
+        with access.gdal_settings(), opened_radar(source) as dataset:
+            image = Image(source, geometry_of(dataset), acquired_of(dataset))
+        with suppress(shapely.errors.ShapelyError):  # of coordinates that are not finite
+            outline = shapely.get_coordinates(image.geometry.footprint(WGS84))
+    except CloudfreeError as error:
+        return Flawed(source, error.message)
+    except Exception as error:  # a bug with one file must not stop the others
+        log.exception("%s could not be looked at, by a bug", source)
+        return Flawed(source, f"bug: {type(error).__name__}: {error}")
+    if not (len(outline) and np.isfinite(outline).all()):
+        why = f"{source} lies at no longitude and latitude by its CRS ({image.geometry.crs.to_string()[:60]})"
+        return Flawed(source, f"{why}; warp it to UTM (gdalwarp -t_srs EPSG:326xx)")
+    return image
 
 
 def _is_scene(path: Path) -> bool:

@@ -13,12 +13,14 @@ from cloudfree.errors import InputError
 from cloudfree.inputs.location.source import Source
 
 WithoutRadar = Literal["refuse", "allow"]
-"""What becomes of scenes for which there is no radar: left out of a folder and refused in a list, or made without."""
+"""What becomes of scenes for which there is no radar: of a folder they fail, in a list they are refused; or made
+without."""
 
 _NEEDED, _POSSIBLE = ("planet", "sar"), ("udm2", "mask", "reference", "output")
 _POSSIBLE_LISTED = ", ".join(_POSSIBLE)
 _BETWEEN_FILES = ";"
 _LINES_OF_JSON = (".jsonl", ".ndjson")
+_MOST_BYTES = 256 << 20  # of a list: some million scenes
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class Job:
     """A scene, its other files and its product.
 
     `sar` is empty where there is no radar. `references_rule`: by what references were chosen, empty where a list has
-    them. `why`: the reasons in words for files that `pairing` has chosen.
+    them. `why`: the reasons in words for files that `pairing` has chosen. `other_passes`: the radar of other passes,
+    the best first, for the case that none of `sar` can be used. `fault`: why it cannot be done, where that is known
+    before it is begun.
     """
 
     planet: Source
@@ -37,6 +41,8 @@ class Job:
     references: tuple[Source, ...] = ()
     references_rule: str = ""
     why: tuple[str, ...] = ()
+    other_passes: tuple[tuple[Source, ...], ...] = ()
+    fault: str = ""
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -44,17 +50,22 @@ class Job:
         return tuple(filter(None, (self.planet, *self.sar, self.udm2, self.mask, *self.references)))
 
     def describe(self) -> dict[str, Any]:
-        """Return plain data."""
-        return json.loads(json.dumps(asdict(self), default=str))
+        """Return plain data; a fault only where there is one."""
+        described = json.loads(json.dumps(asdict(self), default=str))
+        del described["other_passes"]
+        if not self.fault:
+            del described["fault"]
+        return described
 
 
 def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse") -> list[Job]:
     """Return the jobs of a list: a CSV, or lines of JSON, with planet, sar and any of udm2, mask, reference, output.
 
     Several files in a cell are separated by `;`, or are a list in JSON. Paths are relative to the folder of the list,
-    outputs to `folder`; without an output a product is named after its scene. Raises InputError; of lines without sar
-    too, unless `without_radar` is "allow".
+    outputs to `folder`; without an output a product is named after its
+    scene. Raises InputError; of lines without sar too, unless `without_radar` is "allow".
     """
+    _refuse_odd(source)
     rows = list(_json_rows(source) if source.suffix.lower() in _LINES_OF_JSON else _csv_rows(source))
     if not rows:
         raise InputError(
@@ -62,6 +73,24 @@ def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse"
         )
     needed = _NEEDED if without_radar == "refuse" else _NEEDED[:1]
     return [_job(f"{source.name} line {line}", row, source.parent, folder, needed) for line, row in rows]
+
+
+def refuse_outside(jobs: Sequence[Job], folder: Path) -> None:
+    """Raise InputError for a product that would not be in a folder: a list may be another's."""
+    for job in jobs:
+        if not job.output.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{job.planet.name} has the output {job.output}, which is not in {folder}; products of a list stay in "
+                "there: name it otherwise, or give --outputs-anywhere"
+            )
+
+
+def _refuse_odd(source: Path) -> None:
+    """Raise InputError for a list that is no file, or larger than any."""
+    if source.exists() and not source.is_file():
+        raise InputError(f"{source} is a device or a pipe; a list of scenes is a file: save it as one")
+    if source.exists() and source.stat().st_size > _MOST_BYTES:
+        raise InputError(f"{source} is larger than {_MOST_BYTES >> 20} MB; a list of scenes is smaller: divide it")
 
 
 def product_of(planet: Source, folder: Path) -> Path:
@@ -88,7 +117,7 @@ def _json_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not isinstance(row, dict):
                     raise ValueError(f"{str(row)[:40]!r} is no object")
                 yield number, row
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{source} cannot be read as lines of JSON ({error}); write one object a line") from error
 
 

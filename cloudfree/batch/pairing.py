@@ -8,17 +8,21 @@ the reasons.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import shapely
+from pyproj.exceptions import ProjError
 
 from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS, Dates
 from cloudfree.batch.images import SCENE_WORDS, Image, radar_in, scenes_in
 from cloudfree.batch.jobs import Job, WithoutRadar, product_of
-from cloudfree.errors import InputError
+from cloudfree.errors import CloudfreeError, InputError
 from cloudfree.geometry import Grid
+from cloudfree.inputs.location.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +37,14 @@ def jobs_of_folder(
     reference_days: float = REFERENCE_DAYS,
     without_radar: WithoutRadar = "refuse",
 ) -> list[Job]:
-    """Return a job for each scene in a folder and its subfolders.
+    """Return a job for each file in a folder and its subfolders that has a scene's name, by path.
 
-    Each has up to `max_references` other scenes of its ground, at most `reference_days` before or after. Scenes that no
-    radar image overlaps are left out with a warning, or are made without where `without_radar` is "allow". Raises
+    Each has up to `max_references` other scenes of its ground, at most `reference_days` before or after. Scenes that
+    cannot be used have a fault, and those that no radar image overlaps too, unless `without_radar` is "allow". Raises
     InputError where there is no scene, or no radar that is wanted.
     """
-    scenes, radar = scenes_in(source), radar_in(source)
-    if not scenes:
+    (scenes, flawed), radar = scenes_in(source), radar_in(source)
+    if not scenes and not flawed:
         words = ", ".join(sorted(SCENE_WORDS))
         raise InputError(f"{source} holds no scene (a *.tif with one of {words} in its name); give a list of scenes")
     if not radar and without_radar == "refuse":
@@ -48,40 +52,60 @@ def jobs_of_folder(
             f"{source} holds no Sentinel-1 image (by name, or a SAFE product); add one, or give a list, or "
             "--without-radar allow"
         )
-    seen_by_radar = {scene.path: [image for image in radar if _shared(scene, [image]) > 0] for scene in scenes}
-    wanted = []
-    for scene in scenes:
-        if seen_by_radar[scene.path] or without_radar == "allow":
-            wanted.append(scene)
-        else:
-            log.warning("%s is left out: %s (--without-radar)", scene.path.name, _NO_RADAR)
-    if not wanted:
+    seen_by_radar = {scene.path: [image for image in radar if _sees(image, scene)] for scene in scenes}
+    if scenes and without_radar == "refuse" and not any(seen_by_radar.values()):
         raise InputError(
             f"no Sentinel-1 image in {source} overlaps a scene; add one that does, or give a list, or "
             "--without-radar allow"
         )
     dates = Dates(scenes, max_references, reference_days)
-    return [_job(scene, seen_by_radar[scene.path], dates, folder) for scene in wanted]
+    jobs = [_job(scene, seen_by_radar[scene.path], dates, folder, without_radar) for scene in scenes]
+    jobs += [Job(path, (), product_of(path, folder), fault=why) for path, why in flawed]
+    return _of_one_name(sorted(jobs, key=lambda job: str(job.planet)))
 
 
-def _job(scene: Image, radar: Sequence[Image], dates: Dates, folder: Path) -> Job:
-    chosen, why = _best_pass(scene, radar) if radar else ([], _NO_RADAR)
+def _of_one_name(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs with a fault for all but one of those whose products would have one name.
+
+    That one is a scene that can be used, and lies the least deep.
+    """
+    first: dict[Path, Job] = {}
+    for job in sorted(jobs, key=lambda job: (bool(job.fault), str(job.planet).count(os.sep))):
+        first.setdefault(job.output, job)
+    return [job if job is first[job.output] or job.fault else _named_twice(job, first[job.output]) for job in jobs]
+
+
+def _named_twice(job: Job, other: Job) -> Job:
+    why = f"{job.planet} has the name of {other.planet}, and products are named after their scenes"
+    return replace(job, fault=f"{why}: rename it, or give a list with a column output")
+
+
+def _job(scene: Image, radar: Sequence[Image], dates: Dates, folder: Path, without_radar: WithoutRadar) -> Job:
+    passes = _passes(scene, radar)
+    why = _why(scene, passes) if passes else _NO_RADAR
     others = dates.of(scene)
     job = Job(
         scene.path,
-        tuple(image.path for image in chosen),
+        _paths(passes[0]) if passes else (),
         product_of(scene.path, folder),
         references=tuple(other.image.path for other in others),
         references_rule=dates.rule,
         why=(why, *(other.why for other in others)),
+        other_passes=tuple(map(_paths, passes[1:])),
     )
+    if not passes and without_radar == "refuse":
+        return replace(job, fault=f"{scene.path.name}: {_NO_RADAR}; add one, or give --without-radar allow")
     for reason in job.why:
         log.info("%s: %s", scene.path.name, reason)
     return job
 
 
-def _best_pass(scene: Image, radar: Sequence[Image]) -> tuple[list[Image], str]:
-    """Return the images of the pass that covers most of a scene, of equal ones the nearest in time; and the reason."""
+def _paths(images: Sequence[Image]) -> tuple[Source, ...]:
+    return tuple(image.path for image in images)
+
+
+def _passes(scene: Image, radar: Sequence[Image]) -> list[list[Image]]:
+    """Return the images of each pass: first of that which covers most of a scene, of equal ones the nearest in time."""
     groups: list[list[Image]] = []
     for image in radar:
         group = next((group for group in groups if group[0].acquired.may_be_of_pass(image.acquired)), None)
@@ -89,11 +113,25 @@ def _best_pass(scene: Image, radar: Sequence[Image]) -> tuple[list[Image], str]:
             groups.append([image])
         else:
             group.append(image)
-    best = min(groups, key=lambda group: (-round(_shared(scene, group), 2), scene.days_from(group[0])))
+    return sorted(groups, key=lambda group: (-round(_shared(scene, group), 2), scene.days_from(group[0])))
+
+
+def _why(scene: Image, passes: Sequence[Sequence[Image]]) -> str:
+    """Return the reason for the first of several passes."""
+    best = passes[0]
     days = scene.days_from(best[0])
     when = f"{days:.1f} days away" if np.isfinite(days) else "of an unknown date"
-    others = f", of {len(groups)} passes" if len(groups) > 1 else ""
-    return best, f"radar of {best[0].acquired} sees {100 * _shared(scene, best):.0f} % of the scene, {when}{others}"
+    others = f", of {len(passes)} passes" if len(passes) > 1 else ""
+    return f"radar of {best[0].acquired} sees {100 * _shared(scene, best):.0f} % of the scene, {when}{others}"
+
+
+def _sees(radar: Image, scene: Image) -> bool:
+    """Whether a radar image overlaps a scene, with a warning where its projection does not tell."""
+    try:
+        return _shared(scene, [radar]) > 0
+    except (CloudfreeError, shapely.errors.ShapelyError, ProjError) as error:
+        log.warning("left out: %s cannot be placed beside %s (%s)", radar.path, scene.path.name, error)
+        return False
 
 
 def _shared(scene: Image, others: Sequence[Image]) -> float:

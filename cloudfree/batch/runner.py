@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from cloudfree.batch.jobs import Job, WithoutRadar
 from cloudfree.batch.results import Outcome
-from cloudfree.errors import CloudfreeError, OutputError
+from cloudfree.batch.sound import sound_files
+from cloudfree.errors import CloudfreeError, OutputError, warnings_heard
 from cloudfree.inputs.files import RADAR_OPTIONS, identify
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.models import CloudRemovalModel
@@ -36,15 +37,19 @@ class Settings:
 
     `common`: fields of `Options` and their values, other than files. `beside`: kinds of `product.kinds.BESIDE` that are
     made beside each product and named after it. `max_failures`: after more of them no scene is begun; None: all are.
+    `timeout_s`: how long a scene may take, in a process of its own (`apart`); None: for ever.
     `without_radar`: what becomes of scenes for which there is no radar. `new_references`: whether a product that is
-    finished is kept or made again where other references would be chosen for it now.
+    finished is kept or made again where other references would be chosen for it now. `outputs_anywhere`: whether a list
+    may name products outside of the folder.
     """
 
     common: Mapping[str, Any] = field(default_factory=dict)
     beside: tuple[Kind, ...] = ()
     max_failures: int | None = None
+    timeout_s: float | None = None
     without_radar: WithoutRadar = "refuse"
     new_references: NewReferences = "keep"
+    outputs_anywhere: bool = False
 
     def options(self, job: Job) -> Options:
         """Return the options of a run that does a job: those for reading radar only where it has some.
@@ -65,24 +70,40 @@ def held_model(name: str) -> CloudRemovalModel:
 
 
 def run_jobs(jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None]) -> list[Outcome]:
-    """Do all jobs and return their outcomes; `done` is called with each outcome as it comes."""
+    """Do all jobs in this process and return their outcomes; `done` is called with each outcome as it comes."""
     outcomes: list[Outcome] = []
     for job in jobs:
-        failures = sum(outcome.status == "failed" for outcome in outcomes)
-        if settings.max_failures is not None and failures > settings.max_failures:
-            outcomes.append(Outcome(job, "not begun", error=f"more than {settings.max_failures} had failed before"))
-        else:
-            outcomes.append(run_job(job, settings))
+        begins = not enough_failed(outcomes, settings)
+        outcomes.append(run_job(job, settings) if begins else not_begun(job, settings))
         done(outcomes[-1])
     return outcomes
 
 
+def enough_failed(outcomes: Iterable[Outcome], settings: Settings) -> bool:
+    """Whether no more jobs are to be begun."""
+    most = settings.max_failures
+    return most is not None and sum(outcome.status == "failed" for outcome in outcomes) > most
+
+
+def not_begun(job: Job, settings: Settings) -> Outcome:
+    """Return the outcome of a job after enough have failed."""
+    return Outcome(job, "not begun", error=f"more than {settings.max_failures} had failed before")
+
+
 def run_job(job: Job, settings: Settings) -> Outcome:
     """Do a job, unless its product is there, whole, and of the same inputs, options and weights."""
-    started, options = time.monotonic(), settings.options(job)
+    started = time.monotonic()
+    with warnings_heard() as warnings:
+        outcome = _done(job, settings)
+    return replace(outcome, seconds=time.monotonic() - started, warnings=tuple(warnings))
+
+
+def _done(job: Job, settings: Settings) -> Outcome:
     try:
-        details = _make(job, options, settings.new_references)
-        return Outcome(job, "made" if details else "skipped", time.monotonic() - started, details=details)
+        if job.fault:
+            raise CloudfreeError(job.fault)
+        details = _made_of_sound_files(job, settings)
+        return Outcome(job, "made" if details else "skipped", details=details)
     except CloudfreeError as error:
         failure = error.message
     except OSError as error:
@@ -90,7 +111,18 @@ def run_job(job: Job, settings: Settings) -> Outcome:
     except Exception as error:  # a bug in one scene must not stop the others
         log.exception("%s failed by a bug", job.planet)
         failure = f"bug: {type(error).__name__}: {error}"
-    return Outcome(job, "failed", time.monotonic() - started, failure)
+    return Outcome(job, "failed", error=failure)
+
+
+def _made_of_sound_files(job: Job, settings: Settings) -> dict[str, Any]:
+    """Make a product; again, where that fails, without files that a batch has chosen and that cannot be used."""
+    try:
+        return _make(job, settings.options(job), settings.new_references)
+    except CloudfreeError:
+        sound = sound_files(job, settings.options(job))
+        if sound is None:
+            raise
+    return _make(sound, settings.options(sound), settings.new_references)
 
 
 def _make(job: Job, options: Options, new_references: NewReferences) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cloudfree.cli import options
 from cloudfree.cli.config import option_sources
@@ -55,11 +56,26 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
     type=click.Choice(["refuse", "allow"]),
     default="refuse",
     show_default=True,
-    help="Scenes without Sentinel-1: leave them out of a folder and refuse a list, or make them without.",
+    help="Scenes without Sentinel-1: of a folder they fail, a list of them is refused; or make them without.",
 )
 @click.option("--max-failures", type=Whole(min=0), metavar="N", help="Begin no more after more than so many.")
-@click.option("--workers", type=Whole(min=1), metavar="N", help="So many processes here, by Dask.")
+@click.option(
+    "--timeout",
+    "timeout_minutes",
+    type=Real(min=0),
+    metavar="MINUTES",
+    default=240.0,
+    show_default=True,
+    help="A scene that takes longer is ended and fails; 0: never.",
+)
+@click.option(
+    "--workers",
+    type=Whole(min=1),
+    metavar="N",
+    help="Make so many scenes at once, each in a process of its own.  [default: 1]",
+)
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="The workers of a Dask scheduler instead.")
+@click.option("--outputs-anywhere", is_flag=True, help="Let a list name outputs outside of the folder.")
 @options.meaning
 @options.making
 @options.beside_product(in_batch=True)
@@ -76,6 +92,8 @@ def batch(
     new_references: NewReferences,
     without_radar: WithoutRadar,
     max_failures: int | None,
+    timeout_minutes: float,
+    outputs_anywhere: bool,
     workers: int | None,
     scheduler: str | None,
     dry_run: bool,
@@ -94,17 +112,28 @@ def batch(
     log_to_stderr(quiet, verbose)
     if workers and scheduler:
         raise click.UsageError("--workers and --scheduler are both given; one says where scenes are made.")
+    given = click.get_current_context().get_parameter_source("timeout_minutes")
+    if scheduler and given != ParameterSource.DEFAULT:
+        raise click.UsageError("--timeout is for processes here; those of a --scheduler end by its own rules.")
     from cloudfree.batch import Settings, execute, make_plan
 
     beside = tuple(kind for kind in BESIDE if common.pop(kind.field))
-    settings = Settings(common, beside, max_failures, without_radar, new_references)
+    settings = Settings(
+        common,
+        beside,
+        max_failures=max_failures,
+        timeout_s=60 * timeout_minutes or None,
+        without_radar=without_radar,
+        new_references=new_references,
+        outputs_anywhere=outputs_anywhere,
+    )
     plan = make_plan(
         source,
         folder,
         settings,
         max_references=max_references,
         reference_days=reference_days,
-        workers=scheduler or workers,
+        workers=scheduler or workers or 1,
     )
     if dry_run:
         echo_json({**plan.describe(), "option_sources": option_sources(click.get_current_context())})

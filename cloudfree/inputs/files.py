@@ -266,13 +266,14 @@ def identify(options: InputOptions) -> Inputs:
     """
     quantity = QuantityOptions(options.planet_quantity, options.planet_scale)
     scene = identify_scene(options.planet, options.planet_bands, quantity)
-    sar = _dated(_radar(options, scene.grid), scene.acquired)
+    sar = _dated(identify_radar(options, scene.grid), scene.acquired)
     codes = MaskOptions(options.mask_values, options.mask_bits, options.mask_unknown)
     mask = identify_mask_of(scene, options.udm2, options.mask, codes)
     return Inputs(scene, sar, mask, tuple(usable_references(options.references, scene.grid)))
 
 
-def _radar(options: InputOptions, area: Grid) -> Sentinel1:
+def identify_radar(options: InputOptions, area: Grid) -> Sentinel1:
+    """Identify the radar of a scene whose grid is `area`. Raises InputError or GridError."""
     scaling = options.sar_scale, options.sar_offset
     reading = SarOptions(options.sar_units, options.sar_bands, *scaling, options.allow_hh_hv)
     if options.sar:

@@ -1,0 +1,283 @@
+"""A folder into which others drop files: whatever is among them, the other scenes are made, and each file has a row."""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import Result
+from rasterio.crs import CRS
+from support import ORIGIN, sar_values_db, scene_dn, write_raster
+
+from cloudfree.product.provenance import stated
+
+Cli = Callable[..., Result]
+Make = Callable[..., Path]
+
+SIDE = 96
+FAST = "--weights", "identity", "--find-clouds", "never", "--edge-limit", 0
+GRID = Affine(3, 0, ORIGIN[0], 0, -3, ORIGIN[1])
+AROUND = Affine(10, 0, ORIGIN[0] - 1004, 0, -10, ORIGIN[1] + 1003)
+GOOD = "20240606_101530_84_2481_3B_AnalyticMS_SR.tif"
+ODD = "20240607_101530_84_2481_3B_AnalyticMS_SR.tif"
+
+
+@pytest.fixture
+def inbox(make_scene: Make, make_sar: Make, make_mask: Make, tmp_path: Path) -> Path:
+    """A scene with its UDM2, and radar of two passes."""
+    (tmp_path / "in").mkdir()
+    make_scene(name=f"in/{GOOD}")
+    udm2 = np.zeros((8, SIDE, SIDE))
+    udm2[0], udm2[5, 20:60, 20:60] = 1, 1
+    udm2[0, 20:60, 20:60] = 0
+    make_mask(udm2, name=f"in/{GOOD.replace('AnalyticMS_SR', 'udm2')}")
+    make_sar(name="in/s1_20240601.tif")
+    make_sar(name="in/s1_20240612.tif")
+    return tmp_path / "in"
+
+
+def batch(cli: Cli, inbox: Path, *options: object) -> tuple[Result, dict[str, dict[str, str]]]:
+    """A batch of the inbox, and its rows by the path of the scene within the inbox."""
+    out = inbox.parent / "made"
+    done = cli("batch", inbox, "-o", out, *FAST, *options)
+    with (out / "results.csv").open(encoding="utf-8") as file:
+        rows = {os.path.relpath(row["planet"], inbox): row for row in csv.DictReader(file)}
+    assert [row["planet"] for row in json.loads((out / "results.json").read_text())] == [
+        row["planet"] for row in rows.values()
+    ]
+    assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+    return done, rows
+
+
+# --- scenes ---
+
+
+def sparse(side: int) -> Callable[[Path], Path]:
+    def put(inbox: Path) -> Path:
+        size = {"driver": "GTiff", "width": side, "height": side, "count": 4, "dtype": "uint16", "tiled": True}
+        with rasterio.open(
+            inbox / ODD, "w", **size, SPARSE_OK=True, BIGTIFF="YES", crs=CRS.from_epsg(32633), transform=GRID, nodata=0,
+            blockxsize=4096, blockysize=4096,
+        ):  # fmt: skip
+            pass
+        return inbox / ODD
+
+    return put
+
+
+def same_name(inbox: Path) -> Path:
+    (inbox / "again").mkdir()
+    return Path(shutil.copy(inbox / GOOD, inbox / "again"))
+
+
+def no_utf8(inbox: Path) -> Path:
+    path = os.fsencode(inbox) + b"/sc\xe9ne_AnalyticMS_SR.tif"
+    Path(os.fsdecode(path)).write_bytes((inbox / GOOD).read_bytes())
+    return inbox / "sc\\xe9ne_AnalyticMS_SR.tif"
+
+
+def pipe(inbox: Path) -> Path:
+    os.mkfifo(inbox / ODD)
+    return inbox / ODD
+
+
+def no_raster(inbox: Path) -> Path:
+    (inbox / ODD).write_bytes(b"no raster at all")
+    return inbox / ODD
+
+
+def nowhere(inbox: Path) -> Path:
+    return write_raster(inbox / ODD, scene_dn(SIDE, SIDE), GRID, crs=None, nodata=0)
+
+
+def far_away(inbox: Path) -> Path:
+    return write_raster(inbox / ODD, scene_dn(SIDE, SIDE), Affine(3, 0, 500_000, 0, -3, 1_000_000), nodata=0)
+
+
+def beyond_the_earth(inbox: Path) -> Path:
+    crs = CRS.from_string("+proj=ortho +lat_0=-45 +lon_0=195 +datum=WGS84 +units=m")
+    return write_raster(inbox / ODD, scene_dn(SIDE, SIDE), Affine(3, 0, 9e6, 0, -3, 9e6), crs=crs, nodata=0)
+
+
+ODD_SCENES = {
+    "the name of another": (same_name, "has the name of"),
+    "200,000 x 200,000 pixels": (sparse(200_000), "pixels"),
+    "140,000 x 140,000 pixels": (sparse(140_000), "GB"),
+    "a name that is no UTF-8": (no_utf8, "no UTF-8"),
+    "a pipe": (pipe, "regular file"),
+    "no raster": (no_raster, "cannot be read as a raster"),
+    "no CRS": (nowhere, "no coordinate reference system"),
+    "no radar": (far_away, "no Sentinel-1 image in the folder overlaps it"),
+    "off the Earth": (beyond_the_earth, ""),
+}
+
+
+@pytest.mark.attack(4)
+@pytest.mark.parametrize("kind", ODD_SCENES)
+def test_an_odd_scene_is_a_failed_row_and_the_others_are_made(cli: Cli, inbox: Path, kind: str) -> None:
+    put, message = ODD_SCENES[kind]
+    path = put(inbox)
+    done, rows = batch(cli, inbox)
+    assert done.exit_code == 1, done.output
+    assert "1 of 2 scenes have no product" in done.stderr
+    assert rows[GOOD]["status"] == "made"
+    odd = rows[os.path.relpath(path, inbox)]
+    assert odd["status"] == "failed"
+    assert message in odd["error"]
+    assert "bug" not in odd["error"]
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.attack(4)
+def test_absurd_tags_of_an_orbit_cost_nothing(cli: Cli, inbox: Path, make_sar: Make) -> None:
+    make_sar(name="in/s1_20240606.tif")
+    with rasterio.open(inbox / "s1_20240606.tif", "r+") as dataset:
+        dataset.update_tags(ABSOLUTE_ORBIT_NUMBER="9" * 5000, PLATFORM="S1A")
+    done, rows = batch(cli, inbox)
+    assert done.exit_code == 0, done.output
+    assert rows[GOOD]["status"] == "made"
+
+
+# --- files that a batch chooses for a scene ---
+
+
+def odd_projection(text: str, x: float = AROUND.c, y: float = AROUND.f) -> Callable[[Path], None]:
+    def put(inbox: Path) -> None:
+        crs, transform = CRS.from_string(text), Affine(10, 0, x, 0, -10, y)
+        write_raster(inbox / "s1_20240606.tif", sar_values_db(300, 300), transform, crs=crs, descriptions=("VV", "VH"))
+
+    return put
+
+
+def photo(inbox: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (3, 300, 300), np.uint8)
+    write_raster(inbox / "s1_20240606.tif", values, AROUND)
+
+
+def damaged(inbox: Path) -> None:
+    """Sound but for its last blocks, at which only those come who read all of it."""
+    path, bands = inbox / "s1_20240606.tif", ("VV", "VH")
+    write_raster(path, sar_values_db(300, 300), AROUND, descriptions=bands, compress="deflate", blockysize=16)
+    content = bytearray(path.read_bytes())
+    for start in range(len(content) // 3, len(content) - 64, 2000):
+        content[start : start + 64] = b"\xff" * 64
+    path.write_bytes(content)
+
+
+ODD_RADAR = {
+    "beyond the horizon": odd_projection("+proj=ortho +lat_0=0 +lon_0=0", 9e6, 9e6),
+    "a turned globe": odd_projection("+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=30 +lon_0=15", 9e6, 9e6),
+    "a drawing": odd_projection('LOCAL_CS["x",UNIT["m",1]]'),
+    "a photo": photo,
+    "damaged": damaged,
+}
+
+
+@pytest.mark.attack(4)
+@pytest.mark.parametrize("kind", ODD_RADAR)
+def test_radar_that_cannot_be_used_is_left_out_with_a_warning(cli: Cli, inbox: Path, kind: str) -> None:
+    """Though it is of the scene's day; of the other passes the nearest is used."""
+    ODD_RADAR[kind](inbox)
+    done, rows = batch(cli, inbox)
+    assert done.exit_code == 0, done.output
+    assert rows[GOOD]["status"] == "made"
+    assert "s1_20240606.tif" in done.stderr
+    assert "left out" in done.stderr
+    made = stated(inbox.parent / "made" / GOOD.replace(".tif", "_cloudfree.tif"))
+    assert [one["name"] for one in made["inputs"] if one["name"].startswith("s1")] == ["s1_20240601.tif"]
+    _, again = batch(cli, inbox)
+    assert again[GOOD]["status"] == "skipped"
+
+
+@pytest.mark.attack(4)
+def test_of_a_pass_the_files_that_can_be_used_are(cli: Cli, inbox: Path) -> None:
+    for path in inbox.glob("s1_*.tif"):
+        path.unlink()
+    for name, band in (("vv", 0), ("vh", 1)):
+        values = sar_values_db(300, 300)[band : band + 1]
+        write_raster(inbox / f"s1_20240601_{name}.tif", values, AROUND, descriptions=(name.upper(),))
+    (inbox / "s1_20240601_b.tif").write_bytes((inbox / "s1_20240601_vv.tif").read_bytes()[:40_000])
+    done, rows = batch(cli, inbox)
+    assert done.exit_code == 0, done.output
+    assert rows[GOOD]["status"] == "made"
+    assert "s1_20240601_b.tif" in rows[GOOD]["warnings"] + done.stderr
+
+
+@pytest.mark.attack(4)
+@pytest.mark.parametrize("whole", [False, True])
+def test_another_date_that_cannot_be_used_is_left_out(cli: Cli, inbox: Path, make_mask: Make, whole: bool) -> None:
+    """Because its pixels are damaged; or its UDM2, which tells how clear it is, is another thing."""
+    dn = scene_dn(SIDE, SIDE)
+    path = write_raster(inbox / ODD, dn, GRID, nodata=0, compress="deflate", blockysize=8)
+    make_mask(np.ones((1, SIDE, SIDE)), name=f"in/{ODD.replace('AnalyticMS_SR', 'udm2')}")
+    if not whole:
+        content = bytearray(path.read_bytes())
+        content[-3000:] = b"\xff" * 3000
+        path.write_bytes(content)
+    done, rows = batch(cli, inbox)
+    assert rows[GOOD]["status"] == "made", done.output
+    assert rows[ODD]["status"] == ("made" if whole else "failed")
+    assert "bug" not in rows[ODD]["error"]
+
+
+# --- several batches in one folder ---
+
+
+@pytest.mark.attack(4)
+def test_a_second_batch_adds_to_results_index_and_collection(
+    cli: Cli, inbox: Path, make_scene: Make, tmp_path: Path
+) -> None:
+    make_scene(name=f"in/{ODD}")
+    lists = []
+    for number, name in enumerate((GOOD, ODD)):
+        lists.append(tmp_path / f"{number}.csv")
+        lists[-1].write_text(f"planet,sar,mask\nin/{name},in/s1_20240601.tif,in/{GOOD[:23]}_3B_udm2.tif\n")
+    lists[0].write_text(lists[0].read_text().replace(",mask", ",udm2"))
+    lists[1].write_text(lists[0].read_text().replace(GOOD, ODD))
+    out = tmp_path / "made"
+    for source in lists:
+        assert cli("batch", source, "-o", out, *FAST, "--report", "--stac").exit_code == 0
+    with (out / "results.csv").open() as file:
+        assert [Path(row["planet"]).name for row in csv.DictReader(file)] == [GOOD, ODD]
+    rows = json.loads((out / "results.json").read_text())
+    assert [row["pixels"]["observed"] > 0 for row in rows] == [True, True]
+    links = json.loads((out / "collection.json").read_text())["links"]
+    assert sum(link["rel"] == "item" for link in links) == 2
+    page = (out / "index.html").read_text()
+    assert GOOD in page
+    assert ODD in page
+    assert cli("batch", lists[0], "-o", out, *FAST, "--report", "--stac").exit_code == 0
+    rows = json.loads((out / "results.json").read_text())
+    assert [(Path(row["planet"]).name, row["status"]) for row in rows] == [(ODD, "made"), (GOOD, "skipped")]
+
+
+@pytest.mark.attack(4)
+@pytest.mark.parametrize("content", ["precious", "[1, 2]", "{}", "[" * 100_000])
+def test_results_that_are_not_ours_are_kept(cli: Cli, inbox: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "results.json").write_text(content)
+    done = cli("batch", inbox, "-o", tmp_path / "made", *FAST)
+    assert done.exit_code == 1
+    assert "holds no results of a batch" in done.stderr
+    assert (tmp_path / "made" / "results.json").read_text() == content
+
+
+@pytest.mark.attack(7)
+@pytest.mark.parametrize("output", ["../outside.tif", "{}/outside.tif", "link/outside.tif"])
+def test_products_of_a_list_stay_in_the_folder(cli: Cli, inbox: Path, tmp_path: Path, output: str) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "link").symlink_to(tmp_path)
+    (tmp_path / "list.csv").write_text(f"planet,sar,output\nin/{GOOD},in/s1_20240601.tif,{output.format(tmp_path)}\n")
+    command = "batch", tmp_path / "list.csv", "-o", tmp_path / "made", *FAST
+    done = cli(*command)
+    assert done.exit_code == 1
+    assert "is not in" in done.stderr
+    assert not (tmp_path / "outside.tif").exists()
+    assert cli(*command, "--outputs-anywhere").exit_code == 0
+    assert (tmp_path / "outside.tif").exists()
