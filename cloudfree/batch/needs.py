@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import starmap
 from pathlib import Path
 
 from cloudfree.batch.collection import is_collection
@@ -67,8 +68,12 @@ def check_disk(shapes: Shapes, settings: Settings) -> int:
 
     Raises OutputError where a disk has too little free.
     """
-    needed: dict[Path, int] = {}
-    for job, size in _sizes(shapes, settings):
+    kinds, needed = (OUTPUT, *settings.beside), dict[Path, int]()
+
+    def alone(job: Job, shape: tuple[int, int]) -> None:
+        needs.check_disk({needs.nearest_folder(job.output): needs.making_bytes(shape, kinds)}, "")
+
+    for job, size in _sizes(_possible(shapes, alone), settings):
         folder = needs.nearest_folder(job.output)
         needed[folder] = needed.get(folder, 0) + size
     needs.check_disk(needed, "make room, choose another folder, or give fewer scenes")
@@ -80,7 +85,12 @@ def check_memory(shapes: Shapes, workers: int) -> float:
 
     Raises OutputError where less is available. `workers` 0 is for workers elsewhere: the memory of one, not checked.
     """
-    one = max((needs.peak_memory_gb(shape, len(job.references)) for job, shape in shapes), default=0.0)
+
+    def peak_gb(job: Job, shape: tuple[int, int]) -> float:
+        return needs.peak_memory_gb(shape, len(job.references))
+
+    shapes = _possible(shapes, lambda job, shape: needs.check_memory(peak_gb(job, shape), "", ()))
+    one = max(starmap(peak_gb, shapes), default=0.0)
     needed = max(1, workers) * one
     if workers:
         at_once = f" by {workers} workers at once" if workers > 1 else ""
@@ -88,6 +98,16 @@ def check_memory(shapes: Shapes, workers: int) -> float:
         fewer += ["give fewer --max-references"] if any(job.references_rule for job, _ in shapes) else []
         needs.check_memory(needed, f"the largest scene{at_once}", [*fewer, "close something", "leave the scene out"])
     return needed
+
+
+def _possible(shapes: Shapes, check: Callable[[Job, tuple[int, int]], None]) -> Shapes:
+    """Those that there is room for: others fail as rows of their own, as a run checks too. All, where there is none."""
+    possible = []
+    for job, shape in shapes:
+        with suppress(OutputError):
+            check(job, shape)
+            possible.append((job, shape))
+    return possible or shapes
 
 
 def _sizes(shapes: Shapes, settings: Settings) -> Iterator[tuple[Job, int]]:

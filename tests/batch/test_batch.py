@@ -21,6 +21,8 @@ from filelock import FileLock
 from safe_support import NAME, SafeRecipe
 from support import scene_dn
 
+from cloudfree import batch
+from cloudfree.batch import Settings
 from cloudfree.inputs.files import identify
 from cloudfree.plan import Options
 from cloudfree.product import provenance
@@ -402,3 +404,22 @@ with replaced(Path(sys.argv[1]) / "results.csv") as new:
     assert cli("batch", scenes, "-o", out, *FAST).exit_code == 0
     assert statuses(out) == ["made"] * 3
     assert not hidden(out)
+
+
+@pytest.mark.attack(4)
+@pytest.mark.parametrize("short_of", ["disk", "memory"])
+def test_a_scene_of_very_many_pixels_fails_alone(
+    scenes: Path, tmp_path: Path, short_of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, memory_gb = (10**11, 10**6) if short_of == "disk" else (10**15, 5.0)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free})())
+    monkeypatch.setattr("cloudfree.product.needs.available_memory_gb", lambda: memory_gb)
+    with rasterio.open(tmp_path / "scene0.tif") as dataset:
+        place = {"crs": dataset.crs, "transform": dataset.transform, "nodata": 0, "dtype": "uint16", "count": 4}
+    tiles = {"tiled": True, "blockxsize": 8192, "blockysize": 8192, "SPARSE_OK": "TRUE", "BIGTIFF": "YES"}
+    with rasterio.open(tmp_path / "scene0.tif", "w", "GTiff", 140_000, 140_000, **place, **tiles):
+        pass
+    settings = Settings({"weights": "identity", "find_clouds": "never", "edge_limit_m": 0.0})
+    outcomes = batch.run(scenes, tmp_path / "made", settings)
+    assert [outcome.status for outcome in outcomes] == ["failed", "made", "made"]
+    assert "GB" in outcomes[0].error
