@@ -13,11 +13,13 @@ from cloudfree.errors import InputError
 from cloudfree.geometry import Displacement
 from cloudfree.inputs.files import InputOptions, Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
+from cloudfree.inputs.optical.scene import grid_of
 from cloudfree.inputs.radar.image import SarReader
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.product import pictures, profiles, provenance
 from cloudfree.product.cog import BLOCK_PX, CogWriter
 from cloudfree.product.kinds import OUTPUT, QUICKLOOK, Kind
+from cloudfree.product.needs import check_needs
 from cloudfree.product.targets import check_targets, staging
 from cloudfree.scene import coregister, survey
 from cloudfree.scene.offset import Offset
@@ -92,6 +94,8 @@ def find(options: AlignOptions) -> Alignment:
     if not options.sar:
         raise InputError("align brings Sentinel-1 onto a scene's grid, and none is given; give --sar")
     with gdal_settings(options.trust_inputs):
+        scene = grid_of(options.planet).shape
+        check_needs(options.files, scene, scene)
         inputs = identify(options)
         check_targets(list(options.files.values()), inputs.paths, options.overwrite)
         with inputs.open() as reader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -12,7 +12,7 @@ from cloudfree.geometry import Displacement, Grid, distance_m
 from cloudfree.inputs.area import BBox, Part
 from cloudfree.inputs.files import InputOptions, Inputs
 from cloudfree.inputs.location.source import AnyPath, Source
-from cloudfree.inputs.location.versions import Version
+from cloudfree.inputs.location.versions import Versions
 from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.inputs.radar.backscatter import Units
@@ -179,7 +179,7 @@ class RunArguments(TypedDict, total=False):
 class Plan:
     """What a run decided before the network starts.
 
-    files: all that decide the product (`Inputs.deciding`), and `versions` of those on disk.
+    files: all that decide the product (`Inputs.deciding`), and their `versions`, where they have some.
     fill: what is reconstructed.
     survey: a coarse look at the scene; radar and references are displaced in it.
     offset: of radar, None where it was not estimated; `displacement` is what is applied to it.
@@ -192,7 +192,7 @@ class Plan:
 
     options: Options
     files: tuple[Source, ...]
-    versions: Mapping[Path, Version]
+    versions: Versions
     inputs: Inputs
     fill: Fill
     survey: Survey

@@ -17,11 +17,13 @@ from cloudfree.inputs.files import Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.location.versions import versions_of
 from cloudfree.inputs.masks.found import FoundClouds
+from cloudfree.inputs.optical.scene import grid_of
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device, resolve_precision
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.plan import Options, Plan
+from cloudfree.product.needs import check_needs
 from cloudfree.product.targets import check_targets
 from cloudfree.reconstruct import tiles
 from cloudfree.reconstruct.strips import Fill
@@ -49,10 +51,13 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
     precision = resolve_precision(options.precision, device)
     network = load(options.weights)
     with gdal_settings(options.trust_inputs):
+        grid = grid_of(options.planet)
+        part = of_scene(grid, options.bbox, options.aoi)
+        check_needs(options.files, grid.shape, (part.height, part.width), len(options.references))
+        before = versions_of(options.sources)
         inputs = identify(options)
         files = inputs.deciding(options, options.aoi)
-        versions = versions_of(files)
-        part = of_scene(inputs.scene.grid, options.bbox, options.aoi)
+        versions = versions_of(files) | before
         read: list[AnyPath] = [*files, *options.references, Path(options.weights)]
         check_targets(options.targets, read, options.overwrite)
         with inputs.open() as reader:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import starmap
 from pathlib import Path
 
 from cloudfree.batch.collection import is_collection
@@ -13,20 +13,10 @@ from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import RESULTS
 from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
-from cloudfree.inputs.raster.access import opened
-from cloudfree.process import available_memory_gb
+from cloudfree.inputs.optical.scene import grid_of
+from cloudfree.product import needs
 from cloudfree.product.kinds import OUTPUT, STAC
 from cloudfree.product.provenance import is_ours
-from cloudfree.scene.survey import MOST_PIXELS
-
-_WORK_SHARE = 2.0  # of a product's bytes: its work file, and the COG beside it
-_OVERVIEWS = 4 / 3
-
-# Peak memory of a process, somewhat more than measured (benchmarks/README.md): itself and the default network; the
-# survey of the whole scene, on a grid of bounded size, and of each other date; strips across the scene.
-_BYTES_AT_LEAST, _BYTES_PER_COARSE_PIXEL, _BYTES_PER_COARSE_PIXEL_AND_DATE = 6.5e8, 120, 65
-_BYTES_PER_COLUMN = 80_000
-
 
 Shapes = Sequence[tuple[Job, tuple[int, int]]]
 """Jobs whose scene can be opened, with its rows and columns."""
@@ -36,8 +26,8 @@ def shapes_of(jobs: Sequence[Job]) -> Shapes:
     """Return the shapes of all scenes but those that cannot be opened, whose jobs will fail with a message."""
     shapes = []
     for job in jobs:
-        with suppress(CloudfreeError), opened(job.planet) as dataset:
-            shapes.append((job, dataset.shape))
+        with suppress(CloudfreeError):
+            shapes.append((job, grid_of(job.planet).shape))
     return shapes
 
 
@@ -78,17 +68,15 @@ def check_disk(shapes: Shapes, settings: Settings) -> int:
 
     Raises OutputError where a disk has too little free.
     """
-    needed: dict[Path, int] = {}
-    for job, size in _sizes(shapes, settings):
-        folder = next(parent for parent in job.output.resolve().parents if parent.exists())
+    kinds, needed = (OUTPUT, *settings.beside), dict[Path, int]()
+
+    def alone(job: Job, shape: tuple[int, int]) -> None:
+        needs.check_disk({needs.nearest_folder(job.output): needs.making_bytes(shape, kinds)}, "")
+
+    for job, size in _sizes(_possible(shapes, alone), settings):
+        folder = needs.nearest_folder(job.output)
         needed[folder] = needed.get(folder, 0) + size
-    for folder, size in needed.items():
-        free = shutil.disk_usage(folder).free
-        if size > free:
-            raise OutputError(
-                f"products may take {size / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; make room, choose "
-                "another folder, or give fewer scenes"
-            )
+    needs.check_disk(needed, "make room, choose another folder, or give fewer scenes")
     return sum(needed.values())
 
 
@@ -96,34 +84,38 @@ def check_memory(shapes: Shapes, workers: int) -> float:
     """Return the approximate peak memory (GB) of the largest scene times the number of processes on this machine.
 
     Raises OutputError where less is available. `workers` 0 is for workers elsewhere: the memory of one, not checked.
-    Nor is it checked on systems that do not state the memory available.
     """
-    needed = max(1, workers) * max((_peak_gb(job, *shape) for job, shape in shapes), default=0.0)
-    available = available_memory_gb()
-    if workers and available is not None and needed > available:
+
+    def peak_gb(job: Job, shape: tuple[int, int]) -> float:
+        return needs.peak_memory_gb(shape, len(job.references))
+
+    shapes = _possible(shapes, lambda job, shape: needs.check_memory(peak_gb(job, shape), "", ()))
+    one = max(starmap(peak_gb, shapes), default=0.0)
+    needed = max(1, workers) * one
+    if workers:
         at_once = f" by {workers} workers at once" if workers > 1 else ""
         fewer = ["use fewer --workers"] if workers > 1 else []
         fewer += ["give fewer --max-references"] if any(job.references_rule for job, _ in shapes) else []
-        raise OutputError(
-            f"the largest scene takes about {needed:.1f} GB of memory{at_once} and {available:.1f} GB are available; "
-            f"{', or '.join([*fewer, 'close something'])}, or leave the scene out"
-        )
+        needs.check_memory(needed, f"the largest scene{at_once}", [*fewer, "close something", "leave the scene out"])
     return needed
 
 
-def _peak_gb(job: Job, height: int, width: int) -> float:
-    coarse = min(height * width, MOST_PIXELS)
-    per_pixel = _BYTES_PER_COARSE_PIXEL + len(job.references) * _BYTES_PER_COARSE_PIXEL_AND_DATE
-    return (_BYTES_AT_LEAST + coarse * per_pixel + width * _BYTES_PER_COLUMN) / 1e9
+def _possible(shapes: Shapes, check: Callable[[Job, tuple[int, int]], None]) -> Shapes:
+    """Those that there is room for: others fail as rows of their own, as a run checks too. All, where there is none."""
+    possible = []
+    for job, shape in shapes:
+        with suppress(OutputError):
+            check(job, shape)
+            possible.append((job, shape))
+    return possible or shapes
 
 
 def _sizes(shapes: Shapes, settings: Settings) -> Iterator[tuple[Job, int]]:
-    """Yield the bytes of each job's products, and those of the work files of the largest scene."""
-    per_pixel = sum(kind.bytes_per_pixel for kind in (OUTPUT, *settings.beside))
-    largest = 0
-    for job, (height, width) in shapes:
+    """Yield the bytes of each job's products, and those that making the largest takes."""
+    kinds, making = (OUTPUT, *settings.beside), 0
+    for job, shape in shapes:
         there = sum(target.stat().st_size for target in settings.options(job).targets if target.exists())
-        yield job, max(0, round(height * width * per_pixel * _OVERVIEWS) - there)
-        largest = max(largest, height * width)
+        yield job, max(0, needs.product_bytes(shape, kinds) - there)
+        making = max(making, needs.making_bytes(shape, kinds))
     if shapes:
-        yield shapes[0][0], round(largest * per_pixel * _WORK_SHARE)
+        yield shapes[0][0], making

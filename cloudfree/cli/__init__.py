@@ -23,7 +23,7 @@ from cloudfree.cli.info import info
 from cloudfree.cli.options import FILE
 from cloudfree.cli.run import run
 from cloudfree.cli.samples import samples
-from cloudfree.cli.terminal import echo_failure, terminate
+from cloudfree.cli.terminal import echo_failure, require_whole_log, telling_of_stdout, terminate
 from cloudfree.cli.train import train
 from cloudfree.cli.weights import weights
 
@@ -40,10 +40,17 @@ class Commands(click.Group):
             _refuse_repeated(own, command.make_parser(own).parse_args(list(rest))[2])
         return name, command, rest
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """As Click's, with an answer that stdout does not take as a failure."""
+        with telling_of_stdout():
+            return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Report failures as JSON too where --json or --log-format json was given; else in a line on stderr."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            require_whole_log()
+            return result
         except click.ClickException as error:
             if echo_failure(ctx, error):
                 ctx.exit(error.exit_code)

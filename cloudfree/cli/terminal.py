@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 
 from cloudfree.errors import in_one_line
+from cloudfree.inputs.location.source import Source
 
 MEGAPIXELS = "{n:.1f}/{total:.1f} Mpx"
 MINUTES = "{n:.1f}/{total:.1f} min"
 
 
 _PROGRESS_S = 60.0
+_HEADER_BYTES = 4096
 
 progress_log = logging.getLogger("cloudfree.progress")
 
@@ -61,7 +64,7 @@ def log_to_stderr(quiet: bool, verbose: bool) -> None:
     ctx = click.get_current_context()
     plain = OneLine("%(levelname)s: %(message)s")
     formatter = JsonLines() if remembered(ctx, "log_format") == "json" else plain
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [_Stderr(sys.stderr)]
     if path := remembered(ctx, "log_file"):
         handlers.append(_appending(path))
         if not isinstance(formatter, JsonLines):
@@ -80,13 +83,114 @@ def log_to_stderr(quiet: bool, verbose: bool) -> None:
 
 
 def _appending(path: Path) -> logging.Handler:
+    if flaw := _flaw_of_log(path):
+        raise click.ClickException(f"{path} {flaw}; --log-file needs a text file of its own: choose another")
     try:
-        return logging.FileHandler(path, encoding="utf-8")
+        return _LogFile(path, encoding="utf-8")
     except OSError as error:
         raise click.ClickException(
             f"{path} cannot be written ({error.strerror}); --log-file needs a file in a folder that can be: choose "
             "another"
         ) from error
+
+
+def _flaw_of_log(path: Path) -> str:
+    """Why lines are not appended to a file, if so: nothing that a user has is written into."""
+    if path.is_symlink() and not path.exists():
+        return "is a link to nothing"
+    if not path.exists():
+        return "is an output too" if path.resolve() in _files_given() else ""
+    if not path.is_file():
+        return "is a folder, a device or a pipe"
+    if path.resolve() in _files_given():
+        return "is an input or an output too"
+    with suppress(OSError), path.open("rb") as file:
+        return "is no text" if b"\0" in file.read(_HEADER_BYTES) else ""
+    return ""
+
+
+def _files_given() -> set[Path]:
+    """All files among the values of the command's parameters."""
+    values = click.get_current_context().params.values()
+    each = [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
+    files = [one.file if isinstance(one, Source) else one for one in each]
+    return {file.resolve() for file in files if isinstance(file, Path)}
+
+
+class _LogFile(logging.FileHandler):
+    """A log in a file. A line that cannot be written stops nothing, and is a failure of the command at its end."""
+
+    failure = ""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
+        self.failure = self.failure or str(sys.exc_info()[1])
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    """The log on stderr. Where that is full or closed there is nowhere to tell it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
+        pass
+
+
+def require_whole_log() -> None:
+    """Raise ClickException where lines of --log-file are missing."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _LogFile) and handler.failure:
+            raise click.ClickException(
+                f"{handler.baseFilename} lacks lines of this log ({handler.failure}); all else was done: make room"
+            )
+
+
+class _Answers:
+    """Stdout, of which a failure is known: what was asked for was not told."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._failure = "it is closed" if stream is None else ""
+
+    def write(self, text: str) -> Any:
+        return self._tried("write", text)
+
+    def flush(self) -> Any:
+        return self._tried("flush")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _tried(self, name: str, *arguments: str) -> Any:
+        if not self._failure:
+            try:
+                return getattr(self._stream, name)(*arguments)
+            except OSError as error:
+                self._failure = error.strerror or str(error)
+                self._give_up()
+        raise click.ClickException(
+            f"stdout cannot be written ({self._failure}), and the answer was not told; give it a file or a pipe that "
+            "takes all of it"
+        )
+
+    def _give_up(self) -> None:
+        """Have what is left go nowhere, so that Python does not try again at its end."""
+        with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
+def _hold_descriptors() -> None:
+    """Open those of stdin, stdout and stderr where they are closed: a product would get one, and a library's words."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+@contextmanager
+def telling_of_stdout() -> Iterator[None]:
+    """Make a failure to write to stdout within the block one of the command, in a line."""
+    _hold_descriptors()
+    with redirect_stdout(cast(TextIO, _Answers(sys.stdout))):
+        yield
 
 
 def echo_failure(ctx: click.Context, error: click.ClickException) -> bool:
@@ -95,7 +199,8 @@ def echo_failure(ctx: click.Context, error: click.ClickException) -> bool:
     Return whether it is in the log, so that stderr needs no other line.
     """
     if remembered(ctx, "as_json"):
-        echo_json({"error": error.format_message(), "exit": error.exit_code})
+        with suppress(click.ClickException):  # of stdout, after another failure
+            echo_json({"error": error.format_message(), "exit": error.exit_code})
     in_log = remembered(ctx, "log_format") == "json" and not isinstance(error, click.UsageError)
     if in_log:
         logging.getLogger("cloudfree").error("%s", error.format_message())

@@ -20,7 +20,7 @@ from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
 from cloudfree.arrays import Float64Array
-from cloudfree.geometry.grid import WGS84, Grid, transformer, unrolled
+from cloudfree.geometry.grid import LARGEST_PIXEL_M, SMALLEST_PIXEL_M, WGS84, Grid, transformer, unrolled
 
 if TYPE_CHECKING:
     from scipy.interpolate import RectBivariateSpline
@@ -54,7 +54,7 @@ class GeolocationGrid:
         """Of an image of `width` x `height` samples, from points (6, N) in any order.
 
         Their rows: line, pixel, longitude and latitude in degrees, height in metres over the ellipsoid, incidence in
-        degrees. Raises ValueError where the points are no full grid of lines and pixels.
+        degrees. Raises ValueError where the points are no full grid of lines and pixels, or samples of no likely size.
         """
         points = points[:, np.lexsort(points[::-1])]
         lines, pixels = np.unique(points[0]), np.unique(points[1])
@@ -63,7 +63,10 @@ class GeolocationGrid:
         if min(shape) < 2 or not whole or (abs(points[3]) > 90).any():
             raise ValueError("the points are no full grid of lines and pixels")
         lon, lat, height_m, incidence = points[2:].reshape(-1, *shape)
-        return cls(lines, pixels, _Ground.at(lon, lat).raised(height_m), height_m, incidence, width, height)
+        grid = cls(lines, pixels, _Ground.at(lon, lat).raised(height_m), height_m, incidence, width, height)
+        if not SMALLEST_PIXEL_M <= grid.pixel_size_m <= LARGEST_PIXEL_M:
+            raise ValueError("the points are too near to each other, or too far away")
+        return grid
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GeolocationGrid) and self._key == other._key

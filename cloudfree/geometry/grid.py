@@ -26,6 +26,8 @@ WGS84 = CRS.from_epsg(4326)
 _GEOD = Geod(ellps="WGS84")
 _STEP_M, _STEP_DEGREES = 10.0, 1e-4  # over which the local scale is measured
 _TRUE_TO_SCALE = 0.01
+SMALLEST_PIXEL_M, LARGEST_PIXEL_M = 0.1, 10_000.0
+"""Sides of pixels of images of the ground: far others would make a raster of another size of a few pixels."""
 _CYCLIC_PROJECTIONS = {3857: 2 * math.pi * 6378137.0, 3395: 2 * math.pi * 6378137.0}
 """By EPSG code, projections whose x comes around, and after how many metres: the Mercators of the whole Earth."""
 
@@ -53,7 +55,7 @@ class Grid:
     def of(cls, dataset: DatasetReader) -> Grid:
         """The grid of an open raster. Raises GridError where the file does not say where it lies."""
         grid = cls(dataset.crs, dataset.transform, dataset.width, dataset.height)
-        if flaw := _unreferenced(dataset) or _unplaceable(grid.crs) or _nowhere(grid):
+        if flaw := _unreferenced(dataset) or _unplaceable(grid.crs) or _nowhere(grid) or _unlikely(grid):
             raise GridError(f"{Path(dataset.name).name} {flaw}")
         return grid
 
@@ -96,6 +98,12 @@ class Grid:
         if projected and all(abs(units / stated - 1) < _TRUE_TO_SCALE for units in measured):
             return stated, stated
         return measured
+
+    @property
+    def pixel_sides_m(self) -> tuple[float, float]:
+        """Ground length in metres of a pixel along a row and along a column, at the centre of the grid."""
+        t, (per_x, per_y) = self.transform, self.units_per_metre_xy
+        return math.hypot(t.a / per_x, t.d / per_y), math.hypot(t.b / per_x, t.e / per_y)
 
     @cached_property
     def pixel_size_m(self) -> float:
@@ -276,6 +284,17 @@ def _has_size(grid: Grid) -> bool:
         return 0 < grid.pixel_size_m < math.inf
     except ZeroDivisionError:
         return False
+
+
+def _unlikely(grid: Grid) -> str:
+    """For pixels of which a few stand for millions of another image, or the other way around."""
+    across, down = grid.pixel_sides_m
+    if all(SMALLEST_PIXEL_M <= side <= LARGEST_PIXEL_M for side in (across, down)):
+        return ""
+    return (
+        f"has pixels of {across:g} x {down:g} m; {SMALLEST_PIXEL_M:g} m to {LARGEST_PIXEL_M / 1000:g} km are read: "
+        "mend it with rio edit-info --transform, or --crs"
+    )
 
 
 def _apply(affine: Affine, xy: Float64Array) -> tuple[Float64Array, Float64Array]:

@@ -21,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry import WGS84, Grid, transformer
 from cloudfree.geometry.grid import at_turns
+from cloudfree.inputs import limits
 from cloudfree.inputs.raster.admitted import states_crs
 
 BBox = tuple[float, float, float, float]
@@ -144,7 +145,7 @@ def read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
     if not path.is_file():
         raise InputError(f"{path} does not exist; --aoi is a file of polygons, GeoJSON for one: check the path")
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(_content(path))
     except ValueError as error:
         if path.suffix.lower() in (".json", ".geojson"):
             raise InputError(f"{path.name} is no GeoJSON ({error}); export it again") from error
@@ -156,6 +157,15 @@ def read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
         kinds = ", ".join(sorted({shape.geom_type for shape in geometries})) or "nothing"
         raise InputError(f"{path.name} holds {kinds}; --aoi needs polygons: draw one around the area")
     return shapely.union_all([shapely.make_valid(polygon) for polygon in polygons]), crs
+
+
+def _content(path: Path) -> bytes:
+    """Raises ValueError for more than a document has: other vector files are for libraries to read."""
+    with path.open("rb") as file:
+        content = file.read(limits.DOCUMENT_BYTES + 1)
+    if len(content) > limits.DOCUMENT_BYTES:
+        raise ValueError(f"it has more than {limits.DOCUMENT_BYTES >> 20} MB")
+    return content
 
 
 def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:

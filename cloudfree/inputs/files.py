@@ -111,6 +111,11 @@ class InputOptions:
         }
         return cls(**files, **others)
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All files that are given."""
+        return tuple(filter(None, (self.planet, *self.sar, self.udm2, self.mask, *self.references)))
+
 
 def _converted(kind: str, value: Any) -> Any:
     """A field's value of the type `kind`: sources and paths of texts and paths."""

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from cloudfree.errors import WeightsError
 from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalModel, Normalization, Seen, WeightsInfo
+from cloudfree.network.models.base import refuse_giants
 
 METADATA_KEY = "cloudfree"
 FORMAT_VERSION = 1
@@ -306,6 +307,7 @@ def _filled(path: Path, architecture: type[N], state: Mapping[str, Tensor], meta
     try:
         if metadata or not issubclass(architecture, CloudRemovalModel):
             config = architecture.config_type(**metadata["config"])
+            refuse_giants(lambda: architecture(config), config, len(state))
             model: N = architecture(config, Normalization.from_dict(metadata["normalization"]))
         else:
             model = architecture(architecture.infer_config(state))

@@ -17,6 +17,7 @@ from cloudfree.errors import OutputError
 _PREFIX, _LOCK = ".cloudfree-", "lock"
 _LONGEST_NAME = 200  # bytes; file systems allow 255
 _POLL_S = 0.1
+_BY_DESCRIPTOR = {os.open, os.unlink} <= os.supports_dir_fd  # not on Windows
 
 
 @contextmanager
@@ -44,7 +45,8 @@ def _claimed(target: Path, until: float) -> Iterator[Path]:
     outermost = lock.lock_counter == 1
     try:
         if outermost:
-            _empty(folder)
+            with _within(folder) as inside:
+                _empty(folder, inside)
         yield folder
     finally:
         if outermost:
@@ -63,14 +65,11 @@ def _locked(folder: Path, target: Path, until: float) -> FileLock:
     lock = _lock_of(folder)
     while True:
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise _unwritable(target, error) from error
         if not _is_ours(folder):
-            raise OutputError(
-                f"{folder} is a link, or belongs to someone else; a folder of our own is worked in: remove it, or "
-                "choose another folder for the output"
-            )
+            raise _not_ours(folder)
         try:
             lock.acquire(timeout=max(0.0, until - time.monotonic()), poll_interval=_POLL_S)
             return lock
@@ -97,21 +96,57 @@ def _lock_of(folder: Path) -> FileLock:
 def _is_ours(folder: Path) -> bool:
     """Whether it is a folder, no link to one, that this user has made: all that lies in it will be deleted."""
     try:
-        seen = folder.lstat()
+        return _is_own_folder(folder.lstat())
     except FileNotFoundError:
         return True  # the run before has removed it
+
+
+def _is_own_folder(seen: os.stat_result) -> bool:
     return stat.S_ISDIR(seen.st_mode) and (not hasattr(os, "geteuid") or seen.st_uid == os.geteuid())
+
+
+def _not_ours(folder: Path) -> OutputError:
+    return OutputError(
+        f"{folder} is a link, or belongs to someone else; a folder of our own is worked in: remove it, or choose "
+        "another folder for the output"
+    )
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:
     return OutputError(f"the folder {target.parent} cannot be written ({error.strerror}); choose another")
 
 
-def _empty(folder: Path) -> None:
+@contextmanager
+def _within(folder: Path) -> Iterator[int | None]:
+    """Yield a descriptor of a hidden folder, whatever takes its name meanwhile; None on systems that have none.
+
+    Raises OutputError where a link, or a folder of someone else, has taken it already.
+    """
+    if not _BY_DESCRIPTOR:
+        yield None
+        return
+    try:
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise (_not_ours(folder) if folder.is_symlink() else _unwritable(folder, error)) from error
+    try:
+        if not _is_own_folder(os.fstat(inside)):
+            raise _not_ours(folder)
+        yield inside
+    finally:
+        os.close(inside)
+
+
+def _empty(folder: Path, inside: int | None) -> None:
     """Delete the files that a run that died has left."""
-    for path in folder.iterdir():
-        if path.name != _LOCK:
-            path.unlink(missing_ok=True)
+    for name in os.listdir(folder if inside is None else inside):  # noqa: PTH208 - paths have no descriptors
+        if name != _LOCK:
+            _delete(folder, name, inside)
+
+
+def _delete(folder: Path, name: str, inside: int | None) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(folder / name if inside is None else name, dir_fd=inside)
 
 
 def _remove(folder: Path) -> None:
@@ -119,9 +154,9 @@ def _remove(folder: Path) -> None:
 
     The lock file is deleted last: after that, everything in the folder belongs to another run.
     """
-    with suppress(OSError):
-        _empty(folder)
-        (folder / _LOCK).unlink()
+    with suppress(OSError, OutputError), _within(folder) as inside:
+        _empty(folder, inside)
+        _delete(folder, _LOCK, inside)
         folder.rmdir()
 
 

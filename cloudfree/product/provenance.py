@@ -12,8 +12,10 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import rasterio
+from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -28,6 +30,7 @@ SETTLED_TAG = f"{_PREFIX}IDENTITY_BUT_REFERENCES"
 """The identity without references, of a product whose references a batch has chosen."""
 
 _ROWS = 512  # of a raster, read at once
+_MOST_BYTES = 256 << 20  # of a page or an item
 
 _NOT_IN_TAGS = (*(kind.field for kind in KINDS), "overwrite", "wait_s")
 """Options that leave nothing in a product."""
@@ -44,7 +47,7 @@ def tags(
     Reads each input on disk once more, whole, for its hash; of one at an address there is what its server states.
     """
     shown = {n: Path(value) if n == "weights" else value for n, value in options.items() if n not in _NOT_IN_TAGS}
-    files = [{"name": source.name, **_archive(source), **_content(source)} for source in inputs]
+    files = [{"name": source.name, **_archive(source), **_address(source), **_content(source)} for source in inputs]
     versions = {name: version(name) for name in ("cloudfree", *libraries)} | {"gdal": rasterio.__gdal_version__}
     documents = {"inputs": files, "options": shown, "versions": versions, **documents}
     texts = {name: json.dumps(value, default=_plain, ensure_ascii=False) for name, value in documents.items()}
@@ -56,7 +59,7 @@ def tags(
 
 def stated(product: Path) -> dict[str, Any]:
     """Return what the tags of a product state: the documents of `tags` by their names, and its identity."""
-    with rasterio.open(product) as dataset:
+    with _opened(product) as dataset:
         tags = dataset.tags()
     ours = {name.removeprefix(_PREFIX).lower(): text for name, text in tags.items() if name.startswith(_PREFIX)}
     return {name: text if name.startswith("identity") else json.loads(text) for name, text in ours.items()}
@@ -66,11 +69,12 @@ def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha25
     """Return a hash (SHA-256, hexadecimal) of all that decides the pixels of a product: equal ones are equal products.
 
     That is the options, what the inputs hold, the weights, the version of cloudfree and `versions` of cloud detectors
-    of others; not where files lie, nor the device, whose rounding may differ.
+    of others; not where files lie, nor the device, whose rounding may differ. Where nothing says what an input at an
+    address holds, no two are equal.
     """
     content = {
         "options": {name: value for name, value in options.items() if name not in _NOT_IN_IDENTITY},
-        "inputs": [_content(source) for source in inputs],
+        "inputs": [_content(source) or {"unknown": uuid4().hex} for source in inputs],
         "weights": weights_sha256,
         "version": version("cloudfree"),
         **versions,
@@ -81,11 +85,16 @@ def identity(options: Mapping[str, Any], inputs: Sequence[Source], weights_sha25
 def identity_by(product: Path, settled: str) -> str | None:
     """Return the identity of a product that is this one but for references; None where it is another, or damaged."""
     try:
-        with rasterio.open(product) as dataset:
+        with _opened(product) as dataset:
             tags = dataset.tags()
     except RasterioError:
         return None
     return tags.get(IDENTITY_TAG) if tags.get(SETTLED_TAG) == settled else None
+
+
+def _opened(product: Path) -> DatasetReader:
+    """A product to read; what has taken its place is read by no other of GDAL's drivers, which read other files."""
+    return rasterio.open(product, driver="GTiff")
 
 
 def is_finished(files: Mapping[Kind, Path], expected: str) -> bool:
@@ -99,18 +108,26 @@ def is_finished(files: Mapping[Kind, Path], expected: str) -> bool:
 def is_ours(kind: Kind, path: Path) -> bool:
     """Return whether cloudfree has made a file that `has_identity`, damaged or not, of whatever inputs."""
     if kind.mark:
-        return kind.mark in path.read_bytes()
+        return _holds(path, kind.mark)
     try:
-        with rasterio.open(path) as dataset:
+        with _opened(path) as dataset:
             return IDENTITY_TAG in dataset.tags()
     except RasterioError:
         return False
 
 
+def _address(source: Source) -> dict[str, str]:
+    return {} if source.file else {"address": str(source)}
+
+
 def _content(source: Source) -> dict[str, str]:
-    """Return the hash of the file on disk that holds it, or its address and the version that the server states."""
+    """Return the hash of the file on disk that holds it, or its address and the version that its server states.
+
+    Nothing where that states none.
+    """
     if source.file is None:
-        return {"address": str(source), **remote.stated(source)}
+        version = remote.stated(source)
+        return version and {**_address(source), **version}
     digest = {"sha256": sha256_of(source.file)}
     return {"inside": source.inside, **digest} if source.inside else digest
 
@@ -149,12 +166,17 @@ def _is_whole(kind: Kind, path: Path, expected: str, product: Path) -> bool:
     if kind.is_raster:
         return _is_whole_raster(path, expected)
     no_older = path.stat().st_mtime_ns >= product.stat().st_mtime_ns
-    return no_older and (not kind.has_identity or expected.encode() in path.read_bytes())
+    return no_older and (not kind.has_identity or _holds(path, expected.encode()))
+
+
+def _holds(path: Path, words: bytes) -> bool:
+    """Whether words stand in a page or an item, which are never large."""
+    return path.stat().st_size <= _MOST_BYTES and words in path.read_bytes()
 
 
 def _is_whole_raster(path: Path, expected: str) -> bool:
     try:
-        with rasterio.open(path) as dataset:
+        with _opened(path) as dataset:
             if dataset.tags().get(IDENTITY_TAG) != expected:
                 return False
             for start, stop in strips(dataset.height, _ROWS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.product.locks import claimed
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_NO_SUCH_CALL = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 Key = TypeVar("Key")
 
@@ -30,7 +32,6 @@ def staging(targets: Mapping[Key, Path], overwrite: bool, wait_s: float = 0.0) -
         staged = {key: folders[target] / target.name for key, target in targets.items()}
         try:
             yield staged
-            _publish([(staged[key], target) for key, target in targets.items()], overwrite)
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
                 raise
@@ -38,6 +39,7 @@ def staging(targets: Mapping[Key, Path], overwrite: bool, wait_s: float = 0.0) -
             raise OutputError(
                 f"{name} was not finished ({error.strerror}); the disk must take all of it: free space and run again"
             ) from error
+        _publish([(staged[key], target) for key, target in targets.items()], overwrite)
 
 
 def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite: bool) -> None:
@@ -68,29 +70,44 @@ def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite:
 
 
 def _publish(moves: Sequence[tuple[Path, Path]], overwrite: bool) -> None:
-    """Move every file to its target, each in one step, after all are on disk."""
-    for staged, _ in moves:
-        with staged.open("r+b") as file:
+    """Move every file to its target, each in one step, after all are on disk. Raises OutputError."""
+    try:
+        for staged, _ in moves:
+            _sync(staged)
+        if not overwrite:
+            _refuse_existing(target for _, target in moves)
+        with ExitStack() as undoing:  # where one cannot be moved, those before it are taken back
+            for staged, target in moves:
+                if not target.exists():
+                    undoing.callback(target.unlink, missing_ok=True)
+                elif staged != moves[-1][0]:
+                    undoing.callback(_kept(staged, target).replace, target)
+                staged.replace(target)
+            undoing.pop_all()
+    except OSError as error:
+        raise OutputError(
+            f"{moves[0][1].name} was not put in its place ({error.strerror}), and what was there is kept; the folder "
+            f"must take all of it: free space, or choose another folder than {moves[0][1].parent}"
+        ) from error
+
+
+def _sync(staged: Path) -> None:
+    """Wait until a file is on disk, where the file system lets one wait."""
+    with staged.open("r+b") as file:
+        try:
             os.fsync(file.fileno())
-    if not overwrite:
-        _refuse_existing(target for _, target in moves)
-    with ExitStack() as undoing:  # where one cannot be moved, those before it are taken back
-        for staged, target in moves:
-            if not target.exists():
-                undoing.callback(target.unlink, missing_ok=True)
-            elif kept := _kept(staged, target):
-                undoing.callback(kept.replace, target)
-            staged.replace(target)
-        undoing.pop_all()
+        except OSError as error:
+            if error.errno not in _NO_SUCH_CALL:
+                raise
 
 
-def _kept(staged: Path, target: Path) -> Path | None:
-    """Another name for the file at a target, beside its staged successor; None where the file system has none."""
+def _kept(staged: Path, target: Path) -> Path:
+    """Another name for the file at a target, beside its staged successor; a copy where the file system has none."""
     kept = staged.with_name(f"{staged.name}.before")
     try:
         kept.hardlink_to(target)
     except OSError:
-        return None
+        shutil.copy2(target, kept)
     return kept
 
 

@@ -21,6 +21,8 @@ from filelock import FileLock
 from safe_support import NAME, SafeRecipe
 from support import scene_dn
 
+from cloudfree import batch
+from cloudfree.batch import Settings
 from cloudfree.inputs.files import identify
 from cloudfree.plan import Options
 from cloudfree.product import provenance
@@ -251,13 +253,13 @@ def test_too_little_disk_is_told_before(
 def test_too_little_memory_is_told_before(
     cli: Cli, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: tuple[object, ...]
 ) -> None:
-    monkeypatch.setattr("cloudfree.batch.needs.available_memory_gb", lambda: 0.6)
+    monkeypatch.setattr("cloudfree.product.needs.available_memory_gb", lambda: 0.6)
     done = cli("batch", scenes, "-o", tmp_path / "made", *FAST, *workers)
     assert done.exit_code == 1
     assert "GB of memory" in done.stderr
     assert ("by 3 workers at once" in done.stderr) == bool(workers)
     assert not (tmp_path / "made").exists()
-    monkeypatch.setattr("cloudfree.batch.needs.available_memory_gb", lambda: None)
+    monkeypatch.setattr("cloudfree.product.needs.available_memory_gb", lambda: None)
     plan = json.loads(cli("batch", scenes, "-o", tmp_path / "made", *FAST, *workers, "--dry-run").stdout)
     assert plan["memory_gb"] > 0.6
 
@@ -383,3 +385,41 @@ def test_three_at_once_on_one_folder_make_each_product_once(scenes: Path, tmp_pa
     for n in range(3):
         with rasterio.open(out / f"scene{n}_cloudfree.tif") as dataset:
             assert dataset.read().any()
+
+
+@pytest.mark.attack(11)
+def test_results_of_a_batch_that_was_killed_are_swept(cli: Cli, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    code = """
+import os, sys
+from pathlib import Path
+from cloudfree.batch.results import replaced
+with replaced(Path(sys.argv[1]) / "results.csv") as new:
+    new.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    out.mkdir()
+    subprocess.run([sys.executable, "-c", code, out], check=False)
+    assert hidden(out)
+    assert cli("batch", scenes, "-o", out, *FAST).exit_code == 0
+    assert statuses(out) == ["made"] * 3
+    assert not hidden(out)
+
+
+@pytest.mark.attack(4)
+@pytest.mark.parametrize("short_of", ["disk", "memory"])
+def test_a_scene_of_very_many_pixels_fails_alone(
+    scenes: Path, tmp_path: Path, short_of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, memory_gb = (10**11, 10**6) if short_of == "disk" else (10**15, 5.0)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free})())
+    monkeypatch.setattr("cloudfree.product.needs.available_memory_gb", lambda: memory_gb)
+    with rasterio.open(tmp_path / "scene0.tif") as dataset:
+        place = {"crs": dataset.crs, "transform": dataset.transform, "nodata": 0, "dtype": "uint16", "count": 4}
+    tiles = {"tiled": True, "blockxsize": 8192, "blockysize": 8192, "SPARSE_OK": "TRUE", "BIGTIFF": "YES"}
+    with rasterio.open(tmp_path / "scene0.tif", "w", "GTiff", 140_000, 140_000, **place, **tiles):
+        pass
+    settings = Settings({"weights": "identity", "find_clouds": "never", "edge_limit_m": 0.0})
+    outcomes = batch.run(scenes, tmp_path / "made", settings)
+    assert [outcome.status for outcome in outcomes] == ["failed", "made", "made"]
+    assert "GB" in outcomes[0].error

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import time
 from dataclasses import asdict
 
 import pytest
@@ -148,6 +149,34 @@ def rewritten(path, **changes):
 def test_metadata_that_does_not_fit(tiny, tmp_path, changes, message):
     path = weights.save_model(tiny, tmp_path / "tiny.safetensors")
     assert message in failure(rewritten(path, **changes))
+
+
+@pytest.mark.attack(5)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blocks": 100_000}, "numbers over 4096"),
+        ({"dense_layers": 10**12}, "numbers over 4096"),
+        ({"mlp_ratio": float("nan")}, "numbers over 4096"),
+        ({"blocks": 4000}, "many more tensors"),
+        ({"blocks": 1000, "dense_layers": 1000}, "many more tensors"),
+        ({"window": 4000, "heads": 1}, "more than 5e+08 numbers"),
+    ],
+)
+def test_a_config_of_very_much_is_refused_before_it_is_built(tiny, tmp_path, changes, message):
+    path = weights.save_model(tiny, tmp_path / "net.safetensors")
+    started = time.monotonic()
+    assert message in failure(rewritten(path, config=tiny.config_dict() | changes))
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.attack(5)
+def test_so_is_a_file_of_very_many_tensors(tiny, tmp_path):
+    path = weights.save_model(tiny, tmp_path / "net.safetensors")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({str(number): torch.zeros(1) for number in range(10_001)}, path, metadata)
+    assert "10001 tensors" in failure(path)
 
 
 class Malicious:

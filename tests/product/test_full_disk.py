@@ -27,6 +27,12 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     yield from mounted(tmp_path, request.param)
 
 
+@pytest.fixture(autouse=True)
+def unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk has room while a run is planned, and fills later."""
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10**12})())
+
+
 def mounted(tmp_path: Path, size_kb: int) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -67,10 +73,9 @@ def test_so_it_is_with_a_picture(tiny_disk: Path) -> None:
 
 @pytest.mark.slow
 def test_a_batch_goes_on_when_there_is_room_again(
-    small_disk: Path, make_scene: Make, make_sar: Make, make_mask: Make, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    small_disk: Path, make_scene: Make, make_sar: Make, make_mask: Make, cli: Cli
 ) -> None:
     """Its results, where even these cannot be written, are one line too."""
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10**12})())
     cloud = np.zeros((SIDE, SIDE))
     cloud[100:200, 100:300] = 1
     sar, mask = make_sar(), make_mask(cloud)

@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 from cloudfree.errors import OutputError
+from cloudfree.product import locks
 from cloudfree.product.locks import claimed
 
 
@@ -71,8 +74,8 @@ def test_a_run_may_claim_again_what_it_has(tmp_path: Path) -> None:
 def test_what_the_next_run_makes_is_not_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock goes last, so that none can begin in a folder that is being emptied."""
     target, gone = tmp_path / "out.tif", []
-    unlink = Path.unlink
-    monkeypatch.setattr(Path, "unlink", lambda self, **how: (gone.append(self.name), unlink(self, **how))[1])
+    unlink = os.unlink
+    monkeypatch.setattr(os, "unlink", lambda path, **how: (gone.append(Path(path).name), unlink(path, **how)))
     with claimed([target]) as folders:
         for name in ("a", "z"):
             (folders[target] / name).touch()
@@ -111,13 +114,30 @@ def test_links_to_one_folder_are_one_place(tmp_path: Path) -> None:
     assert not list((tmp_path / "real").iterdir())
 
 
-def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.attack(11)
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def flock(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with pytest.raises(OutputError, match=r"cannot be locked \(No locks available"), claimed([tmp_path / "out.tif"]):
+    with pytest.raises(OutputError, match=r"cannot be locked \(") as refusal, claimed([tmp_path / "out.tif"]):
         pass
+    assert "\n" not in refusal.value.message
+
+
+@pytest.mark.attack(11)
+def test_where_locks_are_no_system_call_files_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As filelock has it: a marker with the process in it, which is free when that is dead."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    target = tmp_path / "out.tif"
+    with warnings.catch_warnings(action="ignore"), claimed([target]) as folders:
+        (folders[target] / "half.tif").touch()
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_as_long_as_can_be_and_folders_that_are_not_there(tmp_path: Path) -> None:
@@ -170,3 +190,30 @@ def test_a_link_in_place_of_the_hidden_folder_empties_nothing(tmp_path: Path) ->
     with claimed([shared / "other.tif"]):
         pass
     assert [path.name for path in precious.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.attack(7)
+@pytest.mark.parametrize("moment", ["_locked", "_empty", "_delete", "_remove"])
+def test_nor_does_one_that_takes_its_place_between_a_look_and_a_deletion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    precious, hidden = tmp_path / "precious", tmp_path / ".cloudfree-out.tif"
+    precious.mkdir()
+    for name in ("half.tif", "lock"):
+        (precious / name).write_text("years")
+    hidden.mkdir()
+    (hidden / "half.tif").touch()  # of a run that died
+    step = getattr(locks, moment)
+
+    def with_a_swap(*arguments: object) -> object:
+        done = step(*arguments) if moment == "_locked" else None
+        if not hidden.is_symlink():
+            hidden.rename(tmp_path / "elsewhere")
+            hidden.symlink_to(precious)
+        return done or step(*arguments)
+
+    monkeypatch.setattr(locks, moment, with_a_swap)
+    with suppress(OutputError), claimed([tmp_path / "out.tif"]):
+        pass
+    assert hidden.is_symlink()
+    assert {path.name: path.read_text() for path in precious.iterdir()} == {"half.tif": "years", "lock": "years"}

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,67 @@ def test_what_is_no_file_is_kept(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe.tif", tmp_path / "link.tif", Path("/dev/null")):
         with pytest.raises(OutputError, match="is kept"):
             check_targets([path], [], overwrite=True)
+
+
+@pytest.mark.attack(11)
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_that_cannot_wait_for_the_disk_is_written_to(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(number))
+    with staging({1: tmp_path / "a.tif"}, overwrite=False) as staged:
+        staged[1].write_text("new")
+    assert (tmp_path / "a.tif").read_text() == "new"
+
+
+@pytest.mark.attack(11)
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBUSY, errno.EPERM])
+def test_what_cannot_be_put_in_its_place_is_one_line_and_leaves_what_was_there(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.tif"
+    target.write_text("old")
+    monkeypatch.setattr(Path, "replace", failing(number))
+
+    def make() -> None:
+        with staging({1: target, 2: tmp_path / "b.tif"}, overwrite=True) as staged:
+            for path in staged.values():
+                path.write_text("new")
+
+    with pytest.raises(OutputError, match="what was there is kept"):
+        make()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.tif": "old"}
+
+
+@pytest.mark.attack(11)
+def test_what_was_there_is_taken_back_where_files_have_one_name_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = {1: tmp_path / "a.tif", 2: tmp_path / "b.tif"}
+    for path in targets.values():
+        path.write_text("old")
+    replace = Path.replace
+
+    def only_the_first(self: Path, target: Path) -> Path:
+        if self.name == "b.tif":
+            raise OSError(errno.EXDEV, "no")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", failing(errno.ENOTSUP))
+    monkeypatch.setattr(Path, "replace", only_the_first)
+
+    def make() -> None:
+        with staging(targets, overwrite=True) as staged:
+            for path in staged.values():
+                path.write_text("new")
+
+    with pytest.raises(OutputError):
+        make()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.tif": "old", "b.tif": "old"}
+
+
+def failing(number: int) -> Callable[..., None]:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fails

@@ -7,6 +7,7 @@ carry passwords and signatures, which are shown nowhere.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import zipfile
@@ -14,10 +15,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from cloudfree.errors import InputError
+from cloudfree.inputs import limits
 
 REMOTE = {
     **{scheme: f"/vsicurl/{scheme}://" for scheme in ("http", "https", "ftp")},
@@ -199,12 +202,18 @@ class Source:
         return [self._member(name) for name in self._names() if PurePosixPath(name).parent == folder_inside]
 
     def files(self, levels: int = _SEVERAL_LEVELS) -> list[Source]:
-        """All files in a folder and in the folders within, down to so many `levels`; or all files in an archive."""
+        """All files in a folder and in the folders within, down to so many `levels`; or all files in an archive.
+
+        Raises InputError for more than a container has.
+        """
         if not self.plain:
             return [self._member(name) for name in self._names() if name.startswith(f"{self.inside}/")]
         if self.plain.is_file():
             return [self._member(name) for name in self._names()]
-        return [Source.of(path) for path in sorted(_below(self.plain, levels))]
+        paths = sorted(islice(_below(self.plain, levels), limits.FOLDER_FILES + 1))
+        if len(paths) > limits.FOLDER_FILES:
+            raise _too_many(self.plain, f"{limits.FOLDER_FILES} files")
+        return [Source.of(path) for path in paths]
 
     def with_ending(self, ending: str) -> Source:
         """The file of the same name with another ending, in the same place."""
@@ -222,14 +231,20 @@ class Source:
             else Source.of(self.file.with_name(self.name + ending))
         )
 
-    def read_bytes(self, most: int = -1) -> bytes:
-        """The content of a file on disk or in an archive, or its first bytes. Raises InputError where it is no file."""
+    def read_bytes(self, first: int | None = None) -> bytes:
+        """The content of a document on disk or in an archive, or so many bytes from the start of any file.
+
+        Raises InputError where it is no file, and for a document that is larger than any.
+        """
         assert self.file
         try:
             with self.opened() as file:
-                return file.read(most)
+                content = file.read(limits.DOCUMENT_BYTES + 1 if first is None else first)
         except _UNREADABLE as error:
             raise _damaged(self.file, error) from error
+        if first is None and len(content) > limits.DOCUMENT_BYTES:
+            raise too_large(self)
+        return content
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
@@ -242,6 +257,7 @@ class Source:
                 yield file
             return
         assert self.is_archived
+        self._names()  # within bounds
         with zipfile.ZipFile(self.file) as archive, archive.open(self.inside) as file:
             yield file
 
@@ -258,9 +274,9 @@ AnyPath = str | Path | Source
 
 
 def names_in(archive: Path) -> tuple[str, ...]:
-    """The names of the files in an archive on disk, without what systems put there for themselves. Raises InputError.
+    """The names of the files in an archive on disk, without what systems put there for themselves.
 
-    A list is kept until the archive changes.
+    A list is kept until the archive changes. Raises InputError, for more files than are delivered in one too.
     """
     try:
         seen = archive.stat()
@@ -271,9 +287,36 @@ def names_in(archive: Path) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def _names_in(archive: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
-    with zipfile.ZipFile(archive) as opened:
-        names = sorted(name for name in opened.namelist() if not name.endswith("/"))
+    with _Bounded(archive) as file, zipfile.ZipFile(file) as opened:
+        members = opened.infolist()
+    if len(members) > limits.MEMBERS:
+        raise _too_many(archive, f"{limits.MEMBERS} files")
+    for member in members:
+        if member.file_size > limits.DOCUMENT_BYTES and member.filename.lower().endswith(limits.DOCUMENT_ENDINGS):
+            raise too_large(f"{archive}/{member.filename}")
+    names = sorted(member.filename for member in members if not member.is_dir())
     return tuple(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.split("/")))
+
+
+class _Bounded(io.FileIO):
+    """An archive whose list of files is read, which is read at once."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size and size > limits.DIRECTORY_BYTES:
+            raise _too_many(Path(os.fsdecode(self.name)), f"{limits.DIRECTORY_BYTES >> 20} MB of names of files")
+        return super().read(size)
+
+
+def too_large(document: Source | str) -> InputError:
+    """The error for a document that nobody delivers."""
+    return InputError(
+        f"{document} has more than {limits.DOCUMENT_BYTES >> 20} MB; documents beside images have less: fetch or "
+        "export it again"
+    )
+
+
+def _too_many(path: Path, what: str) -> InputError:
+    return InputError(f"{path} holds more than {what}; give the file itself that is meant, or an order at a time")
 
 
 def _damaged(path: Path, error: BaseException) -> InputError:

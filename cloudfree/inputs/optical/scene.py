@@ -154,6 +154,12 @@ def has_data(dn: NDArray[np.uint16]) -> Mask:
     return np.asarray(dn.max(axis=0) > 0)
 
 
+def grid_of(path: AnyPath) -> Grid:
+    """Where the scene at `path` lies, of which no pixel is read. Raises as `identify_scene` does."""
+    with access.opened(containers.one(Source.of(path), containers.SCENE)[0]) as dataset:
+        return Grid.of(dataset)
+
+
 def identify_scene(
     path: AnyPath, band_numbers: tuple[int, ...] | None = None, options: QuantityOptions | None = None
 ) -> Scene:

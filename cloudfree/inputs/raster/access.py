@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import RLock, local
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +15,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio import DatasetReader
+from rasterio._env import get_gdal_config
 from rasterio.env import getenv, hasenv
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
@@ -31,22 +31,29 @@ _DOCUMENTS = (".xml", ".geojson", ".json")
 _OVERVIEWS, _SIDE_FILE = ".ovr", ".aux.xml"
 
 
+_HTTP_SETTINGS: dict[str, object] = {
+    "GDAL_HTTP_CONNECTTIMEOUT": 10,  # seconds
+    "GDAL_HTTP_LOW_SPEED_TIME": 20,  # seconds of fewer bytes a second than the limit, after which a server is dead
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 1000,
+    "GDAL_HTTP_MAX_RETRY": 3,  # where a server is busy (429, 502, 503, 504)
+    "GDAL_HTTP_RETRY_DELAY": 1,
+}
+
+
 _GDAL_SETTINGS: dict[str, object] = {
     # Bytes: rasterio takes no megabytes here. GDAL's own, a share of all memory, would defeat the bound by the width.
     "GDAL_CACHEMAX": 32 << 20,
     "GDAL_NUM_THREADS": "ALL_CPUS",
     "COG_TMP_COMPRESSION": "NONE",  # of overviews on their way into a COG; packing them takes a third of its time
     "GDAL_PAM_ENABLED": "NO",  # nothing is written beside a product; inputs are opened with it, see `opened`
+    "CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO",  # nor beside an input
+    **_HTTP_SETTINGS,
 }
 
 
 _REMOTE_SETTINGS: dict[str, object] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # no listing of what lies beside; .aux.xml and .msk are asked for by name
-    "GDAL_HTTP_CONNECTTIMEOUT": 10,  # seconds
-    "GDAL_HTTP_LOW_SPEED_TIME": 20,  # seconds of silence after which a server counts as dead
-    "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
-    "GDAL_HTTP_MAX_RETRY": 3,  # where a server is busy (429, 502, 503, 504)
-    "GDAL_HTTP_RETRY_DELAY": 1,
+    **_HTTP_SETTINGS,
 }
 
 
@@ -81,16 +88,25 @@ class Raster(DatasetReader):  # type: ignore[misc]
         self._turn = RLock()
 
     def read(self, *arguments: Any, **options: Any) -> NDArray[np.generic]:
-        with self._turn, _failing_where_gdal_does():
+        with self._turn, _patient(self.source), _failing_where_gdal_does():
             return super().read(*arguments, **options)
 
     def read_masks(self, *arguments: Any, **options: Any) -> NDArray[np.generic]:
-        with self._turn, _failing_where_gdal_does():
+        with self._turn, _patient(self.source), _failing_where_gdal_does():
             return super().read_masks(*arguments, **options)
 
     @property
     def name(self) -> str:
         return str(self.source)
+
+
+def _patient(source: Source) -> AbstractContextManager[object]:
+    """Settings of how long a server is waited for, unless there are some.
+
+    Those of an Env hold in its own thread, and only those of the main thread in others.
+    """
+    needed = source.is_remote and get_gdal_config("GDAL_HTTP_LOW_SPEED_TIME") is None
+    return rasterio.Env(**_HTTP_SETTINGS) if needed else nullcontext()
 
 
 _heard = local()
@@ -183,11 +199,11 @@ def parts_of(source: Source) -> list[Source]:
 
 def _is_derived(part: Source) -> bool:
     """Whether a file is made from pixels alone: overviews, and side files of statistics, as viewers write them."""
-    side_file = part.plain if part.name.lower().endswith(_SIDE_FILE) else None
-    return part.suffix == _OVERVIEWS or (side_file is not None and _holds_statistics_alone(side_file))
+    is_side_file = part.plain is not None and part.name.lower().endswith(_SIDE_FILE)
+    return part.suffix == _OVERVIEWS or (is_side_file and _holds_statistics_alone(part))
 
 
-def _holds_statistics_alone(side_file: Path) -> bool:
+def _holds_statistics_alone(side_file: Source) -> bool:
     try:
         root = ElementTree.fromstring(side_file.read_bytes())
     except (ElementTree.ParseError, ValueError, LookupError):  # the latter two of a wrong encoding

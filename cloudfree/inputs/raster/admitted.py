@@ -25,11 +25,14 @@ import numpy as np
 from rasterio import DatasetReader
 
 from cloudfree.errors import InputError
-from cloudfree.inputs.location.source import Source
+from cloudfree.inputs import limits
+from cloudfree.inputs.location.source import REMOTE, Source, too_large
 
 _FORMATS = ("GTiff", "ENVI", "EHdr", "HFA", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "PNG", "JPEG")
 _NETCDF, _HDF5 = ("netCDF",), ("netCDF", "HDF5", "HDF5Image")
 _VIRTUAL = ("VRT",)
+_FILE_SYSTEMS = {"vsizip", "vsitar", "vsigzip", "vsiswift", *(prefix.split("/")[1] for prefix in REMOTE.values())}
+"""Of GDAL's. Others wait for what is typed, take a part of a file for the whole, or read any file for its options."""
 _TRUST = "give --trust-inputs if you know who made it"
 
 _HEADER_BYTES = 4096
@@ -38,6 +41,7 @@ _VIRTUAL_MARK, _NETCDF_MARK, _HDF5_MARK = b"<VRTDataset", b"CDF", b"\x89HDF\r\n\
 _TIFF_MARKS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PART_MARKS = (*_TIFF_MARKS, b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0cjP  ", b"EHFA_HEADER_TAG\0")
 _SIDE_ENDINGS = ".ovr", ".msk", ".msk.ovr"
+_CHAIN = re.compile(r'(?:^|[{"=,])/((?:/*vsi(?:zip|tar|gzip)[/?])*/*vsi[a-z0-9_]+[/?])')  # one within another
 _CRS = re.compile(r"\w+:\d+(\+\d+)?$|urn:ogc:def:crs:\w+:[\w.]*:\w+$|[A-Z_]+\[")
 _MOST_LEVELS, _MOST_PARTS, _MOST_BYTES = 3, 10_000, 32 << 20  # of virtual rasters within each other, all together
 _MOST_BANDS, _MOST_PIXELS, _MOST_BLOCK_BYTES = 1000, 2 * 10**10, 1 << 30
@@ -69,6 +73,7 @@ def admit(source: Source) -> Admitted:
         return Admitted(source.address, None)
     if source.is_stack:  # whose parts were opened before
         return Admitted(source.address, _VIRTUAL)
+    _refuse_file_systems(source)
     whole = source.container
     if not (whole.plain or whole.is_archived):  # at an address, or where GDAL alone can read: /vsitar/, /vsigzip/
         return Admitted(source.address, _FORMATS)
@@ -76,6 +81,16 @@ def admit(source: Source) -> Admitted:
     if _VIRTUAL_MARK in header:
         return Admitted(_Virtual().text_of(source), _VIRTUAL)
     return Admitted(source.address, _drivers(source, header))
+
+
+def _refuse_file_systems(source: Source) -> None:
+    """Raise InputError where an address is in a file system of GDAL's that no images are delivered in."""
+    named = {name for chain in _CHAIN.findall(source.address) for name in re.findall(r"vsi\w+", chain)}
+    if strange := sorted(named - _FILE_SYSTEMS):
+        raise InputError(
+            f"{source} is in /{strange[0]}/ of GDAL's; files, archives and servers are read "
+            f"({', '.join(f'/{name}/' for name in sorted(_FILE_SYSTEMS))}): save it as a file, or {_TRUST}"
+        )
 
 
 def _drivers(source: Source, header: bytes) -> tuple[str, ...]:
@@ -138,7 +153,12 @@ def _header(source: Source) -> bytes:
 
 
 def _refuse_side_files(source: Source) -> None:
-    """Overviews and masks beside a raster are opened by any driver of GDAL's."""
+    """Overviews and masks beside a raster are opened by any driver of GDAL's, and documents are read whole."""
+    if path := source.plain:  # in an archive they were looked at when it was listed
+        endings = [ending for lower in limits.DOCUMENT_ENDINGS for ending in (lower, lower.upper())]
+        for document in (path.with_name(f"{path.name}.aux.xml"), *map(path.with_suffix, endings)):
+            if document.is_file() and document.stat().st_size > limits.DOCUMENT_BYTES:
+                raise too_large(Source.of(document))
     for beside in map(source.with_ending_added, _SIDE_ENDINGS) if not source.is_variable else ():
         if beside.exists and not beside.is_folder and not beside.read_bytes(8).startswith((*_TIFF_MARKS, b"EHFA_HEA")):
             raise InputError(
@@ -283,18 +303,9 @@ def _refused(source: Source, why: str) -> InputError:
 def _is_hdf5(source: Source, header: bytes) -> bool:
     """Whether the mark stands at the start, or after a block of the user's own, whose size is a power of two.
 
-    That is looked for in all of the file where it is given as one of variables; elsewhere GDAL is not to read HDF5 but
-    for a mark among the first bytes.
+    GDAL is not to read HDF5 elsewhere but where it is asked for a variable.
     """
-    if not source.is_variable:
-        return any(header[at : at + len(_HDF5_MARK)] == _HDF5_MARK for at in (0, 512, 1024, 2048))
-    with source.container.opened() as file:
-        at = 0
-        while file.seek(at) == at and (mark := file.read(len(_HDF5_MARK))):
-            if mark == _HDF5_MARK:
-                return True
-            at = 2 * at or 512
-    return False
+    return source.is_variable or any(header[at:].startswith(_HDF5_MARK) for at in (0, 512, 1024, 2048))
 
 
 def _refuse_external(source: Source) -> None:
@@ -303,16 +314,27 @@ def _refuse_external(source: Source) -> None:
 
     whole = source.container
     try:
-        with h5py.File(whole.plain or io.BytesIO(whole.read_bytes()), "r") as file:
+        with h5py.File(whole.plain or _in_memory(whole), "r") as file:
             why = _external(h5py, file)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(
-            f"{source} is damaged ({' '.join(str(error).split())[:120]}); a whole file is needed: fetch it again"
+            f"{source} cannot be read ({' '.join(str(error).split())[:120]}); a whole file is needed: fetch it again"
         ) from error
     if why:
         raise InputError(
             f"{source} {why}; a file that holds its variables itself is read: copy it (nccopy, h5repack), or {_TRUST}"
         )
+
+
+def _in_memory(member: Source) -> io.BytesIO:
+    """A file of an archive, in which looking for something would unpack it again and again."""
+    content = member.read_bytes(limits.UNPACKED_BYTES + 1)
+    if len(content) > limits.UNPACKED_BYTES:
+        raise InputError(
+            f"{member} has more than {limits.UNPACKED_BYTES >> 20} MB, too many to look through in an archive: take it "
+            f"out, or {_TRUST}"
+        )
+    return io.BytesIO(content)
 
 
 def _external(h5py: Any, file: Any) -> str | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from cloudfree.network.models.seen import Seen, answered, shown
 
@@ -89,6 +92,36 @@ class SavedNetwork(nn.Module):
 
     def config_dict(self) -> dict[str, Any]:
         return asdict(self.config)
+
+
+# Of a config; of a file; registered while building, by the tensors that remain; of all tensors together.
+_LARGEST_NUMBER, _MOST_TENSORS, _MOST_REGISTERED, _MOST_VALUES = 4096, 10_000, 4, 500_000_000
+
+
+def refuse_giants(build: Callable[[], nn.Module], config: Any, tensors: int) -> None:
+    """Raise ValueError where a config leads to a network of more tensors than its file has, or of absurd ones.
+
+    Builds it without memory for its tensors, as far as need be.
+    """
+    numbers = [value for entry in vars(config).values() for value in (entry if isinstance(entry, tuple) else (entry,))]
+    if any(isinstance(number, int | float) and not number <= _LARGEST_NUMBER for number in numbers):
+        raise ValueError(f"its config has numbers over {_LARGEST_NUMBER}")
+    if tensors > _MOST_TENSORS:
+        raise ValueError(f"it has {tensors} tensors; {_MOST_TENSORS} are allowed")
+    ours, parameters = threading.get_ident(), count(1)
+
+    def counted(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if threading.get_ident() == ours and parameter is not None and next(parameters) > _MOST_REGISTERED * tensors:
+            raise ValueError(f"its config leads to many more tensors than the {tensors} that are there")
+
+    hook = register_module_parameter_registration_hook(counted)
+    try:
+        with torch.device("meta"):
+            network = build()
+    finally:
+        hook.remove()
+    if sum(tensor.numel() for tensor in (*network.parameters(), *network.buffers())) > _MOST_VALUES:
+        raise ValueError(f"its config leads to tensors of more than {_MOST_VALUES:.0e} numbers")
 
 
 class CloudRemovalModel(SavedNetwork, ABC):
