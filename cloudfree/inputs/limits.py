@@ -8,7 +8,7 @@ DOCUMENT_BYTES = 16 << 20
 """Of XML, JSON, headers and side files, unpacked. They are read whole; parsed, 25 times as much memory was measured."""
 
 DOCUMENT_ENDINGS = ".xml", ".imd", ".rpb", ".pvl", ".hdr"
-"""Of documents beside a raster that GDAL reads whole."""
+"""Of documents that are read whole."""
 
 UNPACKED_BYTES = 1 << 30
 """Of a file in an archive that must be held whole."""

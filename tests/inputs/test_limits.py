@@ -1,6 +1,7 @@
 """A few bytes that stand for very many, or never end, are refused before they are read, in one line."""
 
 import gzip
+import os
 import struct
 import subprocess
 import sys
@@ -128,6 +129,13 @@ def test_so_is_a_sparse_one_beside_a_raster(tmp_path: Path, plain: Path, name: s
     with (tmp_path / name).open("wb") as file:
         file.truncate(10**10)
     assert f"{name} has more than 16 MB" in refusal_of(plain)
+
+
+@pytest.mark.attack(5)
+@pytest.mark.parametrize("name", ["plain_metadata.xml", "plain.tif.aux.xml", "plain.IMD", "plain_RPC.TXT", "plain.tfw"])
+def test_a_pipe_beside_a_raster_is_no_document(plain: Path, name: str) -> None:
+    os.mkfifo(plain.with_name(name))
+    assert "no regular file" in refusal_of(plain)
 
 
 @pytest.mark.attack(5)

@@ -41,6 +41,12 @@ _VIRTUAL_MARK, _NETCDF_MARK, _HDF5_MARK = b"<VRTDataset", b"CDF", b"\x89HDF\r\n\
 _TIFF_MARKS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PART_MARKS = (*_TIFF_MARKS, b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0cjP  ", b"EHFA_HEADER_TAG\0")
 _SIDE_ENDINGS = ".ovr", ".msk", ".msk.ovr"
+_DOCUMENT_ENDINGS = (
+    *limits.DOCUMENT_ENDINGS,
+    *("_metadata.xml", "_metadata.pvl", "_metadata.txt", "_rpc.txt", ".txt", ".rpc", ".eph", ".att", ".pass"),
+    *(".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".prj", ".clr", ".stx"),
+)
+"""Of what GDAL reads beside a raster under the name of it."""
 _CHAIN = re.compile(r'(?:^|[{"=,])/((?:/*vsi(?:zip|tar|gzip)[/?])*/*vsi[a-z0-9_]+[/?])')  # one within another
 _CRS = re.compile(r"\w+:\d+(\+\d+)?$|urn:ogc:def:crs:\w+:[\w.]*:\w+$|[A-Z_]+\[")
 _MOST_LEVELS, _MOST_PARTS, _MOST_BYTES = 3, 10_000, 32 << 20  # of virtual rasters within each other, all together
@@ -104,6 +110,12 @@ def _drivers(source: Source, header: bytes) -> tuple[str, ...]:
     return _HDF5 if source.is_variable else _FORMATS
 
 
+def _documents(path: Path) -> list[str]:
+    """The names of all that GDAL may read beside a raster, in the cases in which it looks for them."""
+    both = [ending for lower in _DOCUMENT_ENDINGS for ending in (lower, lower.upper())]
+    return [f"{path.name}.aux.xml", *(path.stem + ending for ending in both if path.stem + ending != path.name)]
+
+
 def refuse_parts_elsewhere(dataset: Any, source: Source) -> None:
     """Raise InputError where an open raster names another file as that of its overviews, or of its pixels."""
     if _trusts.get():
@@ -155,8 +167,11 @@ def _header(source: Source) -> bytes:
 def _refuse_side_files(source: Source) -> None:
     """Overviews and masks beside a raster are opened by any driver of GDAL's, and documents are read whole."""
     if path := source.plain:  # in an archive they were looked at when it was listed
-        endings = [ending for lower in limits.DOCUMENT_ENDINGS for ending in (lower, lower.upper())]
-        for document in (path.with_name(f"{path.name}.aux.xml"), *map(path.with_suffix, endings)):
+        for document in map(path.with_name, _documents(path)):
+            if document.exists() and not document.is_file():
+                raise InputError(
+                    f"{document}, which GDAL reads with {path.name}, is no regular file; a document is one: remove it"
+                )
             if document.is_file() and document.stat().st_size > limits.DOCUMENT_BYTES:
                 raise too_large(Source.of(document))
     for beside in map(source.with_ending_added, _SIDE_ENDINGS) if not source.is_variable else ():
