@@ -16,6 +16,7 @@ from cloudfree.inputs.location.versions import Version
 from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.inputs.radar.backscatter import Units
+from cloudfree.inputs.values import Count, Metres, Time
 from cloudfree.network.device import Precision
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.product.kinds import KINDS, Kind
@@ -54,10 +55,10 @@ class Options(InputOptions):
     find_clouds_with: str = DETECTORS[0]
     """The cloud detector, one of `bands.DETECTORS`."""
 
-    edge_limit_m: float = cloud_edges.LIMIT_M
+    edge_limit_m: Metres = cloud_edges.LIMIT_M
     """How far beyond the mask its clouds are followed to where they end, in metres; 0 does not."""
 
-    buffer_m: float = BUFFER_M
+    buffer_m: Metres = BUFFER_M
     """Ground around the mask, in metres, that is taken for cloudy too where something is in the way of it.
 
     All of it is, where clouds are not followed (`edge_limit_m` 0).
@@ -66,7 +67,7 @@ class Options(InputOptions):
     weights: str = "auto"
     """Name or file of the network's weights; "auto" is the default weights of the registry."""
 
-    adapt_minutes: float = 0.0
+    adapt_minutes: Time = 0.0
     """Fine-tune the weights on the scene's clear ground first, for so many minutes at most; 0 does not."""
 
     device: str = "auto"
@@ -81,7 +82,7 @@ class Options(InputOptions):
     overlap: int = OVERLAP_PX
     """Pixels that neighbouring windows share."""
 
-    batch: int | None = None
+    batch: Count | None = None
     """Windows at once; None is what fits the device's memory."""
 
     coregister: Coregister = "auto"
@@ -114,7 +115,7 @@ class Options(InputOptions):
     overwrite: bool = False
     """Whether existing files are replaced."""
 
-    wait_s: float = 0.0
+    wait_s: Time = 0.0
     """How long to wait for another run that is making the same files, in seconds."""
 
     @property

@@ -23,7 +23,7 @@ from cloudfree.cli.info import info
 from cloudfree.cli.options import FILE
 from cloudfree.cli.run import run
 from cloudfree.cli.samples import samples
-from cloudfree.cli.terminal import echo_failure, terminate
+from cloudfree.cli.terminal import echo_failure, showable_messages, terminate
 from cloudfree.cli.train import train
 from cloudfree.cli.weights import weights
 
@@ -40,10 +40,15 @@ class Commands(click.Group):
             _refuse_repeated(own, command.make_parser(own).parse_args(list(rest))[2])
         return name, command, rest
 
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        with showable_messages():
+            return super().make_context(*arguments, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Report failures as JSON too where --json or --log-format json was given; else in a line on stderr."""
         try:
-            return super().invoke(ctx)
+            with showable_messages():
+                return super().invoke(ctx)
         except click.ClickException as error:
             if echo_failure(ctx, error):
                 ctx.exit(error.exit_code)

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cloudfree.errors import in_one_line
+from cloudfree.errors import showable, without_secrets
 
 MEGAPIXELS = "{n:.1f}/{total:.1f} Mpx"
 MINUTES = "{n:.1f}/{total:.1f} min"
@@ -27,10 +27,10 @@ progress_log = logging.getLogger("cloudfree.progress")
 
 
 class OneLine(logging.Formatter):
-    """Formats a record, but for a traceback, as one line."""
+    """Formats a record, but for a traceback, as one line without secrets."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging calls it
-        return in_one_line(super().formatMessage(record))
+        return showable(super().formatMessage(record))
 
 
 class JsonLines(logging.Formatter):
@@ -38,10 +38,26 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"time": when, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        message = without_secrets(record.getMessage())
+        line = {"time": when, "level": record.levelname, "logger": record.name, "message": message}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return as_json(line)
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Plain data as JSON; of names that are no UTF-8, what is not, as JSON escapes it."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def showable_messages() -> Iterator[None]:
+    """Take secrets and line breaks out of what Click says is wrong: it repeats what was typed."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = showable(error.message)  # type: ignore[misc] - before it is shown, once
+        raise
 
 
 def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -104,8 +120,13 @@ def echo_failure(ctx: click.Context, error: click.ClickException) -> bool:
 
 def echo_json(value: Any) -> None:
     """Print plain data on stdout: the one answer of a command, so that a later failure prints no second one."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(as_json(value, indent=2))
     click.get_current_context().meta["cloudfree.as_json"] = False
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print lines on stdout, each of which stays one."""
+    click.echo("\n".join(map(showable, lines)))
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from rasterio.env import getenv, hasenv
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from cloudfree.errors import InputError
+from cloudfree.errors import InputError, without_secrets
 from cloudfree.geometry.grid import strips
-from cloudfree.inputs.location.source import AnyPath, Source, without_secrets
+from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.raster.admitted import admit, refuse_giants, refuse_parts_elsewhere, trusting
 
 _STRIP_ROWS = 512
