@@ -150,7 +150,7 @@ def _without_data(profile: Any, pixels: Any, rng: Rng) -> Any:
     if pixels.dtype.kind == "u":
         return {**profile, "nodata": abs(min(number, 255)) if np.isfinite(number) else 0}, pixels
     pixels[:, rng.random(pixels.shape[1:]) < 0.5] = number
-    return {**profile, "nodata": number}, pixels
+    return {**profile, "nodata": float(np.float32(number))}, pixels
 
 
 def _tiny(profile: Any, pixels: Any, rng: Rng) -> Any:

@@ -21,13 +21,16 @@ ElementTree's ParseError is a SyntaxError, and a LookupError is an encoding that
 """
 
 _ADDRESS = re.compile(r"""(?<![\w+.-])[a-z][a-z0-9+.-]+(?::|%3a)(?:/|%2f){1,2}[^\s'"<>]*""", re.IGNORECASE)
+_USER = re.compile(r"""(?<![\w.])[\w.%+-]+:[^\s/'"<>@]+@(?=\w)""")  # as ssh writes it, without a scheme
+_GDAL_OPTIONS = re.compile(r"""(/vsi\w+[^\s?'"<>]*?)(\?|key=)[^\s'"<>]*""", re.IGNORECASE)
 _PARTS = re.compile(r"(?P<scheme>[^:]+:)(?P<slashes>/{1,2})(?P<authority>[^/?#]*)(?P<path>[^?#]*)")
 _HOST = re.compile(r"([^:\[\]]*|\[[^\]]*\])(:\d*)?")
 
 
 def without_secrets(text: str) -> str:
     """A text in which addresses have scheme, host and path alone: passwords, keys and signatures are in the rest."""
-    return _ADDRESS.sub(lambda match: _open_part(match[0]), text)
+    text = _ADDRESS.sub(lambda match: _open_part(match[0]), text)
+    return _GDAL_OPTIONS.sub(r"\1", _USER.sub("", text))
 
 
 def _open_part(address: str) -> str:

@@ -16,7 +16,7 @@ from cloudfree.inputs.location.versions import Version
 from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.inputs.radar.backscatter import Units
-from cloudfree.inputs.values import Count, Metres, Time
+from cloudfree.inputs.values import Compress, Count, Metres, Time
 from cloudfree.network.device import Precision
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.product.kinds import KINDS, Kind
@@ -88,7 +88,7 @@ class Options(InputOptions):
     coregister: Coregister = "auto"
     """Whether offsets of radar and references are corrected: where they can be had reliably, never, or else fail."""
 
-    compress: str = "deflate"
+    compress: Compress = "deflate"
     """Compression of the rasters that are written: deflate, zstd, lzw or none."""
 
     quicklook: Path | None = None
@@ -136,7 +136,7 @@ class RunArguments(TypedDict, total=False):
     mask: AnyPath | None
     references: AnyPath | Sequence[AnyPath]
     planet_bands: tuple[int, ...] | None
-    planet_quantity: str | None
+    planet_quantity: Literal["surface-reflectance", "toa-reflectance", "radiance"] | None
     planet_scale: tuple[float, ...] | None
     mask_values: str | None
     mask_bits: str | None
@@ -164,7 +164,7 @@ class RunArguments(TypedDict, total=False):
     overlap: int
     batch: int | None
     coregister: Coregister
-    compress: str
+    compress: Compress
     quicklook: AnyPath | None
     report: AnyPath | None
     stac: AnyPath | None

@@ -22,7 +22,7 @@ class FileType(click.Path):
     """A file or a folder on this machine, there or to be made."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return local_file(Path(super().convert(value, param, ctx)))  # type: ignore[arg-type] - path_type says so
+        return local_file(Path(str(super().convert(value, param, ctx))))
 
 
 FILE = FileType(path_type=Path)

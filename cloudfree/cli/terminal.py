@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
+from cloudfree import process
 from cloudfree.errors import showable, without_secrets
 
 MEGAPIXELS = "{n:.1f}/{total:.1f} Mpx"
@@ -55,8 +56,13 @@ def showable_messages() -> Iterator[None]:
     """Take secrets and line breaks out of what Click says is wrong: it repeats what was typed."""
     try:
         yield
+    except MemoryError as error:
+        raise click.ClickException(
+            f"memory ran out ({error}); free some, raise what limits it (ulimit -v, a container), or write a part of "
+            "the scene (--bbox)"
+        ) from error
     except click.ClickException as error:
-        error.message = showable(error.message)  # type: ignore[misc] - before it is shown, once
+        error.message = showable(error.message)  # type: ignore[misc]
         raise
 
 
@@ -72,7 +78,11 @@ def remembered(ctx: click.Context, name: str) -> Any:
 
 
 def log_to_stderr(quiet: bool, verbose: bool) -> None:
-    """Log warnings and errors; all reasons with `verbose`, only errors with `quiet`; to --log-file too if given."""
+    """Log warnings and errors; all reasons with `verbose`, only errors with `quiet`; to --log-file too if given.
+
+    Commands that compute do so first, so that what these cannot do without is looked at here.
+    """
+    process.refuse_little_address_space()
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     ctx = click.get_current_context()
     plain = OneLine("%(levelname)s: %(message)s")

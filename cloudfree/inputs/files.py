@@ -60,7 +60,7 @@ class InputOptions:
     """Images of the scene's ground on other dates."""
     planet_bands: tuple[int, ...] | None = None
     """One-based blue, green, red and NIR."""
-    planet_quantity: str | None = None
+    planet_quantity: Literal["surface-reflectance", "toa-reflectance", "radiance"] | None = None
     """A key of `quantity.QUANTITIES`."""
     planet_scale: tuple[float, ...] | None = None
     """The reflectance of one stored number, of all bands or of each of the four."""

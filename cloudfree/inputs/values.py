@@ -46,6 +46,7 @@ DISTANCES, TIMES, COUNTS = Bounds(0, 1e6), Bounds(0, 1e12), Bounds(1, 2**31 - 1,
 Metres = Annotated[float, DISTANCES]
 Time = Annotated[float, TIMES]
 Count = Annotated[int, COUNTS]
+Compress = Literal["deflate", "lzw", "zstd", "none"]
 
 _BOUNDS = {float: REALS, int: WHOLES}
 
@@ -113,6 +114,7 @@ def _tuple(name: str, inner: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     several = not isinstance(value, str) and isinstance(value, Iterable)
     items = tuple(value) if several else ()
     kinds = (inner[0],) * len(items) if inner[-1] is Ellipsis else inner
-    if not several or len(items) != len(kinds):
+    empty = not items and inner[0] is not Source
+    if not several or empty or len(items) != len(kinds):
         raise wrong(name, value, "several" if inner[-1] is Ellipsis else f"{len(inner)} of them")
     return tuple(converted(name, kind, item) for kind, item in zip(kinds, items, strict=True))

@@ -233,14 +233,14 @@ def _resolve(name_or_path: str | Path) -> tuple[Path, RegisteredWeights | None]:
     name_or_path = default_weights().name if name_or_path == "auto" else name_or_path
     path = Path(name_or_path)
     for entry in registry():
-        if name_or_path == entry.name or (path.exists() and path.resolve() == entry.path.resolve()):
+        if name_or_path == entry.name or (os.path.isfile(path) and path.resolve() == entry.path.resolve()):  # noqa: PTH113
             return _readable(entry.path), entry
     return _readable(path), None
 
 
 def _readable(path: Path) -> Path:
-    if not path.is_file():
-        raise WeightsError(f"{path} is no file and no name of weights; {_choices()}")
+    if not os.path.isfile(path):  # noqa: PTH113 - Path's fails for a name that is too long, or has a NUL
+        raise WeightsError(f"{str(path)[:300]} is no file and no name of weights; {_choices()}")
     return path
 
 

@@ -47,6 +47,11 @@ def refuse_long_path(text: str) -> None:
         )
 
 
+def is_like_address(path: str) -> bool:
+    """Whether GDAL would take a relative path for an address, were there a file of that name or not: `https:host`."""
+    return bool(_SCHEME.match(path))
+
+
 def refuse_unknown_scheme(text: str) -> None:
     """Raise InputError for what is written like an address of a kind that is not known, unless there is such a file."""
     scheme, system = _SCHEME.match(text), _FILE_SYSTEM.match(text)
@@ -73,7 +78,7 @@ def local_file(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     refuse_odd_name(text)
     refuse_long_path(text)
-    first = text.partition("/")[0]
-    if _SCHEME.match(first) and first.endswith(":") and not Path(first).exists():
-        raise InputError(f"{text} is an address; a file on this machine is needed: give a path")
+    scheme = _SCHEME.match(text)
+    if scheme and (text[scheme.end() :].startswith(":/") or scheme[0].lower() in REMOTE):
+        raise InputError(f"{scheme[0]}: begins an address; a file on this machine is needed: give a path")
     return Path(path)

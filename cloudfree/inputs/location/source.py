@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote
 from cloudfree.errors import InputError, without_secrets
 from cloudfree.inputs.location.names import (
     REMOTE,
+    is_like_address,
     refuse_long_path,
     refuse_odd_address,
     refuse_odd_name,
@@ -50,7 +51,8 @@ class Source:
     __slots__ = ("_shown", "address", "file", "inside")
 
     def __init__(self, address: str, shown: str, file: Path | None = None, inside: str = "") -> None:
-        self.address, self.file, self.inside, self._shown = address, file, inside, without_secrets(shown)
+        self.address, self.file, self.inside = address, file, inside
+        self._shown = shown if file else without_secrets(shown)
 
     @classmethod
     def of(cls, path: AnyPath) -> Source:
@@ -70,7 +72,7 @@ class Source:
         if not isinstance(path, Path) or "://" in text:
             refuse_unknown_scheme(text)
         refuse_long_path(text)
-        path = Path(text)
+        path = Path(text).absolute() if is_like_address(text) else Path(text)
         return cls(str(path), str(path), path)
 
     @classmethod
