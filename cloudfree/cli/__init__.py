@@ -94,3 +94,7 @@ def main() -> None:
 
 for command in (run, batch, align, demo, evaluate, adapt, info, weights, samples, train, doctor):
     main.add_command(command)
+    for option in command.params:
+        if option.envvar is None and (words := max(option.opts, key=len)).startswith("--"):
+            # As the option is called; Click would name it by its parameter, as CLOUDFREE_RUN_BUFFER_M.
+            option.envvar = f"CLOUDFREE_{command.name}_{words[2:]}".replace("-", "_").upper()

@@ -176,7 +176,8 @@ def _shortened(error: BaseException) -> str:
 def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
     """GeoJSON, in longitude and latitude (RFC 7946) or in the CRS that older files name."""
     try:
-        geometries = [shapely.geometry.shape(member) for member in _members(document)]
+        with np.errstate(invalid="ignore"):  # what is no number is refused below
+            geometries = [shapely.geometry.shape(member) for member in _members(document)]
         named = document.get("crs")
         crs = _named_system(named["properties"]["name"]) if named else WGS84
         _refuse_wild(geometries)

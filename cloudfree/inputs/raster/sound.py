@@ -11,7 +11,7 @@ from typing import Any
 from cloudfree.errors import UNPARSABLE, InputError
 from cloudfree.inputs.location.source import Source
 
-_CLASSIC = (1, 2)  # versions of netCDF that are no HDF5; 5 has sizes that scipy does not know
+_CLASSIC = b"\1", b"\2"  # versions of netCDF that are no HDF5; 5 has sizes that scipy does not know
 
 
 def refuse_damaged_netcdf(source: Source, header: bytes) -> None:
@@ -19,8 +19,10 @@ def refuse_damaged_netcdf(source: Source, header: bytes) -> None:
     from scipy.io import netcdf_file  # noqa: PLC0415 - it takes a while, and few files are netCDF
 
     whole = source.container
-    if header[3] not in _CLASSIC:
-        raise InputError(f"{source} is netCDF of version {header[3]}; 1, 2 and 4 are read: copy it (nccopy -k nc4)")
+    if header[3:4] not in _CLASSIC:
+        raise InputError(
+            f"{source} is netCDF of version {header[3:4].hex()}; 1, 2 and 4 are read: copy it (nccopy -k nc4)"
+        )
     try:
         if whole.plain:
             netcdf_file(str(whole.plain), "r", mmap=True).close()
