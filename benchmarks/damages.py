@@ -6,6 +6,7 @@ XML, values of JSON and TOML, the header of safetensors) mostly passes the reade
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import struct
@@ -241,7 +242,7 @@ def with_odd_elements(text: str, rng: Rng) -> str:
             case 0:
                 parent.remove(parent[int(rng.integers(len(parent)))])
             case 1:
-                parent.extend([parent[int(rng.integers(len(parent)))]] * one_of([1, 3, 500], rng))
+                parent.extend([parent[int(rng.integers(len(parent)))]] * one_of([1, 3, 50], rng))
             case 2:
                 number = one_of(["nan", "-5", "1e300", "x", "9" * 5000], rng)
                 leaf.text = re.sub(r"[-+.\w]+", number, leaf.text or "", count=1)
@@ -291,7 +292,7 @@ def with_odd_value(document: Any, rng: Rng) -> Any:
             if rng.random() < 0.15:
                 del holder[key]
             else:
-                holder[key] = one_of(_ODD_VALUES, rng)
+                holder[key] = copy.deepcopy(one_of(_ODD_VALUES, rng))
     return document
 
 

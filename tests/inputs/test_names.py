@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rasterio
 from click.testing import CliRunner, Result
 
 from cloudfree.cli import main
@@ -233,3 +234,26 @@ def test_words_of_files_make_no_line_of_their_own(cli: Cli, make_scene: Make, ma
         assert not [line for line in said.split("\n") if line.startswith(("ERROR", "\x1b"))]
         assert said.replace("\n", "").isprintable()
     assert showable("a\nb") == "a\\nb"
+
+
+@pytest.mark.attack(9)
+def test_words_of_files_are_words_in_products_and_pages(
+    cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path
+) -> None:
+    folder = tmp_path / "p<" / "script><img src=x onerror=alert(1)>"
+    folder.mkdir(parents=True)
+    name = "20240615_101530_84_2481\x1b[31m\n<u>\u202e\"'&"
+    scene = make_scene(name=str(folder / f"{name}.tif"))
+    with rasterio.open(scene, "r+") as dataset:
+        dataset.update_tags(DATE="2024-06-15<u>\x1b", units="</script>")
+    sides = {"--report": "r.html", "--stac": "s.json", "--log-file": "l.txt"}
+    files = [word for option, side in sides.items() for word in (option, folder / side)]
+    run = ["run", "--planet", scene, "--sar", make_sar(), "-o", folder / "out.tif", "--weights", "identity"]
+    done = cli(*run, "--json", "-v", "--find-clouds", "never", *files)
+    assert done.exit_code == 0
+    assert not {"\x1b", "\u202e"} & set(done.stderr + (folder / "l.txt").read_text())
+    assert json.loads(done.stdout)["output"] == str(folder / "out.tif")
+    assert json.loads((folder / "s.json").read_text())["type"] == "Feature"
+    page = (folder / "r.html").read_text()
+    assert not [words for words in ("<u>", "<img src=x", "\x1b", "</script><") if words in page]
+    assert "\u202e" not in page.partition("<script type")[0]
