@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz.py [--minutes 30] [--first-seed 0] [--kinds scene radar ...] [--workers 2]
 
-A seed decides everything: which kind of file is damaged (scene, radar, mask, UDM2, metadata XML, a part of a SAFE
-product, weights, an area, options), and how (`damages.py`): in its bytes, or in its structure. The command that reads
-it runs in a process of its own for some seeds at a time, so that one that dies is seen. Prints counts by outcome, and
-each seed that came out wrong:
+A seed decides everything: which kind of file is damaged (scene, radar, mask, also as netCDF, UDM2, metadata XML, a
+part of a SAFE product, weights, an area, options), and how (`damages.py`): in its bytes, or in its structure. The
+command that reads it runs in a process of its own for some seeds at a time, so that one that dies is seen. Prints
+counts by outcome, and each seed that came out wrong:
 
     used      exit 0, and every target is there
     refused   exit 1, one line that begins with "Error: ", and no file; of options exit 2, in Click's words
@@ -34,6 +34,7 @@ import numpy as np
 from affine import Affine
 from click.testing import CliRunner
 from damages import Rng, damage_file, one_of
+from rasterio.shutil import copy
 
 from cloudfree.cli import main as cloudfree
 from cloudfree.network.weights import weights_folder
@@ -83,6 +84,8 @@ def write_sound(folder: Path) -> None:
     udm2 = np.stack([1 - cloudy, *[0 * cloudy] * 4, cloudy, 100 + 0 * cloudy, 2 * cloudy])
     write_raster(folder / "20240615_101530_84_2481_3B_udm2.tif", udm2, GRID, descriptions=names)
     write_raster(folder / "mask.tif", cloudy[None], GRID)
+    copy(folder / "mask.tif", folder / KINDS["netcdf"], driver="netCDF", FORMAT="NC")
+    copy(folder / "mask.tif", folder / KINDS["hdf5"], driver="netCDF", FORMAT="NC4")
     radar = {"descriptions": ("VV", "VH"), "nodata": float("nan"), "compress": "deflate"}
     write_raster(folder / "s1.tif", sar_values_db(SIDE, SIDE), GRID, **radar)
     SafeRecipe().write(folder)
@@ -99,6 +102,8 @@ KINDS: dict[str, str] = {
     "scene": f"{STEM}.tif",
     "radar": "s1.tif",
     "mask": "mask.tif",
+    "netcdf": "mask.nc",
+    "hdf5": "mask4.nc",
     "udm2": "20240615_101530_84_2481_3B_udm2.tif",
     "xml": f"{STEM}_metadata.xml",
     "safe": NAME,
@@ -116,7 +121,7 @@ def arguments(folder: Path, kind: str, whole: bool) -> list[str]:
     if kind in ("radar", "safe") and not whole:
         return ["align", "--planet", str(scene), "--sar", str(sar), "-o", str(out)]
     weights = str(folder / "identity.safetensors") if kind == "weights" else "identity"
-    mask = ["--mask", str(folder / "mask.tif")] if kind == "mask" else []
+    mask = ["--mask", str(folder / KINDS[kind])] if kind in ("mask", "netcdf", "hdf5") else []
     area = ["--aoi", str(folder / "area.geojson")] if kind == "area" else []
     config = ["--config", str(folder / "options.toml")] if kind == "options" else []
     run = [*config, "run", "--planet", str(scene), "--sar", str(sar), "-o", str(out), "--weights", weights]
