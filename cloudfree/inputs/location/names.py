@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from cloudfree.errors import InputError
 
@@ -65,12 +66,9 @@ def refuse_unknown_scheme(text: str) -> None:
     )
 
 
-def refuse_odd_address(text: str) -> None:
-    """Raise InputError for an address with what none may have: where it ends could not be told in logs."""
-    if _IN_NO_ADDRESS.search(text):
-        raise InputError(
-            f"{_SCHEME.match(text)[0]}:// has a space or a quote in its address; none has: write %20"  # type: ignore[index]
-        )
+def percent_encoded(address: str) -> str:
+    """The rest of an address without what none may have: where it ends could not be told in GDAL's words."""
+    return _IN_NO_ADDRESS.sub(lambda match: quote(match[0]), address)
 
 
 def local_file(path: str | os.PathLike[str]) -> Path:

@@ -22,8 +22,8 @@ from cloudfree.errors import InputError, without_secrets
 from cloudfree.inputs.location.names import (
     REMOTE,
     is_like_address,
+    percent_encoded,
     refuse_long_path,
-    refuse_odd_address,
     refuse_odd_name,
     refuse_unknown_scheme,
 )
@@ -335,10 +335,10 @@ def _of_variable(match: re.Match[str]) -> Source:
 
 
 def _of_remote(match: re.Match[str]) -> Source:
-    scheme = match["scheme"].lower()
-    if scheme in ("http", "https", "ftp"):
-        refuse_odd_address(match[0])
-    return Source(REMOTE[scheme] + match["rest"], f"{scheme}://{match['rest']}")
+    scheme, written = match["scheme"].lower(), match["rest"]
+    rest = percent_encoded(written) if scheme in ("http", "https", "ftp") else written
+    shown = without_secrets(f"{scheme}://{rest}")
+    return Source(REMOTE[scheme] + rest, shown.replace("%20", " ") if " " in written else shown)
 
 
 def _of_vsi(match: re.Match[str]) -> Source:
