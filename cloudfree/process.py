@@ -11,6 +11,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from cloudfree.errors import CloudfreeError
+
+_ADDRESS_SPACE = 2 * 10**9  # bytes; the sample scene needs 1.8 GB, and 1.5 ends in words of torch's or OpenBLAS'
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 _SPINS = "10000"
@@ -23,6 +26,20 @@ def tune() -> None:
     _keep_freed_memory()
     _wait_briefly()
     _collect_seldom()
+
+
+def refuse_little_address_space() -> None:
+    """Raise CloudfreeError where a limit on addresses (`ulimit -v`) is below what the libraries take for themselves."""
+    try:
+        import resource  # noqa: PLC0415 - Unix alone has it
+    except ImportError:
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if 0 <= limit < _ADDRESS_SPACE:  # -1 is none
+        raise CloudfreeError(
+            f"the address space is limited to {limit / 1e9:.2f} GB (ulimit -v); {_ADDRESS_SPACE / 1e9:g} GB are needed "
+            "at least, and more for large scenes: raise the limit"
+        )
 
 
 def give_back_memory() -> None:
