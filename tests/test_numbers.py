@@ -114,10 +114,10 @@ def test_an_outline(case: Case, text: str) -> None:
 
 
 def test_an_outline_larger_than_any(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloudfree.inputs.area._MOST_BYTES", 100)
+    monkeypatch.setattr("cloudfree.inputs.limits.DOCUMENT_BYTES", 100)
     case.options["--aoi"] = case.folder / "area.geojson"
     (case.folder / "area.geojson").write_text(polygon() + " " * 100)
-    case.fails("larger than")
+    case.fails("it has more than")
 
 
 def with_document(path: Path, change: Callable[[str], str]) -> Path:
