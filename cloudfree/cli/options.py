@@ -212,6 +212,20 @@ wait = click.option(
     help="Wait so long for another run that is making the same file; without it, fail.",
 )
 
+
+def timeout(default_minutes: float, of: str) -> Callable[..., Any]:
+    """Return the option `--timeout` in minutes, of something."""
+    return click.option(
+        "--timeout",
+        "timeout_minutes",
+        type=Real(min=0),
+        metavar="MINUTES",
+        default=default_minutes,
+        show_default=True,
+        help=f"{of} that takes longer is ended and fails; 0: never.",
+    )
+
+
 weights = click.option(
     "--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Registered weights, or a file."
 )

@@ -149,7 +149,8 @@ def read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
         document = json.loads(_content(path))
     except UNPARSABLE as error:
         if path.suffix.lower() in (".json", ".geojson"):
-            raise InputError(f"{path.name} is no GeoJSON that can be read ({_shortened(error)}); export it again") from error
+            why = _shortened(error)
+            raise InputError(f"{path.name} is no GeoJSON that can be read ({why}); export it again") from error
         geometries, crs = _by_library(path)
     else:
         geometries, crs = _by_json(path, document)
