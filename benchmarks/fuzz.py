@@ -2,14 +2,13 @@
 
     python benchmarks/fuzz.py [--minutes 30] [--first-seed 0] [--kinds scene radar ...] [--workers 2]
 
-A seed decides everything: which kind of file is damaged (scene, radar, mask, UDM2, metadata XML, a part of a SAFE
-product, weights), and how: bytes flipped, overwritten, cut out, repeated or cut off, numbers and words of XML replaced,
-or a raster whose transform, CRS, band names, nodata or tags are odd. The command that reads it runs in a process of its
-own for some seeds at a time, so that one that dies is seen. Prints counts by outcome, and each seed that came out
-wrong:
+A seed decides everything: which kind of file is damaged (scene, radar, mask, also as netCDF, UDM2, metadata XML, a
+part of a SAFE product, weights, an area, options), and how (`damages.py`): in its bytes, or in its structure. The
+command that reads it runs in a process of its own for some seeds at a time, so that one that dies is seen. Prints
+counts by outcome, and each seed that came out wrong:
 
     used      exit 0, and every target is there
-    refused   exit 1, one line that begins with "Error: ", and no file
+    refused   exit 1, one line that begins with "Error: ", and no file; of options exit 2, in Click's words
     wrong     a traceback, another exit status, more lines, or a file left behind
     died      the process was killed by a signal, or hung for two minutes
 
@@ -19,8 +18,8 @@ A seed that came out wrong is repeated with `--first-seed SEED --seeds 1`.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
-import re
 import shutil
 import sys
 import tempfile
@@ -32,10 +31,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from affine import Affine
 from click.testing import CliRunner
-from rasterio.crs import CRS
+from damages import Rng, damage_file, one_of
+from rasterio.shutil import copy
 
 from cloudfree.cli import main as cloudfree
 from cloudfree.network.weights import weights_folder
@@ -57,10 +56,19 @@ BAND = """<ps:bandSpecificMetadata><ps:bandNumber>{n}</ps:bandNumber>
 <ps:radiometricScaleFactor>0.01</ps:radiometricScaleFactor>
 <ps:reflectanceCoefficient>{k}e-05</ps:reflectanceCoefficient></ps:bandSpecificMetadata>"""
 
-Rng = np.random.Generator
-
 
 # --- sound files ---
+
+OPTIONS = """buffer = 20
+tile = 512
+seed = 1
+planet-bands = [1, 2, 3, 4]
+sar-scale = 1.0
+fill = "auto"
+compress = "lzw"
+max-shift = 60
+quiet = false
+"""
 
 
 def write_sound(folder: Path) -> None:
@@ -76,20 +84,32 @@ def write_sound(folder: Path) -> None:
     udm2 = np.stack([1 - cloudy, *[0 * cloudy] * 4, cloudy, 100 + 0 * cloudy, 2 * cloudy])
     write_raster(folder / "20240615_101530_84_2481_3B_udm2.tif", udm2, GRID, descriptions=names)
     write_raster(folder / "mask.tif", cloudy[None], GRID)
+    copy(folder / "mask.tif", folder / KINDS["netcdf"], driver="netCDF", FORMAT="NC")
+    copy(folder / "mask.tif", folder / KINDS["hdf5"], driver="netCDF", FORMAT="NC4")
     radar = {"descriptions": ("VV", "VH"), "nodata": float("nan"), "compress": "deflate"}
     write_raster(folder / "s1.tif", sar_values_db(SIDE, SIDE), GRID, **radar)
     SafeRecipe().write(folder)
     shutil.copy(weights_folder() / "identity.safetensors", folder)
+    west, north = ORIGIN
+    corners = [[west + x, north - y] for x, y in ((30, 30), (200, 30), (200, 200), (30, 200), (30, 30))]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    area = {"type": "Feature", "properties": {}, "crs": crs, "geometry": {"type": "Polygon", "coordinates": [corners]}}
+    (folder / "area.geojson").write_text(json.dumps(area))
+    (folder / "options.toml").write_text(OPTIONS)
 
 
 KINDS: dict[str, str] = {
     "scene": f"{STEM}.tif",
     "radar": "s1.tif",
     "mask": "mask.tif",
+    "netcdf": "mask.nc",
+    "hdf5": "mask4.nc",
     "udm2": "20240615_101530_84_2481_3B_udm2.tif",
     "xml": f"{STEM}_metadata.xml",
     "safe": NAME,
     "weights": "identity.safetensors",
+    "area": "area.geojson",
+    "options": "options.toml",
 }
 """What is damaged, by the name of the file or, of a product, of the folder."""
 
@@ -101,91 +121,22 @@ def arguments(folder: Path, kind: str, whole: bool) -> list[str]:
     if kind in ("radar", "safe") and not whole:
         return ["align", "--planet", str(scene), "--sar", str(sar), "-o", str(out)]
     weights = str(folder / "identity.safetensors") if kind == "weights" else "identity"
-    mask = ["--mask", str(folder / "mask.tif")] if kind == "mask" else []
-    run = ["run", "--planet", str(scene), "--sar", str(sar), "-o", str(out), "--weights", weights, *mask]
+    mask = ["--mask", str(folder / KINDS[kind])] if kind in ("mask", "netcdf", "hdf5") else []
+    area = ["--aoi", str(folder / "area.geojson")] if kind == "area" else []
+    config = ["--config", str(folder / "options.toml")] if kind == "options" else []
+    run = [*config, "run", "--planet", str(scene), "--sar", str(sar), "-o", str(out), "--weights", weights]
+    run += [*mask, *area]
     return [*run, "--find-clouds", "never", "--edge-limit", "0"]
 
 
 # --- damage ---
 
 
-def damaged(content: bytes, rng: Rng) -> bytes:
-    """Bytes with one to eight places of damage, half of them near the beginning, where headers are."""
-    data = bytearray(content)
-    for _ in range(int(rng.integers(1, 9))):
-        reach = min(len(data), 1024) if rng.random() < 0.5 else len(data)
-        at, size = int(rng.integers(max(reach, 1))), int(rng.integers(1, 17))
-        match int(rng.integers(5)):
-            case 0:
-                data[at : at + 1] = bytes([data[at] ^ 1 << int(rng.integers(8))]) if data else b""
-            case 1:
-                data[at : at + size] = rng.bytes(size)
-            case 2:
-                del data[at : at + size]
-            case 3:
-                data[at:at] = data[at : at + size]
-            case _:
-                del data[max(at, 1) :]
-    return bytes(data)
-
-
-WORDS = ["", "nan", "-1", "0", "1e999", "9" * 400, "\x00", "<", "&x;", "É", "VV", "1 2", "2024-13-45T99:99:99"]
-
-
-def reworded(text: str, rng: Rng) -> str:
-    """XML with some of its numbers and words replaced, or elements lost."""
-    for _ in range(int(rng.integers(1, 4))):
-        matches = list(re.finditer(r">([^<>]+)<|<(\w[^<>]*)>", text))
-        match = matches[int(rng.integers(len(matches)))]
-        word = WORDS[int(rng.integers(len(WORDS)))]
-        text = text[: match.start() + 1] + word + text[match.end() - 1 :]
-    return text
-
-
-def odd_raster(path: Path, rng: Rng) -> None:
-    """The same pixels with an odd transform, CRS, name, nodata, scale or tag."""
-    with rasterio.open(path) as source:
-        profile, pixels, names = dict(source.profile), source.read(), source.descriptions
-    odd = [np.nan, np.inf, 0.0, -0.0, 1e300, -1e-300, 1e9]
-    number = odd[int(rng.integers(len(odd)))]
-    choice = int(rng.integers(7))
-    values = list(GRID)[:6]
-    if choice == 0:
-        values[int(rng.integers(6))] = number
-    if choice == 1:
-        texts = ["EPSG:4326", "EPSG:3857", "EPSG:32761", "EPSG:4978", "EPSG:2056", 'LOCAL_CS["x",UNIT["m",1]]']
-        profile["crs"] = CRS.from_string(texts[int(rng.integers(len(texts)))])
-    if choice == 2:
-        profile["nodata"] = 0 if not np.isfinite(number) and pixels.dtype.kind == "u" else min(number, 255)
-        profile["nodata"] = abs(profile["nodata"]) if pixels.dtype.kind == "u" else profile["nodata"]
-    if choice == 3 and pixels.dtype.kind == "f":
-        pixels[:, rng.random(pixels.shape[1:]) < 0.5] = number
-    if choice == 4:
-        pixels = pixels[:, : int(rng.integers(1, 4)), : int(rng.integers(1, 4))]
-        profile |= {"height": pixels.shape[1], "width": pixels.shape[2], "tiled": False}
-        profile.pop("blockxsize", None)
-        profile.pop("blockysize", None)
-    profile["transform"] = Affine(*values)
-    with rasterio.open(path, "w", **profile) as target:
-        target.write(pixels)
-        target.descriptions = names if choice != 5 else tuple("É\u202e" * 9 for _ in names)
-        if choice == 6:
-            target.scales, target.offsets = (number,) * target.count, (number,) * target.count
-
-
 def damage(folder: Path, kind: str, rng: Rng) -> None:
     path = folder / KINDS[kind]
     if path.is_dir():
-        parts = sorted(part for part in path.rglob("*") if part.is_file())
-        path = parts[int(rng.integers(len(parts)))]
-    if path.suffix == ".tif" and rng.random() < 0.4:
-        odd_raster(path, rng)
-    elif path.suffix == ".xml" and rng.random() < 0.6:
-        path.write_text(reworded(path.read_text(), rng), encoding="utf-8", errors="surrogateescape")
-    elif path.suffix == ".tif" and rng.random() < 0.15:
-        path.write_bytes(path.read_bytes().replace(b"VV", b"V\xff").replace(b"cloud", b"clo\xe9d"))
-    else:
-        path.write_bytes(damaged(path.read_bytes(), rng))
+        path = one_of(sorted(part for part in path.rglob("*") if part.is_file()), rng)
+    damage_file(path, rng)
 
 
 # --- outcomes ---
@@ -207,6 +158,10 @@ def outcome(sound: Path, seed: int, kinds: list[str]) -> tuple[str, str]:
     if done.exception and not isinstance(done.exception, SystemExit):
         *_, last = traceback.extract_tb(done.exception.__traceback__)
         return f"{kind} wrong", f"{type(done.exception).__name__} in {last.name}: {str(done.exception)[:150]}"
+    if kind == "options" and done.exit_code == 2:
+        return (
+            ("options refused", "") if not left and errors[-1].startswith("Error: ") else ("options wrong", str(errors))
+        )
     if done.exit_code == 0:
         return (f"{kind} used", "") if left == ["out.tif"] else (f"{kind} wrong", f"made {left}")
     if done.exit_code != 1 or len(errors) != 1 or not errors[0].startswith("Error: ") or left:

@@ -16,6 +16,7 @@ from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.optical.scene import grid_of
 from cloudfree.inputs.radar.image import SarReader
 from cloudfree.inputs.raster.access import gdal_settings
+from cloudfree.inputs.values import Compress
 from cloudfree.product import pictures, profiles, provenance
 from cloudfree.product.cog import BLOCK_PX, CogWriter
 from cloudfree.product.kinds import OUTPUT, QUICKLOOK, Kind
@@ -38,7 +39,7 @@ class AlignOptions(InputOptions):
     """Options of `align`. `output`: COG of VV and VH in dB; `quicklook`: PNG of the offsets of windows."""
 
     output: Path
-    compress: str = "deflate"
+    compress: Compress = "deflate"
     quicklook: Path | None = None
     overwrite: bool = False
 

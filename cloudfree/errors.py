@@ -7,10 +7,44 @@ its traceback.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import unquote
 
 import click
+
+UNPARSABLE = (ValueError, LookupError, SyntaxError, RecursionError, OverflowError, MemoryError)
+"""What parsers of JSON, TOML, XML and numbers raise for text that is damaged, too deep, or too large.
+
+ElementTree's ParseError is a SyntaxError, and a LookupError is an encoding that Python does not know.
+"""
+
+_ADDRESS = re.compile(r"""(?<![\w+.-])[a-z][a-z0-9+.-]+(?::|%3a)(?:/|%2f){1,2}[^\s'"<>]*""", re.IGNORECASE)
+_USER = re.compile(r"""(?<![\w.])[\w.%+-]+:[^\s/'"<>@]+@(?=\w)""")  # as ssh writes it, without a scheme
+_GDAL_OPTIONS = re.compile(r"""(/vsi\w+[^\s?'"<>]*?)(\?|key=)[^\s'"<>]*""", re.IGNORECASE)
+_PARTS = re.compile(r"(?P<scheme>[^:]+:)(?P<slashes>/{1,2})(?P<authority>[^/?#]*)(?P<path>[^?#]*)")
+_HOST = re.compile(r"([^:\[\]]*|\[[^\]]*\])(:\d*)?")
+
+
+def without_secrets(text: str) -> str:
+    """A text in which addresses have scheme, host and path alone: passwords, keys and signatures are in the rest."""
+    text = _ADDRESS.sub(lambda match: _open_part(match[0]), text)
+    return _GDAL_OPTIONS.sub(r"\1", _USER.sub("", text))
+
+
+def _open_part(address: str) -> str:
+    """What may be shown of one address, and the punctuation behind it."""
+    bare = address.rstrip(".,;:)]")
+    if not (parts := _PARTS.match(bare if ":/" in bare else unquote(bare))):
+        return address
+    authority, path = parts["authority"], re.sub(r";[^/]*", "", parts["path"])
+    if "@" not in authority and ":" in authority and "@" in path:  # a password may have a slash
+        authority, slash, path = path.rpartition("@")[2].partition("/")
+        path = slash + path
+    host = authority.rpartition("@")[2]
+    host = host if _HOST.fullmatch(host) else "..."  # what begins like a port may be a password with a ? or #
+    return f"{parts['scheme']}{parts['slashes']}{host}{path}{address[len(bare) :]}"
 
 
 def in_one_line(text: str) -> str:
@@ -18,11 +52,16 @@ def in_one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def showable(text: str) -> str:
+    """A text as messages and logs may show it: in one line, and without secrets of addresses."""
+    return in_one_line(without_secrets(text))
+
+
 class CloudfreeError(click.ClickException):
     """A known failure: one line on stderr and exit status 1. Library callers catch it like any exception."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(in_one_line(message))
+        super().__init__(showable(message))
 
     def __str__(self) -> str:
         return self.message

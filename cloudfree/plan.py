@@ -16,6 +16,7 @@ from cloudfree.inputs.location.versions import Versions
 from cloudfree.inputs.masks.mask import BUFFER_M
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.inputs.radar.backscatter import Units
+from cloudfree.inputs.values import Compress, Count, Metres, Time
 from cloudfree.network.device import Precision
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.product.kinds import KINDS, Kind
@@ -54,10 +55,10 @@ class Options(InputOptions):
     find_clouds_with: str = DETECTORS[0]
     """The cloud detector, one of `bands.DETECTORS`."""
 
-    edge_limit_m: float = cloud_edges.LIMIT_M
+    edge_limit_m: Metres = cloud_edges.LIMIT_M
     """How far beyond the mask its clouds are followed to where they end, in metres; 0 does not."""
 
-    buffer_m: float = BUFFER_M
+    buffer_m: Metres = BUFFER_M
     """Ground around the mask, in metres, that is taken for cloudy too where something is in the way of it.
 
     All of it is, where clouds are not followed (`edge_limit_m` 0).
@@ -66,7 +67,7 @@ class Options(InputOptions):
     weights: str = "auto"
     """Name or file of the network's weights; "auto" is the default weights of the registry."""
 
-    adapt_minutes: float = 0.0
+    adapt_minutes: Time = 0.0
     """Fine-tune the weights on the scene's clear ground first, for so many minutes at most; 0 does not."""
 
     device: str = "auto"
@@ -81,13 +82,13 @@ class Options(InputOptions):
     overlap: int = OVERLAP_PX
     """Pixels that neighbouring windows share."""
 
-    batch: int | None = None
+    batch: Count | None = None
     """Windows at once; None is what fits the device's memory."""
 
     coregister: Coregister = "auto"
     """Whether offsets of radar and references are corrected: where they can be had reliably, never, or else fail."""
 
-    compress: str = "deflate"
+    compress: Compress = "deflate"
     """Compression of the rasters that are written: deflate, zstd, lzw or none."""
 
     quicklook: Path | None = None
@@ -114,7 +115,7 @@ class Options(InputOptions):
     overwrite: bool = False
     """Whether existing files are replaced."""
 
-    wait_s: float = 0.0
+    wait_s: Time = 0.0
     """How long to wait for another run that is making the same files, in seconds."""
 
     @property
@@ -135,7 +136,7 @@ class RunArguments(TypedDict, total=False):
     mask: AnyPath | None
     references: AnyPath | Sequence[AnyPath]
     planet_bands: tuple[int, ...] | None
-    planet_quantity: str | None
+    planet_quantity: Literal["surface-reflectance", "toa-reflectance", "radiance"] | None
     planet_scale: tuple[float, ...] | None
     mask_values: str | None
     mask_bits: str | None
@@ -163,7 +164,7 @@ class RunArguments(TypedDict, total=False):
     overlap: int
     batch: int | None
     coregister: Coregister
-    compress: str
+    compress: Compress
     quicklook: AnyPath | None
     report: AnyPath | None
     stac: AnyPath | None

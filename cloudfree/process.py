@@ -8,12 +8,20 @@ import gc
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Timer
+from types import FrameType
+from typing import NoReturn
 
+from cloudfree.errors import CloudfreeError
+
+_ADDRESS_SPACE = 2 * 10**9  # bytes; the sample scene needs 1.8 GB, and 1.5 ends in words of torch's or OpenBLAS'
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 _SPINS = "10000"
+_GRACE_S = 10.0  # in which what was begun is removed
 _NEW_OBJECTS = 10_000  # after which garbage is looked for; Python's own 700 is soon reached
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -23,6 +31,50 @@ def tune() -> None:
     _keep_freed_memory()
     _wait_briefly()
     _collect_seldom()
+
+
+def refuse_little_address_space() -> None:
+    """Raise CloudfreeError where a limit on addresses (`ulimit -v`) is below what the libraries take for themselves."""
+    try:
+        import resource  # noqa: PLC0415 - Unix alone has it
+    except ImportError:
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if 0 <= limit < _ADDRESS_SPACE:  # -1 is none
+        raise CloudfreeError(
+            f"the address space is limited to {limit / 1e9:.2f} GB (ulimit -v); {_ADDRESS_SPACE / 1e9:g} GB are needed "
+            "at least, and more for large scenes: raise the limit"
+        )
+
+
+@contextmanager
+def ending_after(seconds: float, why: str) -> Iterator[None]:
+    """Raise CloudfreeError in the main thread, which enters this, if the block takes more than so many seconds.
+
+    Where it is held up in a library then, which hears of nothing, the process is ended a little later. 0 is no limit,
+    and so it is on Windows.
+    """
+    if not seconds or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise CloudfreeError(why)
+
+    def end_at_once() -> None:
+        os.write(2, f"Error: {why}\n".encode())
+        os._exit(1)
+
+    before, last_resort = signal.signal(signal.SIGALRM, end), Timer(seconds + _GRACE_S, end_at_once)
+    last_resort.daemon = True
+    last_resort.start()
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        last_resort.cancel()
 
 
 def give_back_memory() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS
 from cloudfree.batch.images import Look
 from cloudfree.batch.index import write_index
 from cloudfree.batch.jobs import Job, read_jobs, refuse_outside
-from cloudfree.batch.needs import check_disk, check_lists, check_memory, check_outputs, shapes_of
+from cloudfree.batch.needs import Needs, check_lists, check_outputs, shapes_of
 from cloudfree.batch.pairing import jobs_of_folder
 from cloudfree.batch.results import Outcome, read_results, recording, with_earlier
 from cloudfree.batch.runner import Settings, run_jobs
@@ -120,10 +120,11 @@ def make_plan(
             refuse_outside(possible, folder)
         check_lists(folder, possible, settings)
         shapes = shapes_of(possible)
-    size = check_disk(shapes, settings)
-    memory_gb = check_memory(shapes, 0 if isinstance(workers, str) else workers or 1)
+    needs = Needs.of(shapes, settings, 0 if isinstance(workers, str) else workers or 1)
+    size, memory_gb = needs.product_bytes, needs.memory_gb
     log.info("products take %.1f GB at most, their making about %.1f GB of memory", size / 1e9, memory_gb)
-    return BatchPlan(source, tuple(jobs), folder, settings, workers, size, memory_gb)
+    lacking = [replace(job, fault=needs.lacking.get(job, job.fault)) for job in jobs]
+    return BatchPlan(source, tuple(lacking), folder, settings, workers, size, memory_gb)
 
 
 def execute(plan: BatchPlan, done: Callable[[Outcome], None] | None = None) -> list[Outcome]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import starmap
+from dataclasses import dataclass
 from pathlib import Path
 
 from cloudfree.batch.collection import is_collection
@@ -15,7 +15,7 @@ from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.optical.scene import grid_of
 from cloudfree.product import needs
-from cloudfree.product.kinds import OUTPUT, STAC
+from cloudfree.product.kinds import OUTPUT, STAC, Kind
 from cloudfree.product.provenance import is_ours
 
 Shapes = Sequence[tuple[Job, tuple[int, int]]]
@@ -63,21 +63,27 @@ def check_lists(folder: Path, jobs: Sequence[Job], settings: Settings) -> None:
             raise OutputError(f"{path} was not made by cloudfree and is kept; give --overwrite, or another folder")
 
 
-def check_disk(shapes: Shapes, settings: Settings) -> int:
-    """Return the bytes that products take at most: uncompressed, with overviews, less those of files they replace.
+@dataclass(frozen=True)
+class Needs:
+    """What the scenes of a batch take that there is room for, and why the others cannot be made, by job."""
 
-    Raises OutputError where a disk has too little free.
-    """
-    kinds, needed = (OUTPUT, *settings.beside), dict[Path, int]()
+    product_bytes: int
+    memory_gb: float
+    lacking: Mapping[Job, str]
 
-    def alone(job: Job, shape: tuple[int, int]) -> None:
-        needs.check_disk({needs.nearest_folder(job.output): needs.making_bytes(shape, kinds)}, "")
-
-    for job, size in _sizes(_possible(shapes, alone), settings):
-        folder = needs.nearest_folder(job.output)
-        needed[folder] = needed.get(folder, 0) + size
-    needs.check_disk(needed, "make room, choose another folder, or give fewer scenes")
-    return sum(needed.values())
+    @classmethod
+    def of(cls, shapes: Shapes, settings: Settings, workers: int) -> Needs:
+        """`workers`: as of `check_memory`. Raises OutputError where there is room for less than half of the scenes, for
+        then it is not one that is too large.
+        """
+        lacking = _lacking_memory(shapes, workers)
+        fitting = [one for one in shapes if one[0] not in lacking]
+        sizes = {job: _product_bytes(job, shape, settings) for job, shape in fitting}
+        lacking |= _lacking_disk(fitting, sizes, settings)
+        if len(lacking) > len(shapes) / 2:
+            raise OutputError(next(iter(lacking.values())))
+        memory_gb = check_memory([one for one in shapes if one[0] not in lacking], workers)
+        return cls(sum(size for job, size in sizes.items() if job not in lacking), memory_gb, lacking)
 
 
 def check_memory(shapes: Shapes, workers: int) -> float:
@@ -85,37 +91,49 @@ def check_memory(shapes: Shapes, workers: int) -> float:
 
     Raises OutputError where less is available. `workers` 0 is for workers elsewhere: the memory of one, not checked.
     """
-
-    def peak_gb(job: Job, shape: tuple[int, int]) -> float:
-        return needs.peak_memory_gb(shape, len(job.references))
-
-    shapes = _possible(shapes, lambda job, shape: needs.check_memory(peak_gb(job, shape), "", ()))
-    one = max(starmap(peak_gb, shapes), default=0.0)
+    one = max((needs.peak_memory_gb(shape, len(job.references)) for job, shape in shapes), default=0.0)
     needed = max(1, workers) * one
     if workers:
         at_once = f" by {workers} workers at once" if workers > 1 else ""
         fewer = ["use fewer --workers"] if workers > 1 else []
         fewer += ["give fewer --max-references"] if any(job.references_rule for job, _ in shapes) else []
-        needs.check_memory(needed, f"the largest scene{at_once}", [*fewer, "close something", "leave the scene out"])
+        needs.check_memory(needed, f"the scene{at_once}", [*fewer, "close something", "leave the scene out"])
     return needed
 
 
-def _possible(shapes: Shapes, check: Callable[[Job, tuple[int, int]], None]) -> Shapes:
-    """Those that there is room for: others fail as rows of their own, as a run checks too. All, where there is none."""
-    possible = []
+def _lacking_memory(shapes: Shapes, workers: int) -> dict[Job, str]:
+    """Why scenes take too much memory."""
+    lacking = {}
     for job, shape in shapes:
-        with suppress(OutputError):
-            check(job, shape)
-            possible.append((job, shape))
-    return possible or shapes
+        try:
+            check_memory([(job, shape)], workers)
+        except OutputError as error:
+            lacking[job] = error.message
+    return lacking
 
 
-def _sizes(shapes: Shapes, settings: Settings) -> Iterator[tuple[Job, int]]:
-    """Yield the bytes of each job's products, and those that making the largest takes."""
-    kinds, making = (OUTPUT, *settings.beside), 0
-    for job, shape in shapes:
-        there = sum(target.stat().st_size for target in settings.options(job).targets if target.exists())
-        yield job, max(0, needs.product_bytes(shape, kinds) - there)
-        making = max(making, needs.making_bytes(shape, kinds))
-    if shapes:
-        yield shapes[0][0], making
+def _lacking_disk(shapes: Shapes, sizes: Mapping[Job, int], settings: Settings) -> dict[Job, str]:
+    """Why there is no room for the products of scenes after those of the smaller ones, the largest first."""
+    needed: dict[Path, int] = {}
+    lacking = {}
+    for job, shape in sorted(shapes, key=lambda one: sizes[one[0]]):
+        folder = needs.nearest_folder(job.output)
+        making = needs.making_bytes(shape, _kinds(settings)) - needs.product_bytes(shape, _kinds(settings))
+        needed[folder] = needed.get(folder, 0) + sizes[job]
+        try:
+            needs.check_disk(
+                {folder: needed[folder] + making}, "make room, choose another folder, or give fewer scenes"
+            )
+        except OutputError as error:
+            lacking[job] = error.message
+    return dict(reversed(lacking.items()))
+
+
+def _product_bytes(job: Job, shape: tuple[int, int], settings: Settings) -> int:
+    """What products take at most: uncompressed, with overviews, less those that they replace."""
+    there = sum(target.stat().st_size for target in settings.options(job).targets if target.exists())
+    return max(0, needs.product_bytes(shape, _kinds(settings)) - there)
+
+
+def _kinds(settings: Settings) -> tuple[Kind, ...]:
+    return OUTPUT, *settings.beside

@@ -23,7 +23,7 @@ from cloudfree.cli.info import info
 from cloudfree.cli.options import FILE
 from cloudfree.cli.run import run
 from cloudfree.cli.samples import samples
-from cloudfree.cli.terminal import echo_failure, require_whole_log, telling_of_stdout, terminate
+from cloudfree.cli.terminal import echo_failure, require_whole_log, showable_messages, telling_of_stdout, terminate
 from cloudfree.cli.train import train
 from cloudfree.cli.weights import weights
 
@@ -45,10 +45,15 @@ class Commands(click.Group):
         with telling_of_stdout():
             return super().main(*arguments, **options)
 
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        with showable_messages():
+            return super().make_context(*arguments, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Report failures as JSON too where --json or --log-format json was given; else in a line on stderr."""
         try:
-            result = super().invoke(ctx)
+            with showable_messages():
+                result = super().invoke(ctx)
             require_whole_log()
             return result
         except click.ClickException as error:
@@ -96,3 +101,7 @@ def main() -> None:
 
 for command in (run, batch, align, demo, evaluate, adapt, info, weights, samples, train, doctor):
     main.add_command(command)
+    for option in command.params:
+        if option.envvar is None and (words := max(option.opts, key=len)).startswith("--"):
+            # As the option is called; Click would name it by its parameter, as CLOUDFREE_RUN_BUFFER_M.
+            option.envvar = f"CLOUDFREE_{command.name}_{words[2:]}".replace("-", "_").upper()

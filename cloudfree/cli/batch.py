@@ -59,15 +59,7 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
     help="Scenes without Sentinel-1: of a folder they fail, a list of them is refused; or make them without.",
 )
 @click.option("--max-failures", type=Whole(min=0), metavar="N", help="Begin no more after more than so many.")
-@click.option(
-    "--timeout",
-    "timeout_minutes",
-    type=Real(min=0),
-    metavar="MINUTES",
-    default=240.0,
-    show_default=True,
-    help="A scene that takes longer is ended and fails; 0: never.",
-)
+@options.timeout(240.0, "A scene")
 @click.option(
     "--workers",
     type=Whole(min=1),

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from cloudfree.cli.terminal import remembered
+from cloudfree.errors import UNPARSABLE, showable
 
 _FROM_ELSEWHERE = {ParameterSource.ENVIRONMENT: "environment", ParameterSource.DEFAULT_MAP: "config"}
 
@@ -20,8 +21,9 @@ def read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> N
         return
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise click.UsageError(f"{path} cannot be read as TOML ({error}).", ctx) from error
+        str(content)  # fails for numbers of thousands of digits, which Python reads in other than decimal
+    except (OSError, *UNPARSABLE) as error:
+        raise click.UsageError(f"{path} cannot be read as TOML ({type(error).__name__}: {error}).", ctx) from error
     assert isinstance(ctx.command, click.Group)
     parameters = {
         name: {key: parameter for parameter in command.params for key in _keys(parameter)}
@@ -71,5 +73,5 @@ def option_sources(ctx: click.Context) -> dict[str, dict[str, str]]:
         if source in _FROM_ELSEWHERE:
             value = ctx.params.get(parameter.name or "", remembered(ctx, parameter.name or ""))
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            sources[max(parameter.opts, key=len)] = {"value": text, "from": _FROM_ELSEWHERE[source]}
+            sources[max(parameter.opts, key=len)] = {"value": showable(text), "from": _FROM_ELSEWHERE[source]}
     return sources

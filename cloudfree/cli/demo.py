@@ -8,7 +8,7 @@ import click
 
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE
-from cloudfree.cli.terminal import log_to_stderr
+from cloudfree.cli.terminal import echo_lines, log_to_stderr
 
 
 @click.command()
@@ -26,4 +26,4 @@ def demo(output: Path, weights: str) -> None:
         f"result {score.after_reconstructed_db:5.2f} dB"
     )
     click.echo(f"Took {sum(result.seconds.values()):.1f} s on {result.plan.device}.")
-    click.echo(f"See {output / 'quicklook.png'}: the cloudy scene, Sentinel-1, the result; files are in {output}.")
+    echo_lines([f"See {output / 'quicklook.png'}: the cloudy scene, Sentinel-1, the result; files are in {output}."])

@@ -9,7 +9,7 @@ import click
 
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE
-from cloudfree.cli.terminal import echo_json
+from cloudfree.cli.terminal import echo_json, echo_lines
 
 
 @click.command()
@@ -26,7 +26,7 @@ def doctor(folder: Path, as_json: bool) -> None:
     for finding in examine(folder):
         findings.append(finding)
         if not as_json:
-            click.echo(str(finding))
+            echo_lines([str(finding)])
     if as_json:
         echo_json([asdict(finding) for finding in findings])
     if wrong := [finding.matter for finding in findings if not finding.sound]:

@@ -9,7 +9,7 @@ import click
 
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE
-from cloudfree.cli.terminal import log_to_stderr
+from cloudfree.cli.terminal import echo_lines, log_to_stderr
 
 
 @click.command()
@@ -42,4 +42,4 @@ def evaluate(source: Path, root: Path | None, weights: tuple[str, ...], layout: 
     methods = {Path(model.info.name).stem: network(model, where) for model in models}
     table = score.evaluate(source, methods, root=root, **how)
     writer = {"markdown": tables.as_markdown, "csv": tables.as_csv, "json": tables.as_json}[layout]
-    click.echo(writer(table).rstrip("\n"))
+    echo_lines(writer(table).rstrip("\n").split("\n"))

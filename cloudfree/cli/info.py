@@ -6,7 +6,7 @@ import click
 
 from cloudfree.cli import options
 from cloudfree.cli.options import SOURCE
-from cloudfree.cli.terminal import echo_json
+from cloudfree.cli.terminal import echo_json, echo_lines
 from cloudfree.inputs.location.source import Source
 
 
@@ -22,4 +22,4 @@ def info(files: tuple[Source, ...], trust_inputs: bool, as_json: bool) -> None:
     if as_json:
         echo_json([inspection.as_json() for inspection in inspections])
     else:
-        click.echo("\n".join(line for inspection in inspections for line in inspection.lines()))
+        echo_lines(line for inspection in inspections for line in inspection.lines())

@@ -12,10 +12,20 @@ import click
 
 from cloudfree.bands import DETECTORS
 from cloudfree.cli.terminal import remember
+from cloudfree.inputs.location.names import local_file
 from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.values import COUNTS, DISTANCES, REALS, WHOLES
 from cloudfree.product.kinds import BESIDE, Kind
 
-FILE = click.Path(path_type=Path)
+
+class FileType(click.Path):
+    """A file or a folder on this machine, there or to be made."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return local_file(Path(str(super().convert(value, param, ctx))))
+
+
+FILE = FileType(path_type=Path)
 
 
 class SourceType(click.ParamType[Any]):
@@ -80,7 +90,7 @@ BBOX = Numbers(
 class Real(click.FloatRange):
     """A finite number within bounds: NaN passes the comparisons of a range."""
 
-    def __init__(self, min: float = -1e12, max: float = 1e12, min_open: bool = False) -> None:  # noqa: A002 - Click's
+    def __init__(self, min: float = REALS.least, max: float = REALS.most, min_open: bool = False) -> None:  # noqa: A002 - Click's
         super().__init__(min, max, min_open)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -93,8 +103,8 @@ class Real(click.FloatRange):
 class Whole(click.IntRange):
     """A whole number within bounds, 2**31 at most."""
 
-    def __init__(self, min: int = -(2**31), max: int = 2**31 - 1) -> None:  # noqa: A002 - as Click calls them
-        super().__init__(min, max)
+    def __init__(self, min: float = WHOLES.least, max: float = WHOLES.most) -> None:  # noqa: A002 - Click's
+        super().__init__(int(min), int(max))
 
 
 class Batch(click.ParamType[Any]):
@@ -105,7 +115,7 @@ class Batch(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         if value is None or value == "auto":
             return None
-        return Whole(min=1).convert(value, param, ctx)
+        return Whole(COUNTS.least).convert(value, param, ctx)
 
 
 def together(*options: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,7 +130,7 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _number = partial(click.option, show_default=True)
-_metres = partial(_number, type=Real(0, 1e6), metavar="METRES")
+_metres = partial(_number, type=Real(DISTANCES.least, DISTANCES.most), metavar="METRES")
 
 
 def _choice(name: str, *values: str, help: str | None = None) -> Callable[..., Any]:  # noqa: A002 - as Click calls it
@@ -201,6 +211,20 @@ wait = click.option(
     default=0.0,
     help="Wait so long for another run that is making the same file; without it, fail.",
 )
+
+
+def timeout(default_minutes: float, of: str) -> Callable[..., Any]:
+    """Return the option `--timeout` in minutes, of something."""
+    return click.option(
+        "--timeout",
+        "timeout_minutes",
+        type=Real(min=0),
+        metavar="MINUTES",
+        default=default_minutes,
+        show_default=True,
+        help=f"{of} that takes longer is ended and fails; 0: never.",
+    )
+
 
 weights = click.option(
     "--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Registered weights, or a file."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from cloudfree import process
 from cloudfree.cli import options
 from cloudfree.cli.config import option_sources
 from cloudfree.cli.options import FILE
@@ -21,15 +23,22 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 @options.beside_product(in_batch=False)
 @options.overwrite
 @options.wait
+@options.timeout(0.0, "A run")
 @click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
 @options.as_json_with("Facts and figures of the run on stdout.")
 @options.verbosity
-def run(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
+def run(timeout_minutes: float, dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
     """Reconstruct the clouded pixels of a scene.
 
     Observed pixels are kept as they are; --qa says which is which.
     """
     log_to_stderr(quiet, verbose)
+    why = f"{values['planet'].name} took more than {timeout_minutes:g} minutes and was ended"
+    with process.ending_after(60 * timeout_minutes, f"{why}; give it more with --timeout, or make a part (--bbox)"):
+        _run(values, dry_run, as_json, quiet)
+
+
+def _run(values: Mapping[str, Any], dry_run: bool, as_json: bool, quiet: bool) -> None:
     from cloudfree import described
     from cloudfree.pipeline import execute
     from cloudfree.plan import Options

@@ -39,7 +39,9 @@ from cloudfree.cli.terminal import log_to_stderr, progress_bar
 )
 @click.option("--count", type=Whole(min=1), required=True, help="To train on; beside a tenth to validate on.")
 @options.seed
-@click.option("--workers", type=Whole(min=0), help="Processes that make samples.  [default: half of the cores]")
+@click.option(
+    "--workers", type=Whole(min=0, max=4096), help="Processes that make samples.  [default: half of the cores]"
+)
 @options.verbosity
 def samples(output: Path, count: int, quiet: bool, verbose: bool, **values: Any) -> None:
     """Make samples for `cloudfree train --samples`: ground under clouds, with all that a run would show of it.

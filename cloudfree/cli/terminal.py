@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any, NoReturn, TextIO, cast
 
 import click
 
-from cloudfree.errors import in_one_line
+from cloudfree import process
+from cloudfree.errors import showable, without_secrets
 from cloudfree.inputs.location.source import Source
 
 MEGAPIXELS = "{n:.1f}/{total:.1f} Mpx"
@@ -30,10 +31,10 @@ progress_log = logging.getLogger("cloudfree.progress")
 
 
 class OneLine(logging.Formatter):
-    """Formats a record, but for a traceback, as one line."""
+    """Formats a record, but for a traceback, as one line without secrets."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging calls it
-        return in_one_line(super().formatMessage(record))
+        return showable(super().formatMessage(record))
 
 
 class JsonLines(logging.Formatter):
@@ -41,10 +42,31 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"time": when, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        message = without_secrets(record.getMessage())
+        line = {"time": when, "level": record.levelname, "logger": record.name, "message": message}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return as_json(line)
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Plain data as JSON; of names that are no UTF-8, what is not, as JSON escapes it."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def showable_messages() -> Iterator[None]:
+    """Take secrets and line breaks out of what Click says is wrong: it repeats what was typed."""
+    try:
+        yield
+    except MemoryError as error:
+        raise click.ClickException(
+            f"memory ran out ({error}); free some, raise what limits it (ulimit -v, a container), or write a part of "
+            "the scene (--bbox)"
+        ) from error
+    except click.ClickException as error:
+        error.message = showable(error.message)  # type: ignore[misc]
+        raise
 
 
 def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -59,7 +81,11 @@ def remembered(ctx: click.Context, name: str) -> Any:
 
 
 def log_to_stderr(quiet: bool, verbose: bool) -> None:
-    """Log warnings and errors; all reasons with `verbose`, only errors with `quiet`; to --log-file too if given."""
+    """Log warnings and errors; all reasons with `verbose`, only errors with `quiet`; to --log-file too if given.
+
+    Commands that compute do so first, so that what these cannot do without is looked at here.
+    """
+    process.refuse_little_address_space()
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     ctx = click.get_current_context()
     plain = OneLine("%(levelname)s: %(message)s")
@@ -209,8 +235,13 @@ def echo_failure(ctx: click.Context, error: click.ClickException) -> bool:
 
 def echo_json(value: Any) -> None:
     """Print plain data on stdout: the one answer of a command, so that a later failure prints no second one."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(as_json(value, indent=2))
     click.get_current_context().meta["cloudfree.as_json"] = False
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print lines on stdout, each of which stays one."""
+    click.echo("\n".join(map(showable, lines)))
 
 
 @contextmanager

@@ -38,16 +38,22 @@ from cloudfree.cli.terminal import log_to_stderr
 @click.option("--steps", type=Whole(min=1), help="End after so many steps.")
 @click.option("--epochs", type=Whole(min=1), help="End after so many times as many samples as images.")
 @click.option("--seed", type=Whole(min=0), help="[default: 0]")
-@click.option("--crop", type=Whole(min=32), help="Side of the samples in pixels.  [default: 96; with --samples 64]")
-@click.option("--batch", type=Whole(min=1), help="Of all processes together.  [default: 2; with --samples 16]")
+@click.option(
+    "--crop", type=Whole(min=32, max=4096), help="Side of the samples in pixels.  [default: 96; with --samples 64]"
+)
+@click.option(
+    "--batch", type=Whole(min=1, max=65536), help="Of all processes together.  [default: 2; with --samples 16]"
+)
 @click.option("--learning-rate", type=Real(min=0, min_open=True), help="[default: 0.001; with --samples 0.002]")
 @click.option(
     "--keep", type=click.Choice(["last", "best"]), help="Weights, by validation.  [default: last; with --samples best]"
 )
 @click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
 @options.device
-@click.option("--threads", type=Whole(min=1), help="CPU threads.  [default: all]")
-@click.option("--workers", type=Whole(min=0), help="Processes that draw samples.  [default: half of the cores]")
+@click.option("--threads", type=Whole(min=1, max=4096), help="CPU threads.  [default: all]")
+@click.option(
+    "--workers", type=Whole(min=0, max=4096), help="Processes that draw samples.  [default: half of the cores]"
+)
 @options.overwrite
 @options.verbosity
 def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **values: Any) -> None:

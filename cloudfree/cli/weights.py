@@ -8,7 +8,7 @@ import click
 
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE
-from cloudfree.cli.terminal import echo_json
+from cloudfree.cli.terminal import echo_json, echo_lines
 
 
 @click.group()
@@ -45,7 +45,7 @@ def weights_verify(names: tuple[str, ...]) -> None:
         load_network(name)
         difference = verify_output(name)
         golden = "" if difference is None else f", golden output to {difference:.0e}"
-        click.echo(f"{name}: ok, sha256 {digest}{golden}")
+        echo_lines([f"{name}: ok, sha256 {digest}{golden}"])
 
 
 @weights.command("convert")

@@ -34,6 +34,7 @@ _FIRST_ORBITS = {"A": {0: 73}, "B": {0: 27}, "C": {0: 172, 8019: 99}, "D": {0: 4
 S1C was moved in June 2026, after orbit 8018; its new number and S1D's are those of isce2 (#28123, #28130).
 """
 _RELATIVE_ORBITS = 175
+_NUMBER = re.compile(r"(?<!\d)\d{1,7}(?!\d)")
 
 _DOMAINS = (None, "IMAGERY")
 """Domains of metadata in which GDAL has tags of an acquisition."""
@@ -187,11 +188,12 @@ def _orbit(names: Sequence[str], tags: Mapping[str, str]) -> tuple[str | None, i
     firsts = [first for since, first in _FIRST_ORBITS.get(platform[-1:].upper(), {}).items() if absolute >= since]
     if not relative and absolute and firsts:
         relative = (absolute - firsts[-1]) % _RELATIVE_ORBITS + 1
-    return direction, relative or None
+    return direction, relative if 1 <= relative <= _RELATIVE_ORBITS else None
 
 
 def _number(tags: Mapping[str, str], keys: Sequence[str]) -> int:
-    return next((int(match[0]) for key in keys if (match := re.search(r"\d+", tags.get(key, "")))), 0)
+    """The first number of an orbit in the first tag that has one; 0 for none."""
+    return next((int(match[0]) for key in keys if (match := _NUMBER.search(tags.get(key, "")))), 0)
 
 
 # --- what several of them mean ---

@@ -18,11 +18,12 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from cloudfree.errors import GridError, InputError
+from cloudfree.errors import UNPARSABLE, GridError, InputError
 from cloudfree.geometry import WGS84, Grid, transformer
 from cloudfree.geometry.grid import at_turns
 from cloudfree.inputs import limits
 from cloudfree.inputs.raster.admitted import states_crs
+from cloudfree.inputs.values import REALS
 
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees of WGS84; west > east crosses the antimeridian."""
@@ -146,9 +147,10 @@ def read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
         raise InputError(f"{path} does not exist; --aoi is a file of polygons, GeoJSON for one: check the path")
     try:
         document = json.loads(_content(path))
-    except ValueError as error:
+    except UNPARSABLE as error:
         if path.suffix.lower() in (".json", ".geojson"):
-            raise InputError(f"{path.name} is no GeoJSON ({error}); export it again") from error
+            why = _shortened(error)
+            raise InputError(f"{path.name} is no GeoJSON that can be read ({why}); export it again") from error
         geometries, crs = _by_library(path)
     else:
         geometries, crs = _by_json(path, document)
@@ -168,15 +170,21 @@ def _content(path: Path) -> bytes:
     return content
 
 
+def _shortened(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
 def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
     """GeoJSON, in longitude and latitude (RFC 7946) or in the CRS that older files name."""
     try:
-        geometries = [shapely.geometry.shape(member) for member in _members(document)]
+        with np.errstate(invalid="ignore"):  # what is no number is refused below
+            geometries = [shapely.geometry.shape(member) for member in _members(document)]
         named = document.get("crs")
         crs = _named_system(named["properties"]["name"]) if named else WGS84
-    except (AttributeError, KeyError, TypeError, ValueError, CRSError, shapely.errors.ShapelyError) as error:
+        _refuse_wild(geometries)
+    except (AttributeError, TypeError, CRSError, shapely.errors.ShapelyError, *UNPARSABLE) as error:
         raise InputError(
-            f"{path.name} is no GeoJSON that can be read ({' '.join(str(error).split())[:120]}); a Feature, a "
+            f"{path.name} is no GeoJSON that can be read ({_shortened(error)}); a Feature, a "
             "FeatureCollection or a geometry is needed: export it again"
         ) from error
     bounds = np.array([shape.bounds for shape in geometries if not shape.is_empty]).reshape(-1, 4)
@@ -186,6 +194,13 @@ def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
             "longitude and latitude: export it in EPSG:4326"
         )
     return geometries, crs
+
+
+def _refuse_wild(geometries: Sequence[BaseGeometry]) -> None:
+    """Raise ValueError for coordinates that are on no map."""
+    coordinates = shapely.get_coordinates(list(geometries))
+    if not (np.abs(coordinates) <= REALS.most).all():
+        raise ValueError("it has coordinates that are no numbers, or endless")
 
 
 def _named_system(name: Any) -> CRS:
@@ -215,11 +230,12 @@ def _by_library(path: Path) -> tuple[list[BaseGeometry], CRS]:
     for read in (_by_pyogrio, _by_fiona):
         try:
             geometries, crs = read(path)
+            _refuse_wild(geometries)
         except ImportError:
             continue
-        except (RuntimeError, ValueError, OSError) as error:  # of which those of both libraries are
+        except (RuntimeError, OSError, *UNPARSABLE) as error:  # of which those of both libraries are
             raise InputError(
-                f"{path.name} cannot be read as vectors ({' '.join(str(error).split())[:120]}); a file of polygons is "
+                f"{path.name} cannot be read as vectors ({_shortened(error)}); a file of polygons is "
                 "needed: give GeoJSON"
             ) from error
         if not crs:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -30,6 +30,7 @@ from cloudfree.inputs.optical.scene import Scene, SceneReader, has_data, identif
 from cloudfree.inputs.radar.backscatter import Units
 from cloudfree.inputs.radar.image import NO_RADAR, SarOptions, SarReader, Sentinel1, identify_sar
 from cloudfree.inputs.raster import access
+from cloudfree.inputs.values import Metres, convert_fields
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class InputOptions:
     """Options for reading a scene's files; None means: take it from the file.
 
     Files are paths or addresses that `Source.of` understands, or containers of one such file; texts and paths become
-    sources.
+    sources. Raises InputError for values that a field cannot have (`values`).
     """
 
     planet: Source
@@ -59,7 +60,7 @@ class InputOptions:
     """Images of the scene's ground on other dates."""
     planet_bands: tuple[int, ...] | None = None
     """One-based blue, green, red and NIR."""
-    planet_quantity: str | None = None
+    planet_quantity: Literal["surface-reflectance", "toa-reflectance", "radiance"] | None = None
     """A key of `quantity.QUANTITIES`."""
     planet_scale: tuple[float, ...] | None = None
     """The reflectance of one stored number, of all bands or of each of the four."""
@@ -80,12 +81,11 @@ class InputOptions:
     """Take HH for VV and HV for VH."""
     trust_inputs: bool = False
     """Open files too that have GDAL read others than their own, or ask a server (`raster.admitted`)."""
-    max_shift_m: float = 60.0
+    max_shift_m: Metres = 60.0
     """The largest offset of Sentinel-1 or a reference to believe, in metres."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, _converted(str(field.type), getattr(self, field.name)))
+        convert_fields(self)
 
     @classmethod
     def of(
@@ -115,15 +115,6 @@ class InputOptions:
     def sources(self) -> tuple[Source, ...]:
         """All files that are given."""
         return tuple(filter(None, (self.planet, *self.sar, self.udm2, self.mask, *self.references)))
-
-
-def _converted(kind: str, value: Any) -> Any:
-    """A field's value of the type `kind`: sources and paths of texts and paths."""
-    if kind.startswith("tuple[Source"):
-        return tuple(map(Source.of, (value,) if isinstance(value, AnyPath) else value))
-    if value and kind.startswith("Source"):
-        return Source.of(value)
-    return Path(value) if value and kind.startswith("Path") else value
 
 
 @dataclass(frozen=True)

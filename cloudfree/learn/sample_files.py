@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from cloudfree.arrays import as_image
-from cloudfree.errors import InputError
+from cloudfree.errors import UNPARSABLE, InputError
 from cloudfree.learn.seen_samples import SIDE_PX, SeenSample, hidden_corner, in_other_light, turned
 from cloudfree.network.weights import replaced_atomically
 
@@ -79,7 +79,7 @@ class _SampleFile:
             file: Any = safe_open(path, framework="np")
             self.header = Header(**json.loads((file.metadata() or {})[_METADATA_KEY]))
             self._tensors = {name: file.get_slice(name) for name in _NAMES}
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, OSError, TypeError, AttributeError, *UNPARSABLE) as error:
             raise InputError(
                 f"{path} is damaged, or no file of samples; `cloudfree samples` writes them: delete it, and give that "
                 "command again"

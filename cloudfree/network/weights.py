@@ -22,12 +22,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from cloudfree.errors import WeightsError
+from cloudfree.errors import UNPARSABLE, WeightsError
 from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalModel, Normalization, Seen, WeightsInfo
 from cloudfree.network.models.base import refuse_giants
 
 METADATA_KEY = "cloudfree"
 FORMAT_VERSION = 1
+
+_LARGEST = 4096  # number that says what a network is: widths, blocks, ranges of normalization
 
 _SHOWN_THE_MODEL = "expects_primed"  # in files of weights that were shown the model in place of clouds
 
@@ -232,14 +234,14 @@ def _resolve(name_or_path: str | Path) -> tuple[Path, RegisteredWeights | None]:
     name_or_path = default_weights().name if name_or_path == "auto" else name_or_path
     path = Path(name_or_path)
     for entry in registry():
-        if name_or_path == entry.name or (path.exists() and path.resolve() == entry.path.resolve()):
+        if name_or_path == entry.name or (os.path.isfile(path) and path.resolve() == entry.path.resolve()):  # noqa: PTH113
             return _readable(entry.path), entry
     return _readable(path), None
 
 
 def _readable(path: Path) -> Path:
-    if not path.is_file():
-        raise WeightsError(f"{path} is no file and no name of weights; {_choices()}")
+    if not os.path.isfile(path):  # noqa: PTH113 - Path's fails for a name that is too long, or has a NUL
+        raise WeightsError(f"{str(path)[:300]} is no file and no name of weights; {_choices()}")
     return path
 
 
@@ -253,14 +255,27 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})[METADATA_KEY])
+            _refuse_wild(metadata)
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 - not a dict
     except KeyError as error:
         raise WeightsError(
             f"{path} is a safetensors file without the metadata of cloudfree; files of `cloudfree train` and "
             "`cloudfree weights convert` have it: convert the published checkpoint instead"
         ) from error
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, TypeError, *UNPARSABLE) as error:
         raise WeightsError(f"{path} is damaged ({_first_line(error)}); fetch or write the weights again") from error
+
+
+def _refuse_wild(document: Any) -> None:
+    """Raise ValueError where the metadata of a network are not, or have numbers that no network has."""
+    if not isinstance(document, dict) or not isinstance(document.get("provenance", {}), dict):
+        raise ValueError("its metadata are no JSON object")
+    of_network = list(map(document.get, ("config", "normalization")))
+    for value in of_network:
+        if isinstance(value, dict | list):
+            of_network += value.values() if isinstance(value, dict) else value
+        if isinstance(value, int | float) and not abs(value) <= _LARGEST:
+            raise ValueError("its metadata have numbers that no network has")
 
 
 def _read_published(path: Path) -> dict[str, Tensor]:
@@ -312,7 +327,7 @@ def _filled(path: Path, architecture: type[N], state: Mapping[str, Tensor], meta
         else:
             model = architecture(architecture.infer_config(state))
         model.load_state_dict(state)
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError, *UNPARSABLE) as error:
         raise WeightsError(
             f"{path} does not hold a whole {architecture.architecture} ({_first_line(error)}); every tensor of the "
             "network in its shape is needed: fetch or write the weights again"
@@ -326,7 +341,7 @@ def _architecture(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str
     known = ", ".join(ARCHITECTURES)
     if metadata:
         name = metadata.get("architecture")
-        if name in ARCHITECTURES:
+        if isinstance(name, str) and name in ARCHITECTURES:
             return ARCHITECTURES[name]
         raise WeightsError(
             f"{path} is of architecture {name!r}; known are {known}: upgrade cloudfree or give other weights"

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from cloudfree.errors import in_one_line
+
 if TYPE_CHECKING:
     import jinja2
 
@@ -28,6 +30,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        finalize=lambda value: in_one_line(value) if type(value) is str else value,  # a name may turn what follows
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

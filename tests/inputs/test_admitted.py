@@ -328,3 +328,62 @@ def test_archives_that_gdal_alone_reads(inbox: Path) -> None:
 )
 def test_a_crs_is_stated_by_code_or_wkt(text: str, states: bool) -> None:
     assert states_crs(text) is states
+
+
+@pytest.mark.attack(8)
+@pytest.mark.parametrize("name", ["mask.nc", "mask.tif"])
+@pytest.mark.parametrize("at", [3, 7, 11, 15, 19, 40])
+def test_damaged_headers_of_netcdf_are_refused(inbox: Path, name: str, at: int) -> None:
+    """NetCDF's library crashes on some, and does not come back of others."""
+    plain = write_raster(inbox / "plain.tif", SECRET, GRID)
+    copy(plain, inbox / "whole.nc", driver="netCDF")
+    content = bytearray((inbox / "whole.nc").read_bytes())
+    content[at : at + 4] = b"\x7f\xff\xff\xf0"
+    (inbox / name).write_bytes(content)
+    with pytest.raises(InputError) as refused, access.opened(f"netcdf:{inbox / name}:Band1"):
+        pass
+    assert refused.value.message.isprintable()
+    (inbox / name).write_bytes(b"CDF")
+    with pytest.raises(InputError), access.opened(inbox / name):
+        pass
+
+
+@pytest.mark.attack(8)
+def test_damaged_attributes_of_hdf5_are_refused(inbox: Path) -> None:
+    """NetCDF's library crashes when it closes a file with a text of no length that it could tell."""
+    with h5py.File(inbox / "s1.h5", "w") as file:
+        file.create_dataset("g/VV", data=SECRET[0])
+        file["g"].attrs["words"] = "words"
+    content = (inbox / "s1.h5").read_bytes()
+    assert content.count(b"GCOL") == 1
+    (inbox / "s1.h5").write_bytes(content.replace(b"GCOL", b"\0\0\0\0"))
+    with pytest.raises(InputError, match="is damaged"), access.opened(inbox / "s1.h5"):
+        pass
+
+
+@pytest.mark.attack(8)
+def test_a_crs_that_is_no_crs_is_one_line(inbox: Path) -> None:
+    path = write_raster(inbox / "s1.img", SECRET, GRID, driver="HFA")
+    content = path.read_bytes()
+    assert b"1:dwidth" in content
+    path.write_bytes(content.replace(b"1:dwidth", b"o\x1fIwidth", 1))
+    with pytest.raises(InputError, match="cannot be used") as refused, access.opened(path):
+        pass
+    assert refused.value.message.isprintable()
+
+
+@pytest.mark.attack(9)
+def test_words_of_gdal_that_are_no_utf8_reach_the_log(
+    inbox: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Rasterio cannot decode them, and would print a traceback of its own."""
+    path = write_raster(inbox / "scene.tif", SECRET, GRID)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(WORDS="0123456789")
+    content = path.read_bytes()
+    assert content.count(b'name="WORDS"') == 1
+    path.write_bytes(content.replace(b'name="WORDS"', b'\xd498e "WORDS"'))
+    with access.opened(path) as dataset:
+        np.testing.assert_array_equal(dataset.read(), SECRET)
+    assert "\\xd4" in caplog.text
+    assert capfd.readouterr().err == ""

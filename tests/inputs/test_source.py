@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudfree.errors import InputError
+from cloudfree.errors import InputError, without_secrets
 from cloudfree.inputs.files import InputOptions
-from cloudfree.inputs.location.source import Source, without_secrets
+from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.raster import access
 
 SIGNED = "https://user:word@host.org/a/iw-vv.rtc.tiff?sig=SECRET&sr=c"

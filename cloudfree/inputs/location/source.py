@@ -18,15 +18,18 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO
+from urllib.parse import parse_qs, unquote
 
-from cloudfree.errors import InputError
+from cloudfree.errors import InputError, without_secrets
 from cloudfree.inputs import limits
-
-REMOTE = {
-    **{scheme: f"/vsicurl/{scheme}://" for scheme in ("http", "https", "ftp")},
-    **{"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "adl": "/vsiadls/", "oss": "/vsioss/"},
-}
-"""Schemes of addresses, and what GDAL calls what lies there."""
+from cloudfree.inputs.location.names import (
+    REMOTE,
+    is_like_address,
+    percent_encoded,
+    refuse_long_path,
+    refuse_odd_name,
+    refuse_unknown_scheme,
+)
 
 DRIVERS = ("netCDF", "HDF5")
 """GDAL's drivers for files of several variables; in capitals, the prefixes of addresses of one variable."""
@@ -35,16 +38,9 @@ ARCHIVE_ENDING = ".zip"
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, RuntimeError, NotImplementedError)
 """What Python raises for damaged archives."""
 
-_USER = re.compile(r"(?<=://)[^/\s'\"@]*@")
-_QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
-_LOST_SLASH = re.compile(rf"^({'|'.join(REMOTE)}):/+")
+_LOST_SLASH = re.compile(r"^([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)
 _QUOTED = re.compile(r'^\w+:"([^"]+)"')
 _SEVERAL_LEVELS = 5  # of folders, in which a container's files are looked for
-
-
-def without_secrets(text: str) -> str:
-    """A text in which addresses have no user, password or query: keys and signatures are in these."""
-    return _QUERY.sub(r"\1", _USER.sub("", text))
 
 
 class Source:
@@ -58,23 +54,28 @@ class Source:
     __slots__ = ("_shown", "address", "file", "inside")
 
     def __init__(self, address: str, shown: str, file: Path | None = None, inside: str = "") -> None:
-        shown = without_secrets(shown)
-        if "://" in shown:  # a space in it would end a query for `without_secrets`
-            shown = shown.partition("?")[0]
-        self.address, self.file, self.inside, self._shown = address, file, inside, shown
+        self.address, self.file, self.inside = address, file, inside
+        self._shown = shown if file else without_secrets(shown)
 
     @classmethod
     def of(cls, path: AnyPath) -> Source:
-        """The source that a user wrote: as a path, or as an address in the way of the web, rasterio or GDAL."""
+        """The source that a user wrote: as a path, or as an address in the way of the web, rasterio or GDAL.
+
+        Raises InputError for addresses of an unknown kind, and for names that no file can have.
+        """
         if isinstance(path, Source):
             return path
         text = os.fspath(path)
-        if isinstance(path, Path):  # which makes one slash of two
-            text = _LOST_SLASH.sub(r"\1://", text)
+        refuse_odd_name(text)
+        if isinstance(path, Path) and not os.path.exists(text):  # noqa: PTH110 - Path's fails for what is no name
+            text = _LOST_SLASH.sub(r"\1://", text)  # Path makes one slash of two
         for pattern, source in _FORMS:
             if match := pattern.match(text):
                 return source(match)
-        path = Path(text)
+        if not isinstance(path, Path) or "://" in text:
+            refuse_unknown_scheme(text)
+        refuse_long_path(text)
+        path = Path(text).absolute() if is_like_address(text) else Path(text)
         return cls(str(path), str(path), path)
 
     @classmethod
@@ -195,7 +196,7 @@ class Source:
         """The files in its folder, on disk or in an archive; none at an address, which cannot be listed."""
         if self.plain:
             folder = self.plain.parent
-            return [Source.of(path) for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
+            return [Source.of(path) for path in sorted(_listed(folder)) if path.is_file()] if folder.is_dir() else []
         if not self.is_archived or self.is_variable:
             return []
         folder_inside = PurePosixPath(self.inside).parent
@@ -329,9 +330,18 @@ def _damaged(path: Path, error: BaseException) -> InputError:
     )
 
 
+def _listed(folder: Path) -> Iterator[Path]:
+    """What is in a folder, but for names that are no UTF-8: they belong to nothing that could be read."""
+    return (path for path in folder.iterdir() if path.name.isascii() or _is_utf8(path.name))
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def _below(folder: Path, levels: int) -> Iterator[Path]:
     # Not the whole tree: a user may have pointed at all there is on a disk.
-    for path in folder.iterdir():
+    for path in _listed(folder):
         if path.name.startswith("."):
             continue
         if path.is_file():
@@ -345,10 +355,11 @@ def _below(folder: Path, levels: int) -> Iterator[Path]:
 
 def _of_zip_scheme(match: re.Match[str]) -> Source:
     """As rasterio writes it: zip://ARCHIVE!FILE, zip+https://HOST/ARCHIVE!FILE."""
-    scheme, archive, inner = match["scheme"], match["archive"], (match["inner"] or "").strip("/")
-    if scheme in REMOTE:
-        return Source(f"/vsizip/{{{REMOTE[scheme]}{archive}}}/{inner}", f"{scheme}://{archive}/{inner}".rstrip("/"))
-    return Source.member(Path(archive), inner)
+    scheme, archive, inner = (match["scheme"] or "").lower(), match["archive"], (match["inner"] or "").strip("/")
+    if not scheme:
+        return Source.member(Path(archive), inner)
+    whole = Source.of(f"{scheme}://{archive}")
+    return Source(f"/vsizip/{{{whole.address}}}/{inner}", f"{whole}/{inner}".rstrip("/"))
 
 
 def _of_vsizip(match: re.Match[str]) -> Source:
@@ -367,12 +378,18 @@ def _of_variable(match: re.Match[str]) -> Source:
 
 
 def _of_remote(match: re.Match[str]) -> Source:
-    return Source(REMOTE[match["scheme"]] + match["rest"], match[0])
+    scheme, written = match["scheme"].lower(), match["rest"]
+    rest = percent_encoded(written) if scheme in ("http", "https", "ftp") else written
+    shown = without_secrets(f"{scheme}://{rest}")
+    return Source(REMOTE[scheme] + rest, shown.replace("%20", " ") if " " in written else shown)
 
 
 def _of_vsi(match: re.Match[str]) -> Source:
     """Other file systems of GDAL's; `file` is the first file on disk along the name, if there is one."""
     text = match[0]
+    refuse_unknown_scheme(text)
+    if text.startswith("/vsicurl?"):
+        return Source(text, "".join(parse_qs(text.partition("?")[2]).get("url", ["/vsicurl?"])))
     for scheme, prefix in REMOTE.items():
         if text.startswith(prefix):
             return Source(text, f"{scheme}://{text.removeprefix(prefix)}")
@@ -384,11 +401,12 @@ def _of_vsi(match: re.Match[str]) -> Source:
 
 
 def _of_file_scheme(match: re.Match[str]) -> Source:
-    return Source.of(match["path"])
+    """A file by its address, in which `%20` is a space, and a query or a fragment says nothing of a file."""
+    return Source.of(Path(unquote(match["path"])))
 
 
 _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Source]], ...] = (
-    (re.compile(r"^zip(?:\+(?P<scheme>\w+))?://(?P<archive>[^!]+)(?:!(?P<inner>.*))?$"), _of_zip_scheme),
+    (re.compile(r"^zip(?:\+(?P<scheme>\w+))?://(?P<archive>[^!]+)(?:!(?P<inner>.*))?$", re.IGNORECASE), _of_zip_scheme),
     (
         re.compile(r"^/vsizip/(?:\{(?P<braced>[^}]+)\}|(?P<archive>.+?\.zip))(?:/(?P<inner>.*))?$", re.IGNORECASE),
         _of_vsizip,
@@ -400,8 +418,8 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Source]], ...] = 
         ),
         _of_variable,
     ),
-    (re.compile(rf"^(?P<scheme>{'|'.join(REMOTE)})://(?P<rest>.+)$"), _of_remote),
-    (re.compile(r"^file://(?:localhost)?(?P<path>/.+)$"), _of_file_scheme),
-    (re.compile(r"^/vsi[a-z0-9_]+[/?].*$"), _of_vsi),
+    (re.compile(rf"^(?P<scheme>{'|'.join(REMOTE)})://(?P<rest>.+)$", re.IGNORECASE), _of_remote),
+    (re.compile(r"^file://(?:localhost)?(?P<path>/[^?#]+)(?:[?#].*)?$", re.IGNORECASE), _of_file_scheme),
+    (re.compile(r"^/vsi[a-z0-9_]+[/?].*$", re.IGNORECASE), _of_vsi),
 )
 """Forms of addresses, and the source of a match; whatever has none of them is a path."""

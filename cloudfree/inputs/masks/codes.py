@@ -87,6 +87,7 @@ NO_CLASS = 255
 
 
 _SPAN = re.compile(r"(-?\d{1,9})(?:-(\d{1,9}))?")
+_HIGHEST_BIT = 62  # of the 64 of a signed number
 _MOST_NUMBERS = 1 << 16  # of 4-7 in a row
 
 
@@ -137,7 +138,8 @@ def _numbers(option: str, text: str, presets: dict[str, Codes]) -> frozenset[int
     for part in text.split(","):
         span = _SPAN.fullmatch(part.strip())
         low, high = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
-        if not 0 <= high - low < _MOST_NUMBERS:
+        possible = presets is not BIT_PRESETS or 0 <= low <= high <= _HIGHEST_BIT
+        if not (0 <= high - low < _MOST_NUMBERS and possible):
             raise InputError(
                 f"{option} {text[:60]} is neither numbers nor a preset; allowed are 2,3, 4-7, {', '.join(presets)}: "
                 "name the values that are cloud or shadow"

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from rasterio import DatasetReader
 
 from cloudfree.bands import PLANET_BANDS
+from cloudfree.errors import UNPARSABLE
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location.source import AnyPath, Source
 
@@ -97,7 +98,7 @@ def header(dataset: DatasetReader) -> dict[str, object]:
     """The JSON that Planet writes into the TIFF's image description, its `properties` if it has some; else empty."""
     try:
         document = json.loads(dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", ""))
-    except ValueError:
+    except UNPARSABLE:
         return {}
     inner = document.get("properties", document) if isinstance(document, dict) else {}
     return inner if isinstance(inner, dict) else {}
@@ -139,8 +140,8 @@ def read_metadata(path: Source) -> Metadata:
                 number, coefficient = stated.get("bandNumber"), stated.get("reflectanceCoefficient")
                 if number and coefficient:
                     coefficients[int(number)] = float(coefficient)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two of a wrong encoding
-        damage = str(error)
+    except UNPARSABLE as error:
+        damage = str(error) or type(error).__name__
     return Metadata(tuple(acquired), coefficients, damage)
 
 

@@ -23,6 +23,7 @@ from cloudfree.inputs.optical.planet_product import COUNTS, RADIANCE, SURFACE, T
 QUANTITIES = {"surface-reflectance": SURFACE, "toa-reflectance": TOA, "radiance": RADIANCE}
 """What `--planet-quantity` allows, and what it means."""
 
+_LEAST_COEFFICIENT = 1e-8  # Planet's are some 1e-5
 _OWN_TAG = "CLOUDFREE_QUANTITY"
 _DARKEST, _BRIGHTEST = 0.03, 1.6
 """Reflectance that the brightest hundredth of a scene reaches, and that its median stays under: 8-bit pictures in 16
@@ -145,7 +146,7 @@ def _coefficients(dataset: DatasetReader, indexes: tuple[int, ...], why_radiance
     path, coefficients, why = dataset.source, _from_header(dataset), "coefficients in the file's header"
     if not coefficients and (xml := planet_product.find(path, planet_product.METADATA_XML)):
         coefficients, why = _from_xml(xml), f"coefficients in {xml.name}"
-    if not all(0 < coefficients.get(index, 0) < 1 for index in indexes):
+    if not all(_LEAST_COEFFICIENT < coefficients.get(index, 0) < 1 for index in indexes):
         raise InputError(
             f"{path.name} is top-of-atmosphere radiance ({why_radiance}), and its reflectance coefficients are neither "
             "in its header nor in a _metadata.xml beside it; reflectance is needed: order the _SR product, fetch the "
@@ -156,7 +157,7 @@ def _coefficients(dataset: DatasetReader, indexes: tuple[int, ...], why_radiance
 
 def _from_header(dataset: DatasetReader) -> dict[int, float]:
     listed = planet_product.header(dataset).get("reflectance_coefficients")
-    if not isinstance(listed, list) or not all(isinstance(number, int | float) for number in listed):
+    if not isinstance(listed, list) or not all(isinstance(number, int | float) and number < 1 for number in listed):
         return {}
     return {index: float(number) for index, number in enumerate(listed, 1)}
 

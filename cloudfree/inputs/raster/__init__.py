@@ -1,1 +1,4 @@
-"""Any raster: `access` opens and reads it, `validity` tells where it has data, `sample` looks at its values."""
+"""Any raster: `access` opens and reads it, `validity` tells where it has data, `sample` looks at its values.
+
+`admitted` says which files may be opened, `sound` which of them would crash what reads them.
+"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import RLock, local
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio._env import get_gdal_config
 from rasterio.env import getenv, hasenv
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import CRSError, RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from cloudfree.errors import InputError
+from cloudfree.errors import InputError, without_secrets
 from cloudfree.geometry.grid import strips
-from cloudfree.inputs.location.source import AnyPath, Source, without_secrets
+from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.raster.admitted import admit, refuse_giants, refuse_parts_elsewhere, trusting
 
 _STRIP_ROWS = 512
@@ -140,6 +141,27 @@ for _name in ("rasterio", "rasterio._env", "rasterio._io", "rasterio._base"):
     logging.getLogger(_name).addFilter(_WithoutSecrets())
 
 
+def _tell_what_is_no_utf8(error: UnicodeDecodeError) -> None:
+    """Log GDAL's words that quote bytes of a file, which rasterio cannot decode: it prints tracebacks of its own."""
+    words = error.object.decode(errors="backslashreplace")
+    logging.getLogger("rasterio._env").warning("%s", words)
+    if (failures := getattr(_heard, "failures", None)) is not None:  # it may have been one
+        failures.append(words)
+
+
+def _unraisable(lost: Any, otherwise: Any = sys.unraisablehook) -> None:
+    of_rasterio = isinstance(lost.exc_value, UnicodeDecodeError) and str(lost.object).startswith("rasterio.")
+    _tell_what_is_no_utf8(lost.exc_value) if of_rasterio else otherwise(lost)
+
+
+def _uncaught(kind: Any, error: Any, where: Any, otherwise: Any = sys.excepthook) -> None:
+    if not (isinstance(error, UnicodeDecodeError) and where is None):  # the same once more: Python's own have a place
+        otherwise(kind, error, where)
+
+
+sys.unraisablehook, sys.excepthook = _unraisable, _uncaught
+
+
 @contextmanager
 def opened(path: AnyPath) -> Iterator[DatasetReader]:
     """Open a raster to read. Raises InputError where that, or a later read within the block, fails."""
@@ -171,7 +193,7 @@ def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
             yield dataset
     except RasterioIOError as error:
         raise InputError(f"{source} cannot be read as a raster ({_first_line(error)}); {mend}") from error
-    except RasterioError as error:
+    except (RasterioError, CRSError) as error:
         raise InputError(f"{source} cannot be used: {_first_line(error)}; check the file with rio info") from error
     except UnicodeDecodeError as error:
         raise InputError(

@@ -26,7 +26,9 @@ from rasterio import DatasetReader
 
 from cloudfree.errors import InputError
 from cloudfree.inputs import limits
-from cloudfree.inputs.location.source import REMOTE, Source, too_large
+from cloudfree.inputs.location.names import REMOTE
+from cloudfree.inputs.location.source import Source, too_large
+from cloudfree.inputs.raster.sound import read_attributes, refuse_damaged_netcdf
 
 _FORMATS = ("GTiff", "ENVI", "EHdr", "HFA", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "PNG", "JPEG")
 _NETCDF, _HDF5 = ("netCDF",), ("netCDF", "HDF5", "HDF5Image")
@@ -103,6 +105,7 @@ def _drivers(source: Source, header: bytes) -> tuple[str, ...]:
     """Of a raster that is no virtual one, by its first bytes."""
     _refuse_side_files(source)
     if header.startswith(_NETCDF_MARK):
+        refuse_damaged_netcdf(source, header)
         return _NETCDF
     if header and _is_hdf5(source, header):
         _refuse_external(source)
@@ -357,6 +360,7 @@ def _external(h5py: Any, file: Any) -> str | None:
     seen, groups = set(), [file]
     while groups:
         group = groups.pop()
+        read_attributes(group)
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 return f"has a link ({name})"
@@ -366,8 +370,10 @@ def _external(h5py: Any, file: Any) -> str | None:
                 if place in seen or place == h5py.h5o.get_info(file.id).addr:
                     return f"has a group that is in several places ({name})"
                 groups.append(item)
-            elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-                return f"has a variable that lies in another file ({name})"
+            elif isinstance(item, h5py.Dataset):
+                read_attributes(item)
+                if item.external or item.is_virtual:
+                    return f"has a variable that lies in another file ({name})"
             seen.add(place)
             if len(seen) > _MOST_OBJECTS:
                 return f"has more than {_MOST_OBJECTS} variables"

@@ -9,8 +9,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from cloudfree.arrays import Float64Array
-from cloudfree.errors import InputError
+from cloudfree.errors import UNPARSABLE, InputError
 from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.values import REALS
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Document:
         """The document in the content of a file. Raises InputError where that is no XML."""
         try:
             return cls(name, ElementTree.fromstring(content))
-        except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two of a wrong encoding
+        except UNPARSABLE as error:
             raise InputError(
                 f"{name} is damaged XML ({error}); the file as ESA delivers it is needed: fetch the product again"
             ) from error
@@ -47,12 +48,12 @@ class Document:
         return ((self.root if within is None else within).findtext(path) or "").strip() or None
 
     def numbers(self, path: str, within: Element | None = None) -> Float64Array:
-        """The finite numbers (N,) that the text of an element lists, one at least. Raises InputError."""
+        """The numbers (N,) that the text of an element lists, one at least, none endless. Raises InputError."""
         try:
             numbers = np.array(self.text(path, within).split(), np.float64)
-        except ValueError:
+        except UNPARSABLE:
             numbers = np.array([np.nan])
-        if not np.isfinite(numbers).all():
+        if not (np.abs(numbers) <= REALS.most).all():
             raise self.wrong(f"has something else than numbers in {path.rpartition('/')[2]}")
         return numbers
 

@@ -149,7 +149,10 @@ def geolocation_of(annotation: Document) -> GeolocationGrid:
     columns = ("line", "pixel", "longitude", "latitude", "height", "incidenceAngle")
     rows = [[annotation.number(name, point) for name in columns] for point in annotation.root.iterfind(_GRID_POINTS)]
     width, height = (int(annotation.number(_IMAGE + tag)) for tag in ("numberOfSamples", "numberOfLines"))
+    points = np.array(rows).reshape(-1, len(columns)).T
+    if ((points[-1] <= 0) | (points[-1] >= 90)).any():
+        raise annotation.wrong("has an incidenceAngle that is not between 0 and 90 degrees")
     try:
-        return GeolocationGrid.of_points(np.array(rows).reshape(-1, len(columns)).T, width, height)
+        return GeolocationGrid.of_points(points, width, height)
     except ValueError as error:
         raise annotation.wrong("has a geolocationGrid that is no full grid of lines and pixels") from error
