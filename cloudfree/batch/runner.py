@@ -118,6 +118,8 @@ def _made_of_sound_files(job: Job, settings: Settings) -> dict[str, Any]:
     """Make a product; again, where that fails, without files that a batch has chosen and that cannot be used."""
     try:
         return _make(job, settings.options(job), settings.new_references)
+    except OutputError:
+        raise  # other files would not help, and looking for them may take long
     except CloudfreeError:
         sound = sound_files(job, settings.options(job))
         if sound is None:

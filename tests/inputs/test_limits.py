@@ -69,7 +69,8 @@ def refusal_of(path: object) -> str:
     ],
 )
 def test_file_systems_that_never_end_or_read_others_are_refused(plain: Path, address: str) -> None:
-    assert " of GDAL's" in refusal_of(address.replace("{0}", str(plain)))
+    refusal = refusal_of(address.replace("{0}", str(plain)))
+    assert " of GDAL's" in refusal or "no known kind of address" in refusal
 
 
 @pytest.mark.attack(5)
