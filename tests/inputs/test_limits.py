@@ -63,7 +63,6 @@ def refusal_of(path: object) -> str:
         "/vsisparse/{0}",
         "/vsicached?file={0}",
         "/vsicrypt/key=a,file={0}",
-        "/vsimem/a.tif",
         "/vsicurl_streaming/http://127.0.0.1:9/a.tif",
         'netcdf:"/vsistdin/":VV',
     ],

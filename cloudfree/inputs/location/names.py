@@ -16,7 +16,8 @@ REMOTE = {
 """Schemes of addresses, and what GDAL calls what lies there."""
 
 FILE_SYSTEMS = ("zip", "tar", "gzip", "7z", "rar", "mem", "curl", "s3", "gs", "az", "adls", "oss", "swift", "hdfs")
-"""GDAL's file systems (/vsizip/) that may be named; others read what is beside a file, or our standard input."""
+"""GDAL's file systems (/vsizip/) that may be named. Others wait for what is typed, take a part of a file for the whole,
+or read any file for its options."""
 
 _ALLOWED = (
     f"paths, zip://, file://, netcdf:FILE:VARIABLE, hdf5:FILE:VARIABLE, {'://, '.join(REMOTE)}:// and /vsiNAME/ of "

@@ -26,15 +26,13 @@ from rasterio import DatasetReader
 
 from cloudfree.errors import InputError
 from cloudfree.inputs import limits
-from cloudfree.inputs.location.names import REMOTE
+from cloudfree.inputs.location.names import FILE_SYSTEMS
 from cloudfree.inputs.location.source import Source, too_large
 from cloudfree.inputs.raster.sound import read_attributes, refuse_damaged_netcdf
 
 _FORMATS = ("GTiff", "ENVI", "EHdr", "HFA", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "PNG", "JPEG")
 _NETCDF, _HDF5 = ("netCDF",), ("netCDF", "HDF5", "HDF5Image")
 _VIRTUAL = ("VRT",)
-_FILE_SYSTEMS = {"vsizip", "vsitar", "vsigzip", "vsiswift", *(prefix.split("/")[1] for prefix in REMOTE.values())}
-"""Of GDAL's. Others wait for what is typed, take a part of a file for the whole, or read any file for its options."""
 _TRUST = "give --trust-inputs if you know who made it"
 
 _HEADER_BYTES = 4096
@@ -93,11 +91,11 @@ def admit(source: Source) -> Admitted:
 
 def _refuse_file_systems(source: Source) -> None:
     """Raise InputError where an address is in a file system of GDAL's that no images are delivered in."""
-    named = {name for chain in _CHAIN.findall(source.address) for name in re.findall(r"vsi\w+", chain)}
-    if strange := sorted(named - _FILE_SYSTEMS):
+    named = {name for chain in _CHAIN.findall(source.address) for name in re.findall(r"vsi(\w+)", chain)}
+    if strange := sorted(named.difference(FILE_SYSTEMS)):
         raise InputError(
-            f"{source} is in /{strange[0]}/ of GDAL's; files, archives and servers are read "
-            f"({', '.join(f'/{name}/' for name in sorted(_FILE_SYSTEMS))}): save it as a file, or {_TRUST}"
+            f"{source} is in /vsi{strange[0]}/ of GDAL's; files, archives and servers are read "
+            f"(/vsiNAME/ of {', '.join(FILE_SYSTEMS)}): save it as a file, or {_TRUST}"
         )
 
 
