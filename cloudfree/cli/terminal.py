@@ -151,6 +151,11 @@ class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
         self.failure = self.failure or str(sys.exc_info()[1])
 
+    def close(self) -> None:
+        """Also of a file that takes no more of what is left."""
+        with suppress(OSError):
+            super().close()
+
 
 class _Stderr(logging.StreamHandler[Any]):
     """The log on stderr. Where that is full or closed there is nowhere to tell it."""

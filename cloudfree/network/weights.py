@@ -322,7 +322,7 @@ def _filled(path: Path, architecture: type[N], state: Mapping[str, Tensor], meta
     try:
         if metadata or not issubclass(architecture, CloudRemovalModel):
             config = architecture.config_type(**metadata["config"])
-            refuse_giants(lambda: architecture(config), config, len(state))
+            refuse_giants(lambda: architecture(config), len(state))
             model: N = architecture(config, Normalization.from_dict(metadata["normalization"]))
         else:
             model = architecture(architecture.infer_config(state))

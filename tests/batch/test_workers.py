@@ -181,7 +181,8 @@ def test_a_batch_that_is_ended_takes_its_processes_along(
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 1, signal.SIGKILL: -9}[number]
-    assert "Traceback" not in errors
+    # Python ignores Ctrl-C, and says so, where it arrives amid its own cleaning up.
+    assert "Traceback" not in errors or "Exception ignored" in errors
     until = time.monotonic() + 10
     while (alive := [pid for pid in below if _runs(pid)]) and time.monotonic() < until:
         time.sleep(0.05)
