@@ -29,6 +29,9 @@ from threadpoolctl import threadpool_limits
 from cloudfree import process
 from cloudfree.batch.told import Told, call_and_tell, levels
 
+PATIENCE_S = 60.0
+"""For a file to be opened."""
+
 _GRACE_S = 5.0
 """For a process that is told to end, to remove what it has begun."""
 

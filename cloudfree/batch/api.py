@@ -119,7 +119,7 @@ def make_plan(
         if not settings.outputs_anywhere:
             refuse_outside(possible, folder)
         check_lists(folder, possible, settings)
-        shapes = shapes_of(possible)
+        shapes = shapes_of(possible, trust_inputs, apart=workers is not None)
     needs = Needs.of(shapes, settings, 0 if isinstance(workers, str) else workers or 1)
     size, memory_gb = needs.product_bytes, needs.memory_gb
     log.info("products take %.1f GB at most, their making about %.1f GB of memory", size / 1e9, memory_gb)

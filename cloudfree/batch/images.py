@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 
-from cloudfree.batch.apart import Call, Lost, calls_apart
+from cloudfree.batch.apart import PATIENCE_S, Call, Lost, calls_apart
 from cloudfree.errors import CloudfreeError
 from cloudfree.geometry import WGS84, Geometry
 from cloudfree.inputs import acquisition
@@ -34,7 +34,6 @@ _RADAR_WORDS = frozenset(
 )
 _NEITHER_WORDS = planet_product.COMPANION_WORDS | {"cloudfree", "qa", "mask", "uncertainty"}
 _ENDINGS = (".tif", ".tiff")
-_PATIENCE_S = 60.0  # for a file that is looked at in a process of its own
 _ZIPPED_SAFE = re.compile(r"S1[A-D]_(IW|EW|S[1-6])_GRD", re.IGNORECASE)
 
 
@@ -87,7 +86,7 @@ class Look:
         calls = [Call(path.name, _look, (path, acquired_of, self.trust_inputs)) for path in paths]
         if not self.apart:
             return [call.function(*call.arguments) for call in calls]
-        answers = dict(calls_apart(calls, 1, _PATIENCE_S))
+        answers = dict(calls_apart(calls, 1, PATIENCE_S))
         return [_looked(call.arguments[0], answers[number]) for number, call in enumerate(calls)]
 
 

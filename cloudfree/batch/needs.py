@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloudfree.batch.apart import PATIENCE_S, Call, calls_apart
 from cloudfree.batch.collection import is_collection
 from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import RESULTS
 from cloudfree.batch.runner import Settings
 from cloudfree.errors import CloudfreeError, OutputError
 from cloudfree.inputs.optical.scene import grid_of
+from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.product import needs
 from cloudfree.product.kinds import OUTPUT, STAC, Kind
 from cloudfree.product.provenance import is_ours
@@ -22,13 +24,24 @@ Shapes = Sequence[tuple[Job, tuple[int, int]]]
 """Jobs whose scene can be opened, with its rows and columns."""
 
 
-def shapes_of(jobs: Sequence[Job]) -> Shapes:
-    """Return the shapes of all scenes but those that cannot be opened, whose jobs will fail with a message."""
-    shapes = []
-    for job in jobs:
-        with suppress(CloudfreeError):
-            shapes.append((job, grid_of(job.planet).shape))
-    return shapes
+def shapes_of(jobs: Sequence[Job], trust_inputs: bool = False, *, apart: bool = False) -> Shapes:
+    """Return the shapes of all scenes but those that cannot be opened, whose jobs will fail with a message.
+
+    `apart`: open them in a process of its own.
+    """
+    calls = [Call(job.planet.name, _shape, (job, trust_inputs)) for job in jobs]
+    if apart:
+        answers = dict(calls_apart(calls, 1, PATIENCE_S))
+        shapes = [answers[number] for number in range(len(jobs))]
+    else:
+        shapes = [_shape(job, trust_inputs) for job in jobs]
+    return [(job, shape) for job, shape in zip(jobs, shapes, strict=True) if isinstance(shape, tuple)]
+
+
+def _shape(job: Job, trust_inputs: bool) -> tuple[int, int] | None:
+    with suppress(CloudfreeError), gdal_settings(trust_inputs):
+        return grid_of(job.planet).shape
+    return None
 
 
 def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:

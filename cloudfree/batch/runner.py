@@ -120,7 +120,7 @@ def _made_of_sound_files(job: Job, settings: Settings) -> dict[str, Any]:
         return _make(job, settings.options(job), settings.new_references)
     except OutputError:
         raise  # other files would not help, and looking for them may take long
-    except CloudfreeError:
+    except Exception:
         sound = sound_files(job, settings.options(job))
         if sound is None:
             raise

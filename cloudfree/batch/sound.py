@@ -83,6 +83,8 @@ def _usable(sources: Sequence[Source], read: Callable[[Source], None]) -> tuple[
             read(source)
         except CloudfreeError as error:
             log.warning("%s is left out: %s", source.name, error.message)
+        except Exception:  # a bug with one file must not cost the scene
+            log.exception("%s is left out for a bug", source.name)
         else:
             usable.append(source)
     return tuple(usable)
