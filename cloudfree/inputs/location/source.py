@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import parse_qs, unquote
@@ -296,7 +296,15 @@ def _names_in(archive: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
         if member.file_size > limits.DOCUMENT_BYTES and member.filename.lower().endswith(limits.DOCUMENT_ENDINGS):
             raise too_large(f"{archive}/{member.filename}")
     names = sorted(member.filename for member in members if not member.is_dir())
+    if odd := _odd_name(names):
+        raise InputError(f"{archive} holds {odd}, of which programs read different files: pack it again")
     return tuple(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.split("/")))
+
+
+def _odd_name(names: list[str]) -> str:
+    """A name that stands twice in a sorted list, or is written otherwise than another would be; "" where none is."""
+    twice = next((f"{name} twice" for name, after in pairwise(names) if name == after), "")
+    return twice or next((name for name in names if {"", ".", ".."} & set(name.split("/"))), "")
 
 
 class _Bounded(io.FileIO):

@@ -27,10 +27,12 @@ from rasterio import DatasetReader
 from cloudfree.errors import InputError
 from cloudfree.inputs import limits
 from cloudfree.inputs.location.names import FILE_SYSTEMS
-from cloudfree.inputs.location.source import Source, too_large
+from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.raster.beside import refuse_odd_neighbours
 from cloudfree.inputs.raster.sound import read_attributes, refuse_damaged_netcdf
 
 _FORMATS = ("GTiff", "ENVI", "EHdr", "HFA", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "PNG", "JPEG")
+_RAW = "ENVI", "EHdr"
 _NETCDF, _HDF5 = ("netCDF",), ("netCDF", "HDF5", "HDF5Image")
 _VIRTUAL = ("VRT",)
 _TRUST = "give --trust-inputs if you know who made it"
@@ -40,13 +42,6 @@ _VIRTUAL_MARK, _NETCDF_MARK, _HDF5_MARK = b"<VRTDataset", b"CDF", b"\x89HDF\r\n\
 # Of formats that no other driver of GDAL's takes for its own: parts of a virtual raster are opened by any.
 _TIFF_MARKS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _PART_MARKS = (*_TIFF_MARKS, b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0cjP  ", b"EHFA_HEADER_TAG\0")
-_SIDE_ENDINGS = ".ovr", ".msk", ".msk.ovr"
-_DOCUMENT_ENDINGS = (
-    *limits.DOCUMENT_ENDINGS,
-    *("_metadata.xml", "_metadata.pvl", "_metadata.txt", "_rpc.txt", ".txt", ".rpc", ".eph", ".att", ".pass"),
-    *(".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".prj", ".clr", ".stx"),
-)
-"""Of what GDAL reads beside a raster under the name of it."""
 _CHAIN = re.compile(r'(?:^|[{"=,])/((?:/*vsi(?:zip|tar|gzip)[/?])*/*vsi[a-z0-9_]+[/?])')  # one within another
 _CRS = re.compile(r"\w+:\d+(\+\d+)?$|urn:ogc:def:crs:\w+:[\w.]*:\w+$|[A-Z_]+\[")
 _MOST_LEVELS, _MOST_PARTS, _MOST_BYTES = 3, 10_000, 32 << 20  # of virtual rasters within each other, all together
@@ -101,39 +96,50 @@ def _refuse_file_systems(source: Source) -> None:
 
 def _drivers(source: Source, header: bytes) -> tuple[str, ...]:
     """Of a raster that is no virtual one, by its first bytes."""
-    _refuse_side_files(source)
+    refuse_odd_neighbours(source, _TRUST)
     if header.startswith(_NETCDF_MARK):
         refuse_damaged_netcdf(source, header)
         return _NETCDF
     if header and _is_hdf5(source, header):
         _refuse_external(source)
         return _HDF5
-    return _HDF5 if source.is_variable else _FORMATS
-
-
-def _documents(path: Path) -> list[str]:
-    """The names of all that GDAL may read beside a raster, in the cases in which it looks for them."""
-    both = [ending for lower in _DOCUMENT_ENDINGS for ending in (lower, lower.upper())]
-    return [f"{path.name}.aux.xml", *(path.stem + ending for ending in both if path.stem + ending != path.name)]
+    if source.is_variable:
+        return _HDF5
+    if header.startswith(_TIFF_MARKS):
+        return ("GTiff",)
+    # A header beside it would make numbers of any file's bytes, which a link called .tif may lead to.
+    return tuple(name for name in _FORMATS if name not in _RAW or source.suffix not in (".tif", ".tiff"))
 
 
 def refuse_parts_elsewhere(dataset: Any, source: Source) -> None:
     """Raise InputError where an open raster names another file as that of its overviews, or of its pixels."""
     if _trusts.get():
         return
-    if "OVERVIEW_FILE" in dataset.tags(ns="OVERVIEWS"):
+    if any(map(_is_overview_file, dataset.tags(ns="OVERVIEWS"))):
         raise InputError(
             f"{source} names another file as that of its overviews; those in it or beside it are read: make them anew "
             f"(gdaladdo), or {_TRUST}"
         )
-    if source.plain is None or dataset.driver in _VIRTUAL:  # whose parts were looked at
+    if dataset.driver in _VIRTUAL:  # whose parts were looked at
         return
-    folder = _normal(source.plain.parent)
-    if strays := [name for name in dataset.files if not _normal(name).is_relative_to(folder)]:
+    if strays := [name for name in dataset.files if _is_elsewhere(name, source)]:
         raise InputError(
             f"{source} has its pixels in {strays[0]}, outside its folder; a raster is one file and those beside it: "
             f"make a GeoTIFF of it (gdal_translate), or {_TRUST}"
         )
+
+
+def _is_overview_file(key: str) -> bool:
+    """Whether a key of metadata names the file of overviews, for GDAL, to which case is nothing."""
+    return key.upper() == "OVERVIEW_FILE"
+
+
+def _is_elsewhere(name: str, source: Source) -> bool:
+    """Whether a file of a raster lies outside of its folder, or of its archive; of others nothing is known."""
+    if source.plain:
+        return not _normal(name).is_relative_to(_normal(source.plain.parent))
+    inside = name.startswith(source.address.removesuffix(source.inside))
+    return source.is_archived and not source.is_variable and not inside
 
 
 def _normal(path: Path | str) -> Path:
@@ -165,24 +171,6 @@ def _header(source: Source) -> bytes:
     return whole.read_bytes(_HEADER_BYTES) if whole.exists else b""
 
 
-def _refuse_side_files(source: Source) -> None:
-    """Overviews and masks beside a raster are opened by any driver of GDAL's, and documents are read whole."""
-    if path := source.plain:  # in an archive they were looked at when it was listed
-        for document in map(path.with_name, _documents(path)):
-            if document.exists() and not document.is_file():
-                raise InputError(
-                    f"{document}, which GDAL reads with {path.name}, is no regular file; a document is one: remove it"
-                )
-            if document.is_file() and document.stat().st_size > limits.DOCUMENT_BYTES:
-                raise too_large(Source.of(document))
-    for beside in map(source.with_ending_added, _SIDE_ENDINGS) if not source.is_variable else ():
-        if beside.exists and not beside.is_folder and not beside.read_bytes(8).startswith((*_TIFF_MARKS, b"EHFA_HEA")):
-            raise InputError(
-                f"{beside.name} beside {source.name} is no GeoTIFF, as overviews and masks there are; make it anew "
-                f"(gdaladdo), take it away, or {_TRUST}"
-            )
-
-
 # --- virtual rasters ---
 
 _OPAQUE = frozenset(("Metadata", "Histograms", "GDALRasterAttributeTable", "ColorTable", "CategoryNames", "GCPList"))
@@ -201,6 +189,9 @@ _KNOWN = _OPAQUE.union(
     ("ReprojectionTransformer", "SourceSRS", "TargetSRS"),
 )
 _FILES, _SYSTEMS = ("SourceFilename", "SourceDataset"), ("SRS", "SourceSRS", "TargetSRS")
+_SPELLED = "subClass", "relativeToVRT", "name", "key"
+_LOWER = frozenset(name.lower() for name in _SPELLED)
+"""Attributes that decide something: GDAL takes them in any case, so they must be written in theirs."""
 _CLASSES = (None, "VRTSourcedRasterBand", "VRTWarpedDataset", "VRTWarpedRasterBand")
 _WARP_OPTIONS = frozenset(
     ("INIT_DEST", "NUM_THREADS", "UNIFIED_SRC_NODATA", "SOURCE_EXTRA", "SAMPLE_GRID", "SAMPLE_STEPS", "SKIP_NOSOURCE"),
@@ -234,6 +225,8 @@ class _Virtual:
         return ElementTree.tostring(root, encoding="unicode")
 
     def _check(self, element: Element, source: Source) -> None:
+        if odd := [name for name in element.attrib if name not in _SPELLED and name.lower() in _LOWER]:
+            raise _refused(source, f"has {_shown(odd[0])} in another spelling")
         if element.tag not in _KNOWN or element.get("subClass") not in _CLASSES:
             what = element.tag if element.tag not in _KNOWN else element.get("subClass")
             raise _refused(source, f"has {_shown(str(what))}, which can be anything")
@@ -244,7 +237,8 @@ class _Virtual:
             raise _refused(source, f"has the option {_shown(element.get('name', ''))}")
         if element.tag in _FILES:
             element.text, element.attrib = self._part(element, source), {"relativeToVRT": "0"}
-        if element.tag == "Metadata" and any(item.get("key") == "OVERVIEW_FILE" for item in element.iter()):
+        values = (value for item in element.iter() for value in item.attrib.values())
+        if element.tag == "Metadata" and any(map(_is_overview_file, values)):
             raise _refused(source, "names another file as that of its overviews")
         if element.tag not in _OPAQUE:
             for child in element:
@@ -264,7 +258,7 @@ class _Virtual:
             return self.text_of(part)
         if not header.startswith(_PART_MARKS):
             raise _refused(source, f"is made of {part.name}, which is no GeoTIFF, JPEG 2000, PNG, Erdas image or VRT")
-        _refuse_side_files(part)
+        refuse_odd_neighbours(part, _TRUST)
         with DatasetReader(part.address, driver=list(_FORMATS)) as dataset:
             refuse_parts_elsewhere(dataset, part)
         return part.address
