@@ -1,8 +1,8 @@
 """Calls in processes of their own: one that dies, or takes too long, costs no other.
 
 There are as many processes as calls are made at once, each of which makes one after the other. One that dies is
-replaced, and its call is made again in the new one, unless it was the first of the old one: what earlier calls have
-left behind is not its fault. The processes talk by pipes, and listen on no network.
+replaced, and its call is made again in the new one, three times in all: what else ends processes, and what earlier
+calls have left behind, is not its fault. The processes talk by pipes, and listen on no network.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from cloudfree.batch.told import Told, call_and_tell, levels
 PATIENCE_S = 60.0
 """For a file to be opened."""
 
+_MOST_TRIES = 3
 _GRACE_S = 5.0
 """For a process that is told to end, to remove what it has begun."""
 
@@ -104,7 +105,8 @@ class _Lane:
     def __init__(self, number: int, count: int, timeout_s: float | None) -> None:
         self._number, self._count, self._timeout_s = number, count, timeout_s
         self._call: tuple[int, Call] | None = None
-        self._begun: int | None = None  # calls of this process; None where there is none
+        self._runs = False
+        self._tries = 0
         self._since_s = 0.0
 
     @property
@@ -116,13 +118,12 @@ class _Lane:
         """When its call will have taken too long, by the monotonic clock."""
         return None if self._timeout_s is None else self._since_s + self._timeout_s
 
-    def begin(self, number: int, call: Call) -> None:
-        """Send the process a call with its number."""
-        if self._begun is None or not self._process.is_alive():
+    def begin(self, number: int, call: Call, tries: int = 1) -> None:
+        """Send the process a call with its number, for the first time or again."""
+        if not self._runs or not self._process.is_alive():
             self.clear()
             self._start()
-        self._call, self._since_s = (number, call), time.monotonic()
-        self._begun = (self._begun or 0) + 1
+        self._call, self._since_s, self._tries = (number, call), time.monotonic(), tries
         with suppress(BrokenPipeError):  # it has just died, as `answer` will find
             self.connection.send((levels(), call.function, *call.arguments))
 
@@ -145,27 +146,28 @@ class _Lane:
 
     def _after_death(self, seconds: float) -> tuple[int, Any] | None:
         assert self._call
-        (number, call), was_first, exit_status = self._call, self._begun == 1, self.clear()
-        if was_first:
-            return number, Lost(f"its process died ({_how(exit_status)}), perhaps for want of memory", seconds, False)
-        self.begin(number, call)
+        (number, call), tries, exit_status = self._call, self._tries, self.clear()
+        if tries == _MOST_TRIES:
+            why = f"its process died {tries} times ({_how(exit_status)}), perhaps for want of memory"
+            return number, Lost(why, seconds, False)
+        self.begin(number, call, tries + 1)
         return None
 
     def tell_to_end(self) -> None:
         """Ask the process to end, without waiting for that."""
-        if self._begun is not None and self._process.is_alive():
+        if self._runs and self._process.is_alive():
             self._process.terminate()
 
     def clear(self) -> int | None:
         """End the process, and return its exit status; None where there is none."""
-        if self._begun is None:
+        if not self._runs:
             return None
         self.tell_to_end()
         self._process.join(_GRACE_S)
         self._process.kill()
         self._process.join()
         self.connection.close()
-        self._call = self._begun = None
+        self._call, self._runs = None, False
         return self._process.exitcode
 
     def _start(self) -> None:
@@ -174,7 +176,7 @@ class _Lane:
         self._process = _context().Process(target=_serve, args=arguments)
         self._process.start()
         theirs.close()  # so that its death is the end of the connection
-        self._begun = 0
+        self._runs = True
 
 
 @cache

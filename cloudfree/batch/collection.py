@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudfree.batch.results import Outcome, replaced
+from cloudfree.errors import UNPARSABLE
 from cloudfree.product.footprint import turned
 from cloudfree.product.kinds import STAC
 from cloudfree.product.stac import EXTENSIONS, VERSION
@@ -31,6 +32,8 @@ _ASSET_FIELDS = ("type", "title", "roles", "bands")
 """Fields of assets that may be equal in all items."""
 
 _TO_COLLECTION = ("collection", "parent", "root")
+_ENDS = "start", "end"
+_MOST_BYTES = 256 << 20  # of a file that may be an item or a collection
 
 
 Item = dict[str, Any]
@@ -73,17 +76,31 @@ def _items(outcomes: Sequence[Outcome]) -> Iterator[tuple[Path, Item]]:
             continue
         path = STAC.beside(outcome.job.output)
         content = _json(path)
-        if content and "cloudfree:identity" in (content.get("properties") or ()):
+        if content and _is_item(content):
             yield path, content
         else:
             log.warning("%s is no STAC item of a product, and is left out of the collection", path)
 
 
+def _is_item(content: Item) -> bool:
+    """Whether it is an item of ours, with all that a collection tells of it."""
+    properties, box, links = (content.get(name) for name in ("properties", "bbox", "links"))
+    if not isinstance(properties, dict) or "cloudfree:identity" not in properties:
+        return False
+    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(one, int | float) for one in box)
+    linked = isinstance(links, list) and all(isinstance(link, dict) and "rel" in link for link in links)
+    dated = all(isinstance(properties.get("datetime") or properties.get(f"{end}_datetime"), str) for end in _ENDS)
+    assets = content.get("assets")
+    whole = isinstance(assets, dict) and all(isinstance(asset, dict) for asset in assets.values())
+    return numbers and linked and dated and whole and isinstance(content.get("id"), str)
+
+
 def _json(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a file; None where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        usual = path.is_file() and path.stat().st_size <= _MOST_BYTES
+        content = json.loads(path.read_bytes()) if usual else None
+    except (OSError, *UNPARSABLE):
         return None
     return content if isinstance(content, dict) else None
 
@@ -136,8 +153,7 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
 
 def _interval(items: Sequence[Item]) -> list[str]:
     moments = [
-        [item["properties"].get("datetime") or item["properties"][f"{end}_datetime"] for item in items]
-        for end in ("start", "end")
+        [item["properties"].get("datetime") or item["properties"][f"{end}_datetime"] for item in items] for end in _ENDS
     ]
     return [min(moments[0]), max(moments[1])]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ _RADAR_WORDS = frozenset(
 )
 _NEITHER_WORDS = planet_product.COMPANION_WORDS | {"cloudfree", "qa", "mask", "uncertainty"}
 _ENDINGS = (".tif", ".tiff")
+_MOST_DEPTH = 50  # of folders within each other
 _ZIPPED_SAFE = re.compile(r"S1[A-D]_(IW|EW|S[1-6])_GRD", re.IGNORECASE)
 
 
@@ -71,23 +72,33 @@ class Look:
 
     def scenes_in(self, folder: Path) -> tuple[list[Image], list[Flawed]]:
         """The scenes of a folder and its subfolders, by path."""
-        looks = self._at(_files(folder, _is_scene), acquisition.of_scene)
+        looks = self._at(folder, _is_scene, acquisition.of_scene)
         return [one for one in looks if isinstance(one, Image)], [one for one in looks if isinstance(one, Flawed)]
 
     def radar_in(self, folder: Path) -> list[Image]:
         """The radar images in the same way, with a warning for those that cannot be used."""
-        looks = self._at(_files(folder, _is_radar), acquisition.of)
+        looks = self._at(folder, _is_radar, acquisition.of)
         for flawed in looks:
             if isinstance(flawed, Flawed):
                 log.warning("left out: %s", flawed.why)
         return [one for one in looks if isinstance(one, Image)]
 
-    def _at(self, paths: Iterable[Path], acquired_of: Callable[[Any], Acquisition]) -> list[Image | Flawed]:
-        calls = [Call(path.name, _look, (path, acquired_of, self.trust_inputs)) for path in paths]
-        if not self.apart:
-            return [call.function(*call.arguments) for call in calls]
-        answers = dict(calls_apart(calls, 1, PATIENCE_S))
-        return [_looked(call.arguments[0], answers[number]) for number, call in enumerate(calls)]
+    def _at(
+        self, folder: Path, wanted: Callable[[Path], bool], acquired_of: Callable[[Any], Acquisition]
+    ) -> list[Image | Flawed]:
+        looks: dict[Path, Image | Flawed] = {}
+        calls = []
+        for path in _files(folder, wanted):
+            if self.trust_inputs or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+                calls.append(Call(path.name, _look, (path, acquired_of, self.trust_inputs)))
+            else:
+                why = "is a link out of the folder, which may lead to another's file: copy it, or give --trust-inputs"
+                looks[path] = Flawed(Source.of(path), f"{path} {why}")
+        answers = dict(calls_apart(calls, 1, PATIENCE_S)) if self.apart else {}
+        for number, call in enumerate(calls):
+            answer = answers[number] if self.apart else call.function(*call.arguments)
+            looks[call.arguments[0]] = _looked(call.arguments[0], answer)
+        return [looks[path] for path in sorted(looks)]
 
 
 def _looked(path: Path, answer: Any) -> Image | Flawed:
@@ -98,10 +109,25 @@ def _looked(path: Path, answer: Any) -> Image | Flawed:
 
 
 def _files(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and not any(parent.suffix.upper() == ".SAFE" for parent in path.parents) and wanted(path):
-            yield path
+    """The files in a folder and those within that are wanted, by path; none that is hidden or in a SAFE product."""
+    found, folders = list[Path](), [(folder, 0)]
+    while folders:
+        within, depth = folders.pop()
+        for path in _listed(within):
+            if path.name.startswith("."):
+                continue
+            found += [path] if wanted(path) else []
+            if path.is_dir() and not path.is_symlink() and path.suffix.upper() != ".SAFE" and depth < _MOST_DEPTH:
+                folders.append((path, depth + 1))
+    yield from sorted(found)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        log.warning("left out: %s cannot be listed (%s)", folder, error.strerror)
+        return []
 
 
 def _look(path: Path, acquired_of: Callable[[Any], Acquisition], trust_inputs: bool) -> Image | Flawed:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from cloudfree.batch.results import Outcome, replaced
+from cloudfree.errors import CloudfreeError
 from cloudfree.inputs.optical.scene import has_data
-from cloudfree.inputs.raster.access import gdal_settings
+from cloudfree.inputs.raster import access
 from cloudfree.product import pictures
 from cloudfree.product.kinds import REPORT
 from cloudfree.report import facts, page
@@ -30,7 +30,7 @@ _THUMBNAIL_PX, _THUMBNAIL_BYTES = 96, 3000
 def write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the page of all scenes, replaced in one step. Raises OutputError."""
     thumbnails = 0 < len(outcomes) <= MOST_THUMBNAILS
-    with gdal_settings():
+    with access.gdal_settings():
         rows = [_row(outcome, folder, thumbnails) for outcome in outcomes]
     content = rendered(
         "index.html",
@@ -70,10 +70,10 @@ def _relative(folder: Path, path: Path) -> Path | None:
 def _thumbnail(product: Path) -> Picture | None:
     """Return a product in true colour, read from its overviews; None where it cannot be read."""
     try:
-        with rasterio.open(product) as dataset:
+        with access.opened(product) as dataset:
             shape = display_shape(dataset.shape, _THUMBNAIL_PX, least_px=1)
             dn = dataset.read(out_shape=(4, *shape), resampling=Resampling.average)
-    except RasterioError:
+    except (CloudfreeError, RasterioError):
         return None
     colours = pictures.true_colour(dn)
     shown = with_alpha(pictures.with_contrast(colours, *pictures.contrast_limits(colours)), has_data(dn))

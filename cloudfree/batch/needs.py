@@ -46,10 +46,11 @@ def _shape(job: Job, trust_inputs: bool) -> tuple[int, int] | None:
 
 def check_outputs(jobs: Sequence[Job], settings: Settings) -> None:
     """Raise OutputError where two jobs would make one file, or one would make what another reads."""
-    targets = [target.resolve() for job in jobs for target in settings.options(job).targets]
+    targets = [target for job in jobs for target in settings.options(job).targets]
     read = {file.resolve() for job in jobs for source in job.sources if (file := source.file)}
-    for target, count in Counter(targets).items():
-        if count > 1 or target in read:
+    # Where a product is a link, that is what will be replaced.
+    for target, count in Counter(target.parent.resolve() / target.name for target in targets).items():
+        if count > 1 or target.resolve() in read:
             what = f"the product of {count} scenes" if count > 1 else "a product and is an input"
             raise OutputError(
                 f"{target.name} would be {what}; each needs a name of its own: give a list with a column output"
@@ -86,14 +87,12 @@ class Needs:
 
     @classmethod
     def of(cls, shapes: Shapes, settings: Settings, workers: int) -> Needs:
-        """`workers`: as of `check_memory`. Raises OutputError where there is room for less than half of the scenes, for
-        then it is not one that is too large.
-        """
+        """`workers`: as of `check_memory`. Raises OutputError where there is room for no scene."""
         lacking = _lacking_memory(shapes, workers)
         fitting = [one for one in shapes if one[0] not in lacking]
         sizes = {job: _product_bytes(job, shape, settings) for job, shape in fitting}
         lacking |= _lacking_disk(fitting, sizes, settings)
-        if len(lacking) > len(shapes) / 2:
+        if lacking and len(lacking) == len(shapes):
             raise OutputError(next(iter(lacking.values())))
         memory_gb = check_memory([one for one in shapes if one[0] not in lacking], workers)
         return cls(sum(size for job, size in sizes.items() if job not in lacking), memory_gb, lacking)

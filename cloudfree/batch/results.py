@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from cloudfree.bands import RECONSTRUCTED
+from cloudfree.bands import RECONSTRUCTED, Qa
 from cloudfree.batch.jobs import Job
-from cloudfree.errors import OutputError
+from cloudfree.errors import UNPARSABLE, OutputError
 from cloudfree.inputs.location.source import Source
 from cloudfree.product.targets import staging, write_json
 
@@ -26,6 +26,9 @@ RESULTS = "results.csv", "results.json"
 
 _EVERY_S, _WAIT_S = 5.0, 120.0
 _COLUMNS = "planet", "sar", "references", "output", "status", "seconds", "reconstructed_pixels", "error", "warnings"
+_CLASSES = {qa.name.lower() for qa in Qa}
+_MOST_BYTES, _LONGEST, _LARGEST = 256 << 20, 10_000, 10**15
+"""Of results that lie there: of the file, of a text, and a number."""
 _OF_JOB, _OF_OUTCOME = {field.name for field in fields(Job)}, {"status", "seconds", "error", "warnings"}
 
 
@@ -52,11 +55,13 @@ class Outcome:
     @classmethod
     def of_json(cls, row: Mapping[str, Any]) -> Self:
         """The outcome that `as_json` has made plain, as far as pages, tables and collections tell of it."""
-        sar, references = (tuple(map(Source.of, row.get(name) or ())) for name in ("sar", "references"))
-        job = Job(Source.of(row["planet"]), sar, Path(row["output"]), references=references)
+        sar, references = (
+            tuple(Source(name, name) for name in row.get(field) or ()) for field in ("sar", "references")
+        )
+        job = Job(Source(row["planet"], row["planet"]), sar, Path(row["output"]), references=references)
         details = {name: value for name, value in row.items() if name not in _OF_JOB | _OF_OUTCOME}
         warnings = tuple(map(str, row.get("warnings") or ()))
-        return cls(job, row["status"], float(row.get("seconds") or 0), row["error"] or "", details, warnings)
+        return cls(job, row["status"], row["seconds"], row.get("error") or "", details, warnings)
 
     def as_row(self) -> dict[str, Any]:
         """Return a row of results.csv."""
@@ -76,7 +81,7 @@ class Outcome:
 
 def _cell(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 @contextmanager
@@ -114,14 +119,16 @@ def recording(
 def with_earlier(source: Path, folder: Path, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Outcomes of a batch after those that batches of other sources have left in the results of a folder.
 
-    Raises OutputError.
+    Of the latter those whose product is in the folder: results may be another's. Raises OutputError.
     """
-    return [*map(Outcome.of_json, _earlier(source, folder, outcomes)), *outcomes]
+    earlier = map(Outcome.of_json, _earlier(source, folder, outcomes))
+    inside = (one for one in earlier if one.job.output.resolve().is_relative_to(folder.resolve()))
+    return [*inside, *outcomes]
 
 
 def _earlier(source: Path, folder: Path, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """The rows of other batches, but for scenes that were done again, whose product is now another's, or which lie in
-    the folder that this batch is of, where they are no more.
+    """The rows of other batches. Those go of scenes that are done again, of products that are another scene's now, and,
+    where this batch is of a folder, of all scenes in it.
     """
     again = {(str(outcome.job.planet), outcome.job.output.resolve()) for outcome in outcomes}
     taken = {outcome.job.output.resolve() for outcome in outcomes if not outcome.job.fault}
@@ -136,13 +143,19 @@ def _earlier(source: Path, folder: Path, outcomes: Sequence[Outcome]) -> list[di
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The rows of results.json in a folder; none where there is none. Raises OutputError where it is not ours."""
-    path = folder / RESULTS[1]
+    """The rows of results.json in a folder; none where there is none.
+
+    Raises OutputError where that, or results.csv, is not ours, and so would be lost.
+    """
+    table, path = (folder / name for name in RESULTS)
+    for one in (table, path):
+        if (one.exists() or one.is_symlink()) and not one.is_file():
+            raise OutputError(f"{one} is no file, and is kept; results of a batch are: remove it, or choose another")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_bytes()) if path.stat().st_size <= _MOST_BYTES else None
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (OSError, ValueError, RecursionError):
+    except (OSError, *UNPARSABLE):
         rows = None
     if isinstance(rows, list) and all(map(_is_row, rows)):
         return rows
@@ -150,8 +163,33 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def _is_row(row: Any) -> bool:
-    texts = ("planet", "output", "status")
-    return isinstance(row, dict) and all(isinstance(row.get(name), str) for name in texts) and "error" in row
+    """Whether a value is what `Outcome.as_json` makes, as far as it is used: it may be another's."""
+    if not isinstance(row, dict) or row.get("status") not in get_args(Status):
+        return False
+    try:
+        json.dumps(row, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    lists = [row.get(name) or [] for name in ("sar", "references", "warnings")]
+    pixels = row.get("pixels", dict.fromkeys(_CLASSES, 0))
+    if not all(isinstance(one, list) for one in lists) or not isinstance(pixels, dict) or set(pixels) != _CLASSES:
+        return False
+    texts = [row.get("planet"), row.get("output"), row.get("error") or "", *(text for one in lists for text in one)]
+    numbers = [row.get("seconds"), *pixels.values()]
+    return all(map(_is_text, texts)) and all(isinstance(one, int | float) and 0 <= one < _LARGEST for one in numbers)
+
+
+def _is_text(text: Any) -> bool:
+    """Whether it is one of a usual length, that a file may be called."""
+    return isinstance(text, str) and len(text) <= _LONGEST and "\0" not in text and _is_utf8(text)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write_results(source: Path, folder: Path, outcomes: Sequence[Outcome]) -> None:

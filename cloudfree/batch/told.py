@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 _LOGGERS = ("", "cloudfree", "cloudfree.progress", "py.warnings")
 """Those whose levels commands set."""
 
+_MOST_RECORDS = 1000  # of a call: a file may have as many warnings as pixels
+
 Levels = Mapping[str, int]
 
 
@@ -68,4 +70,5 @@ class _Keeper(QueueHandler):
         self.records: list[logging.LogRecord] = []
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+        if len(self.records) < _MOST_RECORDS:
+            self.records.append(record)

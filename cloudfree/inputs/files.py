@@ -30,7 +30,7 @@ from cloudfree.inputs.optical.scene import Scene, SceneReader, has_data, identif
 from cloudfree.inputs.radar.backscatter import Units
 from cloudfree.inputs.radar.image import NO_RADAR, SarOptions, SarReader, Sentinel1, identify_sar
 from cloudfree.inputs.raster import access
-from cloudfree.inputs.values import Metres, convert_fields
+from cloudfree.inputs.values import Metres, Scale, convert_fields
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class InputOptions:
     """One-based blue, green, red and NIR."""
     planet_quantity: Literal["surface-reflectance", "toa-reflectance", "radiance"] | None = None
     """A key of `quantity.QUANTITIES`."""
-    planet_scale: tuple[float, ...] | None = None
+    planet_scale: tuple[Scale, ...] | None = None
     """The reflectance of one stored number, of all bands or of each of the four."""
     mask_values: str | None = None
     """Values of `mask` that are cloud or shadow: "2,3", "4-7", or a name of `codes.VALUE_PRESETS`."""

@@ -44,6 +44,7 @@ REALS, WHOLES = Bounds(-1e12, 1e12), Bounds(-(2**31), 2**31 - 1, whole=True)
 DISTANCES, TIMES, COUNTS = Bounds(0, 1e6), Bounds(0, 1e12), Bounds(1, 2**31 - 1, whole=True)
 
 Metres = Annotated[float, DISTANCES]
+Scale = Annotated[float, Bounds(0, 1e6, open=True)]
 Time = Annotated[float, TIMES]
 Count = Annotated[int, COUNTS]
 Compress = Literal["deflate", "lzw", "zstd", "none"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -145,8 +146,12 @@ def _empty(folder: Path, inside: int | None) -> None:
 
 
 def _delete(folder: Path, name: str, inside: int | None) -> None:
+    path = folder / name if inside is None else name
     with suppress(FileNotFoundError):
-        os.unlink(folder / name if inside is None else name, dir_fd=inside)
+        try:
+            os.unlink(path, dir_fd=inside)
+        except (IsADirectoryError, PermissionError):  # the latter is what some systems say of folders
+            shutil.rmtree(path, dir_fd=inside)
 
 
 def _remove(folder: Path) -> None:

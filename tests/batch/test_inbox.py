@@ -15,6 +15,8 @@ from click.testing import Result
 from rasterio.crs import CRS
 from support import ORIGIN, sar_values_db, scene_dn, write_raster
 
+from cloudfree.batch import Job, Outcome
+from cloudfree.inputs.location.source import Source
 from cloudfree.product.provenance import stated
 
 Cli = Callable[..., Result]
@@ -100,6 +102,41 @@ def far_away(inbox: Path) -> Path:
     return write_raster(inbox / ODD, scene_dn(SIDE, SIDE), Affine(3, 0, 500_000, 0, -3, 1_000_000), nodata=0)
 
 
+def link_out(inbox: Path) -> Path:
+    (inbox.parent / "secret.tif").write_bytes((inbox / GOOD).read_bytes())
+    (inbox / ODD).symlink_to(inbox.parent / "secret.tif")
+    return inbox / ODD
+
+
+def raw_bytes(inbox: Path) -> Path:
+    """A file of any bytes, of which a header of ENVI's would make a scene."""
+    (inbox / ODD).write_bytes(scene_dn(SIDE, SIDE).tobytes())
+    place = f"map info = {{UTM, 1, 1, {ORIGIN[0]}, {ORIGIN[1]}, 3, 3, 33, North, WGS-84}}"
+    lines = ["ENVI", f"samples = {SIDE}", f"lines = {SIDE}", "bands = 4", "data type = 12", "interleave = bsq", place]
+    (inbox / ODD).with_suffix(".hdr").write_text("\n".join(lines))
+    return inbox / ODD
+
+
+def loop(inbox: Path) -> Path:
+    (inbox / ODD).symlink_to(ODD)
+    return inbox / ODD
+
+
+def piped_side_file(inbox: Path) -> Path:
+    shutil.copy(inbox / GOOD, inbox / ODD)
+    os.mkfifo((inbox / ODD).with_suffix(".aux"))
+    return inbox / ODD
+
+
+def deep(inbox: Path) -> Path:
+    folder = inbox
+    for _ in range(300):  # more would be a path that is too long for the system
+        folder /= "a"
+    folder.mkdir(parents=True)
+    shutil.copy(inbox / GOOD, folder)
+    return no_raster(inbox)
+
+
 def beyond_the_earth(inbox: Path) -> Path:
     crs = CRS.from_string("+proj=ortho +lat_0=-45 +lon_0=195 +datum=WGS84 +units=m")
     return write_raster(inbox / ODD, scene_dn(SIDE, SIDE), Affine(3, 0, 9e6, 0, -3, 9e6), crs=crs, nodata=0)
@@ -115,6 +152,11 @@ ODD_SCENES = {
     "no CRS": (nowhere, "no coordinate reference system"),
     "no radar": (far_away, "no Sentinel-1 image in the folder overlaps it"),
     "off the Earth": (beyond_the_earth, ""),
+    "a link out of the folder": (link_out, "--trust-inputs"),
+    "a link to itself": (loop, "does not exist"),
+    "any bytes, with a header": (raw_bytes, "cannot be read as a raster"),
+    "a pipe beside it": (piped_side_file, "no regular file"),
+    "deep folders": (deep, "cannot be read as a raster"),
 }
 
 
@@ -257,8 +299,35 @@ def test_a_second_batch_adds_to_results_index_and_collection(
     assert [(Path(row["planet"]).name, row["status"]) for row in rows] == [(ODD, "made"), (GOOD, "skipped")]
 
 
+ROW = {"planet": "/x/a.tif", "output": "made/a.tif", "status": "made", "error": None, "seconds": 1.0}
+
+
 @pytest.mark.attack(4)
-@pytest.mark.parametrize("content", ["precious", "[1, 2]", "{}", "[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("precious", "[1, 2]", "{}", "[" * 100_000),
+        *(
+            json.dumps([ROW | odd])
+            for odd in (
+                {"status": "<script>"},
+                {"seconds": float("nan")},
+                {"seconds": "long"},
+                {"seconds": 10**400},
+                {"planet": 7},
+                {"sar": 7},
+                {"sar": [7]},
+                {"warnings": "x"},
+                {"error": ["x"]},
+                {"output": "a\0.tif"},
+                {"output": "a" * 20_000},
+                {"output": "\udce9.tif"},
+                {"pixels": 7},
+                {"pixels": {"observed": 7}},
+            )
+        ),
+    ],
+)
 def test_results_that_are_not_ours_are_kept(cli: Cli, inbox: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "results.json").write_text(content)
@@ -266,6 +335,69 @@ def test_results_that_are_not_ours_are_kept(cli: Cli, inbox: Path, tmp_path: Pat
     assert done.exit_code == 1
     assert "holds no results of a batch" in done.stderr
     assert (tmp_path / "made" / "results.json").read_text() == content
+
+
+@pytest.mark.attack(7)
+@pytest.mark.parametrize("name", ["results.csv", "results.json", "collection.json"])
+def test_results_that_are_no_files_are_refused(cli: Cli, inbox: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "made").mkdir()
+    os.mkfifo(tmp_path / "made" / name)
+    done = cli("batch", inbox, "-o", tmp_path / "made", *FAST, "--stac")
+    assert done.exit_code == 1
+    assert "is kept" in done.stderr
+
+
+@pytest.mark.attack(4)
+def test_rows_of_others_lead_nowhere(cli: Cli, inbox: Path, tmp_path: Path) -> None:
+    """Results may name any file as a product: neither is it shown, nor is its item changed."""
+    out, elsewhere = tmp_path / "made", tmp_path / "elsewhere"
+    assert cli("batch", inbox, "-o", elsewhere, *FAST, "--stac", "--report").exit_code == 0
+    product = elsewhere / GOOD.replace(".tif", "_cloudfree.tif")
+    before = product.with_suffix(".json").read_bytes()
+    out.mkdir()
+    virtual = "<VRTDataset rasterXSize='9' rasterYSize='9'></VRTDataset>"
+    (out / "evil.tif").write_text(virtual)
+    rows = [
+        ROW | {"output": str(output)} for output in (product, "/vsicurl/http://127.0.0.1:9/a.tif", out / "evil.tif")
+    ]
+    (out / "results.json").write_text(json.dumps(rows))
+    assert cli("batch", inbox, "-o", out, *FAST, "--stac", "--report").exit_code == 0
+    assert product.with_suffix(".json").read_bytes() == before
+    page = (out / "index.html").read_text()
+    assert "elsewhere" not in page
+    assert "vsicurl" not in page
+
+
+@pytest.mark.attack(4)
+def test_two_giants_cost_no_scene(cli: Cli, inbox: Path) -> None:
+    put = sparse(140_000)
+    put(inbox).rename(inbox / ODD.replace("0607", "0608"))
+    put(inbox)
+    done, rows = batch(cli, inbox)
+    assert done.exit_code == 1
+    assert [row["status"] for row in rows.values()] == ["made", "failed", "failed"]
+
+
+@pytest.mark.attack(7)
+def test_a_product_that_is_a_link_to_another_stops_nothing(cli: Cli, inbox: Path, tmp_path: Path) -> None:
+    shutil.copy(inbox / GOOD, inbox / ODD)
+    out = tmp_path / "made"
+    out.mkdir()
+    link, other = (out / name.replace(".tif", "_cloudfree.tif") for name in (ODD, GOOD))
+    _, rows = batch(cli, inbox)
+    link.unlink()
+    link.symlink_to(other.name)
+    content = other.read_bytes()
+    _, rows = batch(cli, inbox)
+    assert rows[GOOD]["status"] == "skipped"
+    assert other.read_bytes() == content
+
+
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(first: str) -> None:
+    name = f"{first}1+1.tif"
+    assert Outcome(Job(Source(name, name), (), Path(name)), "failed").as_row()["planet"] == f"'{name}"
 
 
 @pytest.mark.attack(7)

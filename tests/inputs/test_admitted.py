@@ -171,7 +171,7 @@ def test_a_virtual_raster_of_an_address_asks_nobody(inbox: Path, requests: list[
 
 
 @pytest.mark.attack(1)
-@pytest.mark.parametrize("ending", [".ovr", ".msk"])
+@pytest.mark.parametrize("ending", [".ovr", ".msk", ".OVR", ".Ovr", ".MSK"])
 def test_side_files_that_are_virtual_are_refused(secret: Path, inbox: Path, ending: str) -> None:
     path = write_raster(inbox / "scene.tif", np.ones((1, 64, 64), np.uint8), GRID)
     (inbox / f"scene.tif{ending}").write_text(vrt(simple(secret, relative=0)))
@@ -180,15 +180,47 @@ def test_side_files_that_are_virtual_are_refused(secret: Path, inbox: Path, endi
 
 
 @pytest.mark.attack(1)
+@pytest.mark.parametrize(
+    "names", [["./{}.ovr"], ["{}.ovr", "{}.ovr"], ["{}.OVR"], ["{}.Msk"], ["a//{}"], ["x/../{}.ovr"]]
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_side_files_in_an_archive_are_those_that_gdal_sees(secret: Path, inbox: Path, names: list[str]) -> None:
+    """GDAL compares names without case, and takes the first of two; Python's zipfile takes the last."""
+    path = write_raster(inbox / "scene.tif", np.ones((1, 64, 64), np.uint8), GRID)
+    with zipfile.ZipFile(inbox / "order.zip", "w") as archive:
+        archive.write(path, "scene.tif")
+        for name in names:
+            archive.writestr(name.format("scene.tif"), vrt(simple(secret, relative=0)))
+        if len(names) > 1:
+            archive.write(path, "scene.tif.ovr")
+    refused = pytest.raises(InputError, match=r"no GeoTIFF|read different files")
+    with refused, access.opened(f"zip://{inbox}/order.zip!scene.tif"):
+        pass
+
+
+@pytest.mark.attack(1)
+@pytest.mark.parametrize("attribute", ['subclass="VRTRawRasterBand"', 'SUBCLASS="VRTDerivedRasterBand"'])
+def test_attributes_of_another_spelling_are_refused(inbox: Path, attribute: str) -> None:
+    """GDAL takes them in any case."""
+    write_raster(inbox / "part.tif", np.ones((1, 64, 64), np.uint8), GRID)
+    text = vrt(simple("part.tif")).replace("<VRTRasterBand ", f"<VRTRasterBand {attribute} ")
+    assert attribute in text
+    (inbox / "whole.vrt").write_text(text)
+    with pytest.raises(InputError, match="another spelling"), access.opened(inbox / "whole.vrt"):
+        pass
+
+
+@pytest.mark.attack(1)
+@pytest.mark.parametrize("key", ["OVERVIEW_FILE", "overview_file", "Overview_File"])
 @pytest.mark.parametrize("inside", [True, False])
-def test_overviews_of_another_file_are_refused(secret: Path, inbox: Path, inside: bool) -> None:
+def test_overviews_of_another_file_are_refused(secret: Path, inbox: Path, inside: bool, key: str) -> None:
     path = write_raster(inbox / "scene.tif", np.ones((1, 64, 64), np.uint8), GRID)
     if inside:
         with rasterio.open(path, "r+") as dataset:
-            dataset.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(secret))
+            dataset.update_tags(ns="OVERVIEWS", **{key: str(secret)})
     else:
         (inbox / "scene.tif.aux.xml").write_text(
-            f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{secret}</MDI></Metadata></PAMDataset>'
+            f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="{key}">{secret}</MDI></Metadata></PAMDataset>'
         )
     (inbox / "whole.vrt").write_text(vrt(simple("scene.tif")))
     for name in ("scene.tif", "whole.vrt"):

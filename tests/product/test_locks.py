@@ -217,3 +217,11 @@ def test_nor_does_one_that_takes_its_place_between_a_look_and_a_deletion(
         pass
     assert hidden.is_symlink()
     assert {path.name: path.read_text() for path in precious.iterdir()} == {"half.tif": "years", "lock": "years"}
+
+
+@pytest.mark.attack(7)
+def test_folders_in_the_hidden_folder_stop_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".cloudfree-out.tif" / "sub" / "sub").mkdir(parents=True)
+    with claimed([tmp_path / "out.tif"]) as folders:
+        assert [path.name for path in folders[tmp_path / "out.tif"].iterdir()] == ["lock"]
+    assert not list(tmp_path.iterdir())

@@ -281,6 +281,8 @@ def names_in(archive: Path) -> tuple[str, ...]:
     """
     try:
         seen = archive.stat()
+        if not archive.is_file():
+            raise OSError("it is no regular file")
         return _names_in(archive, seen.st_mtime_ns, seen.st_size)
     except _UNREADABLE as error:
         raise _damaged(archive, error) from error
