@@ -62,6 +62,12 @@ class Flawed(NamedTuple):
     path: Source
     why: str
 
+    @classmethod
+    def at(cls, path: Path, why: str) -> Flawed:
+        """Of a name that may be none for a source."""
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        return cls(Source(shown, shown), why)
+
 
 @dataclass(frozen=True)
 class Look:
@@ -93,7 +99,7 @@ class Look:
                 calls.append(Call(path.name, _look, (path, acquired_of, self.trust_inputs)))
             else:
                 why = "is a link out of the folder, which may lead to another's file: copy it, or give --trust-inputs"
-                looks[path] = Flawed(Source.of(path), f"{path} {why}")
+                looks[path] = Flawed.at(path, f"{path} {why}")
         answers = dict(calls_apart(calls, 1, PATIENCE_S)) if self.apart else {}
         for number, call in enumerate(calls):
             answer = answers[number] if self.apart else call.function(*call.arguments)
@@ -103,7 +109,7 @@ class Look:
 
 def _looked(path: Path, answer: Any) -> Image | Flawed:
     if isinstance(answer, Lost):
-        return Flawed(Source.of(path), f"{path} cannot be looked at: {answer.why}; fetch it again, or leave it out")
+        return Flawed.at(path, f"{path} cannot be looked at: {answer.why}; fetch it again, or leave it out")
     looked: Image | Flawed = answer
     return looked
 
@@ -131,27 +137,22 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _look(path: Path, acquired_of: Callable[[Any], Acquisition], trust_inputs: bool) -> Image | Flawed:
+    outline = np.empty((0, 2))
     try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        return Flawed(Source.of(Path(shown)), f"{shown} has a name that is no UTF-8; GDAL needs one that is: rename it")
-    source, outline = Source.of(path), np.empty((0, 2))
-    try:
-        with access.gdal_settings(trust_inputs), opened_radar(source) as dataset:
-            image = Image(source, geometry_of(dataset), acquired_of(dataset))
+        with access.gdal_settings(trust_inputs), opened_radar(path) as dataset:
+            image = Image(Source.of(path), geometry_of(dataset), acquired_of(dataset))
         with suppress(shapely.errors.ShapelyError):  # of coordinates that are not finite
             outline = shapely.get_coordinates(image.geometry.footprint(WGS84))
     except CloudfreeError as error:
-        return Flawed(source, error.message)
+        return Flawed.at(path, error.message)
     except OSError as error:
-        return Flawed(source, f"{source} cannot be read ({error.strerror}); see to it, or leave it out")
+        return Flawed.at(path, f"{path} cannot be read ({error.strerror}); see to it, or leave it out")
     except Exception as error:  # a bug with one file must not stop the others
-        log.exception("%s could not be looked at, by a bug", source)
-        return Flawed(source, f"bug: {type(error).__name__}: {error}")
+        log.exception("%s could not be looked at, by a bug", path)
+        return Flawed.at(path, f"bug: {type(error).__name__}: {error}")
     if not (len(outline) and np.isfinite(outline).all()):
-        why = f"{source} lies at no longitude and latitude by its CRS ({image.geometry.crs.to_string()[:60]})"
-        return Flawed(source, f"{why}; warp it to UTM (gdalwarp -t_srs EPSG:326xx)")
+        why = f"{path} lies at no longitude and latitude by its CRS ({image.geometry.crs.to_string()[:60]})"
+        return Flawed.at(path, f"{why}; warp it to UTM (gdalwarp -t_srs EPSG:326xx)")
     return image
 
 
