@@ -174,7 +174,7 @@ def test_a_batch_that_is_ended_takes_its_processes_along(
     jobs_of: Callable[..., list[Job]], tmp_path: Path, number: signal.Signals
 ) -> None:
     """And no process of it ever listens on the network."""
-    process = started(tmp_path, jobs_of(*"aaaaaaaaaaaa"))
+    process = started(tmp_path, jobs_of(*"a" * 200))
     below = descendants(process.pid)
     assert len(below) >= 3
     assert not listening(below | {process.pid})
