@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/cloudfree demo -o demo_output
 
-# A thread for each test: matrices here are small, and threads of two tests get in each other's way. Two tests more than
+# A thread for each test: matrices here are small, and threads of two tests get in each other's way. One test more than
 # there are cores, because many wait for a process or a server.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal \
-		--numprocesses $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 2)")
+		--numprocesses $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

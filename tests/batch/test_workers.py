@@ -159,7 +159,12 @@ def started(tmp_path: Path, jobs: list[Job]) -> subprocess.Popen[str]:
     """The command with two scenes at once, that has begun to make something."""
     assert jobs
     words = [sys.executable, "-m", "cloudfree", "batch", tmp_path / "list.csv", "-o", tmp_path / "made", *COMMAND]
-    process = subprocess.Popen(list(map(str, [*words, "--workers", 2])), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        list(map(str, [*words, "--workers", 2])),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
     until = time.monotonic() + 60
     while not list((tmp_path / "made").glob(".cloudfree-a_*")) and time.monotonic() < until:
         time.sleep(0.005)
@@ -174,7 +179,7 @@ def test_a_batch_that_is_ended_takes_its_processes_along(
     jobs_of: Callable[..., list[Job]], tmp_path: Path, number: signal.Signals
 ) -> None:
     """And no process of it ever listens on the network."""
-    process = started(tmp_path, jobs_of(*"a" * 200))
+    process = started(tmp_path, jobs_of(*"a" * 60))
     below = descendants(process.pid)
     assert len(below) >= 3
     assert not listening(below | {process.pid})
