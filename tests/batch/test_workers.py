@@ -158,12 +158,13 @@ def listening(pids: set[int]) -> list[str]:
 def started(tmp_path: Path, jobs: list[Job]) -> subprocess.Popen[str]:
     """The command with two scenes at once, that has begun to make something."""
     assert jobs
-    words = [sys.executable, "-m", "cloudfree", "batch", tmp_path / "list.csv", "-o", tmp_path / "made", *COMMAND]
+    # Where tests run in the background, Ctrl-C is ignored, also by what they start.
+    main = "import signal; signal.signal(2, signal.default_int_handler); from cloudfree.cli import main; main()"
+    words = [sys.executable, "-c", main, "batch", tmp_path / "list.csv", "-o", tmp_path / "made", *COMMAND]
     process = subprocess.Popen(
         list(map(str, [*words, "--workers", 2])),
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )
     until = time.monotonic() + 60
     while not list((tmp_path / "made").glob(".cloudfree-a_*")) and time.monotonic() < until:
