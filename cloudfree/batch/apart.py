@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 from cloudfree import process
 from cloudfree.batch.told import Told, call_and_tell, levels
 
-PATIENCE_S = 60.0
+_PATIENCE_S = 60.0
 """For a file to be opened."""
 
 _MOST_TRIES = 3
@@ -52,6 +52,14 @@ class Lost:
     why: str
     seconds: float
     timed_out: bool
+
+
+def answers(calls: Sequence[Call], *, apart: bool) -> list[Any]:
+    """What calls that open a file each return, in their order, in this process or another, where some are `Lost`."""
+    if not apart:
+        return [call.function(*call.arguments) for call in calls]
+    by_number = dict(calls_apart(calls, 1, _PATIENCE_S))
+    return [by_number[number] for number in range(len(calls))]
 
 
 def calls_apart(

@@ -57,11 +57,10 @@ def run_jobs_on(
                 begun = {key for keys in client.processing().values() for key in keys}
                 client.cancel([one for one, n in futures.items() if n not in outcomes and one.key not in begun])
         for number in sorted(killed):
-            begins = not enough_failed(outcomes.values(), settings)
-            outcome = (
-                _outcome(submit(number, 2), jobs[number], settings) if begins else not_begun(jobs[number], settings)
-            )
-            keep(number, outcome)
+            if enough_failed(outcomes.values(), settings):
+                keep(number, not_begun(jobs[number], settings))
+            else:
+                keep(number, _outcome(submit(number, 2), jobs[number], settings))
     return [outcomes[number] for number in range(len(jobs))]
 
 

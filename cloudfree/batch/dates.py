@@ -8,6 +8,7 @@ places are for the best before, half for the best after; what one side leaves, t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from cloudfree.geometry.resample import positions
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.raster import access
+
+log = logging.getLogger(__name__)
 
 MOST_REFERENCES, REFERENCE_DAYS = 6, 60.0
 """How many other dates a scene is given, and from how many days around it, where nothing else is wanted."""
@@ -133,6 +136,9 @@ class _Clear:
                 clear = access.read(dataset, [Udm2.CLEAR], Window(0, 0, dataset.width, dataset.height), shape)
                 return cls(Grid.of(dataset).resized(*shape), clear[0] == 1)
         except CloudfreeError:
+            return None
+        except Exception:  # a bug with one file must not stop the others
+            log.exception("%s cannot be looked at, by a bug", beside)
             return None
 
     def share_of(self, lattice: Grid) -> float:

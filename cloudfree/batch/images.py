@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 
-from cloudfree.batch.apart import PATIENCE_S, Call, Lost, calls_apart
+from cloudfree.batch.apart import Call, Lost, answers
 from cloudfree.errors import CloudfreeError
 from cloudfree.geometry import WGS84, Geometry
 from cloudfree.inputs import acquisition
@@ -100,9 +100,7 @@ class Look:
             else:
                 why = "is a link out of the folder, which may lead to another's file: copy it, or give --trust-inputs"
                 looks[path] = Flawed.at(path, f"{path} {why}")
-        answers = dict(calls_apart(calls, 1, PATIENCE_S)) if self.apart else {}
-        for number, call in enumerate(calls):
-            answer = answers[number] if self.apart else call.function(*call.arguments)
+        for call, answer in zip(calls, answers(calls, apart=self.apart), strict=True):
             looks[call.arguments[0]] = _looked(call.arguments[0], answer)
         return [looks[path] for path in sorted(looks)]
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cloudfree.errors import InputError
+from cloudfree.errors import UNPARSABLE, InputError
 from cloudfree.inputs.location.source import Source
 
 WithoutRadar = Literal["refuse", "allow"]
@@ -62,8 +62,8 @@ def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse"
     """Return the jobs of a list: a CSV, or lines of JSON, with planet, sar and any of udm2, mask, reference, output.
 
     Several files in a cell are separated by `;`, or are a list in JSON. Paths are relative to the folder of the list,
-    outputs to `folder`; without an output a product is named after its
-    scene. Raises InputError; of lines without sar too, unless `without_radar` is "allow".
+    outputs to `folder`; without an output a product is named after its scene. Raises InputError; of lines without sar
+    too, unless `without_radar` is "allow".
     """
     _refuse_odd(source)
     rows = list(_json_rows(source) if source.suffix.lower() in _LINES_OF_JSON else _csv_rows(source))
@@ -117,7 +117,7 @@ def _json_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not isinstance(row, dict):
                     raise ValueError(f"{str(row)[:40]!r} is no object")
                 yield number, row
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, *UNPARSABLE) as error:
         raise InputError(f"{source} cannot be read as lines of JSON ({error}); write one object a line") from error
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudfree.batch.apart import PATIENCE_S, Call, calls_apart
+from cloudfree.batch.apart import Call, answers
 from cloudfree.batch.collection import is_collection
 from cloudfree.batch.jobs import Job
 from cloudfree.batch.results import RESULTS
@@ -30,12 +30,8 @@ def shapes_of(jobs: Sequence[Job], trust_inputs: bool = False, *, apart: bool = 
     `apart`: open them in a process of its own.
     """
     calls = [Call(job.planet.name, _shape, (job, trust_inputs)) for job in jobs]
-    if apart:
-        answers = dict(calls_apart(calls, 1, PATIENCE_S))
-        shapes = [answers[number] for number in range(len(jobs))]
-    else:
-        shapes = [_shape(job, trust_inputs) for job in jobs]
-    return [(job, shape) for job, shape in zip(jobs, shapes, strict=True) if isinstance(shape, tuple)]
+    shapes = zip(jobs, answers(calls, apart=apart), strict=True)
+    return [(job, shape) for job, shape in shapes if isinstance(shape, tuple)]
 
 
 def _shape(job: Job, trust_inputs: bool) -> tuple[int, int] | None:

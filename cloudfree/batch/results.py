@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, get_args
 
 from cloudfree.bands import RECONSTRUCTED, Qa
 from cloudfree.batch.jobs import Job
-from cloudfree.errors import UNPARSABLE, OutputError
+from cloudfree.errors import UNPARSABLE, OutputError, showable
 from cloudfree.inputs.location.source import Source
 from cloudfree.product.targets import staging, write_json
 
@@ -27,8 +27,8 @@ RESULTS = "results.csv", "results.json"
 _EVERY_S, _WAIT_S = 5.0, 120.0
 _COLUMNS = "planet", "sar", "references", "output", "status", "seconds", "reconstructed_pixels", "error", "warnings"
 _CLASSES = {qa.name.lower() for qa in Qa}
-_MOST_BYTES, _LONGEST, _LARGEST = 256 << 20, 10_000, 10**15
-"""Of results that lie there: of the file, of a text, and a number."""
+_MOST_BYTES, _MOST_WARNINGS, _LONGEST, _LARGEST = 256 << 20, 100, 10_000, 10**15
+"""Of results: of the file, of warnings of a scene, of a text, and a number."""
 _OF_JOB, _OF_OUTCOME = {field.name for field in fields(Job)}, {"status", "seconds", "error", "warnings"}
 
 
@@ -46,6 +46,11 @@ class Outcome:
     error: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Bound what files may have put into words, so that results can be written, and read again."""
+        object.__setattr__(self, "error", _told(self.error))
+        object.__setattr__(self, "warnings", tuple(map(_told, self.warnings[:_MOST_WARNINGS])))
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data for --json and results.json."""
@@ -77,6 +82,10 @@ class Outcome:
             "error": _cell(self.error),
             "warnings": _cell(" | ".join(self.warnings)),
         }
+
+
+def _told(text: str) -> str:
+    return showable(text)[:_LONGEST]
 
 
 def _cell(text: str) -> str:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import rasterio
@@ -16,6 +17,7 @@ from rasterio.crs import CRS
 from support import ORIGIN, sar_values_db, scene_dn, write_raster
 
 from cloudfree.batch import Job, Outcome
+from cloudfree.batch.results import read_results, recording
 from cloudfree.inputs.location.source import Source
 from cloudfree.product.provenance import stated
 
@@ -268,7 +270,27 @@ def test_another_date_that_cannot_be_used_is_left_out(cli: Cli, inbox: Path, mak
     assert "bug" not in rows[ODD]["error"]
 
 
+@pytest.mark.attack(4)
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_udm2_that_is_another_kind_of_file_stops_nothing(cli: Cli, inbox: Path) -> None:
+    shutil.copy(inbox / GOOD, inbox / ODD)
+    with h5py.File(inbox / ODD.replace("AnalyticMS_SR", "udm2"), "w") as file:
+        file["a"] = file["b"] = np.ones((SIDE, SIDE), np.uint8)
+    done, rows = batch(cli, inbox)
+    assert rows[GOOD]["status"] == "made", done.output
+    assert "Traceback" not in done.output
+
+
 # --- several batches in one folder ---
+
+
+@pytest.mark.attack(4)
+def test_results_can_be_read_again_whatever_was_told(tmp_path: Path) -> None:
+    told = "\0\udce9\n" + "x" * 20_000
+    outcome = Outcome(Job(Source.of("a.tif"), (), tmp_path / "a.tif"), "failed", error=told, warnings=(told,) * 1000)
+    with recording(tmp_path / "list.csv", tmp_path) as keep:
+        keep(outcome)
+    assert len(read_results(tmp_path)) == 1
 
 
 @pytest.mark.attack(4)

@@ -250,6 +250,10 @@ def read(
 
     A dataset that is not GDAL's, as of a SAFE product, thins by itself.
     """
+    if max(indexes) > dataset.count:
+        raise InputError(
+            f"{dataset.name} has {dataset.count} bands, and no band {max(indexes)}; give a file that has it"
+        )
     try:
         if not isinstance(dataset, DatasetReader):
             own: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=out_shape)
