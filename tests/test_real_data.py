@@ -16,6 +16,7 @@ from cloudfree.errors import InputError
 from cloudfree.geometry import Grid
 from cloudfree.inputs.inspection import inspect
 from cloudfree.inputs.masks.mask import identify_udm2
+from cloudfree.inputs.optical.quantity import QuantityOptions
 from cloudfree.inputs.optical.scene import identify_scene
 from cloudfree.inputs.radar.image import identify_sar
 
@@ -68,9 +69,11 @@ def test_radiance_is_scaled_by_its_xml(shared_data: Path) -> None:
     scene = identify_scene(next(folder.glob("*_AnalyticMS.tif")))
     assert scene.quantity == "top-of-atmosphere radiance"
     assert scene.scale[0] == pytest.approx(1.97703553546e-05)
-    assert identify_scene(folder / "633841_1932520_2017-07-19_1004_subarea.tif").grid.pixel_size_m == pytest.approx(
-        3.2, abs=0.2
-    )
+    part = folder / "633841_1932520_2017-07-19_1004_subarea.tif"  # of radiance, as its name does not say
+    with pytest.raises(InputError, match="as PlanetScope's radiance is"):
+        identify_scene(part)
+    surface = QuantityOptions("surface-reflectance")
+    assert identify_scene(part, options=surface).grid.pixel_size_m == pytest.approx(3.2, abs=0.2)
 
 
 @pytest.mark.slow

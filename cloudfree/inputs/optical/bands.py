@@ -10,7 +10,8 @@ from rasterio import DatasetReader
 from cloudfree.bands import OPTICAL_BANDS, PLANET_BANDS
 from cloudfree.errors import InputError
 from cloudfree.inputs.decision import Decision
-from cloudfree.inputs.optical import planet_product
+from cloudfree.inputs.optical import missions, planet_product
+from cloudfree.inputs.optical.missions import Mission
 from cloudfree.inputs.raster import validity
 
 _OPTION = "--planet-bands"
@@ -18,12 +19,12 @@ _MOST_SHOWN = 12  # names of bands in a message
 _COLOURS = {*OPTICAL_BANDS, "alpha"}
 
 BAND_NAMES = {
-    "blue": ("blue", "b02", "b2", "b"),
-    "green": ("green", "b03", "b3", "g"),
-    "red": ("red", "b04", "b4", "r"),
-    "nir": ("nir", "b08", "b8", "nir08", "nir1", "b8a", "n"),
+    "blue": ("blue", "b"),
+    "green": ("green", "g"),
+    "red": ("red", "r"),
+    "nir": ("nir", "nir08", "nir1", "n"),
 }
-"""What bands are called: by colour, by Sentinel-2's numbers, by letter; the first that one band alone has counts."""
+"""What bands are called: by colour, by letter; the first that one band alone has counts."""
 
 OTHER_BANDS = {"coastal", "edge", "i"}
 """Coastal blue, red edge, SuperDove's green I: a colour in the name of another band."""
@@ -35,6 +36,9 @@ CENTRAL_NM = {"blue": (470, 500), "green": (540, 570), "red": (625, 680), "nir":
 _GENERIC = {"band", "layer", "channel", "nanometers", "nanometer", "micrometers", "nm", "um"}
 _NAME_TAGS = {"name", "band", "bandname", "band_name", "common_name", "long_name", "description"}
 _NEAR_INFRARED = re.compile(r"near[ _-]?infra[ _-]?red|near[ _-]?ir\b")
+_NUMBERED = re.compile(r"b(?:and)?0*(\d{1,2}a?)")
+"""A band's number in a word of its name: B02, b2, band8, B8A."""
+_TEN_METRES = {"2", "3", "4", "8"}  # Sentinel-2's bands of 10 m, which are no count of four
 _PER_NM = {"nanometers": 1.0, "nm": 1.0, "micrometers": 1000.0, "um": 1000.0}
 
 Indexes = tuple[int, ...]
@@ -46,10 +50,11 @@ def choose_bands(
 ) -> tuple[Indexes, Decision]:
     """The blue, green, red and NIR bands of an open image, and why.
 
-    Evidence counts in this order: the user's `numbers` (--planet-bands); band names; central wavelengths; the order of
-    PlanetScope's products, where the file is one by its name or header, or by the user's word (`is_planet`) and no band
-    is named; and of other images their colour interpretation, and last their position. Of a PlanetScope scene these two
-    decide nothing: its files call the bands red, green, blue, which are blue, green, red.
+    Evidence counts in this order: the user's `numbers` (--planet-bands); the names of colours; band numbers, where the
+    product is known whose they are; central wavelengths; the order of PlanetScope's products, where the file is one by
+    its name or header, or by the user's word (`is_planet`), and no band is named; and of other images their colour
+    interpretation, and last their position. Of a PlanetScope scene these two decide nothing: its files call the bands
+    red, green, blue, which are blue, green, red. Numbers that only count, as b1 to b8, are no names.
 
     Raises InputError where nothing decides, or where `numbers` do not fit.
     """
@@ -67,19 +72,33 @@ def choose_bands(
 
 
 def _evidence(dataset: DatasetReader, is_planet: bool) -> Iterator[tuple[Indexes | None, str]]:
-    names = [band_words(dataset, index) for index in dataset.indexes]
-    colours = [{colour.name} - {"undefined", "gray"} for colour in dataset.colorinterp]
-    yield bands_by_words(names), "band descriptions or tags"
-    yield _by_wavelength(dataset), "central wavelengths"
     count = _count_without_alpha(dataset)
-    named = set().union(*names[:count])
-    in_planets_order = not named if is_planet else planet_product.is_analytic(dataset) and not named & _COLOURS
-    if in_planets_order:
+    of_planet = is_planet or planet_product.is_analytic(dataset)
+    words = _telling([band_words(dataset, index) for index in dataset.indexes][:count])
+    colours = [{colour.name} - {"undefined", "gray"} for colour in dataset.colorinterp[:count]]
+    yield bands_by_words(words), "band descriptions or tags"
+    if mission := missions.of_dataset(dataset) or _sentinel_2_by_numbers(words):
+        yield _by_number(words, mission.numbers), f"band descriptions or tags, by the numbers of {mission.title}"
+    yield _by_wavelength(dataset), "central wavelengths"
+    if of_planet and not mission and all(map(_number, words)):
+        yield _by_planets_number(words, dataset), "band descriptions or tags, by the numbers of PlanetScope"
+    only_count = [*map(_number, words)] == [str(number) for number in range(1, count + 1)]
+    named = set() if only_count else set().union(*words)
+    if of_planet and not (named if is_planet else named & _COLOURS) and not (mission and only_count):
         yield PLANET_BANDS.get(count), f"order of PlanetScope's {count}-band product"
     if not is_planet:
         yield bands_by_words(colours), "color interpretation"
-        if not named.union(*colours) & _COLOURS:
-            yield _by_position(dataset), "by position, for nothing names them"
+        # Eight that only count may be Sentinel-2's; Landsat's, and eight of a known product, are in another order.
+        unclear = [only_count, mission is not None, count != len(BAND_NAMES)]
+        if sum(unclear) < 2 and not named.union(*colours) & _COLOURS:
+            yield _by_position(dataset, count), "by position, for nothing names them"
+
+
+def _telling(words: Sequence[set[str]]) -> list[set[str]]:
+    """The words of each band without those that all of them have: `SR` of SR_B2, the file's name."""
+    common = set.intersection(*words) if len(words) > 1 else set()
+    common = {word for word in common if word not in BAND_NAMES and not _NUMBERED.fullmatch(word)}
+    return [named - common for named in words]
 
 
 def _count_without_alpha(dataset: DatasetReader) -> int:
@@ -88,9 +107,34 @@ def _count_without_alpha(dataset: DatasetReader) -> int:
     return count - 1 if count - 1 in PLANET_BANDS and validity.alpha_bands(dataset) == (count,) else count
 
 
-def _by_position(dataset: DatasetReader) -> Indexes | None:
+def _by_position(dataset: DatasetReader, count: int) -> Indexes | None:
     """Four bands in order; eight only in the type of a PlanetScope scene, whose name may have been changed."""
-    return PLANET_BANDS.get(dataset.count) if dataset.count == 4 or dataset.dtypes[0] == "uint16" else None
+    return PLANET_BANDS.get(count) if count == len(BAND_NAMES) or dataset.dtypes[0] == "uint16" else None
+
+
+def _number(words: set[str]) -> str | None:
+    """The one number in the words of a band: "2" of B02, "8a"; None where there is none, or more."""
+    numbers = [match[1] for word in words if (match := _NUMBERED.fullmatch(word))]
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _by_number(words: Sequence[set[str]], wanted: Sequence[tuple[str, ...]]) -> Indexes | None:
+    """The bands with the numbers of blue, green, red and NIR, of each the first that one band alone has."""
+    numbers = [{number} if (number := _number(named)) else set() for named in words]
+    return _four([_alone(numbers, names) for names in wanted])
+
+
+def _by_planets_number(words: Sequence[set[str]], dataset: DatasetReader) -> Indexes | None:
+    """Bands by their numbers in a product of four, or of eight where the name says so or a number is over four."""
+    eight = "8b" in planet_product.words_of(dataset) or not {*map(_number, words)} <= {"1", "2", "3", "4"}
+    return _by_number(words, [(str(number),) for number in PLANET_BANDS[8 if eight else 4]])
+
+
+def _sentinel_2_by_numbers(words: Sequence[set[str]]) -> Mission | None:
+    """Sentinel-2, where numbers tell: it alone has a band 8A, and no other a band 11 or 12 without a band 10."""
+    numbers = {*map(_number, words)}
+    tells = "8a" in numbers or ({"11", "12"} & numbers and "10" not in numbers)
+    return missions.SENTINEL_2 if tells or (numbers == _TEN_METRES and len(words) == len(numbers)) else None
 
 
 def _decision(indexes: Indexes, why: str, option: str | None) -> Decision:
@@ -131,9 +175,9 @@ def band_texts(dataset: DatasetReader, index: int) -> set[str]:
 
 
 def bands_by_words(words: Sequence[set[str]]) -> Indexes | None:
-    """The bands that these words, a set for each, name; of four bands with the colours named, the nameless is NIR."""
+    """The bands whose words, a set for each, name colours; of four bands, three of them named, the nameless is NIR."""
     numbers = [_alone(words, names) for names in BAND_NAMES.values()]
-    nameless = [number for number, named in enumerate(words, 1) if not named]
+    nameless = [number for number, named in enumerate(words, 1) if all(map(_NUMBERED.fullmatch, named))]
     if len(words) == len(numbers) and numbers[-1] is None and len(nameless) == 1:
         numbers[-1] = nameless[0]
     return _four(numbers)

@@ -31,6 +31,7 @@ QUANTITY_WORDS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"analyticms", "dn"}), COUNTS),
     (frozenset({"analytic", "dn"}), COUNTS),
     (frozenset({"toar"}), TOA),
+    (frozenset({"normalized", "analytic"}), SURFACE),  # basemaps
     (frozenset({"sr"}), SURFACE),
     (frozenset({"analyticms"}), RADIANCE),
     (frozenset({"analytic"}), RADIANCE),

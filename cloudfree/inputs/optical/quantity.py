@@ -6,6 +6,7 @@ is then checked against the values, and refused where they cannot be that, or wh
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,17 +18,23 @@ from cloudfree.bands import REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location.source import Source
-from cloudfree.inputs.optical import planet_product
+from cloudfree.inputs.optical import missions, planet_product
 from cloudfree.inputs.optical.planet_product import COUNTS, RADIANCE, SURFACE, TOA
 
 QUANTITIES = {"surface-reflectance": SURFACE, "toa-reflectance": TOA, "radiance": RADIANCE}
 """What `--planet-quantity` allows, and what it means."""
 
+log = logging.getLogger(__name__)
+
 _LEAST_COEFFICIENT = 1e-8  # Planet's are some 1e-5
 _OWN_TAG = "CLOUDFREE_QUANTITY"
+_BY_OPTION = "say what one stored number is with --planet-scale"
 _DARKEST, _BRIGHTEST = 0.03, 1.6
 """Reflectance that the brightest hundredth of a scene reaches, and that its median stays under: 8-bit pictures in 16
 bits end at 0.0255, which is no ground; snow and cloud are at most about as bright as a white sheet, 1."""
+_LANDSAT_FLOOR, _RADIANCE_FLOOR = (6500, 9500), 2000
+"""Numbers that half a percent of a Collection 2 image stays under, and of radiance's blue is over. So is an image that
+is all cloud, which is about as bright in all four bands, as radiance of land and Landsat's numbers are not."""
 _HIGHEST_FRACTION, _LOWEST_TEN_THOUSANDTH = 2.0, 100.0
 """Floats of which the brightest hundredth is under the one are reflectance, over the other reflectance x 10000."""
 
@@ -58,22 +65,29 @@ def identify(
 ) -> Radiometry:
     """The quantity and scale of the bands `indexes` (4,), given a sample `values` (4, N) of their stored data.
 
-    Raises InputError where the quantity cannot become reflectance, or where nothing decides.
+    `options` are of a scene; None: it is an image of another date. Raises InputError where the quantity cannot become
+    reflectance, or where nothing decides.
     """
-    options = options or QuantityOptions()
-    quantity, why = next(_statements(dataset, options), (SURFACE, "nothing says otherwise"))
+    is_scene, options = options is not None, options or QuantityOptions()
+    stated = next(_statements(dataset, options), None)
+    quantity, why = stated or (SURFACE, "nothing says otherwise")
     if quantity == COUNTS and not options.scale:
         raise InputError(
             f"{dataset.source.name} holds unscaled counts ({why}), for which no coefficients exist; reflectance or "
             "radiance is needed: order ortho_analytic_4b_sr or _8b_sr, or say otherwise with --planet-quantity"
         )
     scale, offset, why_scale = _scale(dataset, indexes, values, options, (quantity, why))
+    if not stated and not options.scale and set(scale) == {REFLECTANCE_SCALE} and not any(offset):
+        _doubt(dataset.source.name, values, is_scene)
     in_words = Decision(_in_words(scale, offset), why_scale, "--planet-scale")
     return Radiometry(quantity, scale, offset, (Decision(quantity, why, "--planet-quantity"), in_words))
 
 
-def check(name: str, dtype: str, values: Float64Array, radiometry: Radiometry) -> None:
-    """Raise InputError where a sample (4, N) of stored values cannot be reflectance at this scale and offset."""
+def check(name: str, dtype: str, values: Float64Array, radiometry: Radiometry, mend: str = _BY_OPTION) -> None:
+    """Raise InputError where a sample (4, N) of stored values cannot be reflectance at this scale and offset.
+
+    `mend` is what to do about it.
+    """
     if not values.size:
         return
     with np.errstate(all="ignore"):
@@ -84,7 +98,39 @@ def check(name: str, dtype: str, values: Float64Array, radiometry: Radiometry) -
         raise InputError(
             f"{name} holds {dtype} of {low:.6g} to {top:.6g}, as {radiometry.quantity} ({radiometry.reasons[1].why}) a "
             f"median of {middle:.3g} and 99 % under {high:.3g}; reflectance lies between 0 and {_BRIGHTEST}, stored as "
-            "fractions or x 10000 (uint16, int16, float): say what one stored number is with --planet-scale"
+            f"fractions or x 10000 (uint16, int16, float): {mend}"
+        )
+
+
+def _doubt(name: str, values: Float64Array, is_scene: bool) -> None:
+    """Raise InputError where numbers (4, N) that nothing explains are hardly reflectance x 10000.
+
+    Where they may be, a warning is logged: haze lifts numbers as an offset does.
+    """
+    if not values.size:
+        return
+    told = "--planet-quantity or --planet-scale" if is_scene else "a scale and an offset (gdal_edit.py -scale -offset)"
+    darkest = np.percentile(values, 0.5, axis=1)
+    blue, _, red, nir = np.median(values, axis=1)
+    found = None
+    if _LANDSAT_FLOOR[0] <= darkest.min() <= _LANDSAT_FLOOR[1] and nir >= 1.2 * blue:
+        found = "as Landsat's Collection 2 stores reflectance (x 2.75e-5 - 0.2)"
+    elif darkest[0] >= _RADIANCE_FLOOR and blue >= 1.3 * red and nir >= 1.3 * red:
+        found = "as PlanetScope's radiance is"
+    least = ", ".join(f"{number:.0f}" for number in darkest)
+    if found:
+        raise InputError(
+            f"{name} holds numbers of at least {least} in its four bands, {found}, and nothing says what they are; "
+            f"reflectance is needed: say it with {told}, or give the file its product's name"
+        )
+    if missions.may_be_shifted(values):
+        log.warning(
+            "%s is taken for reflectance x 10000, for nothing says otherwise, and shows nothing dark (at least %s in "
+            "its four bands): if it is not all cloud or haze, it may be radiance, or have 1000 added as Sentinel-2 has "
+            "since 2022; then say it with %s",
+            name,
+            least,
+            told,
         )
 
 
@@ -102,6 +148,8 @@ def _statements(dataset: DatasetReader, options: QuantityOptions) -> Iterator[tu
     for together, quantity in planet_product.QUANTITY_WORDS:
         if together <= words:
             yield quantity, f"the name says {' and '.join(sorted(together))}"
+    if mission := missions.of_dataset(dataset):
+        yield missions.quantity_of(mission, missions.names_of(dataset)), f"{mission.title}, by its name or tags"
 
 
 def _scale(
@@ -122,7 +170,11 @@ def _scale(
     if stated[0] == RADIANCE:
         scale, why = _coefficients(dataset, indexes, stated[1])
         return scale, none, why
-    one, why = _of_values(dataset.source.name, dataset.dtypes[indexes[0] - 1], values)
+    dtype, mission = dataset.dtypes[indexes[0] - 1], missions.of_dataset(dataset)
+    if mission and values.size and dtype.startswith(("int", "uint")):
+        one, shift, why = missions.scale_of(dataset, mission, values)
+        return (one,) * len(indexes), (shift,) * len(indexes), why
+    one, why = _of_values(dataset.source.name, dtype, values)
     return (one,) * len(indexes), none, why
 
 

@@ -31,6 +31,7 @@ from cloudfree.inputs.raster import access, sample, validity
 CLOUD_BUFFER_M = BUFFER_M
 """Ground around the reference's own clouds that is left out too."""
 
+_STATE = "state its scale and offset (gdal_edit.py -scale -offset)"
 _LEAST_REFLECTANCE = -0.5  # under it lies fill that no tag declares: -9999, -32768
 _MASK_ROWS = 16  # of a thinned mask, which are hundreds of its own
 
@@ -132,6 +133,7 @@ def identify_reference(path: AnyPath, area: Grid) -> Reference:
         radiometry = quantity.identify(dataset, indexes, values)
         scale, offset = np.array(radiometry.scale)[:, None], np.array(radiometry.offset)[:, None]
         _refuse_no_reflectance(source.name, indexes, values * scale + offset)
+        quantity.check(source.name, dataset.dtypes[indexes[0] - 1], values, radiometry, _STATE)
         moment = acquisition.of(dataset).moment
         acquired = moment.date() if moment else None
         reasons = which, *(replace(reason, option=None) for reason in radiometry.reasons), *chosen
