@@ -124,11 +124,8 @@ def scale_of(dataset: DatasetReader, mission: Mission, values: Float64Array) -> 
     later = moment is None or moment.replace(tzinfo=None) >= _SHIFTED_SINCE
     if max(baselines, default=0) >= _FIRST_SHIFTED or (not baselines and moment and later and dark):
         since = "baseline 04.00" if baselines else "January 2022"
-        return (
-            REFLECTANCE_SCALE,
-            _SHIFT,
-            f"reflectance x 10000 + 1000, as Sentinel-2 since {since}, and its values agree",
-        )
+        why = f"reflectance x 10000 + 1000, as Sentinel-2 is stored since {since}, and its values agree"
+        return REFLECTANCE_SCALE, _SHIFT, why
     if baselines or not later:
         return REFLECTANCE_SCALE, 0.0, plain
     raise InputError(

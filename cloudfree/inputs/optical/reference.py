@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,8 @@ from cloudfree.inputs.masks.mask import BUFFER_M, CloudMask, MaskReader, identif
 from cloudfree.inputs.optical import planet_product, quantity
 from cloudfree.inputs.optical.bands import choose_bands
 from cloudfree.inputs.raster import access, sample, validity
+
+log = logging.getLogger(__name__)
 
 CLOUD_BUFFER_M = BUFFER_M
 """Ground around the reference's own clouds that is left out too."""
@@ -127,6 +130,14 @@ def identify_reference(path: AnyPath, area: Grid) -> Reference:
         udm2 = planet_product.find(source, planet_product.UDM2)
         stored, window = sample.over(dataset, indexes, grid, area, "a reference")
         known = validity.of_image(dataset, indexes, window, stored)
+        fill = (stored != 0).any(axis=0) & validity.undeclared_fill(stored)
+        if fill.any() and validity.complete(dataset, indexes, window, stored)[fill].any():
+            log.warning(
+                "%s has numbers that are no reflectance (far under zero, or saturated in all bands) in %.1f %% of its "
+                "pixels, which it does not declare as nodata; they count as no data",
+                source.name,
+                100 * fill.mean(),
+            )
         mask = identify_udm2(udm2, area) if udm2 else None
         thinned = grid.window(window.row_off, window.col_off, window.height, window.width).resized(*known.shape)
         values = _clear(source.name, stored, known, mask, thinned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.windows import Window
 
-from cloudfree.arrays import Image, Mask
+from cloudfree.arrays import Float64Array, Image, Mask
 from cloudfree.bands import DN_MIN, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.geometry import Grid, overlaps
@@ -27,15 +28,19 @@ from cloudfree.inputs.optical.quantity import QuantityOptions, Radiometry
 from cloudfree.inputs.raster import access, sample, validity
 from cloudfree.stages import prefetch
 
+log = logging.getLogger(__name__)
+
 _STRIP_ROWS = 512
 _DN_MAX = np.iinfo(np.uint16).max
+_DN_FAR_UNDER_ZERO = -5000  # fill of one band: the fraction -1
+_DARK = 0.1  # reflectance that water and deep shadow stay under
 
 
 @dataclass(frozen=True)
 class Conversion:
     """How stored numbers become digital numbers: times `factor` plus `shift`, by band (4,).
 
-    Data are at least `DN_MIN`, so that zero says that there are none.
+    Data are at least `DN_MIN`, so that zero says that there are none, as where a band is far under zero.
     """
 
     factor: tuple[float, ...]
@@ -46,7 +51,9 @@ class Conversion:
         factor, shift = (np.array(numbers)[:, None, None] for numbers in (self.factor, self.shift))
         with np.errstate(over="ignore", invalid="ignore"):
             dn = np.rint(stored.astype(np.float64) * factor + shift)
-            return np.clip(np.nan_to_num(dn), DN_MIN, _DN_MAX).astype(np.uint16)
+            far_under_zero = (dn < _DN_FAR_UNDER_ZERO).any(axis=0)
+            converted = np.clip(np.nan_to_num(dn), DN_MIN, _DN_MAX).astype(np.uint16)
+        return np.where(far_under_zero, np.uint16(0), converted)
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,11 @@ class Scene:
         """The inverse of `reflectance`, not rounded."""
         return reflectance / np.array(self.scale, np.float32)[:, None, None]
 
+    def stored(self, reflectance: float) -> Float64Array:
+        """The number that the file holds for a reflectance, by band (4,)."""
+        dn = reflectance / np.array(self.scale)
+        return (dn - self.conversion.shift) / self.conversion.factor if self.conversion else dn
+
 
 class SceneReader:
     """Rows of an open scene."""
@@ -99,6 +111,8 @@ class SceneReader:
         height = min(dataset.block_shapes[0][0], _STRIP_ROWS)
         self._rows_px = _STRIP_ROWS // height * height
         self._cached = -1, np.empty((4, 0, 0), np.uint16)
+        self._dark = scene.stored(_DARK)
+        self._fill_px = self._lacking_px = 0
 
     def rows(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Digital numbers (4, rows, width) of blue, green, red, NIR; all four zero where the scene lacks any of them.
@@ -124,7 +138,12 @@ class SceneReader:
         """Digital numbers (4, height, width), as in `rows`, of the pixels from a row and a column on."""
         window, indexes = Window(col, row, width, height), self._scene.band_indexes
         stored = access.read(self._dataset, list(indexes), window)
-        known = validity.of_image(self._dataset, indexes, window, stored)
+        known = validity.of_image(self._dataset, indexes, window, stored, self._dark)
+        if not known.all():
+            fill = validity.undeclared_fill(stored)
+            if fill.any():
+                self._fill_px += int((validity.complete(self._dataset, indexes, window, stored) & fill).sum())
+            self._lacking_px += int((validity.lacking(self._dataset, indexes, stored) & ~known & ~fill).sum())
         conversion = self._scene.conversion
         dn = conversion.digital_numbers(stored) if conversion else stored.astype(np.uint16, copy=False)
         return np.multiply(dn, known, out=dn)
@@ -146,7 +165,30 @@ class SceneReader:
                 touched = slice(start * height // part.height, -(-stop * height // part.height))
                 for layer, values in zip(total, (*dn, has_data(dn)), strict=True):
                     layer[touched] += (across @ (down[touched, start:stop] @ values.astype(np.float32)).T).T
+        if (part.height, part.width) == self._dataset.shape:
+            self._tell_left_out()
         return np.rint(total[:4] / np.maximum(total[4], np.float32(1e-6))).astype(np.uint16)
+
+    def _tell_left_out(self) -> None:
+        """Warn of pixels, read so far, that are no data though the file does not quite say so."""
+        name = self._scene.path.name
+        if self._fill_px:
+            log.warning(
+                "%s has %s that are no reflectance (far under zero, or saturated in all bands), which it does not "
+                "declare as nodata; they count as no data",
+                name,
+                _pixels(self._fill_px),
+            )
+        if self._lacking_px:
+            log.warning(
+                "%s has %s with nodata in one band and not in all; they count as no data",
+                name,
+                _pixels(self._lacking_px),
+            )
+
+
+def _pixels(count: int) -> str:
+    return f"{count} pixel{'s' if count > 1 else ''}"
 
 
 def has_data(dn: NDArray[np.uint16]) -> Mask:

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
-from cloudfree.arrays import Mask
+from cloudfree.arrays import Float64Array, Mask
+
+_FAR_UNDER_ZERO = -5000
+"""No reflectance is stored as less, as a fraction or x 10000: -9999, -32768, -3.4e38 are fill."""
+_SATURATED = 65535
+"""In all bands no reflectance is as much, as a float of either kind; of whole numbers it is the largest of a type."""
+_ALIKE = -50
+"""Of bands that are all the same, -1 and what is less than this are fill: -99, -999."""
 
 
-def complete(dataset: DatasetReader, indexes: tuple[int, ...], window: Window, stored: NDArray[np.generic]) -> Mask:
+def complete(
+    dataset: DatasetReader,
+    indexes: tuple[int, ...],
+    window: Window,
+    stored: NDArray[np.generic],
+    spared: Mask | None = None,
+) -> Mask:
     """Where all of the bands have data (rows, columns), given their `stored` values (N, rows, columns) of a window.
 
-    A band has none at its own nodata value, at NaN and infinity, and where a mask says so: an internal one, a `.msk`,
-    or an alpha band of zero. An alpha band among `indexes` is not treated as one. `stored` may be thinned.
+    A band has none at its own nodata value, but where it is `spared` (rows, columns); at NaN and infinity; and where a
+    mask says so: an internal one, a `.msk`, or an alpha band of zero. An alpha band among `indexes` is not treated as
+    one. `stored` may be thinned.
     """
     known = np.isfinite(stored).all(axis=0) if stored.dtype.kind == "f" else np.ones(stored.shape[1:], bool)
     for index, values in zip(indexes, stored, strict=True):
         nodata = dataset.nodatavals[index - 1]
         if nodata is not None and not np.isnan(nodata):
-            known &= values != nodata
+            known &= (values != nodata) if spared is None else (values != nodata) | spared
     for index in _masked(dataset, indexes):
         known &= dataset.read_masks(index, window=window, out_shape=stored.shape[1:]) > 0
     for index in _alphas(dataset, indexes):
@@ -29,12 +45,44 @@ def complete(dataset: DatasetReader, indexes: tuple[int, ...], window: Window, s
     return np.asarray(known)
 
 
-def of_image(dataset: DatasetReader, indexes: tuple[int, ...], window: Window, stored: NDArray[np.generic]) -> Mask:
-    """Where an image has data (rows, columns): its bands are `complete`, and not all zero."""
+def of_image(
+    dataset: DatasetReader,
+    indexes: tuple[int, ...],
+    window: Window,
+    stored: NDArray[np.generic],
+    dark: Float64Array | None = None,
+) -> Mask:
+    """Where an optical image has data (rows, columns): its bands are `complete`, not all zero, and no undeclared fill.
+
+    `dark` (N,): numbers that dark ground stays under. Where all bands do, one at a nodata of zero is as dark as that,
+    as water is in the near infrared.
+    """
     nonzero = np.asarray(stored[0] != 0)
     for band in stored[1:]:  # several times as fast as over the axis
         nonzero |= np.asarray(band != 0)
-    return complete(dataset, indexes, window, stored) & nonzero
+    spared = None
+    if dark is not None and all(dataset.nodatavals[index - 1] == 0 for index in indexes):
+        spared = np.logical_and.reduce([band < most for band, most in zip(stored, dark, strict=True)])
+    return complete(dataset, indexes, window, stored, spared) & nonzero & ~undeclared_fill(stored)
+
+
+def undeclared_fill(stored: NDArray[Any]) -> Mask:
+    """Where an image's values (N, rows, columns) are such that they stand for no data, declared or not."""
+    fill = np.zeros(stored.shape[1:], bool)
+    kind, most = stored.dtype.kind, _SATURATED if stored.dtype.kind == "f" else np.iinfo(stored.dtype).max
+    if stored.dtype.itemsize > 1 and (stored[0] >= most).any():
+        fill |= (stored >= most).all(axis=0)
+    if kind != "u" and (stored < 0).any():
+        alike = (stored == stored[:1]).all(axis=0) & ((stored[0] == -1) | (stored[0] <= _ALIKE))
+        fill |= (stored < _FAR_UNDER_ZERO).any(axis=0) | alike
+    return fill
+
+
+def lacking(dataset: DatasetReader, indexes: tuple[int, ...], stored: NDArray[np.generic]) -> Mask:
+    """Where values (N, rows, columns) are at their nodata in some of the bands, and not in the others."""
+    nodata = [dataset.nodatavals[index - 1] for index in indexes]
+    at_nodata = np.stack([band == value for band, value in zip(stored, nodata, strict=True)])
+    return np.asarray(at_nodata.any(axis=0) & ~at_nodata.all(axis=0))
 
 
 def alpha_bands(dataset: DatasetReader) -> tuple[int, ...]:
@@ -50,7 +98,7 @@ def in_words(dataset: DatasetReader, indexes: tuple[int, ...]) -> str:
     parts = [f"nodata {', '.join(values)}"] if values else []
     parts += ["its mask"] if _masked(dataset, indexes) else []
     parts += ["its alpha band"] if _alphas(dataset, indexes) else []
-    return " and ".join(parts) or "nothing but zero in all bands"
+    return f"{' and '.join(parts) or 'zero in all bands'}, and numbers that are no reflectance"
 
 
 def _alphas(dataset: DatasetReader, indexes: tuple[int, ...]) -> list[int]:
