@@ -260,7 +260,7 @@ def identify(options: InputOptions) -> Inputs:
     sar = _dated(identify_radar(options, scene.grid), scene.acquired)
     codes = MaskOptions(options.mask_values, options.mask_bits, options.mask_unknown)
     mask = identify_mask_of(scene, options.udm2, options.mask, codes)
-    return Inputs(scene, sar, mask, tuple(usable_references(options.references, scene.grid)))
+    return Inputs(scene, sar, mask, tuple(usable_references(options.references, scene.grid, scene.path)))
 
 
 def identify_radar(options: InputOptions, area: Grid) -> Sentinel1:
@@ -286,12 +286,23 @@ def _dated(sar: Sentinel1, scene: Acquisition) -> Sentinel1:
     return replace(sar, reasons=(*sar.reasons, apart))
 
 
-def usable_references(paths: Sequence[AnyPath], area: Grid) -> Iterator[Reference]:
-    """The images that are of use over `area`; the others are warned of. Raises InputError where one is no file."""
+def usable_references(paths: Sequence[AnyPath], area: Grid, scene: Source | None = None) -> Iterator[Reference]:
+    """The images that are of use over `area`, and not of the acquisition of `scene`; the others are warned of.
+
+    Raises InputError where one is no file.
+    """
     for path in map(Source.of, paths):
         if not path.exists:
             raise InputError(f"{path} does not exist; a reference must be a raster file: check the path")
         try:
-            yield identify_reference(path, area)
+            reference = identify_reference(path, area)
         except (InputError, GridError) as error:
             log.warning("reference left out: %s", error.message)
+            continue
+        if scene and planet_product.is_same_item(reference.path, scene):
+            log.warning(
+                "reference left out: %s is of the scene's own acquisition, by its name; take one of another day",
+                reference.path.name,
+            )
+        else:
+            yield reference

@@ -11,6 +11,7 @@ import numpy as np
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.geometry import distance_m
 from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene import cloud_edges
 from cloudfree.scene.model import PIXEL_M
 from cloudfree.scene.survey import Survey
@@ -18,6 +19,10 @@ from cloudfree.scene.survey import Survey
 log = logging.getLogger(__name__)
 
 _FEWEST_SHARED_PX = 30  # of the survey
+_EQUAL, _EQUAL_SHARE = 2e-4, 0.99  # reflectance, and the share of clear pixels that differ by less in no two dates
+_OF_THE_CLOUD, _SAME_SHARE, _LEAST_CONTRAST = 0.1, 0.9, 0.02
+"""An image shows a scene's clouds where, made as bright as the scene by what both show clear, it is within the first
+share of how a cloud stands out from the ground there, in the second share of what stands out by the last at least."""
 
 
 def telling(others: Sequence[Image], clear: Mask, pixel_size_m: float) -> tuple[Image, ...]:
@@ -30,12 +35,19 @@ def with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
 
     Those that share hardly any clear ground with the scene, of which nothing can be learned, are warned of. Those that
     show nothing where the ground is hidden add nothing to it: what stands there in their place is made of the others.
+    Those that show the scene's own clouds would paste them back.
     """
     kept, hidden = [], _may_be_hidden(surveyed) if inputs.references and inputs.masked else surveyed.data
     for reference, other in zip(inputs.references, surveyed.others, strict=True):
         if not _tells(other, surveyed.clear, surveyed.grid.pixel_size_m):
             log.warning(
                 "reference left out: %s shows hardly any ground that the scene shows clear", reference.path.name
+            )
+        elif why := _same_acquisition(other, surveyed, inputs.scene):
+            log.warning(
+                "reference left out: %s %s, as another form of the scene does; take one of another day",
+                reference.path.name,
+                why,
             )
         elif not (known_of(other) & hidden).any():
             log.info("reference left out: %s shows nothing of the ground that clouds hide", reference.path.name)
@@ -55,3 +67,23 @@ def _tells(other: Image, clear: Mask, pixel_size_m: float) -> bool:
     """Whether enough of an image (4, H, W), NaN where it shows nothing, lies on ground that is clear (H, W)."""
     of_survey = min(1.0, pixel_size_m / PIXEL_M) ** 2
     return bool((known_of(other) & clear).sum() * of_survey >= _FEWEST_SHARED_PX)
+
+
+def _same_acquisition(other: Image, surveyed: Survey, scene: Scene) -> str:
+    """What shows that an image (4, H, W) is of the scene's own acquisition, in whatever form; "" where nothing does."""
+    reflectance, known = scene.reflectance(surveyed.dn), known_of(other)
+    clear, hidden = surveyed.clear & known, surveyed.data & surveyed.cloudy & known
+    off = np.abs(reflectance - other).max(axis=0)
+    if clear.sum() >= _FEWEST_SHARED_PX and (off[clear] < _EQUAL).mean() >= _EQUAL_SHARE:
+        return "has the scene's own pixels where it is clear"
+    if min(clear.sum(), hidden.sum()) < _FEWEST_SHARED_PX:
+        return ""
+    same, stands_out = np.ones(hidden.sum(), bool), np.zeros(hidden.sum(), bool)
+    for of_scene, of_other in zip(reflectance, other, strict=True):
+        gain, shift = np.polyfit(of_scene[clear], of_other[clear], 1) if np.ptp(of_scene[clear]) else (1.0, 0.0)
+        expected = gain * of_scene[hidden] + shift
+        contrast = np.abs(expected - np.median(of_other[clear]))
+        same &= np.abs(of_other[hidden] - expected) <= np.maximum(_OF_THE_CLOUD * contrast, _EQUAL)
+        stands_out |= contrast >= _LEAST_CONTRAST
+    enough = stands_out.sum() >= _FEWEST_SHARED_PX
+    return "shows the clouds of the scene" if enough and same[stands_out].mean() >= _SAME_SHARE else ""

@@ -74,6 +74,12 @@ def scene_name(text: str) -> SceneName | None:
     return SceneName(f"{match['day']}T{match['time']}", match["satellite"].lower()) if match else None
 
 
+def is_same_item(one: Source, other: Source) -> bool:
+    """Whether two files are one, or products of one acquisition by Planet's name of it."""
+    names = [{scene_name(path.name) for path in _names_of(source)} - {None} for source in (one, other)]
+    return one.resolved() == other.resolved() or bool(names[0] & names[1])
+
+
 def words(text: str) -> tuple[str, ...]:
     """The whole words of a name in lower case, cut at whatever is neither letter nor digit."""
     return tuple(re.findall(r"[a-z0-9]+", text.lower()))
