@@ -95,7 +95,7 @@ def find(options: AlignOptions) -> Alignment:
     if not options.sar:
         raise InputError("align brings Sentinel-1 onto a scene's grid, and none is given; give --sar")
     with gdal_settings(options.trust_inputs):
-        scene = grid_of(options.planet).shape
+        scene = grid_of(options.planet, options.planet_date).shape
         check_needs(options.files, scene, scene)
         inputs = identify(options)
         check_targets(list(options.files.values()), inputs.paths, options.overwrite)

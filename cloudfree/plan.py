@@ -138,6 +138,7 @@ class RunArguments(TypedDict, total=False):
     planet_bands: tuple[int, ...] | None
     planet_quantity: Literal["surface-reflectance", "toa-reflectance", "radiance"] | None
     planet_scale: tuple[float, ...] | None
+    planet_date: str | None
     mask_values: str | None
     mask_bits: str | None
     mask_unknown: Literal["cloud", "clear"]

@@ -51,7 +51,7 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
     precision = resolve_precision(options.precision, device)
     network = load(options.weights)
     with gdal_settings(options.trust_inputs):
-        grid = grid_of(options.planet)
+        grid = grid_of(options.planet, options.planet_date)
         part = of_scene(grid, options.bbox, options.aoi)
         check_needs(options.files, grid.shape, (part.height, part.width), len(options.references))
         before = versions_of(options.sources)

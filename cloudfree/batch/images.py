@@ -19,7 +19,7 @@ from cloudfree.errors import CloudfreeError
 from cloudfree.geometry import WGS84, Geometry
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition
-from cloudfree.inputs.location.source import ARCHIVE_ENDING, Source
+from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.radar.safe.product import geometry_of, opened_radar
 from cloudfree.inputs.raster import access
@@ -162,7 +162,7 @@ def _is_scene(path: Path) -> bool:
 def _is_radar(path: Path) -> bool:
     if path.suffix.upper() == ".SAFE":
         return path.is_dir()
-    if path.suffix.lower() == ARCHIVE_ENDING:
+    if path.suffix.lower() == ".zip":
         return bool(_ZIPPED_SAFE.match(path.name)) and not _is_unpacked(path)
     words = set(planet_product.words(path.stem))
     is_raster = path.suffix.lower() in _ENDINGS and path.is_file()

@@ -38,7 +38,7 @@ def sound_files(job: Job, options: Options) -> Job | None:
     with gdal_settings(options.trust_inputs):
         try:
             quantity = QuantityOptions(options.planet_quantity, options.planet_scale)
-            grid = identify_scene(job.planet, options.planet_bands, quantity).grid
+            grid = identify_scene(job.planet, options.planet_bands, quantity, options.planet_date).grid
         except CloudfreeError:
             return None  # its own fault
         sar = _radar(job, options, grid)

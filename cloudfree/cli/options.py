@@ -158,6 +158,7 @@ meaning = together(
         type=click.Choice(["surface-reflectance", "toa-reflectance", "radiance"]),
         help="What the scene's numbers are.  [default: what the file states]",
     ),
+    click.option("--planet-date", metavar="DATE", help="Date of the scene in a netCDF file of several (2024-06-15)."),
     click.option("--planet-scale", type=SCALES, metavar="S[,S,S,S]", help="Reflectance of one number of the scene."),
     click.option("--trust-inputs", is_flag=True, help=TRUST_INPUTS),
 )

@@ -64,6 +64,8 @@ class InputOptions:
     """A key of `quantity.QUANTITIES`."""
     planet_scale: tuple[Scale, ...] | None = None
     """The reflectance of one stored number, of all bands or of each of the four."""
+    planet_date: str | None = None
+    """The date (2024-06-15, or with a time of day) of the scene in a netCDF file of several."""
     mask_values: str | None = None
     """Values of `mask` that are cloud or shadow: "2,3", "4-7", or a name of `codes.VALUE_PRESETS`."""
     mask_bits: str | None = None
@@ -256,7 +258,7 @@ def identify(options: InputOptions) -> Inputs:
     Raises InputError or GridError where they do not fit; a reference that is of no use is warned of and left out.
     """
     quantity = QuantityOptions(options.planet_quantity, options.planet_scale)
-    scene = identify_scene(options.planet, options.planet_bands, quantity)
+    scene = identify_scene(options.planet, options.planet_bands, quantity, options.planet_date)
     sar = _dated(identify_radar(options, scene.grid), scene.acquired)
     codes = MaskOptions(options.mask_values, options.mask_bits, options.mask_unknown)
     mask = identify_mask_of(scene, options.udm2, options.mask, codes)

@@ -7,6 +7,7 @@ header stands for its image.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from rasterio.errors import NotGeoreferencedWarning
 from cloudfree.bands import SAR_BANDS
 from cloudfree.errors import InputError
 from cloudfree.inputs.decision import Decision
+from cloudfree.inputs.location.archive import PACKED_ENDINGS
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.location.stacked import stacked
 from cloudfree.inputs.masks.codes import CLEAR_WORDS, CLOUD_WORDS
 from cloudfree.inputs.optical import planet_product
-from cloudfree.inputs.optical.bands import bands_by_words
+from cloudfree.inputs.optical.bands import bands_of_names
 from cloudfree.inputs.radar import names
 from cloudfree.inputs.radar.names import POLARISATIONS
 from cloudfree.inputs.raster import access
@@ -39,6 +41,12 @@ VARIABLE_ENDINGS = {
     **dict.fromkeys((".h5", ".hdf5", ".he5"), ("netCDF", "HDF5")),
 }
 """Of files of several variables, and by which of GDAL's drivers: of HDF5, netCDF's knows where pixels lie (CF)."""
+
+_TEN_METRES = "/R10m"
+"""The folder of a Sentinel-2 product that holds its bands at full resolution."""
+_SENTINEL_2_METADATA = re.compile(r"MTD_MSIL[12][AC]\.xml", re.IGNORECASE)
+_ADDED = re.compile(r"<(?:BOA|RADIO)_ADD_OFFSET[^>]*>\s*(-?\d+(?:\.\d+)?)\s*<")
+_QUANTIFICATION = re.compile(r"<(?:BOA_)?QUANTIFICATION_VALUE[^>]*>\s*([1-9]\d*(?:\.\d+)?)\s*<")
 
 _MOST_NAMED = 6  # files of a container in a message
 
@@ -78,14 +86,20 @@ def within(source: Source) -> list[Source] | None:
     return None
 
 
-def one(source: Source, wanted: Wanted) -> tuple[Source, tuple[Decision, ...]]:
-    """The raster that is wanted, and why if it was chosen in a container. Raises InputError where that is not clear."""
+def one(source: Source, wanted: Wanted, date: str | None = None) -> tuple[Source, tuple[Decision, ...]]:
+    """The raster that is wanted, and why if it was chosen in a container; a scene or reference may be in single bands.
+
+    `date` is the one that is wanted of variables of several. Raises InputError where something is not clear.
+    """
     rasters = within(source)
     if rasters is None:
         return source, ()
-    if wanted in (SCENE, REFERENCE) and (bands := _by_colour(rasters)):
-        listed = ", ".join(band.inside for band in bands)
-        return stacked(source, bands), (Decision(f"a scene of {listed} of {source.name}", "the variables' names"),)
+    if wanted in (SCENE, REFERENCE) and (bands := _by_colour(source, rasters)):
+        listed = ", ".join(band.inside or band.name for band in bands)
+        why = "the variables' names" if bands[0].is_variable else "the files' names"
+        mend = "say which with --planet-date, or " if wanted is SCENE else ""
+        stack = stacked(source, bands, date, _stated_scale(source), mend)
+        return stack, (Decision(f"a scene of {listed} of {source.name}", why),)
     possible = _without(rasters, wanted.others)
     named = [raster for raster in possible if wanted.words & _words(raster)] or possible
     if len(named) != 1:
@@ -119,7 +133,7 @@ def usable(source: Source) -> list[Source]:
     rasters = within(source)
     if not rasters:
         return [source]
-    if any(SCENE.words & _words(raster) for raster in rasters) or _by_colour(rasters):
+    if any(SCENE.words & _words(raster) for raster in rasters) or _by_colour(source, rasters):
         return [one(source, SCENE)[0]]
     if any(_is_of(raster, name) for raster in rasters for name in POLARISATIONS):
         return radar(source)[0]
@@ -143,10 +157,34 @@ def _is_of(source: Source, polarisation: str) -> bool:
     return names.polarisation_in(source.stem) == polarisation and not names.is_companion(source.stem)
 
 
-def _by_colour(rasters: Sequence[Source]) -> list[Source] | None:
-    """Blue, green, red and NIR, where they are variables of their own."""
-    numbers = bands_by_words([*map(_words, rasters)]) if all(raster.is_variable for raster in rasters) else None
-    return [rasters[number - 1] for number in numbers] if numbers else None
+def _by_colour(source: Source, rasters: Sequence[Source]) -> list[Source] | None:
+    """Blue, green, red and NIR, where they are variables or files of their own: those of 10 m, where there are more."""
+    if any(SCENE.words & _words(raster) for raster in rasters) and not rasters[0].is_variable:
+        return None
+    folders: dict[str, list[Source]] = {}
+    for raster in rasters:
+        folder = "" if raster.is_variable else raster.address.rpartition("/")[0]
+        folders.setdefault(folder, []).append(raster)
+    found = {}
+    for folder, files in folders.items():
+        names = [source.name, *(file.stem for file in files)]
+        if numbers := bands_of_names([*map(_words, files)], names):
+            found[folder] = [files[number - 1] for number in numbers]
+    best = [bands for folder, bands in found.items() if folder.endswith(_TEN_METRES)] or [*found.values()]
+    return best[0] if len(best) == 1 else None
+
+
+def _stated_scale(source: Source) -> tuple[float, float] | None:
+    """Scale and offset of reflectance by a Sentinel-2 product's own metadata; None where there is none."""
+    if not source.is_folder:
+        return None
+    metadata = next((file for file in source.files() if _SENTINEL_2_METADATA.fullmatch(file.name)), None)
+    content = metadata.read_bytes().decode(errors="replace") if metadata else ""
+    offsets = {float(number) for number in _ADDED.findall(content)}
+    quantity = _QUANTIFICATION.search(content)
+    if not quantity or len(offsets) > 1:
+        return None
+    return 1 / float(quantity[1]), offsets.pop() / float(quantity[1]) if offsets else 0.0
 
 
 def _decision(source: Source, chosen: Sequence[Source]) -> tuple[Decision, ...]:
@@ -231,6 +269,13 @@ def _has(driver: str) -> bool:
         return driver in env.drivers()
 
 
+def _packed(source: Source) -> list[Source]:
+    raise InputError(
+        f"{source.name} is a packed archive, in which every file is unpacked for each that is read; a folder, .zip and "
+        ".tar are read in place: unpack it"
+    )
+
+
 def _remote_archive(source: Source) -> list[Source]:
     raise InputError(
         f"{source} is an archive at an address, which cannot be listed; name the file in it, as "
@@ -244,6 +289,7 @@ def _is(*endings: str) -> Callable[[Source], bool]:
 
 _KINDS: tuple[tuple[Callable[[Source], bool], Callable[[Source], list[Source] | None]], ...] = (
     (lambda source: source.is_remote and source.is_archive, _remote_archive),
+    (lambda source: source.name.lower().endswith(PACKED_ENDINGS) and not source.is_remote, _packed),
     (lambda source: source.is_folder, _of_folder),
     (_is(DIMAP_ENDING), _of_dimap),
     (_is(HEADER_ENDING), _of_header),

@@ -7,21 +7,19 @@ carry passwords and signatures, which are shown nowhere.
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import parse_qs, unquote
 
-from cloudfree.errors import InputError, without_secrets
+from cloudfree.errors import without_secrets
 from cloudfree.inputs import limits
+from cloudfree.inputs.location import archive as archives
+from cloudfree.inputs.location.archive import FILE_SYSTEMS, UNREADABLE, damaged, names_in, too_large, too_many
 from cloudfree.inputs.location.names import (
     REMOTE,
     is_like_address,
@@ -34,10 +32,7 @@ from cloudfree.inputs.location.names import (
 DRIVERS = ("netCDF", "HDF5")
 """GDAL's drivers for files of several variables; in capitals, the prefixes of addresses of one variable."""
 
-ARCHIVE_ENDING = ".zip"
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, RuntimeError, NotImplementedError)
-"""What Python raises for damaged archives."""
-
+_IN_ARCHIVES = tuple(f"/{system}/{{" for system in FILE_SYSTEMS.values())
 _LOST_SLASH = re.compile(r"^([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)
 _QUOTED = re.compile(r'^\w+:"([^"]+)"')
 _SEVERAL_LEVELS = 5  # of folders, in which a container's files are looked for
@@ -84,7 +79,8 @@ class Source:
         name = name.strip("/")
         if not name:
             return cls.of(archive)
-        return cls(f"/vsizip/{{{archive.resolve()}}}/{name}", f"{archive}/{name}", archive, name)
+        system = FILE_SYSTEMS.get(archive.suffix.lower(), "vsizip")
+        return cls(f"/{system}/{{{archive.resolve()}}}/{name}", f"{archive}/{name}", archive, name)
 
     def variable(self, driver: str, name: str) -> Source:
         """One variable of this file, by one of `DRIVERS` and its name."""
@@ -127,7 +123,10 @@ class Source:
         """How a user can write it."""
         if self.is_variable:
             return f"{self.address.partition(':')[0].lower()}:{self.file or '...'}:{self.inside.lstrip('/')}"
-        return f"zip://{self.file}!{self.inside}" if self.is_archived else self._shown
+        if not self.is_archived:
+            return self._shown
+        is_zip = self.address.startswith("/vsizip/")
+        return f"zip://{self.file}!{self.inside}" if is_zip else f"/vsitar/{self.file}/{self.inside}"
 
     # --- where it is ---
 
@@ -164,11 +163,11 @@ class Source:
 
     @property
     def is_archived(self) -> bool:
-        return self.file is not None and self.address.startswith("/vsizip/")
+        return self.file is not None and self.address.startswith(_IN_ARCHIVES)
 
     @property
     def is_archive(self) -> bool:
-        return not self.is_variable and self.suffix == ARCHIVE_ENDING
+        return not (self.is_variable or self.is_stack) and self.suffix in FILE_SYSTEMS
 
     @property
     def is_folder(self) -> bool:
@@ -213,7 +212,7 @@ class Source:
             return [self._member(name) for name in self._names()]
         paths = sorted(islice(_below(self.plain, levels), limits.FOLDER_FILES + 1))
         if len(paths) > limits.FOLDER_FILES:
-            raise _too_many(self.plain, f"{limits.FOLDER_FILES} files")
+            raise too_many(self.plain, f"{limits.FOLDER_FILES} files")
         return [Source.of(path) for path in paths]
 
     def with_ending(self, ending: str) -> Source:
@@ -241,8 +240,8 @@ class Source:
         try:
             with self.opened() as file:
                 content = file.read(limits.DOCUMENT_BYTES + 1 if first is None else first)
-        except _UNREADABLE as error:
-            raise _damaged(self.file, error) from error
+        except UNREADABLE as error:
+            raise damaged(self.file, error) from error
         if first is None and len(content) > limits.DOCUMENT_BYTES:
             raise too_large(self)
         return content
@@ -258,8 +257,7 @@ class Source:
                 yield file
             return
         assert self.is_archived
-        self._names()  # within bounds
-        with zipfile.ZipFile(self.file) as archive, archive.open(self.inside) as file:
+        with archives.opened(self.file, self.inside) as file:
             yield file
 
     def _member(self, name: str) -> Source:
@@ -272,72 +270,6 @@ class Source:
 
 
 AnyPath = str | Path | Source
-
-
-def names_in(archive: Path) -> tuple[str, ...]:
-    """The names of the files in an archive on disk, without what systems put there for themselves.
-
-    A list is kept until the archive changes. Raises InputError, for more files than are delivered in one too.
-    """
-    try:
-        seen = archive.stat()
-        if not archive.is_file():
-            raise OSError("it is no regular file")
-        return _names_in(archive, seen.st_mtime_ns, seen.st_size)
-    except _UNREADABLE as error:
-        raise _damaged(archive, error) from error
-
-
-@lru_cache(maxsize=8)
-def _names_in(archive: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
-    with _Bounded(archive) as file, zipfile.ZipFile(file) as opened:
-        members = opened.infolist()
-    if len(members) > limits.MEMBERS:
-        raise _too_many(archive, f"{limits.MEMBERS} files")
-    for member in members:
-        if member.file_size > limits.DOCUMENT_BYTES and member.filename.lower().endswith(limits.DOCUMENT_ENDINGS):
-            raise too_large(f"{archive}/{member.filename}")
-    names = sorted(member.filename for member in members if not member.is_dir())
-    if odd := _odd_name(names):
-        raise InputError(f"{archive} holds {odd}, of which programs read different files: pack it again")
-    return tuple(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.split("/")))
-
-
-def _odd_name(names: list[str]) -> str:
-    """A name that stands twice in a sorted list, or is written otherwise than another would be; "" where none is."""
-    twice = next((f"{name} twice" for name, after in pairwise(names) if name == after), "")
-    return twice or next((name for name in names if {"", ".", ".."} & set(name.split("/"))), "")
-
-
-class _Bounded(io.FileIO):
-    """An archive whose list of files is read, which is read at once."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size and size > limits.DIRECTORY_BYTES:
-            raise _too_many(Path(os.fsdecode(self.name)), f"{limits.DIRECTORY_BYTES >> 20} MB of names of files")
-        return super().read(size)
-
-
-def too_large(document: Source | str) -> InputError:
-    """The error for a document that nobody delivers."""
-    return InputError(
-        f"{document} has more than {limits.DOCUMENT_BYTES >> 20} MB; documents beside images have less: fetch or "
-        "export it again"
-    )
-
-
-def _too_many(path: Path, what: str) -> InputError:
-    return InputError(f"{path} holds more than {what}; give the file itself that is meant, or an order at a time")
-
-
-def _damaged(path: Path, error: BaseException) -> InputError:
-    """The error for a file or an archive that cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"{path} does not exist; a file that is there is needed: check the path")
-    return InputError(
-        f"{path.name} is damaged or cut short ({' '.join(str(error).split())[:120]}); a whole one is needed: "
-        "fetch it again"
-    )
 
 
 def _listed(folder: Path) -> Iterator[Path]:
@@ -405,7 +337,7 @@ def _of_vsi(match: re.Match[str]) -> Source:
             return Source(text, f"{scheme}://{text.removeprefix(prefix)}")
     rest = Path(re.sub(r"^/vsi[a-z0-9_]+/", "", text).replace("{", "").replace("}", ""))
     file = next((path for path in (rest, *rest.parents) if path.is_file()), None)
-    if file and text.startswith("/vsizip/"):
+    if file and text.startswith(("/vsizip/", "/vsitar/")) and file.suffix.lower() in FILE_SYSTEMS:
         return Source.member(file, rest.relative_to(file).as_posix().strip("."))
     return Source(text, text.partition("?")[0], file, text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rasterio import DatasetReader
 
@@ -12,7 +12,7 @@ from cloudfree.errors import InputError
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.optical import missions, planet_product
 from cloudfree.inputs.optical.missions import Mission
-from cloudfree.inputs.raster import validity
+from cloudfree.inputs.raster import dimensions, validity
 
 _OPTION = "--planet-bands"
 _MOST_SHOWN = 12  # names of bands in a message
@@ -65,10 +65,22 @@ def choose_bands(
                 f"{dataset.source.name}; four different numbers of 1..{dataset.count} are needed: blue, green, red, NIR"
             )
         return numbers, _decision(numbers, _OPTION, _OPTION)
+    _refuse_dates(dataset, is_planet)
     for indexes, why in _evidence(dataset, is_planet):
         if indexes:
             return indexes, _decision(indexes, why, _OPTION if is_planet else None)
     raise InputError(_undecided_scene(dataset) if is_planet else _undecided_image(dataset))
+
+
+def _refuse_dates(dataset: DatasetReader, is_planet: bool) -> None:
+    """Raise InputError where bands are of different dates, as those of one variable of a netCDF file may be."""
+    dates = list(dict.fromkeys(filter(None, (dimensions.moment_of(dataset, index) for index in dataset.indexes))))
+    if len(dates) > 1:
+        mend = f"say which bands are its with {_OPTION}, or " if is_planet else ""
+        raise InputError(
+            f"{dataset.source.name} has bands of {len(dates)} dates ({', '.join(dates[:_MOST_SHOWN])}); one date is "
+            f"needed: {mend}write it as a file of its own"
+        )
 
 
 def _evidence(dataset: DatasetReader, is_planet: bool) -> Iterator[tuple[Indexes | None, str]]:
@@ -132,7 +144,7 @@ def _by_planets_number(words: Sequence[set[str]], dataset: DatasetReader) -> Ind
 
 def _sentinel_2_by_numbers(words: Sequence[set[str]]) -> Mission | None:
     """Sentinel-2, where numbers tell: it alone has a band 8A, and no other a band 11 or 12 without a band 10."""
-    numbers = {*map(_number, words)}
+    numbers = {*map(_number, words)} - {None}
     tells = "8a" in numbers or ({"11", "12"} & numbers and "10" not in numbers)
     return missions.SENTINEL_2 if tells or (numbers == _TEN_METRES and len(words) == len(numbers)) else None
 
@@ -159,6 +171,15 @@ def _undecided_image(dataset: DatasetReader) -> str:
         f"blue, green, red and NIR cannot be told apart in {bands}; one band named each is needed: "
         "name the bands with rio edit-info --bidx N --description NAME"
     )
+
+
+def bands_of_names(words: Sequence[set[str]], names: Iterable[str]) -> Indexes | None:
+    """Blue, green, red and NIR among files or variables by the words of each one's name, and `names` of the product."""
+    telling = _telling(words)
+    if found := bands_by_words(telling):
+        return found
+    mission = missions.mission_of(names) or _sentinel_2_by_numbers(telling)
+    return _by_number(telling, mission.numbers) if mission else None
 
 
 def band_words(dataset: DatasetReader, index: int) -> set[str]:

@@ -196,21 +196,24 @@ def has_data(dn: NDArray[np.uint16]) -> Mask:
     return np.asarray(dn.max(axis=0) > 0)
 
 
-def grid_of(path: AnyPath) -> Grid:
+def grid_of(path: AnyPath, date: str | None = None) -> Grid:
     """Where the scene at `path` lies, of which no pixel is read. Raises as `identify_scene` does."""
-    with access.opened(containers.one(Source.of(path), containers.SCENE)[0]) as dataset:
+    with access.opened(containers.one(Source.of(path), containers.SCENE, date)[0]) as dataset:
         return Grid.of(dataset)
 
 
 def identify_scene(
-    path: AnyPath, band_numbers: tuple[int, ...] | None = None, options: QuantityOptions | None = None
+    path: AnyPath,
+    band_numbers: tuple[int, ...] | None = None,
+    options: QuantityOptions | None = None,
+    date: str | None = None,
 ) -> Scene:
     """Identify the scene at `path`, or the one scene of a container, by its metadata, checked against its values.
 
     `band_numbers` are one-based blue, green, red, NIR, and override the file's; `options` override what its numbers
     are. Raises InputError, GridError.
     """
-    source, chosen = containers.one(Source.of(path), containers.SCENE)
+    source, chosen = containers.one(Source.of(path), containers.SCENE, date)
     with access.opened(source) as dataset:
         grid = Grid.of(dataset)
         indexes, which = choose_bands(dataset, is_planet=True, numbers=band_numbers)

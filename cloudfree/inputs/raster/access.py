@@ -210,13 +210,14 @@ def _with_sidecars() -> rasterio.Env:
 def parts_of(source: Source) -> list[Source]:
     """A raster and the other files that GDAL reads for its pixels: headers, side files, parts of a virtual one (VRT).
 
-    For a document, as SAFE products have them, that file alone.
+    For a document, as SAFE products have them, that file alone; for single bands in a folder, these.
     """
-    if not source.plain or source.suffix in _DOCUMENTS:
+    in_folder = source.is_stack and source.file is not None and source.file.is_dir()
+    if not (source.plain or in_folder) or source.suffix in _DOCUMENTS:
         return [source]
     with opened(source) as dataset:
         parts = [part for part in map(Source.of, dataset.files) if not _is_derived(part)]
-        return list(dict.fromkeys([source, *parts]))
+        return list(dict.fromkeys([*([] if in_folder else [source]), *parts]))
 
 
 def _is_derived(part: Source) -> bool:

@@ -76,10 +76,10 @@ def admit(source: Source) -> Admitted:
         return Admitted(source.address, _VIRTUAL)
     _refuse_file_systems(source)
     whole = source.container
-    if not (whole.plain or whole.is_archived):  # at an address, or where GDAL alone can read: /vsitar/, /vsigzip/
+    if not (whole.plain or whole.is_archived):  # at an address, or where GDAL alone can read: /vsigzip/
         return Admitted(source.address, _FORMATS)
     header = _header(source)
-    if _VIRTUAL_MARK in header:
+    if _VIRTUAL_MARK in header and not source.address.startswith("/vsitar/"):  # which is read through for each part
         return Admitted(_Virtual().text_of(source), _VIRTUAL)
     return Admitted(source.address, _drivers(source, header))
 

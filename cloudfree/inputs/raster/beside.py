@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cloudfree.errors import InputError
 from cloudfree.inputs import limits
-from cloudfree.inputs.location.source import Source, names_in, too_large
+from cloudfree.inputs.location.archive import names_in, too_large
+from cloudfree.inputs.location.source import Source
 
 _RASTERS = ".ovr", ".msk", ".aux", ".rrd", ".ige"
 """Overviews and masks, which are opened by any driver of GDAL's."""
