@@ -186,9 +186,10 @@ def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
         else "fetch or export it again"
     )
     try:
-        settings, forced = (_REMOTE_SETTINGS, _ONE_THREAD) if source.is_remote else ({}, {})
-        with _env(settings), rasterio.Env(**forced), _with_sidecars():
+        settings = _REMOTE_SETTINGS if source.is_remote else {}
+        with _env(settings), rasterio.Env(**(_ONE_THREAD if source.is_remote else {})), _with_sidecars(source):
             dataset = Raster(source)
+            dataset.mask_flag_enums  # noqa: B018 - a `.msk` is looked for where masks are first asked for
         with dataset:
             yield dataset
     except RasterioIOError as error:
@@ -202,9 +203,17 @@ def opened_by_gdal(source: Source) -> Iterator[DatasetReader]:
         ) from error
 
 
-def _with_sidecars() -> rasterio.Env:
-    """An Env in which `FILE.aux.xml` (nodata, names, CRS) is read, unless the environment switches that off."""
-    return rasterio.Env(**({} if "GDAL_PAM_ENABLED" in os.environ else {"GDAL_PAM_ENABLED": "YES"}))
+def _with_sidecars(source: Source) -> rasterio.Env:
+    """An Env in which what lies beside a file is read with it: `.msk`, and `.aux.xml` (nodata, names, CRS).
+
+    Environments are set up for addresses, at which asking for these takes time: there what they say holds.
+    """
+    if source.is_remote:
+        return rasterio.Env(**({} if "GDAL_PAM_ENABLED" in os.environ else {"GDAL_PAM_ENABLED": "YES"}))
+    listing = get_gdal_config("GDAL_DISABLE_READDIR_ON_OPEN")
+    return rasterio.Env(
+        GDAL_PAM_ENABLED="YES", **({"GDAL_DISABLE_READDIR_ON_OPEN": "NO"} if listing == "EMPTY_DIR" else {})
+    )
 
 
 def parts_of(source: Source) -> list[Source]:
@@ -272,10 +281,14 @@ def read(
 def _thinned(
     dataset: DatasetReader, indexes: list[int], window: Window, out_shape: tuple[int, int]
 ) -> NDArray[np.generic]:
-    """The nearest pixels of a window, or those of an overview where there is one."""
-    if dataset.overviews(indexes[0]):
+    """The nearest pixels of a window; those of an overview where reading all would mean fetching all.
+
+    Overviews may be empty, or of other pixels: whoever changes a file often leaves them as they were.
+    """
+    if dataset.source.is_remote and dataset.overviews(indexes[0]):
         overview: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=(len(indexes), *out_shape))
-        return overview
+        if overview.any():
+            return overview
     rows, cols = nearest(window.height, out_shape[0]), nearest(window.width, out_shape[1])
     parts = []
     # GDAL, told to thin, unpacks a block once for each row that it takes from it, which takes minutes for a scene.
