@@ -5,6 +5,7 @@ import http.server
 import json
 import re
 import shutil
+import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -393,3 +394,97 @@ def test_servers_that_do_not_serve_are_one_line(cli: Cli, s1: Path, server: str,
         refused(result, address.partition("?")[0], words)
         assert "sig=" not in result.output
     assert not out.exists()
+
+
+# --- several dates in one file ---
+
+
+def dated(path: Path, grid: Affine, bands: dict[str, np.ndarray], days: list[int], units: str) -> Path:
+    """As `variables`, with a date for each part of them."""
+    whole = variables(path.with_name("one.nc"), grid, bands)
+    with netcdf_file(whole, "r", mmap=False) as one, netcdf_file(path, "w") as file:
+        file.createDimension("time", len(days))
+        time = file.createVariable("time", "d", ("time",))
+        time[:], time.units, time.standard_name = days, units, "time"
+        for name, size in one.dimensions.items():
+            file.createDimension(name, size)
+        for name, variable in one.variables.items():
+            is_band = name in bands
+            copied = file.createVariable(
+                name, variable.typecode(), (("time",) if is_band else ()) + variable.dimensions
+            )
+            for key, value in variable._attributes.items():
+                setattr(copied, key, value)
+            if is_band:
+                copied[:] = np.stack([variable[:] + number for number in range(len(days))])
+            elif variable.dimensions:
+                copied[:] = variable[:]
+    whole.unlink()
+    return path
+
+
+DATES = {
+    "days since 1970-01-01": [19853, 19858, 19863],
+    "hours since 2024-05-10 10:30:00": [0, 120, 240],
+    "seconds since 2024-05-10T10:30:00Z": [0, 432_000, 864_000],
+}
+
+
+@pytest.mark.parametrize("units", DATES)
+def test_a_scene_of_several_dates_is_refused_with_them_and_one_is_chosen(
+    cli: Cli, tmp_path: Path, make_mask: Callable[..., Path], units: str
+) -> None:
+    dn = scene_dn(40, 40)
+    bands = dict(zip(("blue", "green", "red", "nir"), dn.astype(np.int16), strict=True))
+    path = dated(tmp_path / "three.nc", SCENE_GRID, bands, DATES[units], units)
+    cloud = np.zeros((40, 40), np.uint8)
+    cloud[10:13, 10:13] = 1
+    mask = make_mask(cloud)
+    run = "run", "--planet", path, "--mask", mask, "-o", tmp_path / "out.tif", "--weights", "identity"
+    refused = cli(*run)
+    assert refused.exit_code == 1
+    assert all(f"2024-05-{day}" in refused.stderr for day in (10, 15, 20))
+    assert "--planet-date" in refused.stderr
+    assert cli(*run, "--planet-date", "2024-05").exit_code == 1
+    done = cli(*run, "--planet-date", "2024-05-15", "--json")
+    assert done.exit_code == 0, done.output
+    assert pixels(tmp_path / "out.tif")[:, 30:, 30:].tolist() == (dn[:, 30:, 30:] + 1).tolist()
+    again = cli(*run, "--planet-date", "2024-05-20", "--overwrite")
+    assert again.exit_code == 0, again.output
+    assert pixels(tmp_path / "out.tif")[:, 30:, 30:].tolist() == (dn[:, 30:, 30:] + 2).tolist()
+    info = cli("info", path)
+    assert (info.exit_code, "one date is needed" in info.output + info.stderr) == (1, True)
+    reference = cli(*run[:2], tmp_path / "absent.tif", "-o", tmp_path / "x.tif")
+    assert reference.exit_code == 1
+
+
+def test_one_variable_of_several_dates_is_no_scene(cli: Cli, tmp_path: Path) -> None:
+    """Four dates of one band are not blue, green, red and near infrared."""
+    path = dated(
+        tmp_path / "ndvi.nc",
+        SCENE_GRID,
+        {"ndvi": scene_dn(40, 40)[0].astype(np.int16)},
+        [1, 2, 3, 4],
+        "days since 2024-06-01",
+    )
+    done = cli("run", "--planet", path, "-o", tmp_path / "out.tif", "--find-clouds", "never")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert "bands of 4 dates (2024-06-02, 2024-06-03" in done.stderr
+
+
+@pytest.mark.parametrize("ending", [".tgz", ".tar.gz", ".7z"])
+def test_a_packed_archive_is_one_line(cli: Cli, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"order{ending}"
+    path.write_bytes(b"packed")
+    done = cli("run", "--planet", path, "-o", tmp_path / "out.tif")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert "packed archive" in done.stderr
+
+
+def test_a_tar_with_names_that_gdal_does_not_find_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    plain = write_raster(tmp_path / "plain.tif", scene_dn(20, 20), SCENE_GRID)
+    with tarfile.open(tmp_path / "order.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.add(plain, f"{'f' * 90}/{'g' * 90}/{ID}_3B_AnalyticMS_SR.tif")
+    done = cli("run", "--planet", tmp_path / "order.tar", "-o", tmp_path / "out.tif")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert "--format=gnu" in done.stderr

@@ -183,3 +183,61 @@ def test_a_date_that_shows_nothing_of_what_is_hidden_is_left_out_and_told(
     used = [Path(one["file"]).name for one in json.loads(done.stdout)["references"]]
     assert used == ["near.tif", "corner.tif"]
     assert done.stderr.count("nothing.tif shows nothing of the ground that clouds hide") == 1
+
+
+def twin(case: Case, folder: Path, form: str) -> Path:
+    """The scene once more: as it is, smaller, in other numbers, and on another grid."""
+    scene = Path(case.options[1])
+    with rasterio.open(scene) as dataset:
+        dn = dataset.read()
+    if form == "itself":
+        return scene
+    if form == "its radiance":
+        coefficients = np.array([1.9e-5, 2.0e-5, 2.3e-5, 3.5e-5])[:, None, None]
+        above = np.array([900, 600, 350, 150])[:, None, None]
+        path = write_raster(folder / "20240601_a.tif", np.rint(dn * 0.9 + above).astype(np.uint16), GRID_3M, nodata=0)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.scales = tuple(coefficients.ravel() * 5)
+        return path
+    row, col = (1, 2) if form == "another grid" else (0, 0)
+    grid = GRID_3M @ Affine.translation(col, row)
+    return write_raster(folder / "20240601_a.tif", dn[:, row:, col:], grid, nodata=0)
+
+
+@pytest.mark.parametrize("form", ["itself", "a copy", "its radiance", "another grid"])
+def test_the_scene_itself_is_no_other_date(cli: Callable[..., Result], case: Case, tmp_path: Path, form: str) -> None:
+    """Its clouds would be pasted back, silently."""
+    alone = cli("run", *case.options, "--weights", "identity")
+    assert alone.exit_code == 0
+    with rasterio.open(case.out) as product:
+        expected = product.read()
+    options = "--weights", "identity", "--overwrite", "--reference", twin(case, tmp_path, form), "--json"
+    done = cli("run", *case.options, *options)
+    assert done.exit_code == 0, done.output
+    assert "reference left out" in done.stderr
+    assert "take one of another day" in done.stderr
+    assert json.loads(done.stdout)["references"] == []
+    with rasterio.open(case.out) as product:
+        np.testing.assert_array_equal(product.read(), expected)
+
+
+def test_another_product_of_the_same_item_is_no_other_date(
+    cli: Callable[..., Result], make_scene: Callable[..., Path], make_mask: Callable[..., Path], tmp_path: Path
+) -> None:
+    """By Planet's name, whatever the numbers are."""
+    scene = make_scene(name="20220515_101530_84_2481_3B_AnalyticMS_SR_clip.tif")
+    other = make_scene(name="20220515_101530_84_2481_3B_AnalyticMS_toar.tif", dn=scene_dn(96, 96, seed=7))
+    cloud = np.zeros((96, 96), np.uint8)
+    cloud[30:50, 30:50] = 1
+    done = cli("run", "--planet", scene, "--mask", make_mask(cloud), "--reference", other, "-o", "o.tif", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert f"reference left out: {other.name} is of the scene's own acquisition, by its name" in done.stderr
+
+
+def test_another_date_of_nearly_the_same_ground_is_one(cli: Callable[..., Result], case: Case, tmp_path: Path) -> None:
+    """Its clear pixels are the scene's but for noise; under the cloud it shows the ground."""
+    noise = np.random.default_rng(0).normal(0, 15, case.truth.shape)
+    path = write_raster(tmp_path / "20240601_a.tif", (case.truth + noise).astype(np.uint16), GRID_3M, nodata=0)
+    done = cli("run", *case.options, "--reference", path, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)["references"]) == 1

@@ -395,6 +395,21 @@ def test_what_is_no_reflectance_is_refused(make_scene: MakeScene, tmp_path: Path
 # --- thinned reading, and real files ---
 
 
+@pytest.mark.parametrize("stale", [0, 65535])
+def test_overviews_of_other_pixels_decide_nothing(make_scene: MakeScene, stale: int) -> None:
+    """Empty ones, or those of a file as it was before."""
+    dn = scene_dn(1200, 1100)
+    path = make_scene(dn=np.full_like(dn, stale) if stale else dn * 0, nodata=None, tiled=True)
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews([2, 4, 8])
+    assert path.with_suffix(".tif.ovr").exists()
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write(dn)
+    reference = identify_reference(path, Grid(UTM33, NORTH_UP_3M, 1100, 1200))
+    with reference.open() as reader:
+        np.testing.assert_allclose(reader.on_grid(SCENE), dn[:, :80, :96] * 1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (37, 53), (256, 100), (600, 700)])
 def test_a_thinned_read_takes_the_pixels_that_gdal_takes(make_scene: MakeScene, shape: tuple[int, int]) -> None:
     path = make_scene(dn=scene_dn(1201, 850), tiled=True, blockxsize=256, blockysize=256, compress="lzw")

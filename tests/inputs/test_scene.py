@@ -101,6 +101,70 @@ def test_nodata_of_one_band_is_no_data(make_scene: MakeScene) -> None:
     nothing_left_of(make_scene(dn=dn, nodata=0), 7)
 
 
+def test_dark_water_with_zero_in_one_band_is_data(make_scene: MakeScene) -> None:
+    dn = scene_dn(40, 50)
+    dn[:, 10:12, 20:23] = np.array([300, 250, 90, 0], np.uint16)[:, None, None]
+    with identify_scene(make_scene(dn=dn)).open() as reader:
+        np.testing.assert_array_equal(reader.rows(0, 40), dn)
+
+
+@pytest.mark.parametrize("side", [60, 1300])
+def test_a_single_pixel_that_lacks_a_band_is_told(
+    make_scene: MakeScene, caplog: pytest.LogCaptureFixture, side: int
+) -> None:
+    dn = scene_dn(side, side)
+    dn[3, 7, 9] = 0
+    with identify_scene(make_scene(dn=dn)).open() as reader:
+        reader.averaged(side // 4, side // 4)
+        assert not reader.window(7, 9, 1, 1).any()
+    (record,) = caplog.records
+    assert "scene.tif has 1 pixel with nodata in one band and not in all" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "nodata"),
+    [("int16", -9999, None), ("int16", -1, None), ("uint16", 65535, 0), ("float32", -3.4e38, -9999)],
+)
+def test_undeclared_fill_is_told_and_counted(
+    make_scene: MakeScene, caplog: pytest.LogCaptureFixture, dtype: str, fill: float, nodata: float | None
+) -> None:
+    dn = scene_dn(40, 50).astype(dtype)
+    dn[:, 5:9, 3:6] = fill
+    with identify_scene(make_scene(dn=dn, nodata=nodata)).open() as reader:
+        coarse, rows = reader.averaged(1, 1), reader.rows(0, 40)
+    assert not rows[:, 5:9, 3:6].any()
+    clear = np.ones((40, 50), bool)
+    clear[5:9, 3:6] = False
+    np.testing.assert_allclose(coarse[:, 0, 0], scene_dn(40, 50)[:, clear].mean(axis=1), atol=1)
+    (record,) = caplog.records
+    assert "has 12 pixels that are no reflectance" in record.getMessage()
+
+
+def test_declared_fill_is_not_told(make_scene: MakeScene, caplog: pytest.LogCaptureFixture) -> None:
+    dn = scene_dn(40, 50).astype(np.int16)
+    dn[:, :9] = -9999
+    with identify_scene(make_scene(dn=dn, nodata=-9999)).open() as reader:
+        reader.averaged(1, 1)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("setting", [{"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}, {"GDAL_PAM_ENABLED": "NO"}])
+def test_what_lies_beside_a_scene_counts_whatever_the_environment_says(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch, setting: dict[str, str]
+) -> None:
+    dn = scene_dn(40, 50)
+    dn[:, :, :7] = 9999
+    path = make_scene(dn=dn, nodata=None)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.broadcast_to(np.arange(50) >= 7, (40, 50)))
+    write_pam(path, [f"<Description>{name}</Description>" for name in ("red", "green", "blue", "nir")])
+    for key, value in setting.items():
+        monkeypatch.setenv(key, value)
+    with access.gdal_settings():
+        assert identify_scene(path).band_indexes == (3, 2, 1, 4)
+        nothing_left_of(path, 7)
+
+
 def write_pam(path: Path, inner: list[str]) -> None:
     bands = "".join(f'<PAMRasterBand band="{i}">{element}</PAMRasterBand>' for i, element in enumerate(inner, 1))
     path.with_name(f"{path.name}.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")

@@ -85,13 +85,15 @@ def _refuse_dates(dataset: DatasetReader, is_planet: bool) -> None:
 
 def _evidence(dataset: DatasetReader, is_planet: bool) -> Iterator[tuple[Indexes | None, str]]:
     count = _count_without_alpha(dataset)
-    of_planet = is_planet or planet_product.is_analytic(dataset)
+    is_analytic = planet_product.is_analytic(dataset)
     words = _telling([band_words(dataset, index) for index in dataset.indexes][:count])
     colours = [{colour.name} - {"undefined", "gray"} for colour in dataset.colorinterp[:count]]
     yield bands_by_words(words), "band descriptions or tags"
-    if mission := missions.of_dataset(dataset) or _sentinel_2_by_numbers(words):
+    mission = None if is_analytic else missions.of_dataset(dataset) or _sentinel_2_by_numbers(words)
+    if mission:
         yield _by_number(words, mission.numbers), f"band descriptions or tags, by the numbers of {mission.title}"
     yield _by_wavelength(dataset), "central wavelengths"
+    of_planet = is_planet or is_analytic
     if of_planet and not mission and all(map(_number, words)):
         yield _by_planets_number(words, dataset), "band descriptions or tags, by the numbers of PlanetScope"
     only_count = [*map(_number, words)] == [str(number) for number in range(1, count + 1)]

@@ -285,7 +285,7 @@ def _thinned(
 
     Overviews may be empty, or of other pixels: whoever changes a file often leaves them as they were.
     """
-    if dataset.source.is_remote and dataset.overviews(indexes[0]):
+    if isinstance(dataset, Raster) and dataset.source.is_remote and dataset.overviews(indexes[0]):
         overview: NDArray[np.generic] = dataset.read(indexes, window=window, out_shape=(len(indexes), *out_shape))
         if overview.any():
             return overview

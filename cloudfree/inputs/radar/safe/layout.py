@@ -27,6 +27,7 @@ _MEASUREMENT = re.compile(rf"{_MEASUREMENTS}/[^/]+\.tiff?$", re.IGNORECASE)
 _ROOT = re.compile(r"^(|.*/)(?=annotation/[^/]+\.xml$)", re.IGNORECASE)
 _TYPE = re.compile(r"(?<![a-z])(SLC|OCN|RAW)(?![a-z])", re.IGNORECASE)
 
+_OF_SENTINEL_2 = re.compile(r"(?:^|/)MTD_MSIL\w+\.xml$")
 _LEVELS = 3  # of folders below one that is given: PRODUCT.SAFE/annotation/calibration
 _ZARR_FILES = (".zgroup", ".zattrs", ".zmetadata", "zarr.json")
 
@@ -96,6 +97,8 @@ def _files(product: Source) -> _Files | None:
         )
     if roots:
         return {name.removeprefix(roots[0]): names[name] for name in sorted(names) if name.startswith(roots[0])}
+    if any(_OF_SENTINEL_2.search(name) for name in names):
+        return None
     if product.suffix == ".safe" or any(name.rpartition("/")[2] == _MANIFEST for name in names):
         _refuse_type(product.name, product.name)
         raise InputError(
