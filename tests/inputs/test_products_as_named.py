@@ -295,6 +295,7 @@ PRODUCTS = {
     "undeclared 1e20": Row(one_file(f"{PLANET}_SR_c.tif", fill=1e20, **FRACTION)),
     "undeclared 65535": Row(one_file(f"{PLANET}_SR_c.tif", fill=65535, nodata=None)),
     "undeclared 65535 beside 0": Row(one_file(f"{PLANET}_SR_c.tif", fill=65535)),
+    "undeclared -9999 as uint16": Row(one_file(f"{PLANET}_SR_c.tif", fill=55537, nodata=None)),
     "undeclared 32767": Row(one_file(f"{PLANET}_SR_c.tif", dtype="int16", fill=32767, nodata=None)),
     # --- Sentinel-2 ---
     "SAFE": Row(safe),

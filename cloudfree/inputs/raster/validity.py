@@ -15,9 +15,10 @@ from cloudfree.arrays import Float64Array, Mask
 _FAR_UNDER_ZERO = -5000
 """No reflectance is stored as less, as a fraction or x 10000: -9999, -32768, -3.4e38 are fill."""
 _SATURATED = 65535
-"""In all bands no reflectance is as much, as a float of either kind; of whole numbers it is the largest of a type."""
-_ALIKE = -50
-"""Of bands that are all the same, -1 and what is less than this are fill: -99, -999."""
+"""Floats of all bands over this are fill: 1e20, 9.97e36."""
+_ALIKE_UNDER, _ALIKE_OVER = -50, 32767
+"""Bands that are all the same are fill at -1, under the one (-99, -999), and from the other on: 65535, or 55537, which
+is -9999 in uint16."""
 
 
 def complete(
@@ -69,12 +70,18 @@ def of_image(
 def undeclared_fill(stored: NDArray[Any]) -> Mask:
     """Where an image's values (N, rows, columns) are such that they stand for no data, declared or not."""
     fill = np.zeros(stored.shape[1:], bool)
-    kind, most = stored.dtype.kind, _SATURATED if stored.dtype.kind == "f" else np.iinfo(stored.dtype).max
-    if stored.dtype.itemsize > 1 and (stored[0] >= most).any():
-        fill |= (stored >= most).all(axis=0)
-    if kind != "u" and (stored < 0).any():
-        alike = (stored == stored[:1]).all(axis=0) & ((stored[0] == -1) | (stored[0] <= _ALIKE))
-        fill |= (stored < _FAR_UNDER_ZERO).any(axis=0) | alike
+    first, is_float = stored[0], stored.dtype.kind == "f"
+    if stored.dtype.itemsize == 1:
+        return fill
+    suspect = first >= _ALIKE_OVER
+    if stored.dtype.kind != "u":
+        suspect |= (first == -1) | (first <= _ALIKE_UNDER)
+    if suspect.any():
+        fill |= suspect & (stored == first).all(axis=0)
+        if is_float:
+            fill |= (stored > _SATURATED).all(axis=0)
+    if stored.dtype.kind != "u" and (stored < _FAR_UNDER_ZERO).any():
+        fill |= (stored < _FAR_UNDER_ZERO).any(axis=0)
     return fill
 
 
