@@ -210,9 +210,9 @@ def _with_sidecars() -> rasterio.Env:
 def parts_of(source: Source) -> list[Source]:
     """A raster and the other files that GDAL reads for its pixels: headers, side files, parts of a virtual one (VRT).
 
-    For a document, as SAFE products have them, that file alone.
+    For a document or an archive, as SAFE products have them, that file alone.
     """
-    if not source.plain or source.suffix in _DOCUMENTS:
+    if not source.plain or source.suffix in _DOCUMENTS or source.is_folder:
         return [source]
     with opened(source) as dataset:
         parts = [part for part in map(Source.of, dataset.files) if not _is_derived(part)]
