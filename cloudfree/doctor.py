@@ -108,7 +108,11 @@ def _proj() -> Finding:
     """Whether a point comes to lie where it must: PROJ may have the data of another program."""
     led = led_to_data()
     leads = f" ({led})" if led else ""
-    mend = "unset what leads to the data of another program" if led else "install rasterio's own wheel: pip install --force-reinstall rasterio"
+    mend = (
+        "unset what leads to the data of another program"
+        if led
+        else "install rasterio's own wheel: pip install --force-reinstall rasterio"
+    )
     try:
         (x,), (y,) = transform(CRS.from_epsg(4326), CRS.from_epsg(32633), *([degrees] for degrees in _POINT))[:2]
     except RasterioError as error:

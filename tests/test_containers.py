@@ -194,9 +194,7 @@ def test_any_container_of_radar_through_run(cli: Cli, make_scene: MakeScene, tmp
         assert json.loads((tmp_path / "made" / "results.json").read_text())[0]["status"] == status
 
 
-def test_a_target_that_is_a_part_of_a_safe_product_is_refused(
-    cli: Cli, make_scene: MakeScene, tmp_path: Path
-) -> None:
+def test_a_target_that_is_a_part_of_a_safe_product_is_refused(cli: Cli, make_scene: MakeScene, tmp_path: Path) -> None:
     product = safe(tmp_path)
     command = "run", "--planet", make_scene(), "--sar", product, "--overwrite", "--weights", "identity", "-o"
     for part in sorted((product / "measurement").iterdir()):
