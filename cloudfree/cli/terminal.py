@@ -69,6 +69,12 @@ def showable_messages() -> Iterator[None]:
     except click.ClickException as error:
         error.message = showable(error.message)  # type: ignore[misc]
         raise
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise click.ClickException(
+            showable(f"{error.filename} cannot be read or written ({error.strerror}); see to it, and run again")
+        ) from error
     except Exception as error:
         if type(error).__name__ != "CRSError" or not (led := process.led_to_data()):
             raise
