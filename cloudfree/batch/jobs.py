@@ -118,9 +118,9 @@ def _refuse_odd(source: Path) -> None:
         raise InputError(f"{source} is larger than {_MOST_BYTES >> 20} MB; a list of scenes is smaller: divide it")
 
 
-def product_of(planet: Source, folder: Path) -> Path:
-    """Return the path of the product of a scene for which no output is given."""
-    return folder / f"{planet.stem}_cloudfree.tif"
+def product_of(planet: Source, folder: Path, tile: str = "") -> Path:
+    """Return the path of the product of a scene for which no output is given, in a folder of its tile if it has one."""
+    return folder / tile / f"{planet.stem}_cloudfree.tif"
 
 
 def _csv_rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:

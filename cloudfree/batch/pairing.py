@@ -18,14 +18,17 @@ import shapely
 from pyproj.exceptions import ProjError
 
 from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS, Dates
-from cloudfree.batch.images import SCENE_WORDS, Image, Look
+from cloudfree.batch.images import Image, Look
+from cloudfree.batch.inbox import SCENE_WORDS, tile_of
 from cloudfree.batch.jobs import Job, WithoutRadar, product_of
 from cloudfree.errors import CloudfreeError, InputError
 from cloudfree.geometry import Grid
 from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.radar import names as radar_names
 
 log = logging.getLogger(__name__)
 
+_ONE_GROUND = 0.5  # share of an image that another must show to be of the same ground: neighbours share less
 _NO_RADAR = "no Sentinel-1 image in the folder overlaps it"
 
 
@@ -45,7 +48,7 @@ def jobs_of_folder(
     is how files are looked at. Raises InputError where there is no scene, or no radar that is wanted.
     """
     look = look or Look()
-    (scenes, flawed), radar = look.scenes_in(source), look.radar_in(source)
+    scenes, flawed, radar = look.scenes_and_radar_in(source)
     if not scenes and not flawed:
         words = ", ".join(sorted(SCENE_WORDS))
         raise InputError(f"{source} holds no scene (a *.tif with one of {words} in its name); give a list of scenes")
@@ -62,7 +65,7 @@ def jobs_of_folder(
         )
     dates = Dates(scenes, max_references, reference_days)
     jobs = [_job(scene, seen_by_radar[scene.path], dates, folder, without_radar) for scene in scenes]
-    jobs += [Job(path, (), product_of(path, folder), fault=why) for path, why in flawed]
+    jobs += [Job(path, (), product_of(path, folder, tile_of(path)), fault=why) for path, why in flawed]
     return _of_one_name(sorted(jobs, key=lambda job: str(job.planet)))
 
 
@@ -89,7 +92,7 @@ def _job(scene: Image, radar: Sequence[Image], dates: Dates, folder: Path, witho
     job = Job(
         scene.path,
         _paths(passes[0]) if passes else (),
-        product_of(scene.path, folder),
+        product_of(scene.path, folder, tile_of(scene.path)),
         references=tuple(other.image.path for other in others),
         references_rule=dates.rule,
         why=(why, *(other.why for other in others)),
@@ -110,21 +113,52 @@ def _passes(scene: Image, radar: Sequence[Image]) -> list[list[Image]]:
     """Return the images of each pass: first of that which covers most of a scene, of equal ones the nearest in time."""
     groups: list[list[Image]] = []
     for image in radar:
-        group = next((group for group in groups if group[0].acquired.may_be_of_pass(image.acquired)), None)
+        group = next((group for group in groups if all(_may_be_of_pass(scene, image, one) for one in group)), None)
         if group is None:
             groups.append([image])
         else:
             group.append(image)
-    return sorted(groups, key=lambda group: (-round(_shared(scene, group), 2), scene.days_from(group[0])))
+    return sorted(
+        groups, key=lambda group: (-round(_shared(scene, group), 2), scene.likely_days_from(_of_best_date(group)))
+    )
+
+
+def _may_be_of_pass(scene: Image, image: Image, other: Image) -> bool:
+    """Whether two images may be frames, or polarisations of a frame, of one pass.
+
+    Those of one ground are not: they are of different passes, whose dates nothing tells, or the same image twice.
+    """
+    if not image.acquired.may_be_of_pass(other.acquired):
+        return False
+    polarisations = [radar_names.polarisations_in(one.path.stem) for one in (image, other)]
+    if all(polarisations) and polarisations[0].isdisjoint(polarisations[1]):
+        dated = image.acquired.moment and other.acquired.moment
+        return bool(dated) or _name_of_image(image) == _name_of_image(other)
+    outlines = [one.geometry.footprint(scene.geometry.crs) for one in (image, other)]
+    smaller = min(outline.area for outline in outlines)
+    return bool(outlines[0].intersection(outlines[1]).area < _ONE_GROUND * smaller)
+
+
+def _name_of_image(image: Image) -> str:
+    """What the files of its polarisations are called alike."""
+    path = Path(str(image.path))
+    return f"{path.parent}/{radar_names.without_polarisation(path.name)}"
+
+
+def _of_best_date(group: Sequence[Image]) -> Image:
+    """The image of a pass whose date is known best."""
+    return min(group, key=lambda image: (not image.acquired.timed, image.acquired.moment is None))
 
 
 def _why(scene: Image, passes: Sequence[Sequence[Image]]) -> str:
     """Return the reason for the first of several passes."""
     best = passes[0]
-    days = scene.days_from(best[0])
+    days = scene.days_from(_of_best_date(best))
     when = f"{days:.1f} days away" if np.isfinite(days) else "of an unknown date"
     others = f", of {len(passes)} passes" if len(passes) > 1 else ""
-    return f"radar of {best[0].acquired} sees {100 * _shared(scene, best):.0f} % of the scene, {when}{others}"
+    return (
+        f"radar of {_of_best_date(best).acquired} sees {100 * _shared(scene, best):.0f} % of the scene, {when}{others}"
+    )
 
 
 def _sees(radar: Image, scene: Image) -> bool:
