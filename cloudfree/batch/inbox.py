@@ -131,9 +131,10 @@ def _is_scene(file: Found) -> bool:
         return False
     if not words & SCENE_WORDS:
         return bool(_FORCE_SCENE.match(file.stem)) or _is_composite(file, words)
-    if basic := words & _BASIC_WORDS:
-        log.warning("left out: %s is a basic product (%s), which has no map projection", file, basic.pop())
-    return not basic
+    if words & _BASIC_WORDS:
+        log.warning("left out: %s is a basic product (1B) by its name, which has no map projection", file)
+        return False
+    return True
 
 
 def _is_composite(file: Found, words: set[str]) -> bool:

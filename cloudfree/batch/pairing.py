@@ -7,6 +7,7 @@ the reasons.
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import os
 from collections.abc import Sequence
@@ -63,10 +64,33 @@ def jobs_of_folder(
             f"no Sentinel-1 image in {source} overlaps a scene; add one that does, or give a list, or "
             "--without-radar allow"
         )
+    copies = _copies(scenes)
+    scenes = [scene for scene in scenes if scene.path not in copies]
     dates = Dates(scenes, max_references, reference_days)
     jobs = [_job(scene, seen_by_radar[scene.path], dates, folder, without_radar) for scene in scenes]
     jobs += [Job(path, (), product_of(path, folder, tile_of(path)), fault=why) for path, why in flawed]
+    jobs += [Job(path, (), product_of(path, folder, tile_of(path)), fault=why) for path, why in copies.items()]
     return _of_one_name(sorted(jobs, key=lambda job: str(job.planet)))
+
+
+def _copies(scenes: Sequence[Image]) -> dict[Source, str]:
+    """Scenes that are copies of others under another name, byte for byte, and why each is left out.
+
+    Those of the same name in another folder are told by that (`_of_one_name`).
+    """
+    firsts: dict[tuple[object, ...], list[Path]] = {}
+    copies = {}
+    for scene in sorted(scenes, key=lambda scene: (len(str(scene.path)), str(scene.path))):
+        file = scene.path.plain
+        if file is None:
+            continue
+        alike = firsts.setdefault((file.stat().st_size, scene.acquired, scene.geometry), [])
+        first = next((one for one in alike if one.stem != file.stem and filecmp.cmp(one, file, shallow=False)), None)
+        if first:
+            copies[scene.path] = f"{file} is a copy of {first}, byte for byte; one is made: remove the other"
+        else:
+            alike.append(file)
+    return copies
 
 
 def _of_one_name(jobs: Sequence[Job]) -> list[Job]:
@@ -133,7 +157,8 @@ def _may_be_of_pass(scene: Image, image: Image, other: Image) -> bool:
     polarisations = [radar_names.polarisations_in(one.path.stem) for one in (image, other)]
     if all(polarisations) and polarisations[0].isdisjoint(polarisations[1]):
         dated = image.acquired.moment and other.acquired.moment
-        return bool(dated) or _name_of_image(image) == _name_of_image(other)
+        if dated or _name_of_image(image) == _name_of_image(other):
+            return True
     outlines = [one.geometry.footprint(scene.geometry.crs) for one in (image, other)]
     smaller = min(outline.area for outline in outlines)
     return bool(outlines[0].intersection(outlines[1]).area < _ONE_GROUND * smaller)
@@ -153,12 +178,11 @@ def _of_best_date(group: Sequence[Image]) -> Image:
 def _why(scene: Image, passes: Sequence[Sequence[Image]]) -> str:
     """Return the reason for the first of several passes."""
     best = passes[0]
-    days = scene.days_from(_of_best_date(best))
+    dated = _of_best_date(best)
+    days = scene.days_from(dated)
     when = f"{days:.1f} days away" if np.isfinite(days) else "of an unknown date"
     others = f", of {len(passes)} passes" if len(passes) > 1 else ""
-    return (
-        f"radar of {_of_best_date(best).acquired} sees {100 * _shared(scene, best):.0f} % of the scene, {when}{others}"
-    )
+    return f"radar of {dated.acquired} sees {100 * _shared(scene, best):.0f} % of the scene, {when}{others}"
 
 
 def _sees(radar: Image, scene: Image) -> bool:
