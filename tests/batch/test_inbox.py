@@ -412,7 +412,7 @@ def test_undated_neighbours_and_polarisations_may_be_one(cli: Cli, alone: Path) 
     assert used == [f"s1_tile{n}_{name}.tif" for n in (0, 1) for name in ("VH", "VV")]
     assert "passes" not in why
     radar_at(alone, "s1_other_VH.tif", 1000.0, slice(1, 2))
-    assert "s1_other_VH.tif" not in radar_of(cli, alone)[0]
+    assert not {"s1_other_VH.tif", "s1_tile1_VH.tif"} <= {*radar_of(cli, alone)[0]}, "of one ground"
 
 
 def test_an_undated_file_joins_no_two_dates(cli: Cli, alone: Path) -> None:
