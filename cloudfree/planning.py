@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +14,13 @@ from cloudfree import described, detect
 from cloudfree.arrays import Image, Mask, as_image, known_of
 from cloudfree.bands import SkyClass
 from cloudfree.errors import InputError, warnings_heard
-from cloudfree.geometry import Grid, squared_distance_px
+from cloudfree.geometry import Grid
 from cloudfree.inputs.area import of_scene
 from cloudfree.inputs.files import Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.location.versions import versions_of
 from cloudfree.inputs.masks.found import FoundClouds
-from cloudfree.inputs.optical.reference import CLOUD_BUFFER_M, Reference
+from cloudfree.inputs.optical.reference import Reference
 from cloudfree.inputs.optical.scene import grid_of
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device, resolve_precision
@@ -173,9 +172,7 @@ def _without_found_clouds(options: Options, reference: Reference, shown: Image, 
         )
         return reference, shown
     log.info("%s has no mask, and %.1f %% of it, which looks like cloud, is left out", name, 100 * share)
-    reach = math.ceil(CLOUD_BUFFER_M / grid.pixel_size_m)
-    near = squared_distance_px(clouds.hidden, reach) <= (CLOUD_BUFFER_M / grid.pixel_size_m) ** 2
-    return replace(reference, found=clouds), as_image(np.where(near, np.float32(np.nan), shown))
+    return replace(reference, found=clouds), as_image(np.where(clouds.hidden, np.float32(np.nan), shown))
 
 
 def _found(options: Options, reflectance: Image, known: Mask, grid: Grid) -> FoundClouds:

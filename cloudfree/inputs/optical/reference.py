@@ -105,10 +105,11 @@ class ReferenceReader:
             values[:, self._mask.states(own) == State.UNKNOWN] = np.nan
             values[:, self._near_cloud(self._mask, window)] = np.nan
         if self._reference.found:
-            values[:, self._near_cloud(self._reference.found, window)] = np.nan
+            own = self._reference.grid.window(window.row_off, window.col_off, window.height, window.width)
+            values[:, self._reference.found.on_grid(own)] = np.nan
         return values
 
-    def _near_cloud(self, mask: MaskReader | FoundClouds, window: Window) -> Mask:
+    def _near_cloud(self, mask: MaskReader, window: Window) -> Mask:
         """The mask and its buffer in a window, by as much of the mask around it as the buffer reaches."""
         reach, height, width = math.ceil(self._buffer_px), window.height, window.width
         around = self._reference.grid.window(
