@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import rasterio
 import torch
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import transform
 
 from cloudfree.errors import CloudfreeError
+from cloudfree.inputs.raster import access
 from cloudfree.network.device import bfloat16_instructions, resolve_device, resolve_precision
 from cloudfree.network.weights import registry, verify
-from cloudfree.process import available_memory_gb
+from cloudfree.process import available_memory_gb, led_to_data
 
 _PACKAGES = "torch", "numpy", "scipy", "rasterio", "rio-cogeo", "pyproj", "shapely", "filelock", "click"
 _EXTRAS = {"omnicloudmask": "omnicloudmask", "csmask": "ukis_csmask", "dask": "distributed"}
-_DRIVERS = "GTiff", "COG", "MEM", "PNG"
+_DRIVERS = (*access.NEEDED_DRIVERS, "PNG")
+_POINT, _POINT_M, _NEAR_M = (15.0, 45.0), (500_000.0, 4_982_950.4), 1.0
+"""Of longitude and latitude in degrees, and where that is in zone 33 of UTM."""
 _LEAST_MEMORY_GB, _LEAST_DISK_GB = 2.0, 2.0
 _RELEASED = 1_735_689_600  # 2025-01-01: a clock before that is wrong, and so are the dates of products
 
@@ -43,13 +50,16 @@ class Finding:
         )
 
 
-def examine(folder: Path) -> Iterator[Finding]:
-    """Yield all findings; `folder` is where products would go."""
+def examine(folder: Path, data_left: Sequence[str] = ()) -> Iterator[Finding]:
+    """Yield all findings; `folder` is where products would go, `data_left` what `leave_data_of_others` has told."""
     yield Finding("cloudfree", f"{version('cloudfree')} on Python {platform.python_version()}, {platform.platform()}")
     yield _packages()
     yield _device()
     yield _memory()
     yield _gdal()
+    yield _proj()
+    for line in data_left:
+        yield Finding("data", line)
     for entry in registry():
         yield _weights(entry.name)
     yield _disk("disk", folder)
@@ -89,7 +99,27 @@ def _gdal() -> Finding:
         missing = [name for name in _DRIVERS if name not in env.drivers()]
     drivers = f"without {', '.join(missing)}" if missing else f"with {', '.join(_DRIVERS)}"
     state = f"{rasterio.__gdal_version__}, {drivers}"
-    return Finding("GDAL", state, not missing, "install rasterio's own wheel: pip install --force-reinstall rasterio")
+    reinstall = "install rasterio's own wheel: pip install --force-reinstall rasterio"
+    skipped = f"GDAL_SKIP is {os.environ['GDAL_SKIP']!r}: unset it" if os.environ.get("GDAL_SKIP") else ""
+    return Finding("GDAL", state, not missing, skipped or reinstall)
+
+
+def _proj() -> Finding:
+    """Whether a point comes to lie where it must: PROJ may have the data of another program."""
+    led = led_to_data()
+    leads = f" ({led})" if led else ""
+    mend = (
+        "unset what leads to the data of another program"
+        if led
+        else "install rasterio's own wheel: pip install --force-reinstall rasterio"
+    )
+    try:
+        (x,), (y,) = transform(CRS.from_epsg(4326), CRS.from_epsg(32633), *([degrees] for degrees in _POINT))[:2]
+    except RasterioError as error:
+        return Finding("PROJ", f"{' '.join(str(error).split())}{leads}", sound=False, advice=mend)
+    away_m = math.hypot(x - _POINT_M[0], y - _POINT_M[1])
+    state = f"{rasterio.__proj_version__}, a point of WGS 84 in UTM is {away_m:.1f} m from where it is{leads}"
+    return Finding("PROJ", state, away_m < _NEAR_M, mend)
 
 
 def _weights(name: str) -> Finding:

@@ -1,4 +1,7 @@
-"""How a process of our own uses memory and cores. Commands tune it; the library leaves its caller's process alone."""
+"""How a process of our own uses memory and cores, and which data its libraries read.
+
+Commands tune it; the library leaves its caller's process alone.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Timer
 from types import FrameType
@@ -24,6 +28,10 @@ _SPINS = "10000"
 _GRACE_S = 10.0  # in which what was begun is removed
 _NEW_OBJECTS = 10_000  # after which garbage is looked for; Python's own 700 is soon reached
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_OWN_DATA = {"PROJ_DATA": ("proj_data", "proj.db"), "PROJ_LIB": ("proj_data", "proj.db")}
+_OWN_DATA |= {"GDAL_DATA": ("gdal_data", "gdalvrt.xsd")}
+"""Variables that lead PROJ and GDAL to their data, the folder in rasterio that they would have without, and a file that
+is there in any version."""
 
 
 def tune() -> None:
@@ -31,6 +39,59 @@ def tune() -> None:
     _keep_freed_memory()
     _wait_briefly()
     _collect_seldom()
+
+
+def leave_data_of_others() -> list[str]:
+    """Take out of the environment what leads rasterio to the data of another PROJ or GDAL, and return why, in lines.
+
+    To be called before rasterio is imported. One without data of its own, as systems build it, is left as it is.
+    """
+    left = []
+    for name, (folder, needed) in _OWN_DATA.items():
+        if name not in os.environ or not (own := _within_rasterio(folder, needed)):
+            continue
+        if why := _flaw_of_data(os.environ[name], own):
+            left.append(f"{name} is {os.environ[name]!r}, {why}; rasterio's own data is used: unset {name}")
+            del os.environ[name]
+    return left
+
+
+def led_to_data() -> str:
+    """The variables that lead PROJ to its data, and where to, in words; empty where there are none."""
+    return " and ".join(f"{name} is {os.environ[name]!r}" for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ)
+
+
+def _within_rasterio(folder: str, name: str) -> Path | None:
+    spec = find_spec("rasterio")
+    places = [Path(place) / folder / name for place in (spec and spec.submodule_search_locations) or ()]
+    return next((path for path in places if path.is_file()), None)
+
+
+def _flaw_of_data(folders: str, own: Path) -> str:
+    """Why rasterio cannot use data of others, if so, which is to do for its own: PROJ refuses an older database."""
+    found = next((path for path in (Path(one) / own.name for one in folders.split(os.pathsep)) if path.is_file()), None)
+    if found is None:
+        return f"which has no {own.name}"
+    if own.suffix != ".db":
+        return ""
+    layout, needed = _proj_layout(found), _proj_layout(own)
+    if layout[:1] == needed[:1] and layout >= needed:
+        return ""
+    shown = f"layout {'.'.join(map(str, layout))}" if layout else "no layout that can be read"
+    return f"whose {own.name} is another program's: it has {shown}, and {'.'.join(map(str, needed))} is needed"
+
+
+def _proj_layout(database: Path) -> tuple[int, ...]:
+    """The version of the tables of PROJ's database, such as (1, 6); empty where it is damaged or none."""
+    import sqlite3  # noqa: PLC0415 - where a variable is set alone
+
+    key = "DATABASE.LAYOUT.VERSION"
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
+            rows = dict(opened.execute("SELECT key, value FROM metadata WHERE key LIKE ?", (f"{key}.%",)).fetchall())
+        return int(rows[f"{key}.MAJOR"]), int(rows[f"{key}.MINOR"])
+    except (sqlite3.Error, KeyError, ValueError, TypeError):
+        return ()
 
 
 def refuse_little_address_space() -> None:

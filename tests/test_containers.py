@@ -17,6 +17,7 @@ import rasterio
 from affine import Affine
 from click.testing import Result
 from rasterio.shutil import copy
+from safe_support import SafeRecipe
 from scipy.io import netcdf_file
 from support import ORIGIN, UTM33, sar_values_db, scene_dn, write_raster
 
@@ -149,6 +150,58 @@ def test_radar_in_any_container(cli: Cli, make_scene: MakeScene, tmp_path: Path,
     assert info.exit_code == 0, info.output
     assert info.output.count("Sentinel-1") >= 1
     assert "nothing that cloudfree can use" not in info.output
+
+
+def safe(folder: Path, zipped: bool = False) -> Path:
+    return SafeRecipe().write(folder, zipped)
+
+
+def packed_safe(folder: Path) -> Path:
+    """The zip alone."""
+    archive = safe(folder, zipped=True)
+    shutil.rmtree(archive.with_suffix(".SAFE"))
+    return archive
+
+
+SAFES: dict[str, Callable[[Path], list[object]]] = {
+    "SAFE": lambda folder: [safe(folder)],
+    "zipped SAFE": lambda folder: [packed_safe(folder)],
+    "manifest.safe": lambda folder: [safe(folder) / "manifest.safe"],
+    "measurements": lambda folder: sorted((safe(folder) / "measurement").iterdir()),
+    "folder of a SAFE": lambda folder: [safe(folder).parent],
+}
+
+
+@pytest.mark.parametrize("kind", [*RADAR, *SAFES])
+def test_any_container_of_radar_through_run(cli: Cli, make_scene: MakeScene, tmp_path: Path, kind: str) -> None:
+    """Through all that `run` does: identity, tags, what may not be written over, and what is skipped in a batch."""
+    (tmp_path / "given").mkdir()
+    sar = (RADAR | SAFES)[kind](tmp_path / "given")
+    options = [part for file in sar for part in ("--sar", file)]
+    command = "run", "--planet", make_scene(), *options, "-o", tmp_path / "out.tif", "--weights", "identity"
+    done = cli(*command, "--find-clouds", "never", "--report", tmp_path / "out.html")
+    assert done.exit_code == 0, done.output
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        assert (dataset.read() > 0).all()
+        inputs = json.loads(dataset.tags()["CLOUDFREE_INPUTS"])
+    assert all(one.get("sha256") for one in inputs), inputs
+    files = [file for file in (tmp_path / "given").rglob("*") if file.is_file()]
+    hashes = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    assert len(hashes & {one["sha256"] for one in inputs}) > 0
+    (tmp_path / "list.jsonl").write_text(json.dumps({"planet": "scene.tif", "sar": [*map(str, sar)]}))
+    for status in ("made", "skipped"):
+        batch = cli("batch", tmp_path / "list.jsonl", "-o", tmp_path / "made", *command[-2:], "--find-clouds", "never")
+        assert batch.exit_code == 0, batch.output
+        assert json.loads((tmp_path / "made" / "results.json").read_text())[0]["status"] == status
+
+
+def test_a_target_that_is_a_part_of_a_safe_product_is_refused(cli: Cli, make_scene: MakeScene, tmp_path: Path) -> None:
+    product = safe(tmp_path)
+    command = "run", "--planet", make_scene(), "--sar", product, "--overwrite", "--weights", "identity", "-o"
+    for part in sorted((product / "measurement").iterdir()):
+        refused(cli(*command, part), "is an input")
+    archive = packed_safe(tmp_path / "zipped")
+    refused(cli(*command[:4], archive, *command[5:], archive), "is an input")
 
 
 def test_radar_that_could_be_several_is_refused_by_name(cli: Cli, make_scene: MakeScene, tmp_path: Path) -> None:

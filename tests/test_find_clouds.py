@@ -1,5 +1,6 @@
 """Clouds are found where no mask tells of them, beside a mask where that is wanted; and written as they were used."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from click.testing import Result
 from rio_cogeo.cogeo import cog_validate
 from support import scene_dn
 
+import cloudfree
 from cloudfree import detect
 from cloudfree.arrays import Image
 from cloudfree.bands import SKY_NODATA, Qa, SkyClass
@@ -160,3 +162,64 @@ def test_a_scene_all_under_cloud_gives_a_product(
     np.testing.assert_array_equal(out["out"] > 0, values > 0)
     warned = "100 % of the scene is taken for cloud, haze or shadow, as snow easily is" in out["log"]
     assert warned == (values[0].astype(bool).sum() > 1)  # of one pixel of 3 m nothing is found
+
+
+# --- in other dates ---
+
+
+def other_date(make_scene: Make, dn: np.ndarray, cloud: Any, name: str = "20240601_other.tif") -> Path:
+    ground = np.clip(scene_dn(SIDE, SIDE) * 1.1, 1, 10000).astype(np.uint16)
+    if cloud is not None:
+        ground[:, *cloud] = 8000
+    return make_scene(dn=ground, name=name)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "never"])
+def test_clouds_of_another_date_without_a_mask_are_no_ground(
+    make_scene: Make, make_sar: Make, make_mask: Make, dn: np.ndarray, tmp_path: Path, wanted: str
+) -> None:
+    """Its clear ground is used as it is, and nothing is looked for where that is not wanted."""
+    mask, cloud = np.zeros((SIDE, SIDE)), np.s_[20:90, 20:180]
+    mask[CLOUD] = mask[SHADE] = 1
+    names = {"clear": None, "cloudy": cloud}
+    paths = [other_date(make_scene, dn, at, f"2024060{n}_{name}.tif") for n, (name, at) in enumerate(names.items(), 1)]
+    files = {"mask": make_mask(mask), "references": paths, "output": tmp_path / "out.tif", "weights": "identity"}
+    options = cloudfree.Options.of(make_scene(dn=dn), make_sar(), find_clouds=wanted, coregister="off", **files)
+    plan = cloudfree.make_plan(options)
+    with plan.inputs.open() as reader:
+        clear, cloudy = (np.isfinite(image).all(axis=0) for image in reader.others(plan.inputs.scene.grid))
+    assert clear.all()
+    assert [reference.found is not None for reference in plan.inputs.references] == [False, wanted == "auto"]
+    assert cloudy[cloud].any() == (wanted == "never")
+    assert cloudy[120:].all()
+    shown = np.isfinite(plan.survey.others[1]).all(axis=0)
+    assert shown.all() == (wanted == "never")
+    assert shown[40:].all()
+
+
+def test_bright_ground_everywhere_is_not_believed_to_be_cloud(
+    cli: Cli, make_scene: Make, make_sar: Make, make_mask: Make, dn: np.ndarray, tmp_path: Path
+) -> None:
+    mask = np.zeros((SIDE, SIDE))
+    mask[CLOUD] = 1
+    bright = make_scene(dn=np.clip(scene_dn(SIDE, SIDE) + 5000, 1, 10000).astype(np.uint16), name="bright.tif")
+    given = "--planet", make_scene(dn=dn), "--sar", make_sar(), "--mask", make_mask(mask), "--weights", "identity"
+    done = cli("run", *given, *EXACT, "--reference", bright, "-o", tmp_path / "out.tif", "--json")
+    assert done.exit_code == 0, done.output
+    assert "bright.tif has no mask, and 100 % of it looks like cloud, which is not believed" in done.stderr
+    assert json.loads(done.stdout)["references"][0]["file"].endswith("bright.tif")
+
+
+def test_a_mask_of_its_own_is_enough(
+    cli: Cli, make_scene: Make, make_sar: Make, make_mask: Make, dn: np.ndarray, tmp_path: Path
+) -> None:
+    reference = other_date(make_scene, dn, np.s_[20:90, 20:180], "20240601_101530_0f1a_3B_AnalyticMS_SR.tif")
+    udm2 = np.zeros((8, SIDE, SIDE))
+    udm2[0] = 1
+    make_mask(udm2, name="20240601_101530_0f1a_3B_udm2.tif")
+    mask = np.zeros((SIDE, SIDE))
+    mask[CLOUD] = 1
+    given = "--planet", make_scene(dn=dn), "--sar", make_sar(), "--mask", make_mask(mask), "--weights", "identity"
+    done = cli("run", *given, *EXACT, "--reference", reference, "-o", tmp_path / "out.tif", "-v")
+    assert done.exit_code == 0, done.output
+    assert "looks like cloud" not in done.stderr

@@ -3,8 +3,8 @@
     outcomes = batch.run("scenes.csv", "products", batch.Settings({"buffer_m": 60.0}, beside=(kinds.QA,)))
 
 - `api`: `run`, or `make_plan` and `execute`, which `cloudfree batch` calls.
-- `jobs`: a scene and its files, and lists of them; `pairing`: jobs of a folder, whose `images` are recognised by name,
-  with radar and other `dates` for each.
+- `jobs`: a scene and its files, and lists of them; `pairing`: jobs of a folder (`inbox`), whose `images` are recognised
+  by name, with radar and other `dates` for each.
 - `needs`: names, disk and memory.
 - `runner`: one job, and one after the other, without the files that are not `sound`; `workers`: in processes of their
   own; `cluster`: on Dask's. `apart`: calls in another process; `told`: what is logged there.

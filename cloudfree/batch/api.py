@@ -13,7 +13,7 @@ from cloudfree.batch.collection import write_collection
 from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS
 from cloudfree.batch.images import Look
 from cloudfree.batch.index import write_index
-from cloudfree.batch.jobs import Job, read_jobs, refuse_outside
+from cloudfree.batch.jobs import Job, read_jobs, refuse_outside, with_missing_told
 from cloudfree.batch.needs import Needs, check_lists, check_outputs, shapes_of
 from cloudfree.batch.pairing import jobs_of_folder
 from cloudfree.batch.results import Outcome, read_results, recording, with_earlier
@@ -119,7 +119,8 @@ def make_plan(
         if not settings.outputs_anywhere:
             refuse_outside(possible, folder)
         check_lists(folder, possible, settings)
-        shapes = shapes_of(possible, trust_inputs, apart=workers is not None)
+        jobs = jobs if source.is_dir() else [*map(with_missing_told, jobs)]
+        shapes = shapes_of([job for job in jobs if not job.fault], trust_inputs, apart=workers is not None)
     needs = Needs.of(shapes, settings, 0 if isinstance(workers, str) else workers or 1)
     size, memory_gb = needs.product_bytes, needs.memory_gb
     log.info("products take %.1f GB at most, their making about %.1f GB of memory", size / 1e9, memory_gb)

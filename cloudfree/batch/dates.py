@@ -51,9 +51,11 @@ class OtherDate:
     is_known: bool
 
     @property
-    def rank(self) -> tuple[bool, float, str]:
-        """The least is the best."""
-        return not self.is_known, -self.shown * 0.5 ** (abs(self.days) / _HALVED_DAYS), str(self.image.path)
+    def rank(self) -> tuple[bool, float, bool, str]:
+        """The least is the best; of one item in two forms, surface reflectance."""
+        worth = self.shown * 0.5 ** (abs(self.days) / _HALVED_DAYS)
+        is_surface = "sr" in planet_product.words(self.image.path.stem)
+        return not self.is_known, -worth, not is_surface, str(self.image.path)
 
     @property
     def why(self) -> str:

@@ -1,13 +1,14 @@
-"""Scenes and radar images of a folder, recognised by their names."""
+"""Scenes and radar images of a folder, looked at: which ground they cover, and when they were acquired."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,27 +16,16 @@ import numpy as np
 import shapely
 
 from cloudfree.batch.apart import Call, Lost, answers
+from cloudfree.batch.inbox import Found, Inbox, is_within
 from cloudfree.errors import CloudfreeError
 from cloudfree.geometry import WGS84, Geometry
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition
 from cloudfree.inputs.location.source import Source
-from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.radar.safe.product import geometry_of, opened_radar
 from cloudfree.inputs.raster import access
 
 log = logging.getLogger(__name__)
-
-SCENE_WORDS = planet_product.ANALYTIC_WORDS
-"""Words of which one is in the name of a scene."""
-
-_RADAR_WORDS = frozenset(
-    {"vv", "vh", "s1", "s1a", "s1b", "s1c", "s1d", "sentinel1", "sar", "grd", "rtc", "gamma0", "sigma0"}
-)
-_NEITHER_WORDS = planet_product.COMPANION_WORDS | {"cloudfree", "qa", "mask", "uncertainty"}
-_ENDINGS = (".tif", ".tiff")
-_MOST_DEPTH = 50  # of folders within each other
-_ZIPPED_SAFE = re.compile(r"S1[A-D]_(IW|EW|S[1-6])_GRD", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,11 +39,21 @@ class Image:
     def days_from(self, other: Image) -> float:
         """Return the days between two images, whole ones without both times of day; infinite where one is undated."""
         mine, theirs = self.acquired, other.acquired
-        if not mine.moment or not theirs.moment:
-            return float("inf")
-        if not (mine.timed and theirs.timed):
+        if mine.moment and theirs.moment and not (mine.timed and theirs.timed):
             return float(abs((mine.moment.date() - theirs.moment.date()).days))
-        return abs((mine.moment - theirs.moment).total_seconds()) / 86400
+        return self.likely_days_from(other)
+
+    def likely_days_from(self, other: Image) -> float:
+        """Return the same with noon for a time of day that is unknown: of two days the one that is likely nearer."""
+        mine, theirs = (one.acquired.moment for one in (self, other))
+        if not mine or not theirs:
+            return float("inf")
+        mine, theirs = mine + self._until_likely, theirs + other._until_likely
+        return abs((mine - theirs).total_seconds()) / 86400
+
+    @property
+    def _until_likely(self) -> timedelta:
+        return timedelta(hours=0 if self.acquired.timed else 12)
 
 
 class Flawed(NamedTuple):
@@ -63,9 +63,11 @@ class Flawed(NamedTuple):
     why: str
 
     @classmethod
-    def at(cls, path: Path, why: str) -> Flawed:
+    def at(cls, path: Found, why: str) -> Flawed:
         """Of a name that may be none for a source."""
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        if isinstance(path, Source):
+            return cls(path, why)
+        shown = os.fsencode(path).decode(sys.getfilesystemencoding(), "backslashreplace")
         return cls(Source(shown, shown), why)
 
 
@@ -76,65 +78,43 @@ class Look:
     trust_inputs: bool = False
     apart: bool = False
 
-    def scenes_in(self, folder: Path) -> tuple[list[Image], list[Flawed]]:
-        """The scenes of a folder and its subfolders, by path."""
-        looks = self._at(folder, _is_scene, acquisition.of_scene)
-        return [one for one in looks if isinstance(one, Image)], [one for one in looks if isinstance(one, Flawed)]
+    def scenes_and_radar_in(self, folder: Path) -> tuple[list[Image], list[Flawed], list[Image]]:
+        """The scenes of a folder, its archives and subfolders, by path, those that cannot be used, and radar images.
 
-    def radar_in(self, folder: Path) -> list[Image]:
-        """The radar images in the same way, with a warning for those that cannot be used."""
-        looks = self._at(folder, _is_radar, acquisition.of)
-        for flawed in looks:
-            if isinstance(flawed, Flawed):
-                log.warning("left out: %s", flawed.why)
-        return [one for one in looks if isinstance(one, Image)]
+        Warns of radar that cannot be used.
+        """
+        inbox = Inbox.of(folder, self.trust_inputs)
+        scenes, flawed = self._at(folder, inbox.scenes, acquisition.of_scene)
+        radar, left_out = self._at(folder, inbox.radar, acquisition.of)
+        for one in left_out:
+            log.warning("left out: %s", one.why)
+        return scenes, flawed, radar
 
     def _at(
-        self, folder: Path, wanted: Callable[[Path], bool], acquired_of: Callable[[Any], Acquisition]
-    ) -> list[Image | Flawed]:
-        looks: dict[Path, Image | Flawed] = {}
-        calls = []
-        for path in _files(folder, wanted):
-            if self.trust_inputs or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-                calls.append(Call(path.name, _look, (path, acquired_of, self.trust_inputs)))
+        self, folder: Path, found: Sequence[Found], acquired_of: Callable[[Any], Acquisition]
+    ) -> tuple[list[Image], list[Flawed]]:
+        flawed, calls = [], []
+        for file in found:
+            path = file if isinstance(file, Path) else file.file
+            if self.trust_inputs or (path and is_within(path, folder)):
+                calls.append(Call(file.name, _look, (file, acquired_of, self.trust_inputs)))
             else:
                 why = "is a link out of the folder, which may lead to another's file: copy it, or give --trust-inputs"
-                looks[path] = Flawed.at(path, f"{path} {why}")
-        for call, answer in zip(calls, answers(calls, apart=self.apart), strict=True):
-            looks[call.arguments[0]] = _looked(call.arguments[0], answer)
-        return [looks[path] for path in sorted(looks)]
+                flawed.append(Flawed.at(file, f"{file} {why}"))
+        answered = zip(calls, answers(calls, apart=self.apart), strict=True)
+        looks = [_looked(call.arguments[0], answer) for call, answer in answered]
+        flawed += [one for one in looks if isinstance(one, Flawed)]
+        return [one for one in looks if isinstance(one, Image)], sorted(flawed, key=lambda one: str(one.path))
 
 
-def _looked(path: Path, answer: Any) -> Image | Flawed:
+def _looked(path: Found, answer: Any) -> Image | Flawed:
     if isinstance(answer, Lost):
         return Flawed.at(path, f"{path} cannot be looked at: {answer.why}; fetch it again, or leave it out")
     looked: Image | Flawed = answer
     return looked
 
 
-def _files(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
-    """The files in a folder and those within that are wanted, by path; none that is hidden or in a SAFE product."""
-    found, folders = list[Path](), [(folder, 0)]
-    while folders:
-        within, depth = folders.pop()
-        for path in _listed(within):
-            if path.name.startswith("."):
-                continue
-            found += [path] if wanted(path) else []
-            if path.is_dir() and not path.is_symlink() and path.suffix.upper() != ".SAFE" and depth < _MOST_DEPTH:
-                folders.append((path, depth + 1))
-    yield from sorted(found)
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        log.warning("left out: %s cannot be listed (%s)", folder, error.strerror)
-        return []
-
-
-def _look(path: Path, acquired_of: Callable[[Any], Acquisition], trust_inputs: bool) -> Image | Flawed:
+def _look(path: Found, acquired_of: Callable[[Any], Acquisition], trust_inputs: bool) -> Image | Flawed:
     outline = np.empty((0, 2))
     try:
         with access.gdal_settings(trust_inputs), opened_radar(path) as dataset:
@@ -152,24 +132,3 @@ def _look(path: Path, acquired_of: Callable[[Any], Acquisition], trust_inputs: b
         why = f"{path} lies at no longitude and latitude by its CRS ({image.geometry.crs.to_string()[:60]})"
         return Flawed.at(path, f"{why}; warp it to UTM (gdalwarp -t_srs EPSG:326xx)")
     return image
-
-
-def _is_scene(path: Path) -> bool:
-    words = set(planet_product.words(path.stem))
-    return path.suffix.lower() in _ENDINGS and bool(words & SCENE_WORDS) and not words & _NEITHER_WORDS
-
-
-def _is_radar(path: Path) -> bool:
-    if path.suffix.upper() == ".SAFE":
-        return path.is_dir()
-    if path.suffix.lower() == ".zip":
-        return bool(_ZIPPED_SAFE.match(path.name)) and not _is_unpacked(path)
-    words = set(planet_product.words(path.stem))
-    is_raster = path.suffix.lower() in _ENDINGS and path.is_file()
-    return is_raster and bool(words & _RADAR_WORDS) and not words & (_NEITHER_WORDS | SCENE_WORDS)
-
-
-def _is_unpacked(archive: Path) -> bool:
-    """Return whether the folder of a zipped product is there too: it would be read twice."""
-    name = f"{archive.stem.removesuffix('.SAFE')}.SAFE"
-    return any((folder / name).is_dir() for folder in (archive.parent, archive.with_suffix("")))

@@ -1,16 +1,20 @@
-"""A scene of a batch, with its files and its product; and lists of scenes, as CSV or as lines of JSON."""
+"""A scene of a batch, with its files and its product; and lists of scenes, as CSV or as JSON."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
 from cloudfree.errors import UNPARSABLE, InputError
-from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.location.source import DRIVERS, Source
 
 WithoutRadar = Literal["refuse", "allow"]
 """What becomes of scenes for which there is no radar: of a folder they fail, in a list they are refused; or made
@@ -19,7 +23,10 @@ without."""
 _NEEDED, _POSSIBLE = ("planet", "sar"), ("udm2", "mask", "reference", "output")
 _POSSIBLE_LISTED = ", ".join(_POSSIBLE)
 _BETWEEN_FILES = ";"
-_LINES_OF_JSON = (".jsonl", ".ndjson")
+_JSON = (".jsonl", ".ndjson", ".json")
+_BETWEEN_CELLS = ",;\t"
+_STATED_DELIMITER = re.compile(r"sep=(.)\s*$", re.IGNORECASE)  # a first line, as spreadsheets write it
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MOST_BYTES = 256 << 20  # of a list: some million scenes
 
 
@@ -59,20 +66,21 @@ class Job:
 
 
 def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse") -> list[Job]:
-    """Return the jobs of a list: a CSV, or lines of JSON, with planet, sar and any of udm2, mask, reference, output.
+    """Return the jobs of a list: a CSV, or JSON, with planet, sar and any of udm2, mask, reference, output.
 
-    Several files in a cell are separated by `;`, or are a list in JSON. Paths are relative to the folder of the list,
-    outputs to `folder`; without an output a product is named after its scene. Raises InputError; of lines without sar
-    too, unless `without_radar` is "allow".
+    Cells of a CSV are separated by commas, semicolons or tabs, as its header is; JSON is an object a line, or a list of
+    objects. Several files in a cell are separated by `;`, or are a list in JSON. Paths are relative to the folder of
+    the list, outputs to `folder`; without an output a product is named after its scene. Raises InputError; of lines
+    without sar too, unless `without_radar` is "allow".
     """
     _refuse_odd(source)
-    rows = list(_json_rows(source) if source.suffix.lower() in _LINES_OF_JSON else _csv_rows(source))
+    rows = list(_json_rows(source) if source.suffix.lower() in _JSON else _csv_rows(source))
     if not rows:
         raise InputError(
             f"{source.name} names no scene; one line for each is needed: planet, sar and any of {_POSSIBLE_LISTED}"
         )
     needed = _NEEDED if without_radar == "refuse" else _NEEDED[:1]
-    return [_job(f"{source.name} line {line}", row, source.parent, folder, needed) for line, row in rows]
+    return [_job(f"{source.name} {where}", row, source.parent, folder, needed) for where, row in rows]
 
 
 def refuse_outside(jobs: Sequence[Job], folder: Path) -> None:
@@ -85,6 +93,23 @@ def refuse_outside(jobs: Sequence[Job], folder: Path) -> None:
             )
 
 
+def with_missing_told(job: Job) -> Job:
+    """The job with a fault where a file of it is not there."""
+    missing = [source for source in job.sources if not job.fault and not _is_there(source)]
+    if not missing:
+        return job
+    return replace(job, fault=f"{missing[0]} does not exist; paths are relative to the list's folder: check the path")
+
+
+def _is_there(source: Source) -> bool:
+    if source.file and not source.file.exists():
+        return False
+    try:
+        return source.exists
+    except InputError:  # an archive that is damaged, as its scene's failure will tell
+        return True
+
+
 def _refuse_odd(source: Path) -> None:
     """Raise InputError for a list that is no file, or larger than any."""
     if source.exists() and not source.is_file():
@@ -93,32 +118,73 @@ def _refuse_odd(source: Path) -> None:
         raise InputError(f"{source} is larger than {_MOST_BYTES >> 20} MB; a list of scenes is smaller: divide it")
 
 
-def product_of(planet: Source, folder: Path) -> Path:
-    """Return the path of the product of a scene for which no output is given."""
-    return folder / f"{planet.stem}_cloudfree.tif"
+def product_of(planet: Source, folder: Path, tile: str = "") -> Path:
+    """Return the path of the product of a scene for which no output is given, in a folder of its tile if it has one."""
+    return folder / tile / f"{planet.stem}_cloudfree.tif"
 
 
-def _csv_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a CSV by the columns that it names, and which line each is, in words."""
     try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", strict=True)
-            for row in reader:
-                if any(row.values()):
-                    yield reader.line_num, dict(row)
+        lines = list(io.StringIO(_text(source), newline=""))
+        stated = _STATED_DELIMITER.match(lines[0]) if lines else None
+        skipped = 1 if stated else 0
+        header = next((line for line in lines[skipped:] if line.strip()), "")
+        delimiter = stated[1] if stated else max(_BETWEEN_CELLS, key=lambda cut: len(_known_columns(header, cut)))
+        reader = csv.reader(lines[skipped:], delimiter=delimiter, skipinitialspace=True, strict=True)
+        rows = ((reader.line_num + skipped, cells) for cells in reader if any(map(str.strip, cells)))
+        columns = [*map(_column, next(rows, (0, []))[1])]
+        _refuse_twice(f"{source.name} line 1", columns)
+        for line, cells in rows:
+            named = zip_longest(columns, cells, fillvalue="")
+            yield f"line {line}", {name: cell for name, cell in named if name or cell.strip()}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{source} cannot be read as a CSV ({error}); save it as CSV in UTF-8") from error
 
 
-def _json_rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _known_columns(header: str, delimiter: str) -> set[str]:
+    return {_column(name.strip().strip('"')) for name in header.split(delimiter)} & {*_NEEDED, *_POSSIBLE}
+
+
+def _column(name: str) -> str:
+    return name.strip().lower()
+
+
+def _refuse_twice(where: str, names: Sequence[str]) -> None:
+    """Raise InputError for a column of which there are two: one of them would be lost."""
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise InputError(
+            f"{where} has {twice[0]!r} twice; once is allowed: several files of a cell have ; between them"
+        )
+
+
+def _text(source: Path) -> str:
+    """A list as text: in UTF-8, or in UTF-16 as spreadsheets write it, with a mark that says so."""
+    content = source.read_bytes()
+    return content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+
+
+def _json_rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a list, or of each line, and which each is, in words."""
     try:
-        for number, line in enumerate(source.read_text(encoding="utf-8-sig").split("\n"), 1):
-            if line.strip():
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"{str(row)[:40]!r} is no object")
-                yield number, row
+        text = _text(source)
+        try:
+            whole = json.loads(text)
+            rows = [
+                (f"item {number}", row) for number, row in enumerate(whole if isinstance(whole, list) else [whole], 1)
+            ]
+        except ValueError:
+            lines = enumerate(text.split("\n"), 1)
+            rows = [(f"line {number}", json.loads(line)) for number, line in lines if line.strip()]
+        for where, row in rows:
+            if not isinstance(row, dict):
+                raise ValueError(f"{str(row)[:40]!r} is no object")
+            _refuse_twice(f"{source.name} {where}", [*map(_column, row)])
+            yield where, {_column(name): value for name, value in row.items()}
     except (OSError, *UNPARSABLE) as error:
-        raise InputError(f"{source} cannot be read as lines of JSON ({error}); write one object a line") from error
+        raise InputError(
+            f"{source} cannot be read as JSON ({error}); write one object a line, or a list of objects"
+        ) from error
 
 
 def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path, needed: Sequence[str]) -> Job:
@@ -140,9 +206,16 @@ def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path, needed: S
 
 
 def _placed(part: str, base: Path) -> Source:
-    """Return the source of a path relative to `base`, or of an address."""
+    """Return the source of a path relative to `base`, also of a file in such an archive, or of an address."""
     source = Source.of(part)
-    return source if source.plain is None else Source.of(base / part)
+    if source.file is None:
+        return source
+    if source.is_variable:
+        driver = next(name for name in DRIVERS if source.address.startswith(name.upper()))
+        return _placed(str(source.container.address), base).variable(driver, source.inside)
+    if source.is_archived:
+        return Source.member(base / source.file, source.inside)
+    return Source.of(base / (source.file if "://" in part else part)) if source.plain else source
 
 
 def _parts(cell: Any) -> list[str]:

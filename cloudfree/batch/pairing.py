@@ -7,6 +7,7 @@ the reasons.
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import os
 from collections.abc import Sequence
@@ -18,14 +19,17 @@ import shapely
 from pyproj.exceptions import ProjError
 
 from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS, Dates
-from cloudfree.batch.images import SCENE_WORDS, Image, Look
+from cloudfree.batch.images import Image, Look
+from cloudfree.batch.inbox import SCENE_WORDS, tile_of
 from cloudfree.batch.jobs import Job, WithoutRadar, product_of
 from cloudfree.errors import CloudfreeError, InputError
 from cloudfree.geometry import Grid
 from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.radar import names as radar_names
 
 log = logging.getLogger(__name__)
 
+_ONE_GROUND = 0.5  # share of an image that another must show to be of the same ground: neighbours share less
 _NO_RADAR = "no Sentinel-1 image in the folder overlaps it"
 
 
@@ -45,7 +49,7 @@ def jobs_of_folder(
     is how files are looked at. Raises InputError where there is no scene, or no radar that is wanted.
     """
     look = look or Look()
-    (scenes, flawed), radar = look.scenes_in(source), look.radar_in(source)
+    scenes, flawed, radar = look.scenes_and_radar_in(source)
     if not scenes and not flawed:
         words = ", ".join(sorted(SCENE_WORDS))
         raise InputError(f"{source} holds no scene (a *.tif with one of {words} in its name); give a list of scenes")
@@ -60,10 +64,33 @@ def jobs_of_folder(
             f"no Sentinel-1 image in {source} overlaps a scene; add one that does, or give a list, or "
             "--without-radar allow"
         )
+    copies = _copies(scenes)
+    scenes = [scene for scene in scenes if scene.path not in copies]
     dates = Dates(scenes, max_references, reference_days)
     jobs = [_job(scene, seen_by_radar[scene.path], dates, folder, without_radar) for scene in scenes]
-    jobs += [Job(path, (), product_of(path, folder), fault=why) for path, why in flawed]
+    jobs += [Job(path, (), product_of(path, folder, tile_of(path)), fault=why) for path, why in flawed]
+    jobs += [Job(path, (), product_of(path, folder, tile_of(path)), fault=why) for path, why in copies.items()]
     return _of_one_name(sorted(jobs, key=lambda job: str(job.planet)))
+
+
+def _copies(scenes: Sequence[Image]) -> dict[Source, str]:
+    """Scenes that are copies of others under another name, byte for byte, and why each is left out.
+
+    Those of the same name in another folder are told by that (`_of_one_name`).
+    """
+    firsts: dict[tuple[object, ...], list[Path]] = {}
+    copies = {}
+    for scene in sorted(scenes, key=lambda scene: (len(str(scene.path)), str(scene.path))):
+        file = scene.path.plain
+        if file is None:
+            continue
+        alike = firsts.setdefault((file.stat().st_size, scene.acquired, scene.geometry), [])
+        first = next((one for one in alike if one.stem != file.stem and filecmp.cmp(one, file, shallow=False)), None)
+        if first:
+            copies[scene.path] = f"{file} is a copy of {first}, byte for byte; one is made: remove the other"
+        else:
+            alike.append(file)
+    return copies
 
 
 def _of_one_name(jobs: Sequence[Job]) -> list[Job]:
@@ -89,7 +116,7 @@ def _job(scene: Image, radar: Sequence[Image], dates: Dates, folder: Path, witho
     job = Job(
         scene.path,
         _paths(passes[0]) if passes else (),
-        product_of(scene.path, folder),
+        product_of(scene.path, folder, tile_of(scene.path)),
         references=tuple(other.image.path for other in others),
         references_rule=dates.rule,
         why=(why, *(other.why for other in others)),
@@ -110,21 +137,52 @@ def _passes(scene: Image, radar: Sequence[Image]) -> list[list[Image]]:
     """Return the images of each pass: first of that which covers most of a scene, of equal ones the nearest in time."""
     groups: list[list[Image]] = []
     for image in radar:
-        group = next((group for group in groups if group[0].acquired.may_be_of_pass(image.acquired)), None)
+        group = next((group for group in groups if all(_may_be_of_pass(scene, image, one) for one in group)), None)
         if group is None:
             groups.append([image])
         else:
             group.append(image)
-    return sorted(groups, key=lambda group: (-round(_shared(scene, group), 2), scene.days_from(group[0])))
+    return sorted(
+        groups, key=lambda group: (-round(_shared(scene, group), 2), scene.likely_days_from(_of_best_date(group)))
+    )
+
+
+def _may_be_of_pass(scene: Image, image: Image, other: Image) -> bool:
+    """Whether two images may be frames, or polarisations of a frame, of one pass.
+
+    Those of one ground are not: they are of different passes, whose dates nothing tells, or the same image twice.
+    """
+    if not image.acquired.may_be_of_pass(other.acquired):
+        return False
+    polarisations = [radar_names.polarisations_in(one.path.stem) for one in (image, other)]
+    if all(polarisations) and polarisations[0].isdisjoint(polarisations[1]):
+        dated = image.acquired.moment and other.acquired.moment
+        if dated or _name_of_image(image) == _name_of_image(other):
+            return True
+    outlines = [one.geometry.footprint(scene.geometry.crs) for one in (image, other)]
+    smaller = min(outline.area for outline in outlines)
+    return bool(outlines[0].intersection(outlines[1]).area < _ONE_GROUND * smaller)
+
+
+def _name_of_image(image: Image) -> str:
+    """What the files of its polarisations are called alike."""
+    path = Path(str(image.path))
+    return f"{path.parent}/{radar_names.without_polarisation(path.name)}"
+
+
+def _of_best_date(group: Sequence[Image]) -> Image:
+    """The image of a pass whose date is known best."""
+    return min(group, key=lambda image: (not image.acquired.timed, image.acquired.moment is None))
 
 
 def _why(scene: Image, passes: Sequence[Sequence[Image]]) -> str:
     """Return the reason for the first of several passes."""
     best = passes[0]
-    days = scene.days_from(best[0])
+    dated = _of_best_date(best)
+    days = scene.days_from(dated)
     when = f"{days:.1f} days away" if np.isfinite(days) else "of an unknown date"
     others = f", of {len(passes)} passes" if len(passes) > 1 else ""
-    return f"radar of {best[0].acquired} sees {100 * _shared(scene, best):.0f} % of the scene, {when}{others}"
+    return f"radar of {dated.acquired} sees {100 * _shared(scene, best):.0f} % of the scene, {when}{others}"
 
 
 def _sees(radar: Image, scene: Image) -> bool:

@@ -14,6 +14,7 @@ from cloudfree.errors import CloudfreeError
 from cloudfree.geometry import Grid
 from cloudfree.inputs.files import identify_radar
 from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.optical.quantity import QuantityOptions
 from cloudfree.inputs.optical.reference import identify_reference
 from cloudfree.inputs.optical.scene import identify_scene
@@ -21,6 +22,7 @@ from cloudfree.inputs.radar.image import one_polarisation
 from cloudfree.inputs.radar.safe.product import opened_radar
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.plan import Options
+from cloudfree.product.provenance import hash_files
 
 log = logging.getLogger(__name__)
 
@@ -100,3 +102,4 @@ def _read_reference(source: Source, grid: Grid) -> None:
     with identify_reference(source, grid).open() as reader:
         for strip in grid.strips(_ROWS):
             reader.on_grid(strip)
+    hash_files(filter(None, (source, planet_product.find(source, planet_product.METADATA_XML))))

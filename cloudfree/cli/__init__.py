@@ -23,7 +23,14 @@ from cloudfree.cli.info import info
 from cloudfree.cli.options import FILE
 from cloudfree.cli.run import run
 from cloudfree.cli.samples import samples
-from cloudfree.cli.terminal import echo_failure, require_whole_log, showable_messages, telling_of_stdout, terminate
+from cloudfree.cli.terminal import (
+    DATA_LEFT,
+    echo_failure,
+    require_whole_log,
+    showable_messages,
+    telling_of_stdout,
+    terminate,
+)
 from cloudfree.cli.train import train
 from cloudfree.cli.weights import weights
 
@@ -97,6 +104,7 @@ def main() -> None:
     for ending in (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         signal.signal(ending, terminate)
     process.tune()
+    click.get_current_context().meta[DATA_LEFT] = process.leave_data_of_others()
 
 
 for command in (run, batch, align, demo, evaluate, adapt, info, weights, samples, train, doctor):

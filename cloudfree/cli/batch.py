@@ -97,7 +97,7 @@ def batch(
     """Reconstruct the clouded pixels of many scenes.
 
     SOURCE is a CSV (columns planet, sar, and any of udm2, mask, reference, output; several files of a cell with ;
-    between them), lines of JSON of the same, or a folder, whose scenes are each given the radar that suits it best and
+    between them), JSON of the same, or a folder, whose scenes are each given the radar that suits it best and
     the clearest of its other dates. A product that is there, whole, and of the same inputs, options and weights is
     skipped. results.csv and results.json in the folder say what became of each scene; exits with 1 if any failed.
     """
@@ -128,6 +128,9 @@ def batch(
         workers=scheduler or workers or 1,
     )
     if dry_run:
+        for job in plan.jobs:
+            if job.fault:
+                log.error("%s: %s", job.planet.name, job.fault)
         echo_json({**plan.describe(), "option_sources": option_sources(click.get_current_context())})
         return
     with progress_bar(common["device"], quiet, len(plan.jobs), SCENES) as progress:

@@ -20,7 +20,7 @@ def read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> N
     if path is None:
         return
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         str(content)  # fails for numbers of thousands of digits, which Python reads in other than decimal
     except (OSError, *UNPARSABLE) as error:
         raise click.UsageError(f"{path} cannot be read as TOML ({type(error).__name__}: {error}).", ctx) from error

@@ -9,21 +9,21 @@ import click
 
 from cloudfree.cli import options
 from cloudfree.cli.options import FILE
-from cloudfree.cli.terminal import echo_json, echo_lines
+from cloudfree.cli.terminal import DATA_LEFT, echo_json, echo_lines
 
 
 @click.command()
 @click.option("-o", "--output", "folder", type=FILE, default=".", help="Where products would go.  [default: here]")
 @options.as_json
 def doctor(folder: Path, as_json: bool) -> None:
-    """Look whether the main job would run here: device, memory, GDAL, weights, disk, clock, extras.
+    """Look whether the main job would run here: device, memory, GDAL, PROJ, weights, disk, clock, extras.
 
     Exits with 1 if it would not.
     """
     from cloudfree.doctor import examine
 
     findings = []
-    for finding in examine(folder):
+    for finding in examine(folder, click.get_current_context().meta.get(DATA_LEFT, ())):
         findings.append(finding)
         if not as_json:
             echo_lines([str(finding)])

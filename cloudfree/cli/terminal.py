@@ -23,6 +23,8 @@ from cloudfree.inputs.location.source import Source
 MEGAPIXELS = "{n:.1f}/{total:.1f} Mpx"
 MINUTES = "{n:.1f}/{total:.1f} min"
 
+DATA_LEFT = "cloudfree.data_left"
+"""In a context: which data of other programs was left out, in lines (`process.leave_data_of_others`)."""
 
 _PROGRESS_S = 60.0
 _HEADER_BYTES = 4096
@@ -67,6 +69,18 @@ def showable_messages() -> Iterator[None]:
     except click.ClickException as error:
         error.message = showable(error.message)  # type: ignore[misc]
         raise
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise click.ClickException(
+            showable(f"{error.filename} cannot be read or written ({error.strerror}); see to it, and run again")
+        ) from error
+    except Exception as error:
+        if type(error).__name__ != "CRSError" or not (led := process.led_to_data()):
+            raise
+        raise click.ClickException(
+            showable(f"PROJ does not work here ({error}); {led}, which may lead to another program's data: unset it")
+        ) from error
 
 
 def remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -106,6 +120,8 @@ def log_to_stderr(quiet: bool, verbose: bool) -> None:
     # Warnings of libraries about odd numbers and files are shown with `verbose` alone.
     logging.captureWarnings(capture=True)
     logging.getLogger("py.warnings").setLevel(logging.WARNING if verbose else logging.ERROR)
+    for line in ctx.meta.get(DATA_LEFT, ()):
+        logging.getLogger("cloudfree").warning("%s", line)
 
 
 def _appending(path: Path) -> logging.Handler:
@@ -184,7 +200,8 @@ class _Answers:
         return self._tried("write", text)
 
     def flush(self) -> Any:
-        return self._tried("flush")
+        """Of one that is closed there is nothing: what flushes, as a new process does, asks for no answer."""
+        return self._tried("flush") if self._stream is not None else None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -255,7 +272,7 @@ def progress_bar(device: str, quiet: bool, total: float, count: str) -> Iterator
     from tqdm import tqdm
 
     layout = "{desc} {percentage:3.0f}% {bar} " + count + " [{elapsed}<{remaining}]"
-    off = quiet or not sys.stderr.isatty()
+    off = quiet or sys.stderr is None or not sys.stderr.isatty()
     finished, logged_at = 0.0, time.monotonic()
     with tqdm(total=total, desc=device, disable=off, file=sys.stderr, bar_format=layout) as bar:
 

@@ -19,6 +19,7 @@ from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from cloudfree.errors import InputError
 from cloudfree.geometry.grid import strips
 from cloudfree.inputs.location import remote
 from cloudfree.inputs.location.source import Source
@@ -144,8 +145,14 @@ def hash_files(sources: Iterable[Source]) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hash (hexadecimal) of a file on disk."""
-    return _sha256(path, path.stat().st_mtime_ns)
+    """Return the hash (hexadecimal) of a file on disk. Raises InputError where it cannot be read."""
+    try:
+        return _sha256(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}), and belongs to what decides the product: see to its "
+            "permissions, or move it away"
+        ) from error
 
 
 @lru_cache(maxsize=1024)

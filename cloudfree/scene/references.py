@@ -11,6 +11,7 @@ import numpy as np
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.geometry import distance_m
 from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.optical.reference import Reference
 from cloudfree.inputs.optical.scene import Scene
 from cloudfree.scene import cloud_edges
 from cloudfree.scene.model import PIXEL_M
@@ -35,7 +36,6 @@ def with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
 
     Those that share hardly any clear ground with the scene, of which nothing can be learned, are warned of. Those that
     show nothing where the ground is hidden add nothing to it: what stands there in their place is made of the others.
-    Those that show the scene's own clouds would paste them back.
     """
     kept, hidden = [], _may_be_hidden(surveyed) if inputs.references and inputs.masked else surveyed.data
     for reference, other in zip(inputs.references, surveyed.others, strict=True):
@@ -43,16 +43,26 @@ def with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
             log.warning(
                 "reference left out: %s shows hardly any ground that the scene shows clear", reference.path.name
             )
-        elif why := _same_acquisition(other, surveyed, inputs.scene):
-            log.warning(
-                "reference left out: %s %s, as another form of the scene does; take one of another day",
-                reference.path.name,
-                why,
-            )
         elif not (known_of(other) & hidden).any():
             log.info("reference left out: %s shows nothing of the ground that clouds hide", reference.path.name)
         else:
             kept.append((reference, other))
+    return _with(inputs, surveyed, kept)
+
+
+def with_other_acquisitions(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
+    """The inputs and the survey without references that show the scene's own clouds: they would bring these back."""
+    kept = []
+    for reference, other in zip(inputs.references, surveyed.others, strict=True):
+        if why := _same_acquisition(other, surveyed, inputs.scene):
+            name = reference.path.name
+            log.warning("reference left out: %s %s, as another form of it does; take one of another day", name, why)
+        else:
+            kept.append((reference, other))
+    return _with(inputs, surveyed, kept)
+
+
+def _with(inputs: Inputs, surveyed: Survey, kept: Sequence[tuple[Reference, Image]]) -> tuple[Inputs, Survey]:
     references, others = tuple(reference for reference, _ in kept), tuple(other for _, other in kept)
     return replace(inputs, references=references), replace(surveyed, others=others)
 

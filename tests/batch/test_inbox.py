@@ -4,7 +4,9 @@ import csv
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import h5py
@@ -17,6 +19,7 @@ from rasterio.crs import CRS
 from support import ORIGIN, sar_values_db, scene_dn, write_raster
 
 from cloudfree.batch import Job, Outcome
+from cloudfree.batch.inbox import is_radar
 from cloudfree.batch.results import read_results, recording
 from cloudfree.inputs.location.source import Source
 from cloudfree.product.provenance import stated
@@ -78,6 +81,11 @@ def sparse(side: int) -> Callable[[Path], Path]:
 def same_name(inbox: Path) -> Path:
     (inbox / "again").mkdir()
     return Path(shutil.copy(inbox / GOOD, inbox / "again"))
+
+
+def copied(inbox: Path) -> Path:
+    """As browsers and file managers name them."""
+    return Path(shutil.copy(inbox / GOOD, inbox / GOOD.replace(".tif", " (1).tif")))
 
 
 def no_utf8(inbox: Path) -> Path:
@@ -155,6 +163,7 @@ ODD_SCENES = {
     "no radar": (far_away, "no Sentinel-1 image in the folder overlaps it"),
     "off the Earth": (beyond_the_earth, ""),
     "a link out of the folder": (link_out, "--trust-inputs"),
+    "a copy under another name": (copied, "is a copy of"),
     "a link to itself": (loop, "does not exist"),
     "any bytes, with a header": (raw_bytes, "cannot be read as a raster"),
     "a pipe beside it": (piped_side_file, "no regular file"),
@@ -188,7 +197,281 @@ def test_absurd_tags_of_an_orbit_cost_nothing(cli: Cli, inbox: Path, make_sar: M
     assert rows[GOOD]["status"] == "made"
 
 
+@pytest.mark.parametrize("ending", [".TIF", ".tiff"])
+def test_twins_of_a_name_cost_one_of_them(cli: Cli, inbox: Path, ending: str) -> None:
+    shutil.copy(inbox / GOOD, inbox / GOOD.replace(".tif", ending))
+    done, rows = batch(cli, inbox)
+    assert done.exit_code == 1
+    assert sorted(row["status"] for row in rows.values()) == ["failed", "made"]
+
+
+# --- what is a scene, what is radar, and what is neither ---
+
+
+def jobs_of(cli: Cli, inbox: Path, *options: object) -> tuple[Result, dict[str, dict]]:
+    """The jobs of an inbox by the path of the scene within it."""
+    done = cli("batch", inbox, "-o", inbox.parent / "made", *FAST, "--dry-run", *options)
+    assert done.exit_code == 0, done.output
+    return done, {os.path.relpath(job["planet"], inbox): job for job in json.loads(done.stdout)["jobs"]}
+
+
+NO_SCENES = (
+    *(f"{folder}/{ODD}" for folder in ("$RECYCLE.BIN", "@eaDir", ".Trash", ".Trash-1000", "System Volume Information")),
+    *(f"{folder}/{ODD}" for folder in ("__MACOSX", "lost+found", "#recycle", "deep/@eaDir/x")),
+    *(
+        ODD.replace(".tif", end)
+        for end in ("_ndvi.tif", "_NDWI.tif", ".tif.aux.xml", "_cloudfree.tif", "_cloudfree_qa.tif")
+    ),
+    ODD.replace("AnalyticMS_SR", "Visual"),
+    f"._{ODD}",
+    "composite.tif",
+    "20240607_LEVEL2_SEN2A_QAI.tif",
+)
+
+
+def test_what_is_no_scene_is_none(cli: Cli, inbox: Path) -> None:
+    for name in NO_SCENES:
+        (inbox / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(inbox / GOOD, inbox / name)
+    done, jobs = jobs_of(cli, inbox)
+    assert [*jobs] == [GOOD]
+    assert "left out" not in done.stderr
+    assert not jobs[GOOD]["references"]
+    basic = ODD.replace("3B", "1B")
+    shutil.copy(inbox / GOOD, inbox / basic)
+    done, jobs = jobs_of(cli, inbox)
+    assert [*jobs] == [GOOD]
+    assert f"{basic} is a basic product" in done.stderr
+
+
+def scene_at(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_raster(path, scene_dn(SIDE, SIDE, seed=5), GRID, nodata=0)
+
+
+def udm2_at(path: Path) -> None:
+    write_raster(path, np.ones((8, SIDE, SIDE), np.uint8) * np.array([1, *[0] * 7], np.uint8)[:, None, None], GRID)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("composite.tif", "composite_udm2.tif"),
+        ("order/composite_file_format.tif", "order/composite_udm2_file_format.tif"),
+        ("2024-06-07_strip_5612345_composite.tif",),
+        ("X0055_Y0053/20240607_LEVEL2_SEN2A_BOA.tif", "X0054_Y0053/20240607_LEVEL2_SEN2A_BOA.tif"),
+        ("20240607_LEVEL2_PLSD0_BOA.tif",),
+        ("20240607_101530_84_2481_3B_AnalyticMS_8b_SR_ndvi_area.tif".replace("_ndvi", ""),),
+    ],
+)
+def test_scenes_as_tools_name_them(cli: Cli, inbox: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        scene_at(inbox / name)
+        if "udm2" in name:
+            udm2_at(inbox / name)
+    scenes = {name for name in names if "udm2" not in name}
+    _, jobs = jobs_of(cli, inbox)
+    assert {*jobs} == {GOOD, *scenes}
+    assert not [job for job in jobs.values() if job.get("fault")]
+    assert len({job["output"] for job in jobs.values()}) == len(jobs)
+
+
+def packed(archive: Path, files: dict[str, Path]) -> None:
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name, path in files.items():
+            opened.write(path, name)
+            opened.write(path, f"__MACOSX/{name}")
+
+
+def test_orders_of_planet_are_found_zipped(cli: Cli, inbox: Path, tmp_path: Path) -> None:
+    """With the UDM2 in the archive, and once where they are unpacked too; one that is damaged costs a line."""
+    scene_at(tmp_path / "scene.tif")
+    udm2_at(tmp_path / "udm2.tif")
+    udm2 = ODD.replace("AnalyticMS_SR", "udm2")
+    files = {f"PSScene/{ODD}": tmp_path / "scene.tif", f"PSScene/{udm2}": tmp_path / "udm2.tif"}
+    packed(inbox / "psscene_order.zip", files)
+    (inbox / "damaged.zip").write_bytes(b"PK no archive")
+    (inbox / "other.zip").write_bytes((inbox / "psscene_order.zip").read_bytes()[:22])
+    done, rows = batch(cli, inbox)
+    assert done.exit_code == 0, done.output
+    inside = f"psscene_order.zip/PSScene/{ODD}"
+    assert {name: row["status"] for name, row in rows.items()} == {GOOD: "made", inside: "made"}
+    assert (tmp_path / "made" / ODD.replace(".tif", "_cloudfree.tif")).is_file()
+    assert inside in rows[GOOD]["references"]
+    assert sum("damaged.zip is damaged" in line for line in done.stderr.splitlines()) == 1
+    _, again = batch(cli, inbox)
+    assert {row["status"] for row in again.values()} == {"skipped"}
+    shutil.copy(tmp_path / "scene.tif", inbox / ODD)
+    shutil.copy(tmp_path / "udm2.tif", inbox / udm2)
+    _, jobs = jobs_of(cli, inbox)
+    assert {*jobs} == {GOOD, ODD}
+
+
+HYP3 = "S1A_IW_20240606T165810_DVP_RTC10_G_gpuned_7C21"
+COMPANIONS = ("rgb", "dem", "inc_map", "inc_map_ell", "ls_map", "area", "water_mask")
+
+
+def hyp3(folder: Path) -> dict[str, Path]:
+    """A product of ASF's with what it has beside VV and VH, by names."""
+    folder.mkdir()
+    power = 10 ** (sar_values_db(300, 300) / 10)
+    for name, values in (("VV", power[0]), ("VH", power[1]), *((name, power[0]) for name in COMPANIONS)):
+        write_raster(folder / f"{HYP3}_{name}.tif", values[None].astype(np.float32), AROUND, nodata=0)
+    (folder / f"{HYP3}.README.md.txt").write_text("words")
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_radar_of_hyp3_is_its_polarisations(cli: Cli, inbox: Path, tmp_path: Path, zipped: bool) -> None:
+    for path in inbox.glob("s1_*.tif"):
+        path.unlink()
+    files = hyp3(tmp_path / HYP3 if zipped else inbox / HYP3)
+    if zipped:
+        packed(inbox / f"{HYP3}.zip", {f"{HYP3}/{name}": path for name, path in files.items()})
+    done, rows = batch(cli, inbox)
+    assert done.exit_code == 0, done.output
+    assert [Path(path).name for path in rows[GOOD]["sar"].split(";")] == [f"{HYP3}_{name}.tif" for name in ("VH", "VV")]
+    assert "left out" not in done.stderr + rows[GOOD]["warnings"]
+    if zipped:  # and unpacked beside it
+        shutil.copytree(tmp_path / HYP3, inbox / HYP3)
+        _, jobs = jobs_of(cli, inbox)
+        assert [path.count(".zip") for path in jobs[GOOD]["sar"]] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("stem", "expected"),
+    [
+        *((name, True) for name in ("s1_20240606", "S1_VV_VH_angle", "s1_study_area_20240606", "sentinel-1_0606_vv")),
+        *(
+            (name, True)
+            for name in ("20240606_LEVEL2_S1AIA_SIG", "x_gamma0_db", "S1D_IW_0606_VV", "grd_shadow_free_vv")
+        ),
+        *((f"{HYP3}_{name}", False) for name in (*COMPANIONS, "VV_mask", "local_incidence_angle")),
+        *((f"OPERA_L2_RTC-S1_T073_{name}", False) for name in ("mask", "number_of_looks", "rtc_anf_gamma0_to_beta0")),
+        *((name, False) for name in ("s1a_33NWB_vv_BorderMask", "20240606_visual_vv", "field_vvh", "scene")),
+    ],
+)
+def test_names_of_radar(stem: str, expected: bool) -> None:
+    assert is_radar(stem) == expected
+
+
+def test_links_to_folders(cli: Cli, inbox: Path, tmp_path: Path) -> None:
+    """Out of the inbox they are told, and followed where inputs are trusted; within it they lead to what is known."""
+    scene_at(tmp_path / "elsewhere" / ODD)
+    (inbox / "linked").symlink_to(tmp_path / "elsewhere")
+    (inbox / "loop").symlink_to(inbox)
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "elsewhere")
+    done, jobs = jobs_of(cli, inbox)
+    assert [*jobs] == [GOOD]
+    lines = [line for line in done.stderr.splitlines() if "linked" in line]
+    assert len(lines) == 1
+    assert "--trust-inputs" in lines[0]
+    done, jobs = jobs_of(cli, inbox, "--trust-inputs")
+    assert [*jobs] == [GOOD, f"linked/{ODD}"]
+    assert "left out" not in done.stderr
+    (tmp_path / "via").symlink_to(inbox)
+    done = cli("batch", tmp_path / "via", "-o", tmp_path / "made", *FAST, "--dry-run")
+    assert len(json.loads(done.stdout)["jobs"]) == 1
+
+
+# --- passes of radar ---
+
+
+def radar_of(cli: Cli, inbox: Path) -> tuple[list[str], str]:
+    """The names of a scene's radar, and why."""
+    _, jobs = jobs_of(cli, inbox)
+    return [Path(path).name for path in jobs[GOOD]["sar"]], jobs[GOOD]["why"][0]
+
+
+def radar_at(inbox: Path, name: str, east_m: float = 0.0, bands: slice = slice(0, 2), side: int = 300) -> None:
+    values = sar_values_db(side, side)[bands]
+    write_raster(inbox / name, values, Affine.translation(east_m, 0) @ AROUND, descriptions=("VV", "VH")[bands])
+
+
+@pytest.fixture
+def alone(inbox: Path) -> Path:
+    """The inbox without radar."""
+    for path in inbox.glob("s1_*.tif"):
+        path.unlink()
+    return inbox
+
+
+def test_undated_files_of_one_ground_are_no_pass(cli: Cli, alone: Path) -> None:
+    for name in ("s1_a.tif", "s1_b.tif", "s1_c.tif"):
+        radar_at(alone, name)
+    used, why = radar_of(cli, alone)
+    assert used == ["s1_a.tif"]
+    assert "of an unknown date, of 3 passes" in why
+
+
+def test_undated_neighbours_and_polarisations_may_be_one(cli: Cli, alone: Path) -> None:
+    for number, east_m in enumerate((-1900.0, 1000.0)):  # they share a hundred metres, over the scene
+        for band, name in enumerate(("VV", "VH")):
+            radar_at(alone, f"s1_tile{number}_{name}.tif", east_m, slice(band, band + 1))
+    used, why = radar_of(cli, alone)
+    assert used == [f"s1_tile{n}_{name}.tif" for n in (0, 1) for name in ("VH", "VV")]
+    assert "passes" not in why
+    radar_at(alone, "s1_other_VH.tif", 1000.0, slice(1, 2))
+    assert not {"s1_other_VH.tif", "s1_tile1_VH.tif"} <= {*radar_of(cli, alone)[0]}, "of one ground"
+
+
+def test_an_undated_file_joins_no_two_dates(cli: Cli, alone: Path) -> None:
+    """Nor is the same pass, processed twice, a mosaic."""
+    for name in ("s1_20240530.tif", "s1_20240607.tif", "s1_20240607T165810_db.tif", "s1_0.tif"):
+        radar_at(alone, name)
+    used, why = radar_of(cli, alone)
+    assert used in (["s1_20240607.tif"], ["s1_20240607T165810_db.tif"])
+    assert "of 4 passes" in why
+
+
+@pytest.mark.parametrize("form", ["{:%Y_%m_%d}", "{:%Y.%m.%d}", "{:%d%b%Y}", "{:%Y%j}", "{:%y%m%d}", "{:%Y-%m-%d}"])
+def test_dates_are_read_as_people_write_them(cli: Cli, alone: Path, form: str) -> None:
+    for day in (date(2024, 5, 20), date(2024, 6, 5), date(2024, 6, 20)):
+        radar_at(alone, f"s1_{form.format(day)}.tif")
+    used, why = radar_of(cli, alone)
+    assert used == [f"s1_{form.format(date(2024, 6, 5))}.tif"]
+    assert "2024-06-05" in why
+
+
+@pytest.mark.parametrize(
+    ("names", "nearest"),
+    [
+        # The scene is of 10:15 UTC on 2024-06-06.
+        (("s1_20240605T051500.tif", "s1_20240606T174500.tif"), 1),  # 29 h and 7.5 h
+        (("s1_20240605_051500.tif", "s1_20240606_174500.tif"), 1),
+        (("s1_20240606T174500.tif", "s1_20240606T040000.tif"), 1),  # 7.5 h and 6.25 h
+        (("s1_20240605.tif", "s1_20240607.tif"), 0),  # before noon, the day before
+    ],
+)
+def test_the_pass_nearest_in_time_is_taken(cli: Cli, alone: Path, names: tuple[str, ...], nearest: int) -> None:
+    for name in names:
+        radar_at(alone, name)
+    assert radar_of(cli, alone)[0] == [names[nearest]]
+
+
+def test_an_evening_is_nearer_to_the_next_day(cli: Cli, alone: Path) -> None:
+    """29 hours away is not 7.5, though the days of both are one away."""
+    evening = GOOD.replace("_101530_", "_230000_")
+    (alone / GOOD).rename(alone / evening)
+    for name in ("s1_20240605T180000.tif", "s1_20240607T063000.tif"):
+        radar_at(alone, name)
+    _, jobs = jobs_of(cli, alone)
+    assert [Path(path).name for path in jobs[evening]["sar"]] == ["s1_20240607T063000.tif"]
+    for path in alone.glob("s1_*.tif"):
+        path.rename(path.with_name(f"{path.name[:11]}.tif"))
+    _, jobs = jobs_of(cli, alone)
+    assert [Path(path).name for path in jobs[evening]["sar"]] == ["s1_20240607.tif"]
+
+
 # --- files that a batch chooses for a scene ---
+
+
+def test_of_an_item_in_two_forms_the_reflectance_is_another_date(cli: Cli, inbox: Path) -> None:
+    udm2_at(inbox / ODD.replace("AnalyticMS_SR", "udm2"))
+    for seed, name in enumerate((ODD, ODD.replace("_SR", ""))):
+        write_raster(inbox / name, scene_dn(SIDE, SIDE, seed=seed), GRID, nodata=0)
+    _, jobs = jobs_of(cli, inbox)
+    assert [Path(path).name for path in jobs[GOOD]["references"]] == [ODD]
 
 
 def odd_projection(text: str, x: float = AROUND.c, y: float = AROUND.f) -> Callable[[Path], None]:

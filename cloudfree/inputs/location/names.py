@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,6 +32,12 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of Linux
 
 def refuse_odd_name(text: str) -> None:
     """Raise InputError for a name that no file can have, or that GDAL and products cannot hold: they are UTF-8."""
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8" and not text.isascii():
+        raise InputError(
+            f"the name {text} has letters beyond ASCII, and Python takes names of files for {encoding} here; they are "
+            "UTF-8: set PYTHONUTF8=1, or a locale of UTF-8 (LC_ALL=C.UTF-8)"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:

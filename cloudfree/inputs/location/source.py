@@ -7,16 +7,18 @@ carry passwords and signatures, which are shown nowhere.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import parse_qs, unquote
 
-from cloudfree.errors import without_secrets
+from cloudfree.errors import InputError, without_secrets
 from cloudfree.inputs import limits
 from cloudfree.inputs.location import archive as archives
 from cloudfree.inputs.location.archive import FILE_SYSTEMS, UNREADABLE, damaged, names_in, too_large, too_many
@@ -28,6 +30,8 @@ from cloudfree.inputs.location.names import (
     refuse_odd_name,
     refuse_unknown_scheme,
 )
+
+log = logging.getLogger(__name__)
 
 DRIVERS = ("netCDF", "HDF5")
 """GDAL's drivers for files of several variables; in capitals, the prefixes of addresses of one variable."""
@@ -195,7 +199,9 @@ class Source:
         """The files in its folder, on disk or in an archive; none at an address, which cannot be listed."""
         if self.plain:
             folder = self.plain.parent
-            return [Source.of(path) for path in sorted(_listed(folder)) if path.is_file()] if folder.is_dir() else []
+            if not folder.is_dir() or not _can_be_listed(folder):
+                return []
+            return [Source.of(path) for path in sorted(_listed(folder)) if path.is_file()]
         if not self.is_archived or self.is_variable:
             return []
         folder_inside = PurePosixPath(self.inside).parent
@@ -210,7 +216,12 @@ class Source:
             return [self._member(name) for name in self._names() if name.startswith(f"{self.inside}/")]
         if self.plain.is_file():
             return [self._member(name) for name in self._names()]
-        paths = sorted(islice(_below(self.plain, levels), limits.FOLDER_FILES + 1))
+        try:
+            paths = sorted(islice(_below(self.plain, levels), limits.FOLDER_FILES + 1))
+        except OSError as error:
+            raise InputError(
+                f"{error.filename} cannot be listed ({error.strerror}); see to its permissions, or give the file itself"
+            ) from error
         if len(paths) > limits.FOLDER_FILES:
             raise too_many(self.plain, f"{limits.FOLDER_FILES} files")
         return [Source.of(path) for path in paths]
@@ -275,6 +286,17 @@ AnyPath = str | Path | Source
 def _listed(folder: Path) -> Iterator[Path]:
     """What is in a folder, but for names that are no UTF-8: they belong to nothing that could be read."""
     return (path for path in folder.iterdir() if path.name.isascii() or _is_utf8(path.name))
+
+
+@lru_cache(maxsize=64)
+def _can_be_listed(folder: Path) -> bool:
+    """With a warning, once, where it cannot: a mask that lies there is not found."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        log.warning("%s cannot be listed (%s): a UDM2 or metadata in it are not found", folder, error.strerror)
+        return False
+    return True
 
 
 def _is_utf8(name: str) -> bool:

@@ -24,6 +24,7 @@ from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location import containers
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.masks.codes import State
+from cloudfree.inputs.masks.found import FoundClouds
 from cloudfree.inputs.masks.mask import BUFFER_M, CloudMask, MaskReader, identify_udm2
 from cloudfree.inputs.optical import planet_product, quantity
 from cloudfree.inputs.optical.bands import choose_bands
@@ -45,7 +46,8 @@ class Reference:
 
     `band_indexes` are the one-based blue, green, red and NIR; reflectance is the stored number times `scale` plus
     `offset`, by band (4,). `mask` says where the image itself has clouds; `acquired` is its date (UTC) if known;
-    `reasons` say why the file was taken for this. `displacement` moves it over the ground when it is read.
+    `reasons` say why the file was taken for this. `displacement` moves it over the ground when it is read. `found` are
+    clouds that were detected in an image without a mask.
     """
 
     path: Source
@@ -57,6 +59,7 @@ class Reference:
     acquired: date | None
     reasons: tuple[Decision, ...]
     displacement: Displacement | None = None
+    found: FoundClouds | None = None
 
     @contextmanager
     def open(self) -> Iterator[ReferenceReader]:
@@ -105,6 +108,9 @@ class ReferenceReader:
             own = self._reference.grid.window(window.row_off, window.col_off, window.height, window.width)
             values[:, self._mask.states(own) == State.UNKNOWN] = np.nan
             values[:, self._near_cloud(self._mask, window)] = np.nan
+        if self._reference.found:
+            own = self._reference.grid.window(window.row_off, window.col_off, window.height, window.width)
+            values[:, self._reference.found.on_grid(own)] = np.nan
         return values
 
     def _near_cloud(self, mask: MaskReader, window: Window) -> Mask:

@@ -15,6 +15,14 @@ COMPANION_WORDS = frozenset(
 """Incidence angles, layover, masks, scattering area, heights, pictures."""
 
 
+_LAST = re.compile(
+    r"(?:^|[^a-z0-9])(rgb|dem|area|browse|angle|shadow|lia|wm|(local_?)?inc(idence)?(_?(map|angle))?(_ell)?|ls(_map)?|"
+    r"layover(_?shadow)?(_mask)?|(data_?|water_?|border_?)?mask|number_of_looks|rtc_anf.*)$",
+    re.IGNORECASE,
+)
+"""How the names of such files end: `_inc_map`, `_ls_map` (ASF), `_rtc_anf_gamma0_to_beta0` (OPERA), `_BorderMask`."""
+
+
 def _any_of(words: frozenset[str]) -> re.Pattern[str]:
     """Any of these as a whole word: between digits and signs, not between letters."""
     return re.compile(rf"(?<![a-z])({'|'.join(sorted(words))})(?![a-z])", re.IGNORECASE)
@@ -38,6 +46,14 @@ def polarisation_in(text: str) -> str | None:
 def without_polarisation(text: str) -> str:
     """A text in which files of one image but of different polarisations are called alike."""
     return _POLARISATION.sub("", text)
+
+
+def is_companion_of_product(text: str) -> bool:
+    """Whether a file's name ends in what products carry beside backscatter, and not in two polarisations' image of it.
+
+    Words elsewhere in it say what was done to the image, or of which area it is.
+    """
+    return len(polarisations_in(text)) < 2 and bool(_LAST.search(text))
 
 
 def is_companion(text: str) -> bool:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from threading import RLock, local
 from typing import Any
 from xml.etree import ElementTree
@@ -25,6 +26,9 @@ from cloudfree.errors import InputError, without_secrets
 from cloudfree.geometry.grid import strips
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.raster.admitted import admit, refuse_giants, refuse_parts_elsewhere, trusting
+
+NEEDED_DRIVERS = "GTiff", "COG", "MEM"
+"""GDAL's drivers without which nothing is read or written."""
 
 _STRIP_ROWS = 512
 
@@ -67,9 +71,22 @@ def gdal_settings(trust_inputs: bool | None = None) -> Iterator[None]:
     """cloudfree's settings of GDAL, except those that the caller or the environment has made.
 
     trust_inputs: whether files are opened that have GDAL read others, or ask a server (`admitted`); None leaves it.
+    Raises InputError where GDAL lacks what nothing can be done without.
     """
     with _env(_GDAL_SETTINGS), nullcontext() if trust_inputs is None else trusting(trust_inputs):
+        _refuse_lacking_drivers()
         yield
+
+
+@cache
+def _refuse_lacking_drivers() -> None:
+    """GDAL registers its drivers once, by what the environment says then."""
+    with rasterio.Env() as env:
+        lacking = [name for name in NEEDED_DRIVERS if name not in env.drivers()]
+    if lacking:
+        skips = os.environ.get("GDAL_SKIP")
+        mend = f"GDAL_SKIP is {skips!r}: unset it" if skips else "install rasterio's own wheel (cloudfree doctor)"
+        raise InputError(f"GDAL is without its driver for {', '.join(lacking)}, which is needed; {mend}")
 
 
 def _env(settings: dict[str, object]) -> rasterio.Env:
@@ -219,10 +236,10 @@ def _with_sidecars(source: Source) -> rasterio.Env:
 def parts_of(source: Source) -> list[Source]:
     """A raster and the other files that GDAL reads for its pixels: headers, side files, parts of a virtual one (VRT).
 
-    For a document, as SAFE products have them, that file alone; for single bands in a folder, these.
+    For a document or an archive, as SAFE products have them, that file alone; for single bands in a folder, these.
     """
     in_folder = source.is_stack and source.file is not None and source.file.is_dir()
-    if not (source.plain or in_folder) or source.suffix in _DOCUMENTS:
+    if not (source.plain or in_folder) or source.suffix in _DOCUMENTS or source.is_folder:
         return [source]
     with opened(source) as dataset:
         parts = [part for part in map(Source.of, dataset.files) if not _is_derived(part)]
