@@ -140,6 +140,7 @@ class RunArguments(TypedDict, total=False):
     planet_scale: tuple[float, ...] | None
     mask_values: str | None
     mask_bits: str | None
+    mask_threshold: float | None
     mask_unknown: Literal["cloud", "clear"]
     sar_bands: tuple[int, ...] | None
     sar_units: Units | Literal["auto"]

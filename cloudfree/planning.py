@@ -17,6 +17,7 @@ from cloudfree.inputs.files import Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.location.versions import versions_of
 from cloudfree.inputs.masks.found import FoundClouds
+from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.optical.scene import grid_of
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device, resolve_precision
@@ -56,6 +57,7 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         check_needs(options.files, grid.shape, (part.height, part.width), len(options.references))
         before = versions_of(options.sources)
         inputs = identify(options)
+        _refuse_lost_mask(options, inputs)
         files = inputs.deciding(options, options.aoi)
         versions = versions_of(files) | before
         read: list[AnyPath] = [*files, *options.references, Path(options.weights)]
@@ -103,6 +105,18 @@ def check_without_radar(options: Options) -> None:
     for given, why, instead in refused:
         if given:
             raise InputError(f"there is no Sentinel-1 for {options.planet.name}, and {why}; give --sar, or {instead}")
+
+
+def _refuse_lost_mask(options: Options, inputs: Inputs) -> None:
+    """Raise InputError where all would be rewritten because the scene's own UDM2 cannot be used."""
+    if inputs.mask or options.find_clouds != "never" or options.fill != "auto":
+        return
+    if beside := planet_product.find(inputs.scene.path, planet_product.UDM2):
+        raise InputError(
+            f"{beside.name} beside the scene cannot be used, and with --find-clouds never nothing else says where "
+            "clouds are; give --udm2 or --mask, or leave --find-clouds at auto, or give --fill all to rewrite the whole "
+            "scene"
+        )
 
 
 def _check_ground(inputs: Inputs, surveyed: Survey) -> None:

@@ -143,6 +143,7 @@ TRUST_INPUTS = "Also open files that lead to others: a VRT of files in other fol
 meaning = together(
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
     click.option("--mask-bits", metavar="N,N|NAME", help="Bits of --mask that are cloud or shadow, or a preset: udm1."),
+    click.option("--mask-threshold", type=Real(), metavar="NUMBER", help="Number of --mask from which on it is cloud."),
     _choice("--mask-unknown", "cloud", "clear", help="What ground counts as of which the mask says nothing."),
     _metres("--max-shift", "max_shift_m", default=60.0, help="Largest offset to believe."),
     _choice("--sar-units", "auto", "db", "power", "amplitude"),
@@ -179,7 +180,7 @@ def scene_inputs(sar_required: bool) -> Callable[..., Any]:
             help=f"Sentinel-1 VV and VH; as often as needed: frames, tiles, a file of each polarisation{optional}.",
         ),
         click.option("--udm2", type=SOURCE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
-        click.option("--mask", type=SOURCE, help="Any single-band raster instead: non-zero is cloud or shadow."),
+        click.option("--mask", type=SOURCE, help="Any mask instead: non-zero is cloud or shadow; or polygons."),
         meaning,
     )
 

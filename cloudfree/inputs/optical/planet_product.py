@@ -196,8 +196,9 @@ def find(scene: AnyPath, kind: Companion) -> Source | None:
     """The file of that kind beside a scene, or beside the file that the scene is a link to; None where there is none.
 
     Its name has the same words as the scene's but for Planet's own (`_PRODUCT_WORDS`), in any script and case; or
-    Planet's name of the same scene and no other word, whatever a user wrote behind that of the scene. Of several, the one whose name differs least, for a
-    folder may hold the clipped and the whole. An archive is looked into; what lies beside an address is not known.
+    Planet's name of the same scene and no other word, whatever a user wrote behind that of the scene. Of several, the
+    one whose name differs least, for a folder may hold the clipped and the whole. An archive is looked into; what lies
+    beside an address is not known.
     """
     for place in _names_of(scene):
         candidates = [path for path in place.beside() if _belongs(path, place, kind)]
