@@ -60,6 +60,11 @@ UDM2_OBSCURED = (Udm2.SHADOW, Udm2.LIGHT_HAZE, Udm2.HEAVY_HAZE, Udm2.CLOUD)
 """What hides or alters the ground. Snow is ground."""
 
 
+def description_of(classes: type[IntEnum]) -> str:
+    """What a band of classes is called in a file: their numbers and names."""
+    return "class: " + ", ".join(f"{one.value} {one.name.lower().replace('_', ' ')}" for one in classes)
+
+
 class SkyClass(IntEnum):
     """What stands between the satellite and the ground, in masks that are found and written; snow is ground."""
 
@@ -73,7 +78,7 @@ class SkyClass(IntEnum):
 SKY_NODATA = 255
 """Code of a pixel that the scene does not show."""
 
-SKY_DESCRIPTION = "class: " + ", ".join(f"{sky.value} {sky.name.lower()}" for sky in SkyClass)
+SKY_DESCRIPTION = description_of(SkyClass)
 """What the band of these classes is called in a file; by it such a file is known."""
 
 SKY_HIDDEN = (SkyClass.CLOUD, SkyClass.HAZE, SkyClass.SHADOW)

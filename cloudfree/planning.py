@@ -25,7 +25,7 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.plan import Options, Plan
 from cloudfree.product.needs import check_needs
-from cloudfree.product.targets import check_targets
+from cloudfree.product.targets import check_endings, check_targets
 from cloudfree.reconstruct import tiles
 from cloudfree.reconstruct.strips import Fill
 from cloudfree.scene import cloud_edges, look, survey
@@ -47,6 +47,7 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
 
 def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan:
     tiles.check_tile(options.tile, options.overlap)
+    check_endings(options.files)
     check_without_radar(options)
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
@@ -114,8 +115,7 @@ def _refuse_lost_mask(options: Options, inputs: Inputs) -> None:
     if beside := planet_product.find(inputs.scene.path, planet_product.UDM2):
         raise InputError(
             f"{beside.name} beside the scene cannot be used, and with --find-clouds never nothing else says where "
-            "clouds are; give --udm2 or --mask, or leave --find-clouds at auto, or give --fill all to rewrite the whole "
-            "scene"
+            "clouds are; give --udm2 or --mask, or leave --find-clouds at auto, or rewrite all of it with --fill all"
         )
 
 

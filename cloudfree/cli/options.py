@@ -12,7 +12,7 @@ import click
 
 from cloudfree.bands import DETECTORS
 from cloudfree.cli.terminal import remember
-from cloudfree.inputs.location.names import local_file
+from cloudfree.inputs.location.names import local_file, local_output
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.values import COUNTS, DISTANCES, REALS, WHOLES
 from cloudfree.product.kinds import BESIDE, Kind
@@ -26,6 +26,17 @@ class FileType(click.Path):
 
 
 FILE = FileType(path_type=Path)
+
+
+class OutputType(click.Path):
+    """A file on this machine to be written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        local_output(value if isinstance(value, str) else Path(value))
+        return local_file(Path(str(super().convert(value, param, ctx))))
+
+
+OUTPUT_FILE = OutputType(path_type=Path)
 
 
 class SourceType(click.ParamType[Any]):
@@ -292,7 +303,7 @@ def _beside_product(kind: Kind, in_batch: bool) -> Callable[..., Any]:
         listed = f", and {kind.listed_in} of all" if kind.listed_in else ""
         return click.option(name, is_flag=True, help=f"{kind.title}: NAME{kind.suffix}{listed}.")
     metavar = kind.suffix.rpartition(".")[2].upper()
-    return click.option(name, type=FILE, metavar=metavar, help=f"{kind.title}.")
+    return click.option(name, type=OUTPUT_FILE, metavar=metavar, help=f"{kind.title}.")
 
 
 def as_json_with(help_text: str) -> Callable[..., Any]:
@@ -310,7 +321,9 @@ verbosity = together(
         callback=remember,
         help="Lines for people, or an object a line.",
     ),
-    click.option("--log-file", type=FILE, expose_value=False, callback=remember, help="Append the log here too."),
+    click.option(
+        "--log-file", type=OUTPUT_FILE, expose_value=False, callback=remember, help="Append the log here too."
+    ),
     click.option("-v", "--verbose", is_flag=True, help="Say what each file was taken for, and why."),
     click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar."),
 )

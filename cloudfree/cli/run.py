@@ -10,7 +10,7 @@ import click
 from cloudfree import process
 from cloudfree.cli import options
 from cloudfree.cli.config import option_sources
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import OUTPUT_FILE
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar, progress_log
 
 
@@ -18,7 +18,7 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 @options.scene_inputs(sar_required=False)
 @options.references
 @options.part
-@click.option("-o", "--output", type=FILE, required=True, help="The cloud-free COG to write.")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The cloud-free COG to write.")
 @options.making
 @options.beside_product(in_batch=False)
 @options.overwrite

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cloudfree.errors import OutputError
+from cloudfree.inputs.location.names import refuse_long_path
 from cloudfree.inputs.location.source import AnyPath, Source
-from cloudfree.product.locks import claimed
+from cloudfree.product.kinds import OTHER_ENDINGS, Kind
+from cloudfree.product.locks import LONGEST_NAME, claimed, followed
 
+_LONGEST_ENDING = 12
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _NO_SUCH_CALL = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -25,11 +28,12 @@ Key = TypeVar("Key")
 def staging(targets: Mapping[Key, Path], overwrite: bool, wait_s: float = 0.0) -> Iterator[dict[Key, Path]]:
     """Yield where to write each file, in hidden folders beside the targets.
 
-    All must be written: they are moved to their targets if the block succeeds, and deleted if not. The targets are
-    locked meanwhile: see `locks.claimed`, also for `wait_s`.
+    All must be written: they are moved to their targets if the block succeeds, and deleted if not; a target that is a
+    link to a file stays one, and that file is replaced. The targets are locked meanwhile: see `locks.claimed`, also for
+    `wait_s`.
     """
     with claimed(targets.values(), wait_s) as folders:
-        staged = {key: folders[target] / target.name for key, target in targets.items()}
+        staged = {key: folders[target] / _short(target.name) for key, target in targets.items()}
         try:
             yield staged
         except OSError as error:
@@ -39,17 +43,20 @@ def staging(targets: Mapping[Key, Path], overwrite: bool, wait_s: float = 0.0) -
             raise OutputError(
                 f"{name} was not finished ({error.strerror}); the disk must take all of it: free space and run again"
             ) from error
-        _publish([(staged[key], target) for key, target in targets.items()], overwrite)
+        _publish([(staged[key], followed(target)) for key, target in targets.items()], overwrite)
 
 
 def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite: bool) -> None:
     """Raise OutputError for targets that are inputs, hold them, equal each other, exist, or cannot be written."""
+    for target in targets:
+        refuse_long_path(str(target))
     files = [file for path in inputs if (file := Source.of(path).file)]
     for position, target in enumerate(targets):
         if any(_same(target, file) for file in files):
             raise OutputError(f"{target} is an input; the output must be another file: choose another name")
         if any(_same(target, other) for other in targets[:position]):
             raise OutputError(f"{target} is named for two outputs; each needs a file of its own: choose another name")
+        real = followed(target)
         if target.is_dir():
             raise OutputError(f"{target} is a folder; the output must be a file: add a file name")
         if (target.exists() or target.is_symlink()) and not target.is_file():
@@ -57,16 +64,34 @@ def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite:
                 f"{target} is a device, a pipe or a link to nothing, and is kept; an output is a file: choose another "
                 "name"
             )
-        if not target.parent.is_dir():
+        if not real.parent.is_dir():
             raise OutputError(
-                f"the folder {target.parent} does not exist; outputs go into existing folders: make it first"
+                f"the folder {real.parent} does not exist; outputs go into existing folders: make it first"
             )
-        if not os.access(target.parent, os.W_OK):
-            raise OutputError(
-                f"the folder {target.parent} cannot be written; choose another, or change its permissions"
-            )
+        if not os.access(real.parent, os.W_OK):
+            raise OutputError(f"the folder {real.parent} cannot be written; choose another, or change its permissions")
     if not overwrite:
         _refuse_existing(targets)
+
+
+def check_endings(files: Mapping[Kind, Path]) -> None:
+    """Raise OutputError for a file whose ending is that of another format: each kind has its own."""
+    for kind, path in files.items():
+        ending = path.suffix.lower()
+        if ending not in kind.endings and ending in OTHER_ENDINGS:
+            raise OutputError(
+                f"{path} ends with {path.suffix}, and {kind.title[0].lower()}{kind.title[1:]} is written as "
+                f"{kind.format}; its name ends with {' or '.join(kind.endings)}: give it another"
+            )
+
+
+def _short(name: str) -> str:
+    """A name beside which others have room: its beginning and its ending, if it is long."""
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    ending = Path(name).suffix
+    ending = ending if len(ending) <= _LONGEST_ENDING else ""
+    return name.encode()[: LONGEST_NAME - len(ending.encode())].decode(errors="ignore") + ending
 
 
 def _publish(moves: Sequence[tuple[Path, Path]], overwrite: bool) -> None:
@@ -124,4 +149,4 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _same(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve() or (a.exists() and b.exists() and a.samefile(b))
+    return os.path.realpath(a) == os.path.realpath(b) or (a.exists() and b.exists() and a.samefile(b))

@@ -35,7 +35,7 @@ from cloudfree.inputs.raster import access, validity
 log = logging.getLogger(__name__)
 
 _STRIP_ROWS, _MOST_CLASSES = 512, 256
-_NO_WHOLE = -(2**31)  # stands for any number that is not whole
+_NO_WHOLE, _FRACTIONS = -(2**31), -(2**31) - 1  # stand for one number that is not whole, and for several
 _AEROSOL = 64  # from here on an HLS Fmask's numbers are, over nearly all land
 _PERCENT = 100
 
@@ -68,7 +68,7 @@ def of(dataset: DatasetReader, index: int, options: MaskOptions, window: Window)
     if given and given.threshold is not None:
         found = _by_threshold(dataset, index, given, window)
     elif given:
-        _refuse_fractions(dataset, index, values, f"; {options.given[0]} has whole numbers", window)
+        _refuse_fractions(dataset, index, values, f", and {options.given[0]} has whole numbers", window)
         found = Meaning(given, options.given[0])
         if len({*values} - {0, NO_CLASS}) <= 1:  # zero and one other number
             found = replace(found, codes=replace(given, zero_is_class=0 not in given.unknown))
@@ -105,7 +105,7 @@ def _by_names(dataset: DatasetReader, index: int, values: list[int], window: Win
         else:
             log.warning("%s: %s; taken for a mask of zero and one other number", name, aside)
     is_probability = names.is_probability(dataset, index)
-    if plain and not (_NO_WHOLE in values or (is_probability and {*values} - {0, 1, _PERCENT, NO_CLASS})):
+    if plain and not (_FRACTIONS in values or (is_probability and {*values} - {0, 1, _PERCENT, NO_CLASS})):
         return _plain(dataset, index, plain, aside)
     _refuse_fractions(dataset, index, values, aside, window)
     shown = f"{_shown(values)}{aside}"
@@ -174,7 +174,7 @@ def _by_threshold(dataset: DatasetReader, index: int, codes: Codes, window: Wind
 
 def _refuse_fractions(dataset: DatasetReader, index: int, values: list[int], aside: str, window: Window) -> None:
     """Raise InputError where values are not all whole."""
-    if _NO_WHOLE in values:
+    if {_NO_WHOLE, _FRACTIONS} & {*values}:
         low, high, _ = _range(dataset, index, window)
         raise _probabilities(dataset.source.name, f"fractions of {low:.4g} to {high:.4g}{aside}")
 
@@ -202,13 +202,14 @@ def _range(dataset: DatasetReader, index: int, window: Window) -> tuple[float, f
 
 def values_of(dataset: DatasetReader, indexes: tuple[int, ...], window: Window) -> list[int]:
     """Whole numbers that bands hold in a window, in order, data alone; of too many, some."""
-    distinct: set[int] = set()
+    distinct: set[float] = set()
     for stored, has in _parts(dataset, indexes, window):
-        data = stored if has.all() else stored[:, has]
-        distinct |= {int(value) if value == int(value) else _NO_WHOLE for value in _unique(data)}
+        distinct |= {*_unique(stored if has.all() else stored[:, has]).tolist()}
         if len(distinct) > _MOST_CLASSES:
             break
-    return sorted(distinct)
+    whole = {int(value) for value in distinct if value == int(value)}
+    fractions = len(distinct) - len(whole)
+    return sorted(whole | ({_FRACTIONS if fractions > 1 else _NO_WHOLE} if fractions else set()))
 
 
 def _parts(
@@ -228,6 +229,6 @@ def _unique(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _shown(values: list[int]) -> str:
-    whole = [value for value in values if value != _NO_WHOLE]
+    whole = [value for value in values if value not in (_NO_WHOLE, _FRACTIONS)]
     listed = ", ".join(map(str, whole[:12])) + (", ..." if len(whole) > 12 else "")
-    return f"{'fractions' if _NO_WHOLE in values else ''}{' and ' if _NO_WHOLE in values and whole else ''}{listed}"
+    return f"{'fractions' if _FRACTIONS in values else ''}{' and ' if _FRACTIONS in values and whole else ''}{listed}"
