@@ -94,7 +94,7 @@ def find(options: AlignOptions) -> Alignment:
     """Read the inputs and estimate the offset, without writing a file. Raises CloudfreeError."""
     if not options.sar:
         raise InputError("align brings Sentinel-1 onto a scene's grid, and none is given; give --sar")
-    check_endings(options.files)
+    check_endings(options.files, options.sources)
     with gdal_settings(options.trust_inputs):
         scene = grid_of(options.planet).shape
         check_needs(options.files, scene, scene)

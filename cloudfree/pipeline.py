@@ -26,7 +26,7 @@ from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
 from cloudfree.product.kinds import QUICKLOOK, REPORT, STAC, UNCERTAINTY, WRITE_MASK, Kind
 from cloudfree.product.provenance import IDENTITY_TAG, SETTLED_TAG
-from cloudfree.product.targets import staging
+from cloudfree.product.targets import check_endings, staging
 from cloudfree.product.writer import Counts, open_writer, write_mask
 from cloudfree.reconstruct import tiles, trust
 from cloudfree.reconstruct.own_clouds import window_reader
@@ -119,7 +119,9 @@ def run(
     `sar` is one file or several, or None where there is no radar. `options` are the other fields of `Options`. Raises
     CloudfreeError for what a user can mend, and leaves no file behind then.
     """
-    return execute(make_plan(Options.of(planet, sar, output=output, **options)))
+    told = Options.of(planet, sar, output=output, **options)
+    check_endings(told.files, (*told.sources, told.aoi))
+    return execute(make_plan(told))
 
 
 def execute(plan: Plan, progress: Progress | None = None) -> Result:

@@ -25,7 +25,7 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.plan import Options, Plan
 from cloudfree.product.needs import check_needs
-from cloudfree.product.targets import check_endings, check_targets
+from cloudfree.product.targets import check_targets
 from cloudfree.reconstruct import tiles
 from cloudfree.reconstruct.strips import Fill
 from cloudfree.scene import cloud_edges, look, survey
@@ -47,7 +47,6 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
 
 def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan:
     tiles.check_tile(options.tile, options.overlap)
-    check_endings(options.files)
     check_without_radar(options)
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)

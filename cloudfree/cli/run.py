@@ -43,8 +43,11 @@ def _run(values: Mapping[str, Any], dry_run: bool, as_json: bool, quiet: bool) -
     from cloudfree.pipeline import execute
     from cloudfree.plan import Options
     from cloudfree.planning import make_plan
+    from cloudfree.product.targets import check_endings
 
-    plan = make_plan(Options(**values))
+    told = Options(**values)
+    check_endings(told.files, (*told.sources, told.aoi))
+    plan = make_plan(told)
     if dry_run:
         echo_json({**described.as_json(plan), "option_sources": option_sources(click.get_current_context())})
         return

@@ -74,14 +74,20 @@ def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite:
         _refuse_existing(targets)
 
 
-def check_endings(files: Mapping[Kind, Path]) -> None:
-    """Raise OutputError for a file whose ending is that of another format: each kind has its own."""
+def check_endings(files: Mapping[Kind, Path], inputs: Sequence[AnyPath | None]) -> None:
+    """Raise OutputError for a file whose ending is that of another format: each kind has its own.
+
+    Of one that is among the inputs `check_targets` tells more.
+    """
+    read = [file for path in inputs if path and (file := Source.of(path).file)]
     for kind, path in files.items():
         ending = path.suffix.lower()
+        if any(_same(path, file) for file in read):
+            continue
         if ending not in kind.endings and ending in OTHER_ENDINGS:
             raise OutputError(
-                f"{path} ends with {path.suffix}, and {kind.title[0].lower()}{kind.title[1:]} is written as "
-                f"{kind.format}; its name ends with {' or '.join(kind.endings)}: give it another"
+                f"{path} ends with {path.suffix}, which is another format; --{kind.field.replace('_', '-')} is written "
+                f"as {kind.format}: give a name that ends with {' or '.join(kind.endings)}"
             )
 
 
