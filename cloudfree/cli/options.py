@@ -22,6 +22,7 @@ class FileType(click.Path):
     """A file or a folder on this machine, there or to be made."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        local_file(value)
         return local_file(Path(str(super().convert(value, param, ctx))))
 
 
@@ -32,7 +33,7 @@ class OutputType(click.Path):
     """A file on this machine to be written."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        local_output(value if isinstance(value, str) else Path(value))
+        local_output(value)
         return local_file(Path(str(super().convert(value, param, ctx))))
 
 

@@ -77,7 +77,7 @@ def local_file(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     refuse_odd_name(text)
     refuse_long_path(text)
-    if text == "-":
+    if path == "-":  # a path of this name is of a file
         raise InputError(
             "- stands for standard input or output; a file is needed: give a path (./- is one of this name)"
         )
