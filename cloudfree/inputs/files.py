@@ -219,10 +219,13 @@ class Inputs:
 
         And what virtual ones (VRT) among them are made of.
         """
-        masks = [self.mask.path] if self.mask else []
+        polygons = [self.mask.path] if self.mask and self.mask.burnt else []
+        masks = [self.mask.path] if self.mask and not polygons else []
         others = [image.path for ref in self.references for image in (ref, ref.mask) if image]
         radar = dict.fromkeys(path for band in self.sar.bands for path in band.files)
-        return [part for path in (self.scene.path, *radar, *masks, *others) for part in access.parts_of(path)]
+        return [
+            part for path in (self.scene.path, *radar, *masks, *others) for part in access.parts_of(path)
+        ] + polygons
 
     def deciding(self, options: InputOptions, area: Path | None) -> tuple[Source, ...]:
         """Every file that decides what is made of these: references that are left out too, and a file of an area."""

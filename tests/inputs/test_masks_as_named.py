@@ -82,6 +82,9 @@ AS_PROVIDED = {
     "clear with nodata 0": ("valid_mask.tif", ~HIDDEN, {"nodata": 0}),
     "clear with nodata 255": ("usable.tif", np.where(BLACK, 255, ~HIDDEN), {"nodata": 255}),
     "binary of SCL": ("S2_SCL_mask.tif", HIDDEN, {}),
+    "binary of HLS": ("HLS.S30.T17SPV.2022001T160531.v2.0.Fmask_cloud.tif", HIDDEN, {}),
+    "clear, of Fmask": ("LC08_fmask_clear.tif", ~HIDDEN, {}),
+    "s2cloudless in words": ("S2_cloudless_mask.tif", HIDDEN, {}),
     "cloud in the band, clear in the file": ("cloudfree_mask.tif", HIDDEN, {"descriptions": ("cloud_mask",)}),
     "labels in the band": ("mask.tif", ~HIDDEN, {"descriptions": ("cloud mask (0 = cloud, 1 = clear)",)}),
 }
@@ -376,7 +379,15 @@ CLEAR = (
 )
 CLOUDY = (
     *("cloud", "clouds", "cloudmask", "CloudMask", "cirrus", "cloud_shadow", "not_clear", "unclear", "invalid"),
-    *("unusable", "not_valid", "bad_pixels", "clear_lake_cloud_mask", "cloudfree_scene_cloud_mask", "not_cloud_free"),
+    *(
+        "unusable",
+        "not_valid",
+        "bad_pixels",
+        "clear_lake_cloud_mask",
+        "cloudfree_scene_cloud_mask",
+        "not_cloud_free",
+        "s2_cloudless_cloud_mask",
+    ),
 )
 NEITHER = (
     "mask",

@@ -114,7 +114,7 @@ _NAMES = (
     (re.compile(r"\bqa60\b"), "qa60"),
     (re.compile(r"\b(?:maja|clm)\b"), "maja"),
     (re.compile(r"\b(?:omnicloudmask|ocm|cloudsen12\w*)\b"), "omnicloudmask"),
-    (re.compile(r"\bs2cloudless\b"), "s2cloudless"),
+    (re.compile(r"\bs2 ?cloudless\b"), "s2cloudless"),
     (re.compile(r"\bscl\b"), "scl"),
     (re.compile(r"\barps\b"), "arps"),
     (re.compile(r"\budm1?\b"), "udm1"),
@@ -197,8 +197,9 @@ def fits(preset: str, values: list[int]) -> bool:
     if preset == "qa60":
         return all(value in (0, 1 << 10, 1 << 11, 3 << 10) for value in held)
     if preset == "qa_pixel":
-        return all(value in (0, 1) or 1 << 8 <= value < 1 << 16 for value in held)
-    return all(0 <= value < 1 << 8 for value in held)
+        return held != {0, 1} and all(value in (0, 1) or 1 << 8 <= value < 1 << 16 for value in held)
+    only_cirrus = preset == "hls" and held - {NO_CLASS} == {0, 1}  # a bit that HLS does not use
+    return not only_cirrus and all(0 <= value < 1 << 8 for value in held)
 
 
 def in_words(preset: str) -> str:

@@ -93,16 +93,16 @@ def _by_names(dataset: DatasetReader, index: int, values: list[int], window: Win
     name, plain = dataset.source.name, codes_of_values(values)
     aside = ""
     if preset := preset_named(dataset, index):
-        words = f"its name says {preset}"
-        if fits(preset, values):
-            return Meaning(PRESETS[preset], f"{words.replace('says', 'states')}, preset {preset}")
-        aside = f"{words}, which is {in_words(preset)}, but it holds {_shown(values)}"
+        said = names.meaning_of(dataset, index)
+        if fits(preset, values) and not (plain and said and said.meaning == "clear"):  # made of such a mask
+            return Meaning(PRESETS[preset], f"{preset!r} by its name, preset {preset}")
+        aside = f"its name says {preset}, which is {in_words(preset)}, but it holds {_shown(values)}"
         if preset == "fmask" and fits("hls", values) and any(_AEROSOL <= value < NO_CLASS for value in values):
             log.warning("%s: %s; taken for the bits of HLS (--mask-bits hls says so)", name, aside)
             return Meaning(PRESETS["hls"], f"{aside}: bits, as HLS has them")
         if not plain:
             aside = f"; {aside}"
-        else:
+        elif not fits(preset, values):
             log.warning("%s: %s; taken for a mask of zero and one other number", name, aside)
     is_probability = names.is_probability(dataset, index)
     if plain and not (_FRACTIONS in values or (is_probability and {*values} - {0, 1, _PERCENT, NO_CLASS})):

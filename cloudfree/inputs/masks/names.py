@@ -29,6 +29,7 @@ _MARKS = re.compile(
     rf"(?:(?P<cloud>{_CLOUD}(?: ?(?:and |or |nor |n )?{_CLOUD})*)(?P<lacking> ?(?:free|less))?"
     rf"|(?P<clear>{_CLEAR})(?!{_PLACES}\b)) ?{_AFTER}(?= |\d|$)"
 )
+_S2CLOUDLESS = re.compile(r"\b(?:s2|sentinel ?2?) ?cloudless\b")  # a detector of clouds
 _MASK_BEHIND = re.compile(r" ?masks?$|masked$")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _LABEL = re.compile(r"(?<![\w.])(\d{1,3})(?![\w.])")
@@ -66,7 +67,7 @@ def meaning_in(text: str) -> Meaning | None:
 
     Of words for both, the one before "mask" counts.
     """
-    said = list(_marks(" ".join(_words(text))))
+    said = list(_marks(_S2CLOUDLESS.sub("", " ".join(_words(text)))))
     before_mask = {meaning for meaning, is_before_mask in said if is_before_mask}
     meanings = before_mask if len(before_mask) == 1 else {meaning for meaning, _ in said}
     if not meanings:
