@@ -57,7 +57,6 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         check_needs(options.files, grid.shape, (part.height, part.width), len(options.references))
         before = versions_of(options.sources)
         inputs = identify(options)
-        _refuse_lost_mask(options, inputs)
         files = inputs.deciding(options, options.aoi)
         versions = versions_of(files) | before
         read: list[AnyPath] = [*files, *options.references, Path(options.weights)]
@@ -92,6 +91,18 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
     )
 
 
+def refuse_lost_mask(plan: Plan) -> None:
+    """Raise InputError where all would be rewritten because the scene's own UDM2 cannot be used."""
+    options, inputs = plan.options, plan.inputs
+    if inputs.mask or options.find_clouds != "never" or options.fill != "auto":
+        return
+    if beside := planet_product.find(inputs.scene.path, planet_product.UDM2):
+        raise InputError(
+            f"{beside.name} beside the scene cannot be used, and with --find-clouds never nothing else says where "
+            "clouds are; give --udm2 or --mask, or leave --find-clouds at auto, or rewrite all of it with --fill all"
+        )
+
+
 def check_without_radar(options: Options) -> None:
     """Raise InputError for what cannot be done to a scene without radar, if these options give it none."""
     if options.sar:
@@ -105,17 +116,6 @@ def check_without_radar(options: Options) -> None:
     for given, why, instead in refused:
         if given:
             raise InputError(f"there is no Sentinel-1 for {options.planet.name}, and {why}; give --sar, or {instead}")
-
-
-def _refuse_lost_mask(options: Options, inputs: Inputs) -> None:
-    """Raise InputError where all would be rewritten because the scene's own UDM2 cannot be used."""
-    if inputs.mask or options.find_clouds != "never" or options.fill != "auto":
-        return
-    if beside := planet_product.find(inputs.scene.path, planet_product.UDM2):
-        raise InputError(
-            f"{beside.name} beside the scene cannot be used, and with --find-clouds never nothing else says where "
-            "clouds are; give --udm2 or --mask, or leave --find-clouds at auto, or rewrite all of it with --fill all"
-        )
 
 
 def _check_ground(inputs: Inputs, surveyed: Survey) -> None:

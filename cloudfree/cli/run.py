@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -42,12 +43,13 @@ def _run(values: Mapping[str, Any], dry_run: bool, as_json: bool, quiet: bool) -
     from cloudfree import described
     from cloudfree.pipeline import execute
     from cloudfree.plan import Options
-    from cloudfree.planning import make_plan
-    from cloudfree.product.targets import check_endings
+    from cloudfree.planning import make_plan, refuse_lost_mask
+    from cloudfree.product.targets import named
 
     told = Options(**values)
-    check_endings(told.files, (*told.sources, told.aoi))
+    told = replace(told, **named(told.files, (*told.sources, told.aoi)))
     plan = make_plan(told)
+    refuse_lost_mask(plan)
     if dry_run:
         echo_json({**described.as_json(plan), "option_sources": option_sources(click.get_current_context())})
         return

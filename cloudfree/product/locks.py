@@ -36,14 +36,9 @@ def claimed(targets: Iterable[Path], wait_s: float = 0.0) -> Iterator[dict[Path,
         # All runs lock in the same order, so that no two wait for each other.
         ordered = sorted(set(targets), key=os.path.realpath)
         folders = {target: stack.enter_context(_claimed(target, until)) for target in ordered}
-        for parent in {followed(target).parent for target in ordered}:
+        for parent in {target.parent for target in ordered}:
             _sweep(parent)
         yield folders
-
-
-def followed(target: Path) -> Path:
-    """The file that a target leads to where it is a link: that is written, and the link stays; else the target."""
-    return Path(os.path.realpath(target)) if target.is_symlink() else target
 
 
 @contextmanager
@@ -63,11 +58,10 @@ def _claimed(target: Path, until: float) -> Iterator[Path]:
 
 
 def _folder_of(target: Path) -> Path:
-    file = followed(target)
-    name = file.name
+    name = target.name
     if len(name.encode()) > LONGEST_NAME:
         name = hashlib.sha256(name.encode()).hexdigest()
-    return file.parent / f"{_PREFIX}{name}"
+    return target.parent / f"{_PREFIX}{name}"
 
 
 def _locked(folder: Path, target: Path, until: float) -> FileLock:

@@ -15,7 +15,7 @@ from cloudfree.errors import OutputError
 from cloudfree.inputs.location.names import refuse_long_path
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.product.kinds import OTHER_ENDINGS, Kind
-from cloudfree.product.locks import LONGEST_NAME, claimed, followed
+from cloudfree.product.locks import LONGEST_NAME, claimed
 
 _LONGEST_ENDING = 12
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -28,9 +28,8 @@ Key = TypeVar("Key")
 def staging(targets: Mapping[Key, Path], overwrite: bool, wait_s: float = 0.0) -> Iterator[dict[Key, Path]]:
     """Yield where to write each file, in hidden folders beside the targets.
 
-    All must be written: they are moved to their targets if the block succeeds, and deleted if not; a target that is a
-    link to a file stays one, and that file is replaced. The targets are locked meanwhile: see `locks.claimed`, also for
-    `wait_s`.
+    All must be written: they are moved to their targets if the block succeeds, and deleted if not. The targets are
+    locked meanwhile: see `locks.claimed`, also for `wait_s`.
     """
     with claimed(targets.values(), wait_s) as folders:
         staged = {key: folders[target] / _short(target.name) for key, target in targets.items()}
@@ -43,7 +42,7 @@ def staging(targets: Mapping[Key, Path], overwrite: bool, wait_s: float = 0.0) -
             raise OutputError(
                 f"{name} was not finished ({error.strerror}); the disk must take all of it: free space and run again"
             ) from error
-        _publish([(staged[key], followed(target)) for key, target in targets.items()], overwrite)
+        _publish([(staged[key], target) for key, target in targets.items()], overwrite)
 
 
 def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite: bool) -> None:
@@ -56,7 +55,6 @@ def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite:
             raise OutputError(f"{target} is an input; the output must be another file: choose another name")
         if any(_same(target, other) for other in targets[:position]):
             raise OutputError(f"{target} is named for two outputs; each needs a file of its own: choose another name")
-        real = followed(target)
         if target.is_dir():
             raise OutputError(f"{target} is a folder; the output must be a file: add a file name")
         if (target.exists() or target.is_symlink()) and not target.is_file():
@@ -64,31 +62,36 @@ def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite:
                 f"{target} is a device, a pipe or a link to nothing, and is kept; an output is a file: choose another "
                 "name"
             )
-        if not real.parent.is_dir():
+        if not target.parent.is_dir():
             raise OutputError(
-                f"the folder {real.parent} does not exist; outputs go into existing folders: make it first"
+                f"the folder {target.parent} does not exist; outputs go into existing folders: make it first"
             )
-        if not os.access(real.parent, os.W_OK):
-            raise OutputError(f"the folder {real.parent} cannot be written; choose another, or change its permissions")
+        if not os.access(target.parent, os.W_OK):
+            raise OutputError(
+                f"the folder {target.parent} cannot be written; choose another, or change its permissions"
+            )
     if not overwrite:
         _refuse_existing(targets)
 
 
-def check_endings(files: Mapping[Kind, Path], inputs: Sequence[AnyPath | None]) -> None:
-    """Raise OutputError for a file whose ending is that of another format: each kind has its own.
+def named(files: Mapping[Kind, Path], inputs: Sequence[AnyPath | None]) -> dict[str, Any]:
+    """The files as one user has named them, by their fields: of a link to a file, that file, so that the link stays.
 
-    Of one that is among the inputs `check_targets` tells more.
+    Raises OutputError for an ending of another format; of a file that is among the inputs `check_targets` tells more.
     """
     read = [file for path in inputs if path and (file := Source.of(path).file)]
     for kind, path in files.items():
         ending = path.suffix.lower()
-        if any(_same(path, file) for file in read):
-            continue
-        if ending not in kind.endings and ending in OTHER_ENDINGS:
+        if ending in OTHER_ENDINGS and ending not in kind.endings and not any(_same(path, file) for file in read):
             raise OutputError(
                 f"{path} ends with {path.suffix}, which is another format; --{kind.field.replace('_', '-')} is written "
                 f"as {kind.format}: give a name that ends with {' or '.join(kind.endings)}"
             )
+    return {kind.field: _followed(path) for kind, path in files.items()}
+
+
+def _followed(target: Path) -> Path:
+    return Path(os.path.realpath(target)) if target.is_symlink() and target.is_file() else target
 
 
 def _short(name: str) -> str:
