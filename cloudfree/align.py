@@ -21,7 +21,7 @@ from cloudfree.product import pictures, profiles, provenance
 from cloudfree.product.cog import BLOCK_PX, CogWriter
 from cloudfree.product.kinds import OUTPUT, QUICKLOOK, Kind
 from cloudfree.product.needs import check_needs
-from cloudfree.product.targets import check_targets, staging
+from cloudfree.product.targets import check_targets, named, staging
 from cloudfree.scene import coregister, survey
 from cloudfree.scene.offset import Offset
 from cloudfree.scene.survey import Survey
@@ -94,6 +94,7 @@ def find(options: AlignOptions) -> Alignment:
     """Read the inputs and estimate the offset, without writing a file. Raises CloudfreeError."""
     if not options.sar:
         raise InputError("align brings Sentinel-1 onto a scene's grid, and none is given; give --sar")
+    options = replace(options, **named(options.files, options.sources))
     with gdal_settings(options.trust_inputs):
         scene = grid_of(options.planet, options.planet_date).shape
         check_needs(options.files, scene, scene)

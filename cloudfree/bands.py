@@ -53,8 +53,16 @@ class Udm2(IntEnum):
 
 
 UDM2_BAND_COUNT = 8
+UDM2_CLASSES = (Udm2.CLEAR, Udm2.SNOW, Udm2.SHADOW, Udm2.LIGHT_HAZE, Udm2.HEAVY_HAZE, Udm2.CLOUD)
+"""Of which one is set wherever a scene is classified."""
+
 UDM2_OBSCURED = (Udm2.SHADOW, Udm2.LIGHT_HAZE, Udm2.HEAVY_HAZE, Udm2.CLOUD)
 """What hides or alters the ground. Snow is ground."""
+
+
+def description_of(classes: type[IntEnum]) -> str:
+    """What a band of classes is called in a file: their numbers and names."""
+    return "class: " + ", ".join(f"{one.value} {one.name.lower().replace('_', ' ')}" for one in classes)
 
 
 class SkyClass(IntEnum):
@@ -69,6 +77,9 @@ class SkyClass(IntEnum):
 
 SKY_NODATA = 255
 """Code of a pixel that the scene does not show."""
+
+SKY_DESCRIPTION = description_of(SkyClass)
+"""What the band of these classes is called in a file; by it such a file is known."""
 
 SKY_HIDDEN = (SkyClass.CLOUD, SkyClass.HAZE, SkyClass.SHADOW)
 """What hides or alters the ground."""

@@ -141,6 +141,7 @@ class RunArguments(TypedDict, total=False):
     planet_date: str | None
     mask_values: str | None
     mask_bits: str | None
+    mask_threshold: float | None
     mask_unknown: Literal["cloud", "clear"]
     sar_bands: tuple[int, ...] | None
     sar_units: Units | Literal["auto"]

@@ -20,6 +20,7 @@ from cloudfree.inputs.files import Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.location.versions import versions_of
 from cloudfree.inputs.masks.found import FoundClouds
+from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.optical.reference import Reference
 from cloudfree.inputs.optical.scene import grid_of
 from cloudfree.inputs.raster.access import gdal_settings
@@ -99,6 +100,18 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         precision=precision,
         part=part,
     )
+
+
+def refuse_lost_mask(plan: Plan) -> None:
+    """Raise InputError where all would be rewritten because the scene's own UDM2 cannot be used."""
+    options, inputs = plan.options, plan.inputs
+    if inputs.mask or options.find_clouds != "never" or options.fill != "auto":
+        return
+    if beside := planet_product.find(inputs.scene.path, planet_product.UDM2):
+        raise InputError(
+            f"{beside.name} beside the scene cannot be used, and with --find-clouds never nothing else says where "
+            "clouds are; give --udm2 or --mask, or leave --find-clouds at auto, or rewrite all of it with --fill all"
+        )
 
 
 def check_without_radar(options: Options) -> None:

@@ -117,7 +117,14 @@ def test_classes_have_colours_that_travel_in_the_file(case: Case) -> None:
         assert [c.name for c in quality.colorinterp] == ["palette", "undefined"]
         colours = [quality.colormap(1)[qa] for qa in Qa]
         assert len(set(colours)) == len(Qa)
-        assert colours[Qa.NODATA][3] == 0
+        assert (colours[Qa.NODATA][:3], quality.colormap(1)[255][3]) == ((0, 0, 0), 0), (
+            "of a TIFF, nodata is transparent"
+        )
+        assert quality.nodatavals == (255, 255)
+        assert quality.scales == (1, 1), "one for both: readers take the first for all"
+        share = quality.read(2, masked=True)
+        np.testing.assert_array_equal(share.mask, quality.read(1) == Qa.NODATA)
+        assert (share == 0).any()
         assert "5 seen through" in quality.descriptions[0]
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE, Real
+from cloudfree.cli.options import OUTPUT_FILE, Real
 from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
 
 
 @click.command()
 @options.scene_inputs(sar_required=True)
 @options.references
-@click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
 @click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
 @click.option("--minutes", type=Real(min=0, min_open=True), default=5.0, show_default=True)
 @options.seed

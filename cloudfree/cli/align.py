@@ -7,15 +7,15 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import OUTPUT_FILE
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
 
 
 @click.command()
 @options.scene_inputs(sar_required=True)
-@click.option("-o", "--output", type=FILE, required=True, help="The COG to write: VV and VH in dB.")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The COG to write: VV and VH in dB.")
 @options.compress
-@click.option("--quicklook", type=FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")
+@click.option("--quicklook", type=OUTPUT_FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")
 @options.overwrite
 @options.as_json_with("The offset and how sure it is, on stdout.")
 @options.verbosity

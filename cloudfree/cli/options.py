@@ -12,7 +12,7 @@ import click
 
 from cloudfree.bands import DETECTORS
 from cloudfree.cli.terminal import remember
-from cloudfree.inputs.location.names import local_file
+from cloudfree.inputs.location.names import local_file, local_output
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.values import COUNTS, DISTANCES, REALS, WHOLES
 from cloudfree.product.kinds import BESIDE, Kind
@@ -22,10 +22,22 @@ class FileType(click.Path):
     """A file or a folder on this machine, there or to be made."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        local_file(value)
         return local_file(Path(str(super().convert(value, param, ctx))))
 
 
 FILE = FileType(path_type=Path)
+
+
+class OutputType(click.Path):
+    """A file on this machine to be written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        local_output(value)
+        return local_file(Path(str(super().convert(value, param, ctx))))
+
+
+OUTPUT_FILE = OutputType(path_type=Path)
 
 
 class SourceType(click.ParamType[Any]):
@@ -143,6 +155,7 @@ TRUST_INPUTS = "Also open files that lead to others: a VRT of files in other fol
 meaning = together(
     click.option("--mask-values", metavar="N,N|NAME", help="Values of --mask that are cloud or shadow, or a preset."),
     click.option("--mask-bits", metavar="N,N|NAME", help="Bits of --mask that are cloud or shadow, or a preset: udm1."),
+    click.option("--mask-threshold", type=Real(), metavar="NUMBER", help="Number of --mask from which on it is cloud."),
     _choice("--mask-unknown", "cloud", "clear", help="What ground counts as of which the mask says nothing."),
     _metres("--max-shift", "max_shift_m", default=60.0, help="Largest offset to believe."),
     _choice("--sar-units", "auto", "db", "power", "amplitude"),
@@ -180,7 +193,7 @@ def scene_inputs(sar_required: bool) -> Callable[..., Any]:
             help=f"Sentinel-1 VV and VH; as often as needed: frames, tiles, a file of each polarisation{optional}.",
         ),
         click.option("--udm2", type=SOURCE, help="Usable data mask of the scene.  [default: its sibling, if there]"),
-        click.option("--mask", type=SOURCE, help="Any single-band raster instead: non-zero is cloud or shadow."),
+        click.option("--mask", type=SOURCE, help="Any mask instead: non-zero is cloud or shadow; or polygons."),
         meaning,
     )
 
@@ -292,7 +305,7 @@ def _beside_product(kind: Kind, in_batch: bool) -> Callable[..., Any]:
         listed = f", and {kind.listed_in} of all" if kind.listed_in else ""
         return click.option(name, is_flag=True, help=f"{kind.title}: NAME{kind.suffix}{listed}.")
     metavar = kind.suffix.rpartition(".")[2].upper()
-    return click.option(name, type=FILE, metavar=metavar, help=f"{kind.title}.")
+    return click.option(name, type=OUTPUT_FILE, metavar=metavar, help=f"{kind.title}.")
 
 
 def as_json_with(help_text: str) -> Callable[..., Any]:
@@ -310,7 +323,9 @@ verbosity = together(
         callback=remember,
         help="Lines for people, or an object a line.",
     ),
-    click.option("--log-file", type=FILE, expose_value=False, callback=remember, help="Append the log here too."),
+    click.option(
+        "--log-file", type=OUTPUT_FILE, expose_value=False, callback=remember, help="Append the log here too."
+    ),
     click.option("-v", "--verbose", is_flag=True, help="Say what each file was taken for, and why."),
     click.option("-q", "--quiet", is_flag=True, help="Only errors, and no progress bar."),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from cloudfree import process
 from cloudfree.cli import options
 from cloudfree.cli.config import option_sources
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import OUTPUT_FILE
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar, progress_log
 
 
@@ -18,7 +19,7 @@ from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progres
 @options.scene_inputs(sar_required=False)
 @options.references
 @options.part
-@click.option("-o", "--output", type=FILE, required=True, help="The cloud-free COG to write.")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The cloud-free COG to write.")
 @options.making
 @options.beside_product(in_batch=False)
 @options.overwrite
@@ -42,9 +43,13 @@ def _run(values: Mapping[str, Any], dry_run: bool, as_json: bool, quiet: bool) -
     from cloudfree import described
     from cloudfree.pipeline import execute
     from cloudfree.plan import Options
-    from cloudfree.planning import make_plan
+    from cloudfree.planning import make_plan, refuse_lost_mask
+    from cloudfree.product.targets import named
 
-    plan = make_plan(Options(**values))
+    told = Options(**values)
+    told = replace(told, **named(told.files, (*told.sources, told.aoi)))
+    plan = make_plan(told)
+    refuse_lost_mask(plan)
     if dry_run:
         echo_json({**described.as_json(plan), "option_sources": option_sources(click.get_current_context())})
         return

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE, Real, Whole
+from cloudfree.cli.options import FILE, OUTPUT_FILE, Real, Whole
 from cloudfree.cli.terminal import log_to_stderr
 
 
 @click.command()
-@click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
 @click.option(
     "--data",
     type=FILE,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.options import FILE, OUTPUT_FILE
 from cloudfree.cli.terminal import echo_json, echo_lines
 
 
@@ -50,7 +50,7 @@ def weights_verify(names: tuple[str, ...]) -> None:
 
 @weights.command("convert")
 @click.argument("source", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="The safetensors file to write.")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
 @options.overwrite
 def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
     """Turn a published checkpoint into a safetensors file."""

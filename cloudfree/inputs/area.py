@@ -30,6 +30,7 @@ BBox = tuple[float, float, float, float]
 
 _NOISE_PX = 1e-6  # of transformed coordinates, so that an edge on a pixel's edge does not need the next pixel
 _ORDER = "--bbox is WEST,SOUTH,EAST,NORTH in degrees"
+_AROUND = {"--aoi": "one around the area", "--mask": "them around clouds and shadows"}
 _BOX_HINT = "compare it with the scene's corners (cloudfree info, rio bounds)"
 
 
@@ -138,18 +139,18 @@ def _snapped(at: Any, length: int) -> tuple[int, int]:
 # --- polygons in files ---
 
 
-def read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
+def read_polygons(path: Path, option: str = "--aoi") -> tuple[BaseGeometry, CRS]:
     """The polygons of a vector file as one geometry, and their CRS: GeoJSON, or what pyogrio or fiona can read.
 
-    Raises InputError.
+    `option` is by which it was given. Raises InputError.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist; --aoi is a file of polygons, GeoJSON for one: check the path")
+        raise InputError(f"{path} does not exist; {option} is a file of polygons, GeoJSON for one: check the path")
     try:
         document = json.loads(_content(path))
     except UNPARSABLE as error:
         if path.suffix.lower() in (".json", ".geojson"):
-            why = _shortened(error)
+            why = shortened(error)
             raise InputError(f"{path.name} is no GeoJSON that can be read ({why}); export it again") from error
         geometries, crs = _by_library(path)
     else:
@@ -157,7 +158,7 @@ def read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
     polygons = [shape for shape in geometries if shape.area > 0]
     if not polygons:
         kinds = ", ".join(sorted({shape.geom_type for shape in geometries})) or "nothing"
-        raise InputError(f"{path.name} holds {kinds}; --aoi needs polygons: draw one around the area")
+        raise InputError(f"{path.name} holds {kinds}; {option} needs polygons: draw {_AROUND[option]}")
     return shapely.union_all([shapely.make_valid(polygon) for polygon in polygons]), crs
 
 
@@ -170,7 +171,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _shortened(error: BaseException) -> str:
+def shortened(error: BaseException) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
@@ -184,7 +185,7 @@ def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
         _refuse_wild(geometries)
     except (AttributeError, TypeError, CRSError, shapely.errors.ShapelyError, *UNPARSABLE) as error:
         raise InputError(
-            f"{path.name} is no GeoJSON that can be read ({_shortened(error)}); a Feature, a "
+            f"{path.name} is no GeoJSON that can be read ({shortened(error)}); a Feature, a "
             "FeatureCollection or a geometry is needed: export it again"
         ) from error
     bounds = np.array([shape.bounds for shape in geometries if not shape.is_empty]).reshape(-1, 4)
@@ -235,7 +236,7 @@ def _by_library(path: Path) -> tuple[list[BaseGeometry], CRS]:
             continue
         except (RuntimeError, OSError, *UNPARSABLE) as error:  # of which those of both libraries are
             raise InputError(
-                f"{path.name} cannot be read as vectors ({_shortened(error)}); a file of polygons is "
+                f"{path.name} cannot be read as vectors ({shortened(error)}); a file of polygons is "
                 "needed: give GeoJSON"
             ) from error
         if not crs:
@@ -243,7 +244,8 @@ def _by_library(path: Path) -> tuple[list[BaseGeometry], CRS]:
         return geometries, CRS.from_user_input(crs)
     raise InputError(
         f"{path.name} is no GeoJSON, and neither pyogrio nor fiona is installed, which read other vector files; give "
-        "GeoJSON (ogr2ogr -f GeoJSON -t_srs EPSG:4326 aoi.geojson FILE), or install one: pip install pyogrio"
+        f"GeoJSON (ogr2ogr -f GeoJSON -t_srs EPSG:4326 {path.stem}.geojson {path.name}), or install one: pip install "
+        "pyogrio"
     )
 
 

@@ -70,6 +70,8 @@ class InputOptions:
     """Values of `mask` that are cloud or shadow: "2,3", "4-7", or a name of `codes.VALUE_PRESETS`."""
     mask_bits: str | None = None
     """Bits of `mask` of which any is cloud or shadow, in the same way; a name is one of `codes.BIT_PRESETS`."""
+    mask_threshold: float | None = None
+    """The number of `mask`, in its own units, from which on it is cloud, where it holds probabilities."""
     mask_unknown: Literal["cloud", "clear"] = "cloud"
     """What ground counts as of which `udm2` or `mask` says nothing."""
     sar_bands: tuple[int, ...] | None = None
@@ -219,10 +221,13 @@ class Inputs:
 
         And what virtual ones (VRT) among them are made of.
         """
-        masks = [self.mask.path] if self.mask else []
+        polygons = [self.mask.path] if self.mask and self.mask.burnt else []
+        masks = [self.mask.path] if self.mask and not polygons else []
         others = [image.path for ref in self.references for image in (ref, ref.mask) if image]
         radar = dict.fromkeys(path for band in self.sar.bands for path in band.files)
-        return [part for path in (self.scene.path, *radar, *masks, *others) for part in access.parts_of(path)]
+        return [
+            part for path in (self.scene.path, *radar, *masks, *others) for part in access.parts_of(path)
+        ] + polygons
 
     def deciding(self, options: InputOptions, area: Path | None) -> tuple[Source, ...]:
         """Every file that decides what is made of these: references that are left out too, and a file of an area."""
@@ -260,7 +265,7 @@ def identify(options: InputOptions) -> Inputs:
     quantity = QuantityOptions(options.planet_quantity, options.planet_scale)
     scene = identify_scene(options.planet, options.planet_bands, quantity, options.planet_date)
     sar = _dated(identify_radar(options, scene.grid), scene.acquired)
-    codes = MaskOptions(options.mask_values, options.mask_bits, options.mask_unknown)
+    codes = MaskOptions(options.mask_values, options.mask_bits, options.mask_unknown, options.mask_threshold)
     mask = identify_mask_of(scene, options.udm2, options.mask, codes)
     return Inputs(scene, sar, mask, tuple(usable_references(options.references, scene.grid, scene.path)))
 

@@ -16,6 +16,7 @@ from cloudfree.geometry import Geometry, Grid
 from cloudfree.inputs.location import containers
 from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.masks.mask import identify_mask, identify_udm2, is_named
+from cloudfree.inputs.masks.meaning import is_own
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.optical.bands import band_texts
 from cloudfree.inputs.optical.scene import identify_scene
@@ -103,7 +104,7 @@ def _kind(path: Source, dataset: DatasetReader, grid: Geometry) -> tuple[str, tu
         if dtype == "uint8" and count >= UDM2_BAND_COUNT:
             mask = identify_udm2(path, grid)
             return "PlanetScope usable data mask (UDM2)", tuple(map(str, mask.reasons))
-        if count == 1 and (dtype == "uint8" or is_named(dataset)):
+        if is_own(dataset) or (count == 1 and (dtype == "uint8" or is_named(dataset))):
             return "mask", tuple(map(str, identify_mask(path, grid).reasons))
         if count >= 4 and not access.is_complex(dataset) and not _says_radar(dataset):
             scene = identify_scene(path)

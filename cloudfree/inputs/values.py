@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cloudfree.errors import InputError
-from cloudfree.inputs.location.names import local_file, refuse_odd_name
+from cloudfree.inputs.location.names import local_output, refuse_odd_name
 from cloudfree.inputs.location.source import AnyPath, Source
 
 _LONGEST_SHOWN = 60
@@ -103,7 +103,7 @@ def _simple(name: str, kind: Any, value: Any) -> Any:
         return Source.of(value)
     if kind in (str, Path) and isinstance(value, str | os.PathLike):
         refuse_odd_name(os.fspath(value))
-        return local_file(value) if kind is Path else os.fspath(value)
+        return local_output(value) if kind is Path else os.fspath(value)
     names = {Source: "a file or an address", Path: "a file", str: "a text", bool: "True or False"}
     raise wrong(name, value, names[kind])
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cloudfree.arrays import Image
 from cloudfree.bands import DN_MIN, REFLECTANCE_SCALE, Qa
 from cloudfree.inputs.optical.scene import Scene, has_data
-from cloudfree.product.profiles import NO_DEVIATION
+from cloudfree.product.profiles import NO_DEVIATION, NO_SHARE
 from cloudfree.reconstruct.strips import Fill, RestoredStrip, Strip
 from cloudfree.reconstruct.tile import SHOWS
 from cloudfree.scene.uncertainty import Uncertainty
@@ -32,9 +32,10 @@ class Composed:
 
     @property
     def quality(self) -> NDArray[np.uint8]:
-        """Class of `Qa` and share of reconstruction in percent (2, H, W)."""
+        """Class of `Qa` and share of reconstruction in percent (2, H, W), NO_SHARE without data."""
         # At least one percent where anything is reconstructed: both bands must agree on what was observed.
         percent = np.where(self.weight > 0, np.maximum(np.rint(100 * self.weight), 1), 0)
+        percent = np.where(self.classes == Qa.NODATA, NO_SHARE, percent)
         return np.stack([self.classes, percent.astype(np.uint8)])
 
 

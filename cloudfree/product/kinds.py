@@ -10,6 +10,20 @@ from pathlib import Path
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 
+_FORMATS = {
+    COG: ("a GeoTIFF", (".tif", ".tiff")),
+    "image/png": ("a PNG", (".png",)),
+    "text/html": ("a page of HTML", (".html", ".htm")),
+    "application/geo+json": ("JSON", (".json", ".geojson")),
+}
+_OTHERS = (
+    ".jp2 .j2k .jpg .jpeg .webp .gif .bmp .svg .pdf .img .vrt .nc .hdf .h5 .hdf5 .zarr .ecw .sid .dat .bil "
+    ".bip .bsq .hdr .asc .grd .gpkg .shp .kml .kmz .xml .txt .csv .md .toml .yaml .yml .npy .npz .mbtiles "
+    ".pmtiles .parquet .zip .gz .tgz .tar .7z .docx .xlsx .log .safetensors"
+)
+ENDINGS = frozenset(_OTHERS.split()).union(*(endings for _, endings in _FORMATS.values()))
+"""Of names that say which format a file has."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -35,6 +49,16 @@ class Kind:
     @property
     def is_raster(self) -> bool:
         return self.media_type == COG
+
+    @property
+    def format(self) -> str:
+        """Its format, in words."""
+        return _FORMATS[self.media_type][0]
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """How names of such files end, in lower case; others are as good, unless they are another format's."""
+        return _FORMATS[self.media_type][1]
 
     @property
     def has_identity(self) -> bool:

@@ -15,8 +15,10 @@ from filelock import FileLock, Timeout
 
 from cloudfree.errors import OutputError
 
+LONGEST_NAME = 200
+"""Bytes of a name to which more may be added: file systems allow 255."""
+
 _PREFIX, _LOCK = ".cloudfree-", "lock"
-_LONGEST_NAME = 200  # bytes; file systems allow 255
 _POLL_S = 0.1
 _BY_DESCRIPTOR = {os.open, os.unlink} <= os.supports_dir_fd  # not on Windows
 
@@ -32,7 +34,7 @@ def claimed(targets: Iterable[Path], wait_s: float = 0.0) -> Iterator[dict[Path,
     until = time.monotonic() + wait_s
     with ExitStack() as stack:
         # All runs lock in the same order, so that no two wait for each other.
-        ordered = sorted(set(targets), key=lambda target: str(target.resolve()))
+        ordered = sorted(set(targets), key=os.path.realpath)
         folders = {target: stack.enter_context(_claimed(target, until)) for target in ordered}
         for parent in {target.parent for target in ordered}:
             _sweep(parent)
@@ -57,7 +59,7 @@ def _claimed(target: Path, until: float) -> Iterator[Path]:
 
 def _folder_of(target: Path) -> Path:
     name = target.name
-    if len(name.encode()) > _LONGEST_NAME:
+    if len(name.encode()) > LONGEST_NAME:
         name = hashlib.sha256(name.encode()).hexdigest()
     return target.parent / f"{_PREFIX}{name}"
 

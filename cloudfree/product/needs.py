@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -74,7 +75,7 @@ def check_memory(needed_gb: float, what: str, mends: Iterable[str]) -> None:
 
 def nearest_folder(path: Path) -> Path:
     """The folder of a file, or the one above in which it will be made."""
-    return next(parent for parent in path.resolve().parents if parent.is_dir())
+    return next(parent for parent in Path(os.path.realpath(path)).parents if parent.is_dir())
 
 
 def _pixels(shape: tuple[int, int]) -> int:

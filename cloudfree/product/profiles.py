@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 import numpy as np
 from rasterio.enums import ColorInterp
 
-from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SAR_BANDS, SKY_NODATA, Qa, SkyClass
+from cloudfree.bands import (
+    OPTICAL_BANDS,
+    REFLECTANCE_SCALE,
+    SAR_BANDS,
+    SKY_DESCRIPTION,
+    SKY_NODATA,
+    Qa,
+    SkyClass,
+    description_of,
+)
 from cloudfree.product.cog import CogProfile
 
 NO_DEVIATION = 65535
 """Nodata of the uncertainty; 0 is an observed pixel."""
+
+NO_SHARE = 255
+"""Nodata of the quality: of its second band, for a GeoTIFF has one nodata value, and class 0 says so itself."""
 
 Colours = dict[int, tuple[int, int, int, int]]
 """Red, green, blue, alpha (0..255) of each class."""
@@ -40,15 +50,17 @@ def optical(scale: tuple[float, ...]) -> CogProfile:
     return CogProfile("uint16", OPTICAL_BANDS, colours, scale, "average")
 
 
-def _classed(classes: type[IntEnum], percentage: str, colours: Colours, nodata: int) -> CogProfile:
-    """A class and a percentage, overviews by nearest neighbour: classes have no mean."""
-    names = ", ".join(f"{one.value} {one.name.lower().replace('_', ' ')}" for one in classes)
+def _classed(description: str, percentage: str, colours: Colours, nodata: int) -> CogProfile:
+    """A class and a percentage, overviews by nearest neighbour: classes have no mean.
+
+    Both are of one scale, 1, for many readers take that of the first band for all.
+    """
     kinds = (ColorInterp.palette, ColorInterp.undefined)
-    return CogProfile("uint8", (f"class: {names}", percentage), kinds, (1.0, 0.01), "nearest", (), nodata, colours)
+    return CogProfile("uint8", (description, percentage), kinds, (1.0, 1.0), "nearest", (), nodata, colours)
 
 
-QUALITY = _classed(Qa, "share of reconstruction in percent", QA_COLOURS, Qa.NODATA)
-SKY = _classed(SkyClass, "probability of cloud, haze or shadow in percent", _SKY_COLOURS, SKY_NODATA)
+QUALITY = _classed(description_of(Qa), "share of reconstruction in percent", QA_COLOURS, NO_SHARE)
+SKY = _classed(SKY_DESCRIPTION, "probability of cloud, haze or shadow in percent", _SKY_COLOURS, SKY_NODATA)
 
 _GREY = (ColorInterp.gray, *[ColorInterp.undefined] * 3)
 _DEVIATIONS = tuple(f"standard deviation of {band}" for band in OPTICAL_BANDS)

@@ -86,7 +86,7 @@ def _classed(profile: CogProfile, second: str, classes: Sequence[tuple[int, str,
             "name": name,
             "description": description,
             "color_hint": "".join(f"{part:02X}" for part in profile.colormap[value][:3]),
-            **({"nodata": True} if value == profile.nodata else {}),
+            **({"nodata": True} if name == "nodata" else {}),
         }
         for value, name, description in classes
     ]

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cloudfree.errors import OutputError
+from cloudfree.inputs.location.names import refuse_long_path
 from cloudfree.inputs.location.source import AnyPath, Source
-from cloudfree.product.locks import claimed
+from cloudfree.product.kinds import ENDINGS, Kind
+from cloudfree.product.locks import LONGEST_NAME, claimed
 
+_LONGEST_ENDING = 12
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _NO_SUCH_CALL = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -29,7 +32,7 @@ def staging(targets: Mapping[Key, Path], overwrite: bool, wait_s: float = 0.0) -
     locked meanwhile: see `locks.claimed`, also for `wait_s`.
     """
     with claimed(targets.values(), wait_s) as folders:
-        staged = {key: folders[target] / target.name for key, target in targets.items()}
+        staged = {key: folders[target] / _short(target.name) for key, target in targets.items()}
         try:
             yield staged
         except OSError as error:
@@ -44,6 +47,8 @@ def staging(targets: Mapping[Key, Path], overwrite: bool, wait_s: float = 0.0) -
 
 def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite: bool) -> None:
     """Raise OutputError for targets that are inputs, hold them, equal each other, exist, or cannot be written."""
+    for target in targets:
+        refuse_long_path(str(target))
     files = [file for path in inputs if (file := Source.of(path).file)]
     for position, target in enumerate(targets):
         if any(_same(target, file) for file in files):
@@ -67,6 +72,35 @@ def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite:
             )
     if not overwrite:
         _refuse_existing(targets)
+
+
+def named(files: Mapping[Kind, Path], inputs: Sequence[AnyPath | None]) -> dict[str, Any]:
+    """The files as one user has named them, by their fields: of a link to a file, that file, so that the link stays.
+
+    Raises OutputError for an ending of another format; of a file that is among the inputs `check_targets` tells more.
+    """
+    read = [file for path in inputs if path and (file := Source.of(path).file)]
+    for kind, path in files.items():
+        ending = path.suffix.lower()
+        if ending in ENDINGS and ending not in kind.endings and not any(_same(path, file) for file in read):
+            raise OutputError(
+                f"{path} ends with {path.suffix}, which is another format; --{kind.field.replace('_', '-')} is written "
+                f"as {kind.format}: give a name that ends with {' or '.join(kind.endings)}"
+            )
+    return {kind.field: _followed(path) for kind, path in files.items()}
+
+
+def _followed(target: Path) -> Path:
+    return Path(os.path.realpath(target)) if target.is_symlink() and target.is_file() else target
+
+
+def _short(name: str) -> str:
+    """A name beside which others have room: its beginning and its ending, if it is long."""
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    ending = Path(name).suffix
+    ending = ending if len(ending) <= _LONGEST_ENDING else ""
+    return name.encode()[: LONGEST_NAME - len(ending.encode())].decode(errors="ignore") + ending
 
 
 def _publish(moves: Sequence[tuple[Path, Path]], overwrite: bool) -> None:
@@ -124,4 +158,4 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _same(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve() or (a.exists() and b.exists() and a.samefile(b))
+    return os.path.realpath(a) == os.path.realpath(b) or (a.exists() and b.exists() and a.samefile(b))

@@ -43,7 +43,7 @@ def test_under_a_mask_what_it_hides_is_reconstructed(restored: float, expected: 
     np.testing.assert_array_equal(rows.dn, np.broadcast_to(np.array(expected, np.uint16), (4, 1, 6)))
     made, alone = Qa.RECONSTRUCTED, Qa.RECONSTRUCTED_WITHOUT_SAR
     assert rows.quality[0, 0].tolist() == [Qa.NODATA, Qa.OBSERVED, made, alone, made, made]
-    assert rows.quality[1, 0].tolist() == [0, 0, 100, 100, 25, 1]
+    assert rows.quality[1, 0].tolist() == [255, 0, 100, 100, 25, 1]
 
 
 @pytest.mark.parametrize(("without_sar", "dn", "qa"), [("keep", 9000, Qa.NOT_RECONSTRUCTED), ("nodata", 0, Qa.NODATA)])
@@ -51,13 +51,13 @@ def test_a_cloud_without_radar_is_kept_or_left_out(without_sar: str, dn: int, qa
     rows = composed(0.3, Fill("clouds", without_sar))
     assert rows.dn[0, 0].tolist() == [0, 12_000, 3000, dn, 1500, 1002]
     assert rows.quality[0, 0, 3] == qa
-    assert rows.quality[1, 0].tolist() == [0, 0, 100, 0, 25, 1]
+    assert rows.quality[1, 0].tolist() == [255, 0, 100, 255 if qa == Qa.NODATA else 0, 25, 1]
 
 
 def test_everything_is_reconstructed_where_there_is_data() -> None:
     rows = composed(0.3, Fill("all"))
     assert rows.dn[0, 0].tolist() == [0, 3000, 3000, 3000, 3000, 3000]
-    assert rows.quality[1, 0].tolist() == [0, 100, 100, 100, 100, 100]
+    assert rows.quality[1, 0].tolist() == [255, 100, 100, 100, 100, 100]
 
 
 def test_what_shows_through_is_a_class_of_its_own_where_radar_bears_it_out() -> None:

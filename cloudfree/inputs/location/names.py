@@ -84,7 +84,21 @@ def local_file(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     refuse_odd_name(text)
     refuse_long_path(text)
-    scheme = _SCHEME.match(text)
+    if path == "-":  # a path of this name is of a file
+        raise InputError(
+            "- stands for standard input or output; a file is needed: give a path (./- is one of this name)"
+        )
+    scheme, system = _SCHEME.match(text), _FILE_SYSTEM.match(text)
     if scheme and (text[scheme.end() :].startswith(":/") or scheme[0].lower() in REMOTE):
         raise InputError(f"{scheme[0]}: begins an address; a file on this machine is needed: give a path")
+    if system and not os.path.exists(text):  # noqa: PTH110 - Path's fails for what is no name
+        raise InputError(f"{system[0]}/ begins an address of GDAL's; a file on this machine is needed: give a path")
     return Path(path)
+
+
+def local_output(path: str | os.PathLike[str]) -> Path:
+    """The path of a file to be written. Raises InputError for a folder by its name, too."""
+    text = os.fspath(path)
+    if isinstance(path, str) and (text.endswith(("/", os.sep)) or re.search(r"(?:^|[/\\])\.{1,2}$", text)):
+        raise InputError(f"{text} is a folder; a file is needed: add a file name")
+    return local_file(path)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudfree.bands import SKY_HIDDEN, SKY_NODATA
 from cloudfree.errors import InputError
+from cloudfree.inputs.optical import planet_product
 
 
 class State(IntEnum):
@@ -23,15 +25,20 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class Codes:
-    """Which numbers are cloud: `values`, or those with any of `bits` set, or (neither) every number but zero.
+    """Which numbers are cloud: `values`, or those with any of `bits` set, or those from `threshold` on, or (none of
+    these) every number but zero.
 
-    `unknown` are values, or bits, that say nothing of the ground. Where `inverted`, the numbers are clear instead.
+    `unknown` are values, or bits, that say nothing of the ground, and so is the number `no_class` of either. Where
+    `inverted`, the numbers are clear instead. `zero_is_class`: zero is what it is, whatever a file declares nodata.
     """
 
     values: frozenset[int] | None = None
     bits: frozenset[int] | None = None
     unknown: frozenset[int] = frozenset()
     inverted: bool = False
+    threshold: float | None = None
+    no_class: int | None = None
+    zero_is_class: bool = False
 
     def states(self, stored: NDArray[np.generic]) -> NDArray[np.uint8]:
         """`State` (H, W) uint8 of stored bands (N, H, W): cloud where one of them is."""
@@ -43,47 +50,102 @@ class Codes:
 
     def _of_values(self, stored: NDArray[np.generic]) -> NDArray[np.uint8]:
         """`State` of each number."""
-        whole = np.nan_to_num(stored).astype(np.int64)
+        numbers = np.nan_to_num(stored)
+        whole = numbers.astype(np.int64)
         if self.bits is not None:
             cloudy, unknown = whole & _field(self.bits) != 0, whole & _field(self.unknown) != 0
         else:
-            cloudy = np.nan_to_num(stored) != 0 if self.values is None else np.isin(whole, sorted(self.values))
             unknown = np.isin(whole, sorted(self.unknown))
+            if self.threshold is not None:
+                cloudy = numbers >= self.threshold
+            else:
+                cloudy = numbers != 0 if self.values is None else np.isin(whole, sorted(self.values))
             cloudy = cloudy != self.inverted
+        if self.no_class is not None:
+            unknown |= whole == self.no_class
         return np.where(unknown, State.UNKNOWN, np.where(cloudy, State.CLOUDY, State.CLEAR)).astype(np.uint8)
 
 
-def _classes(cloudy: set[int], *unknown: int) -> Codes:
-    return Codes(values=frozenset(cloudy), unknown=frozenset(unknown))
+NO_CLASS = 255
+"""No data in bytes that hold classes, declared or not."""
 
+
+def _classes(cloudy: set[int], *unknown: int, zero_is_class: bool = True) -> Codes:
+    return Codes(values=frozenset(cloudy), unknown=frozenset(unknown), zero_is_class=zero_is_class)
+
+
+def _bits(
+    *cloudy: int, unknown: tuple[int, ...] = (), no_class: int | None = None, zero_is_class: bool = True
+) -> Codes:
+    return Codes(bits=frozenset(cloudy), unknown=frozenset(unknown), no_class=no_class, zero_is_class=zero_is_class)
+
+
+OWN = _classes({int(sky) for sky in SKY_HIDDEN}, SKY_NODATA)
+"""The first band of what --write-mask writes."""
 
 VALUE_PRESETS = {
-    "arps": _classes({2, 3, 4}, -999),  # Analysis-Ready PlanetScope: 1 clear, 2 cloud, 3 shadow, 4 haze, 5 adjacent
-    "scl": _classes({3, 8, 9, 10}, 0, 1),  # Sentinel-2 level 2A: 3 shadow, 8 and 9 cloud, 10 cirrus, 0 and 1 no data
-    "fmask": _classes({2, 4}, 255),  # Fmask 4: 0 land, 1 water, 2 shadow, 3 snow, 4 cloud
-    "s2cloudless": _classes({1}, 255),  # 0 clear, 1 cloud
-    "omnicloudmask": _classes({1, 2, 3}, 255),  # 0 clear, 1 thick and 2 thin cloud, 3 shadow
+    # Analysis-Ready PlanetScope: 1 clear, 2 cloud, 3 shadow, 4 haze, 5 adjacent, 6 and 7 other
+    "arps": _classes({2, 3, 4}, -999, zero_is_class=False),
+    # Sentinel-2 level 2A: 3 shadow, 8 and 9 cloud, 10 cirrus, 0 and 1 no data
+    "scl": _classes({3, 8, 9, 10}, 0, 1, zero_is_class=False),
+    "fmask": _classes({2, 4}, NO_CLASS),  # Fmask 4: 0 land, 1 water, 2 shadow, 3 snow, 4 cloud
+    "s2cloudless": _classes({1}, NO_CLASS),  # 0 clear, 1 cloud
+    "omnicloudmask": _classes({1, 2, 3}, NO_CLASS),  # and CloudSEN12: 0 clear, 1 thick and 2 thin cloud, 3 shadow
 }
 """`--mask-values` by name."""
 
 BIT_PRESETS = {
-    "udm1": Codes(bits=frozenset({1}), unknown=frozenset({0})),  # bit 0 blackfill, 1 cloud, 2 to 7 bands missing
-    "qa60": Codes(bits=frozenset({10, 11})),  # Sentinel-2: 10 opaque cloud, 11 cirrus
-    "qa_pixel": Codes(bits=frozenset({1, 2, 3, 4}), unknown=frozenset({0})),  # Landsat: dilated, cirrus, cloud, shadow
+    "udm1": _bits(1, unknown=(0,)),  # bit 0 blackfill, 1 cloud, 2 to 7 bands missing
+    "qa60": _bits(10, 11),  # Sentinel-2: 10 opaque cloud, 11 cirrus
+    # Landsat Collection 2: dilated, cirrus, cloud, shadow; 0 is no pixel of it
+    "qa_pixel": _bits(1, 2, 3, 4, unknown=(0,), zero_is_class=False),
+    # HLS's Fmask: 1 cloud, 2 adjacent, 3 shadow, 4 snow, 5 water, 6 and 7 aerosol
+    "hls": replace(_bits(1, 2, 3), no_class=NO_CLASS),
+    "maja": _bits(*range(8)),  # MAJA's CLM: each bit a kind of cloud or shadow
 }
 """`--mask-bits` by name."""
 
-NAME_WORDS = {"udm": "udm1", "udm1": "udm1"} | {name: name for name in (*VALUE_PRESETS, "qa60")}
-"""Whole words in the name of a mask's file or band that state a preset."""
+PRESETS = VALUE_PRESETS | BIT_PRESETS
+
+_NAMES = (
+    (re.compile(r"\bhls(?:[sl]30)?\b.* fmask\b|\bfmask .*\bhls"), "hls"),
+    (re.compile(r"\bfmask4?\b"), "fmask"),
+    (re.compile(r"\bqa pixel\b"), "qa_pixel"),
+    (re.compile(r"\bqa60\b"), "qa60"),
+    (re.compile(r"\b(?:maja|clm)\b"), "maja"),
+    (re.compile(r"\b(?:omnicloudmask|ocm|cloudsen12\w*)\b"), "omnicloudmask"),
+    (re.compile(r"\bs2 ?cloudless\b"), "s2cloudless"),
+    (re.compile(r"\bscl\b"), "scl"),
+    (re.compile(r"\barps\b"), "arps"),
+    (re.compile(r"\budm1?\b"), "udm1"),
+)
+"""Words in the name of a mask's file or band, apart by spaces, and the preset that they state; the first counts."""
+
+_POSSIBLE = {
+    "arps": {*range(8), -999},
+    "scl": {*range(12)},
+    "fmask": {*range(5), NO_CLASS},
+    "s2cloudless": {0, 1, NO_CLASS},
+    "omnicloudmask": {*range(4), NO_CLASS},
+}
+_IN_WORDS = {
+    "arps": "classes of 1 to 7",
+    "scl": "classes of 0 to 11",
+    "fmask": "classes of 0 to 4, and 255",
+    "s2cloudless": "0, 1 and 255",
+    "omnicloudmask": "classes of 0 to 3, and 255",
+    "udm1": "a byte of bits",
+    "qa60": "bits 10 and 11",
+    "qa_pixel": "bits, with confidences from bit 8 on",
+    "hls": "a byte of bits",
+    "maja": "a byte of bits",
+}
 
 CLEAR_WORDS, CLOUD_WORDS = {"clear"}, {"cloud", "clouds", "shadow", "haze", "cirrus"}
-"""Whole words in the name of a band that is set where the ground is seen, or where something hides it."""
+"""Whole words in the name of one of several bands that is set where the ground is seen, or where something hides it."""
 
 OTHER_WORDS = {"confidence", "probability", "snow", "udm1"}
 """Whole words in the name of a band that says how sure another is, or that is of ground."""
-
-NO_CLASS = 255
-"""No data in bytes that hold classes, declared or not."""
 
 
 _SPAN = re.compile(r"(-?\d{1,9})(?:-(\d{1,9}))?")
@@ -98,12 +160,19 @@ class MaskOptions:
     values: str | None = None
     bits: str | None = None
     unknown: Literal["cloud", "clear"] = "cloud"
+    threshold: float | None = None
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The options that say what numbers mean."""
+        values = {"--mask-values": self.values, "--mask-bits": self.bits, "--mask-threshold": self.threshold}
+        return tuple(option for option, value in values.items() if value not in (None, ""))
 
     def codes(self) -> Codes | None:
-        """What numbers mean by `values` or `bits`, None without either. Raises InputError."""
-        if self.values and self.bits:
+        """What numbers mean by the options, None without any. Raises InputError."""
+        if len(self.given) > 1:
             raise InputError(
-                "--mask-values and --mask-bits are both given; one says what a mask means: leave the other out"
+                f"{' and '.join(self.given)} are both given; one says what a mask means: leave the other out"
             )
         if self.values:
             return VALUE_PRESETS.get(self.values.lower()) or Codes(
@@ -111,15 +180,31 @@ class MaskOptions:
             )
         if self.bits:
             return BIT_PRESETS.get(self.bits.lower()) or Codes(bits=_numbers("--mask-bits", self.bits, BIT_PRESETS))
-        return None
+        return None if self.threshold is None else Codes(threshold=self.threshold, zero_is_class=True)
 
 
-def codes_of_words(words: set[str]) -> tuple[Codes, str] | None:
-    """The preset that a whole word of a name states, and why; None where none does."""
-    for word in sorted(words & set(NAME_WORDS)):
-        preset = NAME_WORDS[word]
-        return VALUE_PRESETS.get(preset) or BIT_PRESETS[preset], f"{word!r} in its name, preset {preset}"
-    return None
+def preset_of(text: str) -> str | None:
+    """The preset that words in a name state; None where none do."""
+    spaced = " ".join(planet_product.words(text))
+    return next((preset for pattern, preset in _NAMES if pattern.search(spaced)), None)
+
+
+def fits(preset: str, values: list[int]) -> bool:
+    """Whether a mask of a kind can hold values."""
+    held = {*values}
+    if preset in _POSSIBLE:
+        return held <= _POSSIBLE[preset] and not (preset == "scl" and 1 in held <= {0, 1})  # of no ground at all
+    if preset == "qa60":
+        return all(value in (0, 1 << 10, 1 << 11, 3 << 10) for value in held)
+    if preset == "qa_pixel":
+        return held != {0, 1} and all(value in (0, 1) or 1 << 8 <= value < 1 << 16 for value in held)
+    only_cirrus = preset == "hls" and held - {NO_CLASS} == {0, 1}  # a bit that HLS does not use
+    return not only_cirrus and all(0 <= value < 1 << 8 for value in held)
+
+
+def in_words(preset: str) -> str:
+    """What a mask of a kind holds."""
+    return _IN_WORDS[preset]
 
 
 def codes_of_values(values: list[int]) -> Codes | None:
@@ -129,7 +214,7 @@ def codes_of_values(values: list[int]) -> Codes | None:
     """
     others = {value for value in values if value != 0}
     unknown = {NO_CLASS} if len(others) > 1 else set()
-    return Codes(unknown=frozenset(unknown)) if len(others - unknown) <= 1 else None
+    return Codes(unknown=frozenset(unknown), zero_is_class=True) if len(others - unknown) <= 1 else None
 
 
 def _numbers(option: str, text: str, presets: dict[str, Codes]) -> frozenset[int]:

@@ -13,27 +13,15 @@ from rasterio import DatasetReader
 from rasterio.windows import Window
 
 from cloudfree.arrays import Mask
-from cloudfree.bands import UDM2_BAND_COUNT, UDM2_OBSCURED, Udm2
+from cloudfree.bands import UDM2_BAND_COUNT, UDM2_CLASSES, UDM2_OBSCURED
 from cloudfree.errors import CloudfreeError, GridError, InputError
 from cloudfree.geometry import Grid
-from cloudfree.geometry.grid import strips
 from cloudfree.geometry.resample import spread_positions
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location import containers
 from cloudfree.inputs.location.source import AnyPath, Source
-from cloudfree.inputs.masks.codes import (
-    BIT_PRESETS,
-    CLEAR_WORDS,
-    CLOUD_WORDS,
-    NO_CLASS,
-    OTHER_WORDS,
-    VALUE_PRESETS,
-    Codes,
-    MaskOptions,
-    State,
-    codes_of_values,
-    codes_of_words,
-)
+from cloudfree.inputs.masks import meaning, names, polygons
+from cloudfree.inputs.masks.codes import CLEAR_WORDS, CLOUD_WORDS, NO_CLASS, OTHER_WORDS, Codes, MaskOptions, State
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.optical.bands import band_texts
 from cloudfree.inputs.optical.scene import Scene, SceneReader, has_data
@@ -44,9 +32,10 @@ log = logging.getLogger(__name__)
 BUFFER_M = 30.0
 """Ground beyond the mask that is taken for cloudy too: Planet advises to buffer UDM2, which misses thin edges."""
 
-_STRIP_ROWS, _MOST_CLASSES = 512, 256
+_STRIP_ROWS = 512
 _LOOK_PX = 512  # pixels along a side at which a mask is looked at over its scene
-_NO_WHOLE = -(2**31)  # stands for any number that is not whole
+_LEAST_TOLD = 0.0005  # share of a scene: less is 0.0 %
+_MUCH = 0.5  # of a scene, so that a mask may be the other way round
 _BEYOND = 255  # neither of `State`: where a mask does not reach
 
 
@@ -54,7 +43,9 @@ _BEYOND = 255  # neither of `State`: where a mask does not reach
 class CloudMask:
     """A mask file: `codes` say which numbers of its one-based `band_indexes` are cloud or shadow, clear, or unknown.
 
-    `reasons` say why. Unknown pixels count as cloud where the scene `ground` has data; as clear without a `ground`.
+    Unknown too is where all of `class_indexes` are zero, if there are any: a UDM2 classifies what it knows. `reasons`
+    say why; `is_guess` is whether nothing names what the numbers mean. Unknown pixels count as cloud where the scene
+    `ground` has data; as clear without a `ground`. `burnt`: polygons, in place of a raster.
     """
 
     path: Source
@@ -63,12 +54,15 @@ class CloudMask:
     codes: Codes
     reasons: tuple[Decision, ...]
     ground: Scene | None = None
+    class_indexes: tuple[int, ...] = ()
+    is_guess: bool = False
+    burnt: polygons.Burnt | None = None
 
     @contextmanager
     def open(self) -> Iterator[MaskReader]:
         """A reader of the mask's pixels."""
         with ExitStack() as stack:
-            dataset = stack.enter_context(access.opened(self.path))
+            dataset = None if self.burnt else stack.enter_context(access.opened(self.path))
             ground = stack.enter_context(self.ground.open()) if self.ground else None
             yield MaskReader(self, dataset, ground)
 
@@ -76,7 +70,7 @@ class CloudMask:
 class MaskReader:
     """An open mask, on any grid."""
 
-    def __init__(self, mask: CloudMask, dataset: DatasetReader, ground: SceneReader | None = None) -> None:
+    def __init__(self, mask: CloudMask, dataset: DatasetReader | None, ground: SceneReader | None = None) -> None:
         self._mask = mask
         self._dataset = dataset
         self._ground = ground
@@ -89,13 +83,19 @@ class MaskReader:
 
     def states(self, grid: Grid) -> NDArray[np.uint8]:
         """`State` (H, W) by the nearest pixel of the mask; 255 where it does not reach."""
+        if self._mask.burnt:
+            return self._mask.codes.states(self._mask.burnt.on_grid(grid)[None])
         return nearest(self._mask.grid, grid, self._states)
 
     def _states(self, window: Window) -> NDArray[np.uint8]:
-        indexes = self._mask.band_indexes
+        assert self._dataset
+        indexes, codes = self._mask.band_indexes, self._mask.codes
         stored = access.read(self._dataset, list(indexes), window)
-        states = self._mask.codes.states(stored)
-        states[~validity.complete(self._dataset, indexes, window, stored)] = State.UNKNOWN
+        states = codes.states(stored)
+        states[~meaning.known(self._dataset, indexes, window, stored, codes)] = State.UNKNOWN
+        if self._mask.class_indexes:
+            classes = access.read(self._dataset, list(self._mask.class_indexes), window)
+            states[~classes.any(axis=0)] = State.UNKNOWN
         return states
 
     def _data(self, grid: Grid) -> Mask:
@@ -148,6 +148,8 @@ def identify_mask_of(
     options = options or MaskOptions()
     if mask and udm2:
         raise InputError("--mask and --udm2 are both given; one says where the clouds are: leave the other out")
+    if options.threshold is not None and not mask:
+        log.warning("--mask-threshold says how --mask is read, and none is given: it decides nothing")
     if mask:
         identified = identify_mask(mask, scene.grid, options)
     elif udm2:
@@ -161,51 +163,63 @@ def identify_mask_of(
     else:
         return None
     identified = replace(identified, ground=scene if options.unknown == "cloud" else None)
-    _warn_of_unknown(identified, scene, options)
-    return identified
+    return _looked_at(identified, scene, options)
 
 
 def identify_udm2(path: AnyPath, area: Grid) -> CloudMask:
     """Identify a usable data mask 2, of which the bands of shadow, haze and cloud count.
 
     The bands are found by their names, or by Planet's order where they have none; a ninth may be an alpha band. 255 and
-    nodata are unknown. Raises InputError or GridError.
+    nodata are unknown, but for 0: that is so where all classes are 0, clear included, if any is clear or nodata is 0.
+    Raises InputError or GridError.
     """
     source, chosen = containers.one(Source.of(path), containers.UDM2)
     with access.opened(source) as dataset:
-        grid = _overlapping(dataset, area)
-        indexes, which = _udm2_bands(dataset)
-        if strange := [value for value in _values(dataset, indexes, grid, area) if value not in (0, 1, NO_CLASS)]:
-            raise InputError(
-                f"{source.name} holds {dataset.dtypes[0]} values like {max(strange)}; a UDM2's bands of shadow, haze "
-                "and cloud hold 0 and 1: give the scene's _udm2 file, or another kind of mask with --mask"
-            )
-        return CloudMask(source, grid, indexes, Codes(unknown=frozenset({NO_CLASS})), (which, *chosen))
+        return _udm2(dataset, area, chosen)
 
 
 def identify_mask(path: AnyPath, area: Grid, options: MaskOptions | None = None) -> CloudMask:
-    """Identify a raster of which one band says where there is cloud or shadow.
+    """Identify a raster of which one band says where there is cloud or shadow, a UDM2, or polygons around these.
 
-    What its numbers mean is said by the options or by the name of its band or file; else zero is clear and the one
-    other number is cloud. Raises InputError or GridError; the former for several other numbers without an explanation.
+    What its numbers mean is said by the options or by the name of its band or file, checked against its values; else
+    zero is clear and the one other number is cloud. Raises InputError or GridError; the former for several other
+    numbers without an explanation, and for fractions without a threshold.
     """
-    source, chosen = containers.one(Source.of(path), containers.MASK)
+    options = options or MaskOptions()
+    if polygons.are_in(source := Source.of(path)):
+        return _of_polygons(source, area, options)
+    source, chosen = containers.one(source, containers.MASK)
     with access.opened(source) as dataset:
+        if not options.given and _is_udm2(dataset):
+            return _udm2(dataset, area, chosen)
         grid = _overlapping(dataset, area)
-        index = _mask_band(dataset)
-        codes, why = _codes(dataset, index, options or MaskOptions(), _values(dataset, (index,), grid, area))
-        reason = Decision(f"{source.name} band {index} is {_in_words(codes)}", why, "--mask-values or --mask-bits")
-        return CloudMask(source, grid, (index,), codes, (reason, *chosen))
+        index = 1 if meaning.is_own(dataset) else _mask_band(dataset)
+        found = meaning.of(dataset, index, options, _over(grid, area))
+        option = "--mask-values, --mask-bits or --mask-threshold"
+        reason = Decision(f"{source.name} band {index} is {_in_words(found.codes)}", found.why, option)
+        reasons = reason, *found.reasons, *chosen
+        return CloudMask(source, grid, (index,), found.codes, reasons, is_guess=found.is_guess)
+
+
+def _of_polygons(source: Source, area: Grid, options: MaskOptions) -> CloudMask:
+    burnt = polygons.read(source, area)
+    if options.given:
+        raise InputError(
+            f"{source.name} holds polygons, and {options.given[0]} says what numbers of a raster mean; give one of the "
+            "two"
+        )
+    said = names.meaning_in(source.stem)
+    codes = Codes(inverted=said == "clear")
+    which = "clear inside its polygons" if codes.inverted else "cloud inside its polygons"
+    why = "the name of the file" if codes.inverted else f"{burnt.count} of them in a file of vectors"
+    return CloudMask(source, area, (1,), codes, (Decision(f"{source.name} is {which}", why),), burnt=burnt)
 
 
 def is_named(dataset: DatasetReader) -> bool:
     """Whether the name of an open file, or of its first band, says that it is a mask."""
-    return bool(band_texts(dataset, 1) & (CLOUD_WORDS | CLEAR_WORDS) or codes_of_words(_words(dataset, 1)))
-
-
-def _words(dataset: DatasetReader, index: int) -> set[str]:
-    """Of the names of a file and of one of its bands."""
-    return {*planet_product.words(dataset.source.stem), *band_texts(dataset, index)}
+    if meaning.is_own(dataset) or meaning.preset_named(dataset, 1) or names.is_probability(dataset, 1):
+        return True
+    return any(map(names.meaning_in, names.of_band(dataset, 1)))
 
 
 # --- which bands, and what their numbers mean ---
@@ -222,16 +236,52 @@ def _udm2_bands(dataset: DatasetReader) -> tuple[tuple[int, ...], Decision]:
         bands = tuple(int(band) for band in UDM2_OBSCURED)
         return bands, Decision(f"shadow, haze and cloud are bands {_join(bands)} of {path.name}", "order of a UDM2")
     kind = " and is the older usable data mask (UDM1), a bit field; a UDM2 has 8: give it with --mask"
-    if dataset.count != 1 or not codes_of_words(set(planet_product.words(path.stem))):
+    if dataset.count != 1 or meaning.preset_named(dataset, 1) != "udm1":
         kind = f"; a UDM2 has {UDM2_BAND_COUNT}: give the scene's _udm2 file, or another kind of mask with --mask"
     raise InputError(f"{path.name} has {dataset.count} band(s){kind}")
+
+
+def _udm2(dataset: DatasetReader, area: Grid, chosen: tuple[Decision, ...]) -> CloudMask:
+    grid = _overlapping(dataset, area)
+    indexes, which = _udm2_bands(dataset)
+    codes, window = Codes(no_class=NO_CLASS, zero_is_class=True), _over(grid, area)
+    if strange := [value for value in meaning.values_of(dataset, indexes, window) if value not in (0, 1, NO_CLASS)]:
+        raise InputError(
+            f"{dataset.source.name} holds {dataset.dtypes[0]} values like {max(strange)}; a UDM2's bands of shadow, "
+            "haze and cloud hold 0 and 1: give the scene's _udm2 file, or another kind of mask with --mask"
+        )
+    clear, classes = _udm2_classes(dataset)
+    says_all = 0 in dataset.nodatavals or (clear and 1 in meaning.values_of(dataset, clear, window))
+    classes = (*clear, *classes, *indexes) if says_all else ()
+    return CloudMask(dataset.source, grid, indexes, codes, (which, *chosen), class_indexes=tuple(sorted({*classes})))
+
+
+def _udm2_classes(dataset: DatasetReader) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The bands of clear ground, and all others of classes, by their names or by Planet's order."""
+    words = {index: band_texts(dataset, index) for index in dataset.indexes}
+    if not any(of_band & CLOUD_WORDS for of_band in words.values()):
+        return (int(UDM2_CLASSES[0]),), tuple(map(int, UDM2_CLASSES[1:]))
+    sure = {index: of_band for index, of_band in words.items() if not of_band & (OTHER_WORDS - {"snow"})}
+    clear, snow = (tuple(i for i, of_band in sure.items() if of_band & which) for which in (CLEAR_WORDS, {"snow"}))
+    return clear, snow
+
+
+def _is_udm2(dataset: DatasetReader) -> bool:
+    """Whether a file that is given as any mask is a UDM2 by its bands: by their names, or its own name."""
+    if dataset.dtypes[0] != "uint8" or dataset.count not in (UDM2_BAND_COUNT, UDM2_BAND_COUNT + 1):
+        return False
+    named = set().union(*(band_texts(dataset, index) for index in dataset.indexes))
+    return {"clear", "shadow", "cloud"} <= named or planet_product.UDM2.word in planet_product.words(
+        dataset.source.stem
+    )
 
 
 def _is_alpha(dataset: DatasetReader, index: int) -> bool:
     """Whether a band is an alpha band, by its colour or by holding 0 and 255 alone."""
     if index in validity.alpha_bands(dataset):
         return True
-    return set(_distinct(dataset, (index,), Window(0, 0, dataset.width, dataset.height))) <= {0, NO_CLASS}
+    whole = Window(0, 0, dataset.width, dataset.height)
+    return set(meaning.values_of(dataset, (index,), whole)) <= {0, NO_CLASS}
 
 
 def _mask_band(dataset: DatasetReader) -> int:
@@ -248,28 +298,9 @@ def _mask_band(dataset: DatasetReader) -> int:
     return named[0] if len(bands) > 1 else bands[0]
 
 
-def _codes(dataset: DatasetReader, index: int, options: MaskOptions, values: list[int]) -> tuple[Codes, str]:
-    """What the band's numbers mean, given those that it holds over the scene, and why."""
-    if codes := options.codes():
-        return codes, "--mask-values" if options.values else "--mask-bits"
-    words = band_texts(dataset, index)
-    if stated := codes_of_words(_words(dataset, index)):
-        return stated
-    plain = codes_of_values(values)
-    if plain and words & CLEAR_WORDS and not words & OTHER_WORDS:
-        return replace(plain, inverted=True), f"its band is called {dataset.descriptions[index - 1]}"
-    if plain:
-        return plain, "zero and one other number"
-    shown = ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
-    presets = ", ".join(VALUE_PRESETS), ", ".join(BIT_PRESETS)
-    raise InputError(
-        f"{dataset.source.name} holds {shown}, and nothing says which are cloud; a mask is zero and one other number: "
-        f"say which classes are cloud or shadow with --mask-values 2,3 (or {presets[0]}), or which bits with "
-        f"--mask-bits 1 (or {presets[1]})"
-    )
-
-
 def _in_words(codes: Codes) -> str:
+    if codes.threshold is not None:
+        return f"cloud {'under' if codes.inverted else 'from'} {codes.threshold:g}{'' if codes.inverted else ' on'}"
     if codes.bits is not None:
         return f"cloud by bits {_join(codes.bits)}"
     if codes.values is not None:
@@ -281,60 +312,62 @@ def _join(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(numbers)))
 
 
-def _values(dataset: DatasetReader, indexes: tuple[int, ...], grid: Grid, area: Grid) -> list[int]:
-    """Whole numbers that bands hold over `area`, in order; data alone."""
+def _over(grid: Grid, area: Grid) -> Window:
+    """The pixels of a mask's grid that lie over an area."""
     row0, row1, col0, col1 = grid.pixel_bounds_of(area)
-    return _distinct(dataset, indexes, Window(col0, row0, col1 - col0, row1 - row0))
+    return Window(col0, row0, col1 - col0, row1 - row0)
 
 
-def _distinct(dataset: DatasetReader, indexes: tuple[int, ...], window: Window) -> list[int]:
-    """The same for a window of the mask; of too many, some."""
-    distinct: set[int] = set()
-    for start, stop in strips(window.height, _STRIP_ROWS):
-        part = Window(window.col_off, window.row_off + start, window.width, stop - start)
-        stored = access.read(dataset, list(indexes), part)
-        known = validity.complete(dataset, indexes, part, stored)
-        data = stored if known.all() else stored[:, known]
-        distinct |= {int(value) if value == int(value) else _NO_WHOLE for value in _unique(data)}
-        if len(distinct) > _MOST_CLASSES:
-            break
-    return sorted(distinct)
+def _looked_at(mask: CloudMask, scene: Scene, options: MaskOptions) -> CloudMask:
+    """The mask with its share of the scene among its reasons, where nothing names what its numbers mean.
 
-
-def _unique(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Values without repetition, sought among those that differ from the one before: sorting all would take seconds."""
-    flat = values.ravel()
-    return np.unique(np.append(flat[:1], flat[1:][flat[1:] != flat[:-1]]))
-
-
-def _warn_of_unknown(mask: CloudMask, scene: Scene, options: MaskOptions) -> None:
-    """Warn of ground of the scene of which the mask says nothing, and of a mask that is all cloud or empty."""
+    Warns of ground of the scene of which it says nothing, and of a mask that is all cloud or empty.
+    """
     grid = scene.grid.resized(min(scene.grid.height, _LOOK_PX), min(scene.grid.width, _LOOK_PX))
     rows = max(1, _STRIP_ROWS * grid.height // scene.grid.height)  # about as many of the scene's as `_STRIP_ROWS`
     with mask.open() as reader:
         states = np.concatenate([reader.states(strip) for strip in grid.strips(rows)])
-    if (unknown := states == State.UNKNOWN).any():
+    cloudy, unknown = states == State.CLOUDY, states == State.UNKNOWN
+    shares = dict.fromkeys(("unknown", "cloudy"), 0.0)
+    if unknown.any() or mask.is_guess:
         with scene.open() as opened:
             data = has_data(opened.averaged(*grid.shape))
-        share = float((unknown & data).sum() / max(int(data.sum()), 1))
-        if share > 0:
-            log.warning(
-                "%s says nothing of %.1f %% of the scene; that counts as %s (--mask-unknown %s decides otherwise)",
-                *(mask.path.name, 100 * share, options.unknown, "clear" if options.unknown == "cloud" else "cloud"),
-            )
-    if (states == State.CLOUDY).all():
+        shares = {
+            name: float((where & data).sum() / max(int(data.sum()), 1))
+            for name, where in (("unknown", unknown), ("cloudy", cloudy))
+        }
+    if shares["unknown"] >= _LEAST_TOLD:
+        log.warning(
+            "%s says nothing of %.1f %% of the scene; that counts as %s (--mask-unknown %s decides otherwise)",
+            *(mask.path.name, 100 * shares["unknown"]),
+            *(options.unknown, "clear" if options.unknown == "cloud" else "cloud"),
+        )
+    if cloudy.all():
         log.warning("%s calls all of the scene cloud or shadow: look whether it is of this scene", mask.path.name)
-    if not (states == State.CLOUDY).any() and _classifies_nothing(mask, scene.grid):
+    if not cloudy.any() and _classifies_nothing(mask, scene.grid):
         log.warning("%s classifies no pixel of the scene, not even as clear: it may be empty", mask.path.name)
+    return _with_share(mask, shares["cloudy"]) if mask.is_guess else mask
+
+
+def _with_share(mask: CloudMask, share: float) -> CloudMask:
+    told = Decision(
+        f"{100 * share:.1f} % of the scene is cloud by {mask.path.name}",
+        "its numbers that are not zero are taken for cloud, for nothing names what they mean",
+        "--mask-values 0, where zero is cloud,",
+    )
+    if _MUCH < share < 1:
+        log.warning("%s", told)
+    return replace(mask, reasons=(*mask.reasons, told))
 
 
 def _classifies_nothing(mask: CloudMask, area: Grid) -> bool:
     """Whether a UDM2 holds zero in all its classes, clear included."""
+    if len(mask.band_indexes) == 1:
+        return False
     with access.opened(mask.path) as dataset:
-        if len(mask.band_indexes) == 1:
-            return False
-        classes = tuple(range(1, min(dataset.count, Udm2.CONFIDENCE - 1) + 1))
-        return set(_values(dataset, classes, mask.grid, area)) <= {0, NO_CLASS}
+        clear, others = _udm2_classes(dataset)
+        values = meaning.values_of(dataset, (*clear, *others, *mask.band_indexes), _over(mask.grid, area))
+        return set(values) <= {0, NO_CLASS}
 
 
 def _overlapping(dataset: DatasetReader, area: Grid) -> Grid:

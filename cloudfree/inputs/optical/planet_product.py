@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -52,13 +54,20 @@ _PRODUCT_WORDS = (
 )
 """Words that say what a file is or which tools of an order made it, and not of which scene it is."""
 
-_SCENE_WORDS = 3  # of Planet's name of a scene at least: 20170915_020728_103d, 20211008_002442_03_2456
 _FALLBACK = "composite"  # the name of a composite is nothing but these words
 
 _SCENE_NAME = re.compile(
     r"(?<![0-9a-z])(?P<day>\d{8})_(?P<time>\d{6})_(?:\d\d_)?(?P<satellite>[0-9a-f]{4})(?![0-9a-z])", re.IGNORECASE
 )
 """Planet's name of a scene: day, time of day, hundredths of a second for newer satellites, satellite."""
+
+_ITEM_NAME = re.compile(
+    rf"{_SCENE_NAME.pattern}|(?<![0-9a-z])(?:"
+    r"\d+_\d+_\d{4}-\d\d-\d\d_[0-9a-f]{4}|"  # an ortho tile
+    r"\d{8}_\d{6}_ssc\d+(?:d\d+)?_u?\d{4})(?![0-9a-z])",  # SkySat
+    re.IGNORECASE,
+)
+"""Planet's name of anything that is ordered alone."""
 
 
 class SceneName(NamedTuple):
@@ -80,9 +89,28 @@ def is_same_item(one: Source, other: Source) -> bool:
     return one.resolved() == other.resolved() or bool(names[0] & names[1])
 
 
+@lru_cache(maxsize=4096)
 def words(text: str) -> tuple[str, ...]:
-    """The whole words of a name in lower case, cut at whatever is neither letter nor digit."""
-    return tuple(re.findall(r"[a-z0-9]+", text.lower()))
+    """The whole words of a name in any script, composed (NFC) and without case.
+
+    They are cut at whatever is neither letter nor digit, and between Latin letters and others, which have no spaces.
+    """
+    composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    cut, before = "", ""
+    for letter in composed:
+        kind = before if unicodedata.category(letter)[0] == "M" else _kind_of(letter)
+        cut += (" " if kind != before else "") + (letter if kind else "")
+        before = kind
+    return tuple(cut.split())
+
+
+def _kind_of(letter: str) -> str:
+    """Whether a letter or digit of a name is Latin or another; "" for what words end at."""
+    if letter.isascii():
+        return "latin" if letter.isalnum() else ""
+    if unicodedata.category(letter)[0] not in "LNS":  # signs are kept: a name of pictures has nothing else
+        return ""
+    return "latin" if unicodedata.name(letter, "").startswith("LATIN") else "other"
 
 
 def words_of(dataset: DatasetReader) -> set[str]:
@@ -174,9 +202,10 @@ METADATA_XML = Companion("metadata", (".xml",))
 def find(scene: AnyPath, kind: Companion) -> Source | None:
     """The file of that kind beside a scene, or beside the file that the scene is a link to; None where there is none.
 
-    Its name has the same words as the scene's but for Planet's own (`_PRODUCT_WORDS`), in any order and case, and
-    without what a user wrote behind Planet's name of a scene. Of several, the one whose name differs least, for a
-    folder may hold the clipped and the whole. An archive is looked into; what lies beside an address is not known.
+    Its name has the same words as the scene's but for Planet's own (`_PRODUCT_WORDS`), in any script and case; or
+    Planet's name of the same scene and no other word, whatever a user wrote behind that of the scene. Of several, the
+    one whose name differs least, for a folder may hold the clipped and the whole. An archive is looked into; what lies
+    beside an address is not known.
     """
     for place in _names_of(scene):
         candidates = [path for path in place.beside() if _belongs(path, place, kind)]
@@ -208,8 +237,13 @@ def _belongs(path: Source, scene: Source, kind: Companion) -> bool:
     if path.suffix not in kind.endings or kind.word not in words(path.stem) or path == scene:
         return False
     own, theirs = _identity(scene), _identity(path)
-    same = theirs == own or (len(theirs) >= _SCENE_WORDS and own[: len(theirs)] == theirs)
-    return bool(own) and same
+    return bool(own) and theirs in (own, _item_words(scene))
+
+
+def _item_words(path: Source) -> tuple[str, ...]:
+    """The words of Planet's name of a scene within a name; none where it has none."""
+    match = _ITEM_NAME.search(path.stem)
+    return words(match[0]) if match else ()
 
 
 def _identity(path: Source) -> tuple[str, ...]:
