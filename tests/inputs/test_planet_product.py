@@ -38,6 +38,8 @@ def test_suffixes_come_in_any_order_and_case(tmp_path: Path, scene: str, udm2: s
 @pytest.mark.parametrize(
     ("scene", "other"),
     [
+        ("field.tif", "udm2.tif"),
+        (f"{ID}_3B_AnalyticMS_SR.tif", "udm2_clip.tif"),
         (f"{ID}_3B_AnalyticMS_SR.tif", "20220516_101530_84_2481_3B_udm2.tif"),
         (f"{ID}_3B_AnalyticMS_SR.tif", "20220515_101530_84_2482_3B_udm2.tif"),
         ("AnalyticMS_SR.tif", "udm2.tif"),

@@ -237,7 +237,7 @@ def _belongs(path: Source, scene: Source, kind: Companion) -> bool:
     if path.suffix not in kind.endings or kind.word not in words(path.stem) or path == scene:
         return False
     own, theirs = _identity(scene), _identity(path)
-    return bool(own) and theirs in (own, _item_words(scene))
+    return bool(own and theirs) and theirs in (own, _item_words(scene))
 
 
 def _item_words(path: Source) -> tuple[str, ...]:
