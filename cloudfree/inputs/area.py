@@ -25,6 +25,9 @@ from cloudfree.inputs import limits
 from cloudfree.inputs.raster.admitted import states_crs
 from cloudfree.inputs.values import REALS
 
+Feature = tuple[BaseGeometry, dict[str, Any]]
+"""A polygon and its properties by name."""
+
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees of WGS84; west > east crosses the antimeridian."""
 
@@ -144,6 +147,12 @@ def read_polygons(path: Path, option: str = "--aoi") -> tuple[BaseGeometry, CRS]
 
     `option` is by which it was given. Raises InputError.
     """
+    features, crs = read_features(path, option)
+    return shapely.union_all([polygon for polygon, _ in features]), crs
+
+
+def read_features(path: Path, option: str) -> tuple[list[Feature], CRS]:
+    """The polygons of a vector file with their properties, and their CRS, as `read_polygons`. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path} does not exist; {option} is a file of polygons, GeoJSON for one: check the path")
     try:
@@ -155,11 +164,11 @@ def read_polygons(path: Path, option: str = "--aoi") -> tuple[BaseGeometry, CRS]
         geometries, crs = _by_library(path)
     else:
         geometries, crs = _by_json(path, document)
-    polygons = [shape for shape in geometries if shape.area > 0]
+    polygons = [(shapely.make_valid(shape), properties) for shape, properties in geometries if shape.area > 0]
     if not polygons:
-        kinds = ", ".join(sorted({shape.geom_type for shape in geometries})) or "nothing"
+        kinds = ", ".join(sorted({shape.geom_type for shape, _ in geometries})) or "nothing"
         raise InputError(f"{path.name} holds {kinds}; {option} needs polygons: draw {_AROUND[option]}")
-    return shapely.union_all([shapely.make_valid(polygon) for polygon in polygons]), crs
+    return polygons, crs
 
 
 def _content(path: Path) -> bytes:
@@ -175,11 +184,12 @@ def shortened(error: BaseException) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
-def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
+def _by_json(path: Path, document: Any) -> tuple[list[Feature], CRS]:
     """GeoJSON, in longitude and latitude (RFC 7946) or in the CRS that older files name."""
     try:
         with np.errstate(invalid="ignore"):  # what is no number is refused below
-            geometries = [shapely.geometry.shape(member) for member in _members(document)]
+            features = [(shapely.geometry.shape(member), of_it) for member, of_it in _members(document, {})]
+        geometries = [shape for shape, _ in features]
         named = document.get("crs")
         crs = _named_system(named["properties"]["name"]) if named else WGS84
         _refuse_wild(geometries)
@@ -194,7 +204,7 @@ def _by_json(path: Path, document: Any) -> tuple[list[BaseGeometry], CRS]:
             f"{path.name} has coordinates like {np.abs(bounds).max():.6g} and names no CRS; GeoJSON is in degrees of "
             "longitude and latitude: export it in EPSG:4326"
         )
-    return geometries, crs
+    return features, crs
 
 
 def _refuse_wild(geometries: Sequence[BaseGeometry]) -> None:
@@ -210,28 +220,28 @@ def _named_system(name: Any) -> CRS:
     return CRS.from_user_input(name)
 
 
-def _members(document: Any) -> Iterator[Any]:
-    """The geometries of a GeoJSON object."""
+def _members(document: Any, properties: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The geometries of a GeoJSON object, with the properties of their features."""
     kind = document["type"]
     if kind == "FeatureCollection":
         for feature in document["features"]:
-            yield from _members(feature)
+            yield from _members(feature, {})
     elif kind == "Feature":
         if document["geometry"] is not None:
-            yield from _members(document["geometry"])
+            yield from _members(document["geometry"], document.get("properties"))
     elif kind == "GeometryCollection":
         for geometry in document["geometries"]:
-            yield from _members(geometry)
+            yield from _members(geometry, properties)
     else:
-        yield document
+        yield document, properties if isinstance(properties, dict) else {}
 
 
-def _by_library(path: Path) -> tuple[list[BaseGeometry], CRS]:
+def _by_library(path: Path) -> tuple[list[Feature], CRS]:
     """Other vector files, by a library that may be there."""
     for read in (_by_pyogrio, _by_fiona):
         try:
-            geometries, crs = read(path)
-            _refuse_wild(geometries)
+            features, crs = read(path)
+            _refuse_wild([shape for shape, _ in features])
         except ImportError:
             continue
         except (RuntimeError, OSError, *UNPARSABLE) as error:  # of which those of both libraries are
@@ -241,7 +251,7 @@ def _by_library(path: Path) -> tuple[list[BaseGeometry], CRS]:
             ) from error
         if not crs:
             raise InputError(f"{path.name} names no coordinate reference system; one is needed: give GeoJSON")
-        return geometries, CRS.from_user_input(crs)
+        return features, CRS.from_user_input(crs)
     raise InputError(
         f"{path.name} is no GeoJSON, and neither pyogrio nor fiona is installed, which read other vector files; give "
         f"GeoJSON (ogr2ogr -f GeoJSON -t_srs EPSG:4326 {path.stem}.geojson {path.name}), or install one: pip install "
@@ -249,11 +259,15 @@ def _by_library(path: Path) -> tuple[list[BaseGeometry], CRS]:
     )
 
 
-def _by_pyogrio(path: Path) -> tuple[list[BaseGeometry], str | None]:
-    meta, _, geometry, _ = importlib.import_module("pyogrio.raw").read(path, columns=[])
-    return [shapely.from_wkb(wkb) for wkb in (geometry if geometry is not None else ()) if wkb], meta["crs"]
+def _by_pyogrio(path: Path) -> tuple[list[Feature], str | None]:
+    meta, _, geometry, columns = importlib.import_module("pyogrio.raw").read(path, columns=None)
+    names, rows = list(meta.get("fields", ())), zip(*columns, strict=True)
+    wkbs = geometry if geometry is not None else ()
+    properties = [dict(zip(names, row, strict=True)) for row in rows] if names else [{} for _ in wkbs]
+    return [(shapely.from_wkb(wkb), of_it) for wkb, of_it in zip(wkbs, properties, strict=True) if wkb], meta["crs"]
 
 
-def _by_fiona(path: Path) -> tuple[list[BaseGeometry], str | None]:
+def _by_fiona(path: Path) -> tuple[list[Feature], str | None]:
     with importlib.import_module("fiona").open(path) as layer:
-        return [shapely.geometry.shape(feature.geometry) for feature in layer if feature.geometry], layer.crs_wkt
+        features = [feature for feature in layer if feature.geometry]
+        return [(shapely.geometry.shape(each.geometry), dict(each.properties)) for each in features], layer.crs_wkt

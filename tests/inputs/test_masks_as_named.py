@@ -84,8 +84,22 @@ AS_PROVIDED = {
     "binary of SCL": ("S2_SCL_mask.tif", HIDDEN, {}),
     "binary of HLS": ("HLS.S30.T17SPV.2022001T160531.v2.0.Fmask_cloud.tif", HIDDEN, {}),
     "clear, of Fmask": ("LC08_fmask_clear.tif", ~HIDDEN, {}),
+    "binary of Fmask": ("Fmask_cloudmask.tif", HIDDEN, {}),
+    "binary of Fmask in words": ("LC08_fmask_cloud.tif", HIDDEN, {}),
+    "binary of Fmask by that word": ("x_fmask_binary.tif", HIDDEN * 255, {}),
+    "binary of ARPS": ("arps_cloud.tif", HIDDEN, {"nodata": 0}),
+    "SCL with undeclared fill": ("T33UUP_20220515T101559_SCL_20m.tif", classed(4, 9, 3, 255), {}),
+    "QA60 with undeclared fill": ("S2_20220515_QA60.tif", classed(0, 1024, 2048, 65535), {"dtype": "uint16"}),
+    "0 and 1 with undeclared fill": (
+        "m.tif",
+        classed(0, 1, 1, -9999),
+        {"dtype": "float32", "descriptions": ("cloud mask",)},
+    ),
+    "nodata 1": ("mask.tif", HIDDEN * 255, {"nodata": 1}),
     "s2cloudless in words": ("S2_cloudless_mask.tif", HIDDEN, {}),
     "cloud in the band, clear in the file": ("cloudfree_mask.tif", HIDDEN, {"descriptions": ("cloud_mask",)}),
+    "labels parted by a space": ("mask.tif", ~HIDDEN, {"descriptions": ("1=clear 0=cloud",)}),
+    "the label of zero alone": ("mask.tif", ~HIDDEN, {"descriptions": ("cloud=0",)}),
     "labels in the band": ("mask.tif", ~HIDDEN, {"descriptions": ("cloud mask (0 = cloud, 1 = clear)",)}),
 }
 
@@ -141,9 +155,109 @@ def test_our_own_mask_is_a_mask_whatever_its_name(
     assert ": mask" in cli("info", path).output
 
 
+@pytest.mark.parametrize("name", ["scene_fmask.tif", "arps_mask.tif"])
+def test_zeros_and_ones_that_are_no_cloud_by_a_preset_are_told(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = mask_of(tmp_path, name, HIDDEN)
+    assert not cloudy_of(path).any()
+    assert f"{name} holds 0, 1, none of which is cloud by preset" in caplog.text
+    assert "give --mask-values 1 if 1 is cloud" in caplog.text
+
+
+def test_an_empty_qa60_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    identify_mask(mask_of(tmp_path, "S2_QA60.tif", HIDDEN * 0, "uint16"), SCENE)
+    assert "zero all over" in caplog.text
+
+
+def test_zero_is_no_nodata_where_one_is(tmp_path: Path) -> None:
+    """What is declared to be no data is unknown, and zero is clear, or cloud in a mask of clear ground."""
+    clear, unknown, cloudy = State
+    for name, of_zero in {"mask.tif": clear, "valid.tif": cloudy}.items():
+        states = states_of(mask_of(tmp_path, name, HIDDEN, nodata=1))
+        np.testing.assert_array_equal(states, np.where(HIDDEN, unknown, of_zero))
+    with identify_udm2(mask_of(tmp_path, "udm2.tif", UDM2, nodata=1), SCENE).open() as reader:
+        np.testing.assert_array_equal(reader.states(SCENE)[:, :90], np.where(HIDDEN, unknown, clear)[:, :90])
+
+
+@pytest.mark.parametrize(
+    ("bands", "descriptions", "told"),
+    [
+        ((CLOUD, SHADOW), ("cloud", "shadow"), "bands 1, 2 are cloud where"),
+        ((~HIDDEN, HIDDEN), ("clear", "cloud"), "band 2 is cloud where"),
+        ((HIDDEN, HIDDEN * 90), ("cloud_mask", "cloud_prob"), "band 1 is cloud where"),
+    ],
+)
+def test_a_pixel_is_cloud_where_any_band_of_cloud_says_so(
+    tmp_path: Path, bands: tuple[np.ndarray, ...], descriptions: tuple[str, ...], told: str
+) -> None:
+    path = mask_of(tmp_path, "m.tif", np.stack(bands), descriptions=descriptions)
+    np.testing.assert_array_equal(cloudy_of(path), HIDDEN)
+    assert told in str(identify_mask(path, SCENE).reasons[0])
+
+
+def test_flags_in_tags(tmp_path: Path) -> None:
+    path = mask_of(tmp_path, "mask.tif", classed(2, 0, 1, 3))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(1, flag_values="0, 1, 2, 3", flag_meanings="cloud cloud_shadow clear_land no_data")
+    np.testing.assert_array_equal(states_of(path), classed(State.CLEAR, State.CLOUDY, State.CLOUDY, State.UNKNOWN))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "dtype", "threshold", "fills"),
+    [
+        ("prob.tif", np.where(HIDDEN, 0.9, 0.02), "float32", 0.5, (-9999, -1, 255, 65535, 3e38, -3e38)),
+        ("percent.tif", np.where(HIDDEN, 90, 2), "int16", 50, (-9999, -1, 255, 32767)),
+        ("clear_prob.tif", np.where(HIDDEN, 2, 98), "uint8", 50, (255,)),
+        ("cs_cdf.tif", np.where(HIDDEN, 200, 9800), "uint16", 5000, (65535, 55537)),
+    ],
+)
+def test_undeclared_fill_among_probabilities_is_unknown(
+    tmp_path: Path, name: str, values: np.ndarray, dtype: str, threshold: float, fills: tuple[float, ...]
+) -> None:
+    for fill in fills:
+        path = mask_of(tmp_path, name, np.where(BLACK, fill, values), dtype)
+        expected = np.where(BLACK, State.UNKNOWN, np.where(HIDDEN, State.CLOUDY, State.CLEAR))
+        np.testing.assert_array_equal(states_of(path, MaskOptions(threshold=threshold)), expected)
+
+
+def test_255_of_255_is_no_fill(tmp_path: Path) -> None:
+    path = mask_of(tmp_path, "prob.tif", np.where(HIDDEN, 255, COLUMNS))
+    np.testing.assert_array_equal(cloudy_of(path, MaskOptions(threshold=128)), HIDDEN)
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "dtype", "message"),
+    [
+        (MaskOptions("1"), HIDDEN * 255, "uint8", "holds 0, 255, none of which is cloud by --mask-values 1"),
+        (MaskOptions(bits="0"), HIDDEN * 2, "uint8", "holds 0, 2, none of which is cloud by --mask-bits 0"),
+        (MaskOptions("fmask"), classed(4, 9, 3, 0), "uint8", "holds 0, 3, 4, 9, and --mask-values fmask is classes"),
+        (MaskOptions(threshold=50), COLUMNS * 100, "uint16", "holds 0 to 9500: 0.5 % of it; give 5000"),
+        (MaskOptions(threshold=50), COLUMNS * 10, "uint16", "holds 0 to 950: 5 % of it; give 500"),
+        (MaskOptions(threshold=1), COLUMNS / 110, "float32", "none reaches it"),
+        (MaskOptions(threshold=100), COLUMNS, "uint8", "none reaches it"),
+    ],
+)
+def test_options_that_match_nothing_are_told(
+    tmp_path: Path,
+    options: MaskOptions,
+    values: np.ndarray,
+    dtype: str,
+    message: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    identify_mask(mask_of(tmp_path, "m.tif", values, dtype), SCENE, options)
+    assert message in caplog.text
+    caplog.clear()
+    identify_mask(mask_of(tmp_path, "m.tif", values * 0, dtype), SCENE, MaskOptions("1"))
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(
     ("name", "values", "dtype", "message"),
     [
+        ("cloud_mask_inverted.tif", HIDDEN, "uint8", "says both clear and cloud, or the inverse.*--mask-values 0"),
+        ("scl_bilinear.tif", COLUMNS / 10, "float32", "classes of 0 to 11, but it holds fractions of 0 to 9.5, as"),
         ("scene_fmask.tif", classed(1, 2, 3, 5), "uint8", "classes of 0 to 4, and 255, but it holds 1, 2, 3, 5"),
         ("x_SCL.tif", classed(4, 9, 3, 17), "uint8", "classes of 0 to 11, but it holds"),
         ("x_QA60.tif", classed(0, 1, 2, 3), "uint16", "bits 10 and 11, but it holds"),
@@ -199,6 +313,10 @@ def test_a_threshold_makes_a_mask_of_probabilities(
         (COLUMNS / 96, "float32", 50, "give one of 0 to 1"),
         (COLUMNS, "uint8", 0.5, "give 50"),
         (COLUMNS, "uint8", 150, "give one of 0 to 100"),
+        (COLUMNS * 2, "uint8", 0.5, "give 127.5"),
+        (COLUMNS * 100, "uint16", 0.5, "holds 0 to 9500; .*give 5000"),
+        (COLUMNS / 96, "float32", 0, "which all reach it"),
+        (COLUMNS / 96, "float32", np.nan, "a number is needed"),
     ],
 )
 def test_a_threshold_in_other_units_is_refused(
@@ -332,6 +450,45 @@ def test_polygons_are_burnt_in(tmp_path: Path, epsg: int | None) -> None:
     np.testing.assert_array_equal(cloudy_of(path.rename(tmp_path / "clear_sky.json")), ~expected)
 
 
+def classed_polygons(path: Path, key: str, *classes: Any) -> Path:
+    """All of the scene, the cloud and the shadow, each of a class."""
+    boxes = ((0, 0, 96, 96), (30, -50, 40, 200), (50, -50, 55, 200))
+    document = json.loads(geojson(path, *boxes[: len(classes)]).read_text())
+    for feature, of_it in zip(document["features"], classes, strict=True):
+        feature["properties"] = {"fid": 1, key: of_it}
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("key", "classes", "expected"),
+    [
+        ("DN", (0, 1, 1), HIDDEN),
+        ("DN", (0, 255, 255), HIDDEN),
+        ("value", ("0", "1", "1"), HIDDEN),
+        ("class", ("clear", "cloud", "shadow"), HIDDEN),
+        ("Label", ("land", "thick", "cloud shadow"), HIDDEN),
+        ("type", ("clear",), HIDDEN & False),
+        ("DN", (0,), HIDDEN & False),
+        ("label", ("A 1", "B 2", "C 3"), HIDDEN | True),
+    ],
+)
+def test_polygons_of_classes(tmp_path: Path, key: str, classes: tuple[Any, ...], expected: np.ndarray) -> None:
+    path = classed_polygons(tmp_path / "m.geojson", key, *classes)
+    np.testing.assert_array_equal(cloudy_of(path), expected)
+    if "cloud" in classes:
+        np.testing.assert_array_equal(cloudy_of(path.rename(tmp_path / "clear.geojson")), expected)
+    if key == "DN":  # of a mask of clear ground
+        np.testing.assert_array_equal(cloudy_of(path.rename(tmp_path / "clear.geojson")), ~expected)
+
+
+@pytest.mark.parametrize("classes", [(0, 1, 2), (3, 8, 9), ("clear", "cloud", "foo")])
+def test_classes_of_polygons_that_nothing_explains_are_refused(tmp_path: Path, classes: tuple[Any, ...]) -> None:
+    listed = ", ".join(map(str, classes))
+    with pytest.raises(InputError, match=f"polygons whose class is {listed}, and nothing says which are cloud"):
+        identify_mask(classed_polygons(tmp_path / "m.geojson", "class", *classes), SCENE)
+
+
 def test_polygons_by_the_command(cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path) -> None:
     files = "--planet", make_scene(dn=scene_dn(SIDE, SIDE)), "--sar", make_sar(), *QUICK
     path = geojson(tmp_path / "clouds.geojson", (30, -50, 40, 200))
@@ -351,6 +508,9 @@ def test_vectors_that_are_no_mask_are_refused(tmp_path: Path) -> None:
         "c.json": ('{"a": 1}', "no GeoJSON that can be read"),
         "d.shp": ("x", "GeoJSON"),
         "e.gpkg": ("x", "GeoJSON"),
+        "f.geojsonl": ("{}", "polygons are read as GeoJSON: convert it"),
+        "g.wkt": ("POLYGON EMPTY", "polygons are read as GeoJSON: convert it"),
+        "outside_clouds.geojson": (geojson(tmp_path / "a.geojson", (0, 0, 9, 9)).read_text(), "says both"),
     }
     for name, (content, message) in cases.items():
         path = tmp_path / name
@@ -375,6 +535,7 @@ CLEAR = (
     *("clear", "UDM2_Clear", "ClearMask", "clear_sky_mask", "clearsky", "valid", "valid_mask", "validmask", "isClear"),
     *("usable_pixels", "good", "not_cloud", "notcloud", "no_cloud", "NoCloud", "non-cloud", "cloudfree", "cloud_free"),
     *("cloud-free", "CloudFree", "CLOUDFREE_MASK", "20220515_cloudfree_mask", "cloudless", "cloud_or_shadow_free"),
+    *("neither_cloud_nor_shadow", "no_thick_cloud", "cloud_mask_clear_is_1", "cloud_is_0"),
     *("no_cloud_or_shadow", "free_of_clouds", "no_cloud_no_shadow", "unclouded", "usable_data"),
 )
 CLOUDY = (
@@ -387,7 +548,20 @@ CLOUDY = (
         "cloudfree_scene_cloud_mask",
         "not_cloud_free",
         "s2_cloudless_cloud_mask",
+        *(
+            "visible_clouds",
+            "valid_cloud_mask",
+            "Valid_cloud",
+            "cloud_no_shadow",
+            "cloud_not_shadow",
+            "Goodland_clouds",
+        ),
     ),
+)
+BOTH = (
+    *("cloud_clear", "clear_cloud_mask", "cloud_mask_inverted", "cloud_mask_inv", "inverse_cloud_mask", "mask_inv"),
+    *("cloudmask_neg", "clouds_removed", "cloud_excluded", "exclude_clouds", "outside_clouds", "cloud_absent"),
+    *("minus_cloud", "cloud_free_inverse", "CloudMaskInverted", "declouded"),
 )
 NEITHER = (
     "mask",
@@ -404,7 +578,7 @@ NEITHER = (
 
 @pytest.mark.parametrize(
     ("names", "expected"),
-    [(CLEAR, "clear"), (CLOUDY, "cloud"), (NEITHER, None), (("cloud_clear", "clear_cloud_mask"), "both")],
+    [(CLEAR, "clear"), (CLOUDY, "cloud"), (NEITHER, None), (BOTH, "both")],
 )
 def test_words_negations_and_pairs(names: tuple[str, ...], expected: str | None) -> None:
     assert {name: meaning_in(name) for name in names} == dict.fromkeys(names, expected)

@@ -193,12 +193,16 @@ def identify_mask(path: AnyPath, area: Grid, options: MaskOptions | None = None)
         if not options.given and _is_udm2(dataset):
             return _udm2(dataset, area, chosen)
         grid = _overlapping(dataset, area)
-        index = 1 if meaning.is_own(dataset) else _mask_band(dataset)
-        found = meaning.of(dataset, index, options, _over(grid, area))
+        indexes = (1,) if meaning.is_own(dataset) else _mask_bands(dataset)
+        found, *others = (meaning.of(dataset, index, options, _over(grid, area)) for index in indexes)
+        if any(other.codes != found.codes for other in others):
+            raise _several_bands(dataset)
         option = "--mask-values, --mask-bits or --mask-threshold"
-        reason = Decision(f"{source.name} band {index} is {_in_words(found.codes)}", found.why, option)
+        which = f"band {indexes[0]}" if len(indexes) == 1 else f"bands {_join(indexes)}"
+        verb = "is" if len(indexes) == 1 else "are"
+        reason = Decision(f"{source.name} {which} {verb} {_in_words(found.codes)}", found.why, option)
         reasons = reason, *found.reasons, *chosen
-        return CloudMask(source, grid, (index,), found.codes, reasons, is_guess=found.is_guess)
+        return CloudMask(source, grid, indexes, found.codes, reasons, is_guess=found.is_guess)
 
 
 def _of_polygons(source: Source, area: Grid, options: MaskOptions) -> CloudMask:
@@ -209,9 +213,16 @@ def _of_polygons(source: Source, area: Grid, options: MaskOptions) -> CloudMask:
             "two"
         )
     said = names.meaning_in(source.stem)
-    codes = Codes(inverted=said == "clear")
+    if said == "both" and burnt.are_cloud is None:
+        raise InputError(
+            f"{source.name}: the name of the file, which says both clear and cloud, or the inverse of one; one of them "
+            "is needed: call it clouds or clear"
+        )
+    codes = Codes(inverted=said == "clear" if burnt.are_cloud is None else not burnt.are_cloud)
     which = "clear inside its polygons" if codes.inverted else "cloud inside its polygons"
     why = "the name of the file" if codes.inverted else f"{burnt.count} of them in a file of vectors"
+    if burnt.by_class:
+        why = f"{burnt.count} of them by their {burnt.by_class}"
     return CloudMask(source, area, (1,), codes, (Decision(f"{source.name} is {which}", why),), burnt=burnt)
 
 
@@ -284,18 +295,27 @@ def _is_alpha(dataset: DatasetReader, index: int) -> bool:
     return set(meaning.values_of(dataset, (index,), whole)) <= {0, NO_CLASS}
 
 
-def _mask_band(dataset: DatasetReader) -> int:
-    """The band of a mask: its only one, beside alpha, or the one whose name says cloud."""
+def _mask_bands(dataset: DatasetReader) -> tuple[int, ...]:
+    """The bands of a mask: its only one, beside alpha, or those whose names say cloud, or the one that says clear."""
     bands = [index for index in dataset.indexes if index not in validity.alpha_bands(dataset)] or [1]
+    if len(bands) == 1:
+        return (bands[0],)
     words = {index: band_texts(dataset, index) for index in bands}
     named = [index for index in bands if words[index] & (CLOUD_WORDS | CLEAR_WORDS) and not words[index] & OTHER_WORDS]
-    if len(bands) > 1 and len(named) != 1:
-        names = ", ".join(text or "no name" for text in dataset.descriptions[:12])
-        raise InputError(
-            f"{dataset.source.name} has {dataset.count} bands ({names}); a mask has one, or one whose name says "
-            "cloud: give a UDM2 with --udm2, or write one band of it to a file"
-        )
-    return named[0] if len(bands) > 1 else bands[0]
+    if len(named) > 1:
+        said = {index: names.meaning_of(dataset, index) for index in named if not names.is_probability(dataset, index)}
+        named = [index for index, of_it in said.items() if of_it and of_it.meaning == "cloud"]
+    if not named:
+        raise _several_bands(dataset)
+    return tuple(named)
+
+
+def _several_bands(dataset: DatasetReader) -> InputError:
+    listed = ", ".join(text or "no name" for text in dataset.descriptions[:12])
+    return InputError(
+        f"{dataset.source.name} has {dataset.count} bands ({listed}); a mask has one, or one whose name says "
+        "cloud: give a UDM2 with --udm2, or write one band of it to a file"
+    )
 
 
 def _in_words(codes: Codes) -> str:
@@ -365,6 +385,8 @@ def _classifies_nothing(mask: CloudMask, area: Grid) -> bool:
     if len(mask.band_indexes) == 1:
         return False
     with access.opened(mask.path) as dataset:
+        if dataset.count < UDM2_BAND_COUNT:
+            return False
         clear, others = _udm2_classes(dataset)
         values = meaning.values_of(dataset, (*clear, *others, *mask.band_indexes), _over(mask.grid, area))
         return set(values) <= {0, NO_CLASS}

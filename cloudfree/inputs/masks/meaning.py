@@ -73,7 +73,7 @@ def of(dataset: DatasetReader, index: int, options: MaskOptions, window: Window)
     given = options.codes()
     values = values_of(dataset, (index,), window)
     if given and given.threshold is not None:
-        found = _by_threshold(dataset, index, given, window)
+        found = _by_threshold(dataset, index, given, values, window)
     elif given:
         _refuse_fractions(dataset, index, values, " holds ", f", and {options.given[0]} has whole numbers", window)
         found = Meaning(_given(given, values), options.given[0])
@@ -99,7 +99,7 @@ def _given(codes: Codes, values: list[int]) -> Codes:
     """The codes of options, for a mask that holds certain values."""
     if len({*values} - {0, NO_CLASS}) <= 1:  # zero and one other number
         codes = replace(codes, zero_is_class=0 not in codes.unknown)
-    if codes.values and {*values} - codes.values - NO_DATA:  # another number is clear
+    if codes.values and codes.values & {*values} and {*values} - codes.values - NO_DATA:  # another number is clear
         codes = replace(codes, no_data=NO_DATA - codes.values)
     return codes
 
@@ -112,7 +112,7 @@ def _warn_of_no_match(name: str, options: MaskOptions, codes: Codes, values: lis
         if not fits(preset, values):
             log.warning("%s holds %s, and %s %s is %s: look whether it is", name, shown, option, text, in_words(preset))
     elif {*values} - {0} and not _any_cloud(codes, values):
-        log.warning("%s %s is nothing that %s holds (%s): by it nothing is cloud", option, text, name, shown)
+        log.warning("%s holds %s, none of which is cloud by %s %s: give a number that is", name, shown, option, text)
 
 
 def _any_cloud(codes: Codes, values: list[int]) -> bool:
@@ -139,8 +139,9 @@ def _by_names(dataset: DatasetReader, index: int, values: list[int], window: Win
             return Meaning(PRESETS["hls"], f"{why}: bits, as HLS has them")
     is_probability = names.is_probability(dataset, index)
     if plain and not (_FRACTIONS in values or (is_probability and {*values} - {0, 1, _PERCENT, NO_CLASS})):
-        why = f"{aside}{_shown(values)}" if aside else ""
+        why = ""
         if preset and not fits(preset, values):
+            why = f"{aside}{_shown(values)}"
             log.warning("%s: %s; taken for a mask of zero and one other number", name, why)
         return _plain(dataset, index, plain, why)
     holds = f": {aside}" if aside else " holds "
@@ -237,12 +238,17 @@ class _Range:
         return f"{self.low:.4g} to {self.high:.4g}"
 
 
-def _by_threshold(dataset: DatasetReader, index: int, codes: Codes, window: Window) -> Meaning:
+def _by_threshold(dataset: DatasetReader, index: int, codes: Codes, values: list[int], window: Window) -> Meaning:
     """Cloud from a threshold on, or under it where names say that the numbers are of clear ground."""
     assert codes.threshold is not None
     name, threshold = dataset.source.name, codes.threshold
     held = _range(dataset, index, window, threshold)
-    _check_threshold(name, threshold, held)
+    if not np.isfinite(threshold):
+        raise InputError(f"--mask-threshold is {threshold:g}; a number is needed: give one of 0 to {held.most:g}")
+    if (
+        codes_of_values(values) is None or not held.low < threshold <= held.high
+    ):  # two numbers are parted by any between
+        _check_threshold(name, threshold, held)
     if held.has_fill:
         codes = replace(codes, most=held.most)
     said = names.meaning_of(dataset, index)

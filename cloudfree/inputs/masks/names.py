@@ -40,10 +40,11 @@ _CLEAR_SCORE = re.compile(r"\bcs(?: cdf)?$|\bcs cdf\b|\bcloud ?score ?plus\b|\bc
 _INVERSE = re.compile(
     r"(?:^| )(?:(?:mask)?inv(?:erse|erted|ert)?|neg|negative|negated|reversed|flipped|complement)(?: |$)"
     rf"|(?:^| )(?:exclude|excludes|excluding|remove|outside|beyond|minus|except|but)(?: of| the)? {_CLOUD}"
-    rf"|{_CLOUD}(?: ?masks?)? (?:removed|removal|excluded|absent|screened|inv|neg|minus)(?: |$)|(?:^| )de ?cloud(?:ed)?(?: |$)"
+    rf"|{_CLOUD}(?: ?masks?)? (?:removed|removal|excluded|absent|screened|inv|neg|minus)(?: |$)"
+    r"|(?:^| )de ?cloud(?:ed)?(?: |$)"
 )
 """Words that turn a name around, or may."""
-_IS = re.compile(r"([a-z ]+?) (?:is|equals|eq) (\d{1,3})(?= |$)")
+_IS = re.compile(r"((?:(?:no|not|non) )?[a-z]+(?: (?:sky|free|mask|pixels?))?) (?:is|equals|eq) (\d{1,3})(?= |$)")
 _BINARY = re.compile(r"(?:^| )(?:binary|bin|bool|boolean)(?: |$)")
 _UNKNOWN = re.compile(r"fill|no ?data|unknown|missing|no observation|not observed|no decision")
 _TAGS = ("long_name", "description", "name", "band_name", "bandname", "band")
