@@ -27,10 +27,15 @@ dates none over 0.71 and 0.63."""
 
 
 def told_by(inputs: Inputs, surveyed: Survey, reader: InputReader) -> Iterator[str]:
-    """Of each reference, what shows that it is of the scene's own acquisition; "" where nothing does."""
+    """Of each reference, what shows that it is of the scene's own acquisition; "" where nothing does.
+
+    One that shows nothing of the scene's hidden ground, as its own mask hides the same clouds, brings none back.
+    """
     looks = [*_close_looks(inputs, surveyed, reader)] if inputs.references else []
     for number, (reference, other) in enumerate(zip(inputs.references, surveyed.others, strict=True)):
-        if _has_its_pixels([(scene, others[number], clear) for scene, others, clear in looks]):
+        if surveyed.cloudy.any() and not (known_of(other) & surveyed.data & surveyed.cloudy).any():
+            yield ""
+        elif _has_its_pixels([(scene, others[number], clear) for scene, others, clear in looks]):
             yield "has the scene's own pixels where it is clear"
         elif not _is_dated_apart(reference, inputs.scene) and _has_its_clouds(inputs.scene, surveyed, other):
             yield "shows the clouds of the scene"
