@@ -41,6 +41,7 @@ _SHIFT = -0.1
 """Reflectance to add to numbers x 0.0001 of Sentinel-2 since baseline 04.00: 1000 was added to all of them."""
 _UNDER_THE_SHIFT, _RARELY, _NEAR_THE_SHIFT = 900, 0.01, 1600
 """Of shifted numbers, the least over four bands is hardly ever under the first, and somewhere under the last."""
+_FEWEST = 100  # pixels of which that can be said
 _FAR_UNDER, _OFTEN = 700, 0.05
 """Of numbers that were shifted back, the least is often under this, else hardly ever: water is slightly negative."""
 _ADDED_TAG, _BASELINE_TAG = "BOA_ADD_OFFSET", "PROCESSING_BASELINE"
@@ -174,4 +175,4 @@ def _is_number(text: str) -> bool:
 
 def may_be_shifted(values: Float64Array) -> bool:
     """Whether numbers (4, N) of reflectance x 10000 are hardly ever dark, as if 1000 had been added to them."""
-    return bool(values.size) and bool((values.min(axis=0) < _UNDER_THE_SHIFT).mean() < _RARELY)
+    return values.shape[1] >= _FEWEST and bool((values.min(axis=0) < _UNDER_THE_SHIFT).mean() < _RARELY)
