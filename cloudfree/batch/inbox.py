@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cloudfree.errors import InputError
 from cloudfree.inputs.location.archive import FILE_SYSTEMS, names_in
-from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.location.source import Source, is_dir, is_file, refuse_closed
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.radar import names
 
@@ -71,10 +71,10 @@ class Inbox:
         """
         inbox, archived = cls(), cls()
         for path in _below(folder, trust_inputs):
-            if path.suffix.lower() in FILE_SYSTEMS and path.is_file():
+            if path.suffix.lower() in FILE_SYSTEMS and is_file(path):
                 archived._add_archive(path)
             elif path.suffix.upper() == ".SAFE":
-                inbox.radar += [path] if path.is_dir() else []
+                inbox.radar += [path] if is_dir(path) else []
             elif path.suffix.lower() in _ENDINGS:
                 inbox._add(path)
         inbox._add_others(archived)
@@ -85,7 +85,7 @@ class Inbox:
     def _add(self, file: Found) -> None:
         if _is_scene(file):
             self.scenes.append(file)
-        elif is_radar(file.stem) and not (isinstance(file, Path) and not file.is_file()):
+        elif is_radar(file.stem) and not (isinstance(file, Path) and not is_file(file)):
             self.radar.append(file)
 
     def _add_archive(self, archive: Path) -> None:
@@ -157,7 +157,7 @@ def _below(folder: Path, trust_inputs: bool) -> Iterator[Path]:
         for path in _listed(within):
             if path.name.startswith(".") or path.name.lower() in _OF_SYSTEMS:
                 continue
-            if not path.is_dir() or path.suffix.upper() == ".SAFE":
+            if not is_dir(path) or path.suffix.upper() == ".SAFE":
                 yield path
             elif depth < _MOST_DEPTH and _is_to_be_entered(path, folder, seen, trust_inputs):
                 seen.add(os.path.realpath(path))
@@ -187,13 +187,15 @@ def is_within(path: Path, folder: Path) -> bool:
 
 def _listed(folder: Path) -> list[Path]:
     try:
+        refuse_closed(folder)
         return list(folder.iterdir())
     except OSError as error:
-        log.warning("left out: %s cannot be listed (%s)", folder, error.strerror)
+        what = "entered" if str(error.filename).endswith("/.") else "listed"
+        log.warning("left out: %s cannot be %s (%s)", folder, what, error.strerror)
         return []
 
 
 def _is_unpacked(archive: Path) -> bool:
     """Return whether the folder of a zipped SAFE product is there too: it would be read twice."""
     name = f"{archive.stem.removesuffix('.SAFE')}.SAFE"
-    return any((folder / name).is_dir() for folder in (archive.parent, archive.with_suffix("")))
+    return any(is_dir(folder / name) for folder in (archive.parent, archive.with_suffix("")))

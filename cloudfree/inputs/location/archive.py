@@ -139,6 +139,8 @@ def damaged(path: Path, error: BaseException) -> InputError:
     """The error for a file or an archive that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path} does not exist; a file that is there is needed: check the path")
+    if isinstance(error, PermissionError):
+        return InputError(f"{path} cannot be read ({error.strerror}); see to its permissions, or give another file")
     return InputError(
         f"{path.name} is damaged or cut short ({' '.join(str(error).split())[:120]}); a whole one is needed: "
         "fetch it again"
