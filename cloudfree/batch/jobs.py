@@ -9,10 +9,12 @@ import json
 import logging
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import zip_longest
+from math import isnan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,8 +83,7 @@ def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse"
     Cells of a CSV are separated by commas, semicolons or tabs, as its header is; JSON is an object a line, or a list of
     objects. Several files in a cell are separated by `;`, or are a list in JSON. Paths are relative to the folder of
     the list, outputs to `folder`; without an output a product is named after its scene. Raises InputError; of lines
-    without sar too, unless `without_radar` is "allow". A line that stands there twice is one job, and one whose output
-    is no name of a product has a fault.
+    without sar too, unless `without_radar` is "allow". A line whose output is no name of a product has a fault.
     """
     _refuse_odd(source)
     rows = list(_json_rows(source) if source.suffix.lower() in _JSON else _csv_rows(source))
@@ -91,13 +92,15 @@ def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse"
             f"{source.name} names no scene; one line for each is needed: planet, sar and any of {_POSSIBLE_LISTED}"
         )
     needed = _NEEDED if without_radar == "refuse" else _NEEDED[:1]
-    jobs: dict[Job, str] = {}
-    for where, row in rows:
-        job = _job(f"{source.name} {where}", row, source.parent, folder, needed)
-        if job in jobs:
-            log.warning("%s %s is the same as %s, and is made once", source.name, where, jobs[job])
-        jobs.setdefault(job, where)
-    return [*jobs]
+    return [_job(f"{source.name} {where}", row, source.parent, folder, needed) for where, row in rows]
+
+
+def without_repeats(jobs: Sequence[Job]) -> list[Job]:
+    """Each job once, with a warning where a list has a line twice."""
+    for job, count in Counter(jobs).items():
+        if count > 1:
+            log.warning("the list has %s %d times with the same files; it is made once", job.planet, count)
+    return list(dict.fromkeys(jobs))
 
 
 def refuse_outside(jobs: Sequence[Job], folder: Path) -> None:
@@ -275,7 +278,7 @@ def _as_spelt(path: Path) -> Path:
 
 def _parts(where: str, cell: Any) -> list[str]:
     """The texts of a cell, or of a list of them. Raises InputError for what is no text."""
-    if cell is None or cell != cell:  # NaN
+    if cell is None or (isinstance(cell, float) and isnan(cell)):
         return []
     parts = cell if isinstance(cell, list) else cell.split(_BETWEEN_FILES) if isinstance(cell, str) else [cell]
     if odd := [part for part in parts if not isinstance(part, str)]:

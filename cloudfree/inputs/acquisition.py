@@ -26,7 +26,8 @@ _TIME_TAGS = (
     *("START_TIME", "DATETIME", "DATE", MEASUREMENT_TAG),
 )
 _WRITTEN_TAG = "TIFFTAG_DATETIME"
-_WRITTEN = f"the tag {_WRITTEN_TAG}, which may be when the file was written"
+WRITTEN = f"the tag {_WRITTEN_TAG}, which may be when the file was written"
+FOLDER = "the folder's name"
 _DIRECTION_TAGS = ("ORBIT_PASS_DIRECTION", "ORBIT_DIRECTION", "ORBITPROPERTIES_PASS", "PASS", "ORBIT_PASS")
 _RELATIVE_ORBIT_TAGS = ("TRACK_NUMBER", "RELATIVE_ORBIT", "RELATIVE_ORBIT_NUMBER", "RELATIVEORBITNUMBER_START")
 _ABSOLUTE_ORBIT_TAGS = ("ABSOLUTE_ORBIT_NUMBER", "ABSOLUTE_ORBIT", "ABS_ORBIT", "ORBITNUMBER_START")
@@ -128,7 +129,7 @@ def of_scene(dataset: Any) -> Acquisition:
 
 def _is_sure(acquired: Acquisition) -> bool:
     """Whether it has a time of day, and not that of writing."""
-    return acquired.timed and acquired.stated_by != _WRITTEN
+    return acquired.timed and acquired.stated_by != WRITTEN
 
 
 def _finer(acquired: Acquisition, texts: Sequence[str], stated_by: str) -> Acquisition:
@@ -136,7 +137,7 @@ def _finer(acquired: Acquisition, texts: Sequence[str], stated_by: str) -> Acqui
     moment, timed = next((dated for text in texts for dated in moments_in(text)), (None, False))
     other = Acquisition(moment, timed, stated_by=stated_by)
     same_day = timed and other.day == acquired.day
-    return other if moment and (same_day or not acquired.moment or acquired.stated_by == _WRITTEN) else acquired
+    return other if moment and (same_day or not acquired.moment or acquired.stated_by == WRITTEN) else acquired
 
 
 def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tuple[datetime | None, bool, str]:
@@ -147,8 +148,8 @@ def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tu
     for name in names:
         moments, several = moments_of_name(name)
         doubt = doubt or several
-        by_names.append((moments, "the file's name" if name == names[0] else "the folder's name"))
-    written = [*moments_in(tags.get(_WRITTEN_TAG, ""))], _WRITTEN
+        by_names.append((moments, "the file's name" if name == names[0] else FOLDER))
+    written = [*moments_in(tags.get(_WRITTEN_TAG, ""))], WRITTEN
     for moments, where in (*by_tags, *by_names, written):
         for moment, timed in moments:
             return moment, timed, where

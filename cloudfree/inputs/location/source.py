@@ -220,7 +220,8 @@ class Source:
             paths = sorted(islice(_below(self.plain, levels), limits.FOLDER_FILES + 1))
         except OSError as error:
             raise InputError(
-                f"{Path(error.filename)} cannot be listed ({error.strerror}); see to its permissions, or give the file itself"
+                f"{Path(error.filename)} cannot be listed ({error.strerror}); see to its permissions, or give the file "
+                "itself"
             ) from error
         if len(paths) > limits.FOLDER_FILES:
             raise too_many(self.plain, f"{limits.FOLDER_FILES} files")
@@ -261,7 +262,7 @@ class Source:
     def opened(self) -> Iterator[IO[bytes]]:
         """A file on disk or in an archive, to read; where it is none, one of several errors."""
         assert self.file
-        if not is_file(self.file) and is_there(self.file):
+        if not is_file(self.file) and self.file.exists():
             raise OSError("it is no regular file")
         if self.plain:
             with self.plain.open("rb") as file:
