@@ -136,7 +136,7 @@ def _estimate(
 
 
 def _too_few(compared: int, windows: int) -> Offset:
-    reason = f"only {compared} windows have enough clear ground under both images; {_MIN_WINDOWS} are needed"
+    reason = f"only {compared} {'window has' if compared == 1 else 'windows have'} enough clear ground under both images; {_MIN_WINDOWS} are needed"
     return Offset(((0.0, 0.0),), 0.0, accepted=False, reason=reason, windows=windows)
 
 

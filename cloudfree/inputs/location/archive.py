@@ -94,6 +94,22 @@ def _in_tar(archive: Path) -> list[Member]:
     return members
 
 
+def checksum_of(archive: Path, name: str) -> tuple[int, int] | None:
+    """Size and CRC-32 of a file in a ZIP, as its list of files states them; None elsewhere."""
+    if archive.suffix.lower() != ".zip":
+        return None
+    try:
+        return _checksums_in(archive, archive.stat().st_mtime_ns).get(name)
+    except UNREADABLE:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _checksums_in(archive: Path, _changed_ns: int) -> dict[str, tuple[int, int]]:
+    with _Bounded(archive) as file, zipfile.ZipFile(file) as zipped:
+        return {member.filename: (member.file_size, member.CRC) for member in zipped.infolist()}
+
+
 @contextmanager
 def opened(archive: Path, name: str) -> Iterator[IO[bytes]]:
     """A file of an archive, to read; where it is none, one of `UNREADABLE`."""
