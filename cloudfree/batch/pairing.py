@@ -123,7 +123,7 @@ def _job(scene: Image, radar: Sequence[Image], dates: Dates, folder: Path, witho
         references_rule=dates.rule,
         why=(why, *(other.why for other in others)),
         other_passes=tuple(map(_paths, passes[1:])),
-        doubts=tuple(_doubts(passes)),
+        doubts=tuple(_doubts(scene, passes)),
     )
     if not passes and without_radar == "refuse":
         return replace(job, fault=f"{scene.path.name}: {_NO_RADAR}; add one, or give --without-radar allow")
@@ -132,8 +132,14 @@ def _job(scene: Image, radar: Sequence[Image], dates: Dates, folder: Path, witho
     return job
 
 
-def _doubts(passes: Sequence[Sequence[Image]]) -> Iterator[str]:
+def _doubts(scene: Image, passes: Sequence[Sequence[Image]]) -> Iterator[str]:
     """A warning where the first of several passes is so by its name alone: no date says which is near."""
+    if len(passes) > 1 and scene.acquired.moment is None:
+        yield (
+            f"{scene.path.name} is of an unknown date ({scene.acquired.stated_by}), and which of {len(passes)} passes "
+            "of radar is the nearest cannot be told: write the date into its name (20240606), or give a list"
+        )
+        return
     undated = [group for group in passes if _of_best_date(group).acquired.moment is None]
     if len(undated) > 1 and undated[0] is passes[0]:
         why = passes[0][0].acquired.stated_by

@@ -458,6 +458,14 @@ def test_several_undated_passes_are_warned_of_in_the_row(cli: Cli, alone: Path) 
     assert "one of 2 passes of radar of unknown dates" in rows[GOOD]["warnings"]
 
 
+def test_a_scene_of_two_dates_is_warned_of_in_its_row(cli: Cli, inbox: Path) -> None:
+    """Rather than given the radar of the wrong one."""
+    (inbox / GOOD).rename(inbox / "order_20230104_field7_20240606_analytic_sr.tif")
+    _, jobs = jobs_of(cli, inbox)
+    ((_, job),) = jobs.items()
+    assert "several dates, 2023-01-04 and 2024-06-06" in job["doubts"][0]
+
+
 @pytest.mark.parametrize("form", ["20240605/S1_VV_VH.tif", "s1_20240605/s1.tif", "2024-06-05/a/iw-vv.rtc.tiff"])
 def test_folders_of_the_inbox_date_what_is_undated(cli: Cli, alone: Path, form: str) -> None:
     for day in (("20240520", "2024-05-20"), ("20240605", "2024-06-05")):
@@ -476,7 +484,7 @@ def test_polarisations_in_folders_of_their_own(cli: Cli, alone: Path) -> None:
             (alone / name).mkdir(exist_ok=True)
             values = 10 ** (sar_values_db(300, 300)[band : band + 1] / 10)
             write_raster(alone / name / f"S1A_{day}.tif", values.astype(np.float32), AROUND)
-    done, rows = batch(cli, alone)
+    done, _ = batch(cli, alone)
     assert done.exit_code == 0, done.stderr
     _, jobs = jobs_of(cli, alone)
     assert [os.path.relpath(path, alone) for path in jobs[GOOD]["sar"]] == [
