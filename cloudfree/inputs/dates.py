@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 from cloudfree.inputs.optical import planet_product
@@ -78,11 +79,12 @@ _MISSION = re.compile(r"(?<![a-z0-9])(?:s1(?:[a-d]|grdh?)?|sentinel[-_ ]?1[a-d]?
 
 
 class Dated(NamedTuple):
-    """A date in a text (UTC), whether it has a time of day, and where in the text it begins."""
+    """A date in a text (UTC), whether it has a time of day, and where in the text the date begins and ends."""
 
     moment: datetime
     timed: bool
     start: int = 0
+    end: int = 0
 
 
 def moments_in(text: str) -> Iterator[tuple[datetime, bool]]:
@@ -109,7 +111,7 @@ def moments_of_name(name: str) -> tuple[Sequence[tuple[datetime, bool]], str]:
         possible = [dated for dated in dates if dated.moment >= first and dated[:2] not in of_scene]
         best = _of_mission(name, possible) if is_radar else possible
         days = sorted({f"{dated.moment:%Y-%m-%d}" for dated in best})
-        if len(days) > 1 and not best[0].timed:
+        if len(days) > 1 and not best[0].timed and _are_apart(name, best):
             return of_scene, f"the file's name has several dates, {' and '.join(days)}"
         if best:
             return [dated[:2] for dated in best] + of_scene, ""
@@ -121,6 +123,12 @@ def _dates_by_form(name: str) -> Iterator[list[Dated]]:
     yield _dates_in(name, _DATES)
     yield [dated for dated in _dates_in(name, _DAYS_OF_YEAR) if not _NUMBERED.search(name[: dated.start])]
     yield _short_dates(name)
+
+
+def _are_apart(name: str, dates: Sequence[Dated]) -> bool:
+    """Whether words stand between dates: side by side are a period, or when it was taken and then processed."""
+    placed = sorted(dates, key=lambda dated: dated.start)
+    return any(re.search(r"[^\W\d_]{2}", name[one.end : after.start]) for one, after in pairwise(placed))
 
 
 def _of_mission(name: str, dates: Sequence[Dated]) -> Sequence[Dated]:
@@ -160,7 +168,7 @@ def _dated_at(text: str, date: re.Match[str]) -> Dated | None:
         since = _time_of_day(time) if time and _is_time(time) else None
     except ValueError:
         since = None
-    return Dated(day + (since or timedelta()), since is not None, date.start())
+    return Dated(day + (since or timedelta()), since is not None, date.start(), date.end())
 
 
 def _day_of(stated: dict[str, str]) -> datetime:

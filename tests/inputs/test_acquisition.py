@@ -93,7 +93,9 @@ HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
         # Of two, that which stands at the satellite's name; and none of two that are as good.
         ("order_20240606_S1A_20240520_vv_vh.tif", {}, "2024-05-20"),
         ("s1_20240601_20240630_mean.tif", {}, "2024-06-01"),
-        ("s1_order_20240601_20240630.tif", {}, "an unknown date"),
+        ("s1_order_20240601_field_20240630.tif", {}, "an unknown date"),
+        ("LC08_L2SP_191029_20220515_20220519_02_T1.tif", {}, "2022-05-15"),
+        ("MOD09GA.A2022135.h18v04.061.2022137034512.tif", {}, "2022-05-15"),
         ("order_20230104_field7_20240606_analytic_sr.tif", {}, "an unknown date"),
         # What no date is.
         *(
