@@ -13,7 +13,7 @@ from cloudfree.batch.collection import write_collection
 from cloudfree.batch.dates import MOST_REFERENCES, REFERENCE_DAYS
 from cloudfree.batch.images import Look
 from cloudfree.batch.index import write_index
-from cloudfree.batch.jobs import Job, read_jobs, refuse_outside, with_missing_told, without_repeats
+from cloudfree.batch.jobs import Job, read_jobs, refuse_outside, with_missing_told
 from cloudfree.batch.needs import Needs, check_lists, check_outputs, shapes_of
 from cloudfree.batch.pairing import jobs_of_folder
 from cloudfree.batch.results import Outcome, read_results, recording, with_earlier
@@ -111,7 +111,7 @@ def make_plan(
                 look=Look(trust_inputs, apart=workers is not None),
             )
         else:
-            jobs = without_repeats(read_jobs(source, folder, settings.without_radar))
+            jobs = read_jobs(source, folder, settings.without_radar)
         possible = [job for job in jobs if not job.fault]
         for job in possible:
             check_without_radar(settings.options(job))

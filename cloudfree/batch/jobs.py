@@ -9,7 +9,6 @@ import json
 import logging
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -95,14 +94,6 @@ def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse"
     return [_job(f"{source.name} {where}", row, source.parent, folder, needed) for where, row in rows]
 
 
-def without_repeats(jobs: Sequence[Job]) -> list[Job]:
-    """Each job once, with a warning where a list has a line twice."""
-    for job, count in Counter(jobs).items():
-        if count > 1:
-            log.warning("the list has %s %d times with the same files; it is made once", job.planet, count)
-    return list(dict.fromkeys(jobs))
-
-
 def refuse_outside(jobs: Sequence[Job], folder: Path) -> None:
     """Raise InputError for a product that would not be in a folder: a list may be another's."""
     for job in jobs:
@@ -136,6 +127,8 @@ def _refuse_odd(source: Path) -> None:
         raise InputError(f"{source} is a spreadsheet; a list of scenes is a CSV or JSON: save it as CSV (UTF-8)")
     try:
         size = source.stat().st_size
+    except FileNotFoundError as error:
+        raise InputError(f"{source} cannot be read as a CSV or JSON, for it does not exist: check the path") from error
     except OSError as error:
         raise damaged(source, error) from error
     if not source.is_file():

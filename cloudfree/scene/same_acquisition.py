@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,8 @@ from cloudfree.scene.survey import Survey
 
 _PLACES, _SIDE_PX = 4, 96  # of the scene's own pixels, along each axis
 _EQUAL, _EQUAL_SHARE, _FEWEST_PX = 6e-5, 0.5, 30
-"""Reflectance, half a step of 10000 and rounding, and a share of the clear pixels: that many are equal on no two dates,
-and in a product of ours, of which some clear ground is rewritten."""
+"""Reflectance, half a step of 10000 and rounding, and a share of the clear pixels: so many are equal on no two days,
+and more in a product of ours, of which some clear ground is rewritten. Of what is dated apart, hidden ones are too."""
 _OVER_CLEAR, _FEWEST_CLOUD_PX, _SMOOTHED_PX = 0.1, 5, 1.5
 _ALIKE = 0.85
 """Correlation of an image with the scene, in each band, all over it and under its mask alone, where the scene has
@@ -33,30 +34,42 @@ def told_by(inputs: Inputs, surveyed: Survey, reader: InputReader) -> Iterator[s
     """
     looks = [*_close_looks(inputs, surveyed, reader)] if inputs.references else []
     for number, (reference, other) in enumerate(zip(inputs.references, surveyed.others, strict=True)):
+        is_apart = _is_dated_apart(reference, inputs.scene)
+        clear, hidden = (
+            [(look.scene[:, where], look.others[number][:, where]) for look in looks for where in [getattr(look, name)]]
+            for name in ("clear", "hidden")
+        )
         if surveyed.cloudy.any() and not (known_of(other) & surveyed.data & surveyed.cloudy).any():
             yield ""
-        elif _has_its_pixels([(scene, others[number], clear) for scene, others, clear in looks]):
+        elif _are_equal(clear) and (not is_apart or _are_equal(hidden)):
             yield "has the scene's own pixels where it is clear"
-        elif not _is_dated_apart(reference, inputs.scene) and _has_its_clouds(inputs.scene, surveyed, other):
+        elif not is_apart and _has_its_clouds(inputs.scene, surveyed, other):
             yield "shows the clouds of the scene"
         else:
             yield ""
 
 
-def _close_looks(
-    inputs: Inputs, surveyed: Survey, reader: InputReader
-) -> Iterator[tuple[Image, tuple[Image, ...], Mask]]:
-    """Reflectance of the scene and of references in some places, in the scene's own pixels, and where it is clear."""
+class _Look(NamedTuple):
+    """Reflectance (4, h, w) of the scene and of each reference, and where the scene is clear, and hidden (h, w)."""
+
+    scene: Image
+    others: tuple[Image, ...]
+    clear: Mask
+    hidden: Mask
+
+
+def _close_looks(inputs: Inputs, surveyed: Survey, reader: InputReader) -> Iterator[_Look]:
+    """The scene's own pixels in some places all over it."""
     rows, cols = (_spread(length) for length in reader.grid.shape)
+    height, width = (min(_SIDE_PX, length) for length in reader.grid.shape)
     for row in rows:
         for col in cols:
-            height, width = (min(_SIDE_PX, length) for length in reader.grid.shape)
             grid = reader.grid.window(row, col, height, width)
             dn = reader.scene.window(row, col, height, width)
             cloudy = reader.cloudy(grid) | (inputs.found.on_grid(grid) if inputs.found else False)
-            clear = has_data(dn) & ~cloudy
-            if clear.any():
-                yield inputs.scene.reflectance(dn), reader.others(grid), clear
+            data = has_data(dn)
+            if data.any():
+                yield _Look(inputs.scene.reflectance(dn), reader.others(grid), data & ~cloudy, data & cloudy)
 
 
 def _spread(length: int) -> NDArray[np.intp]:
@@ -64,13 +77,14 @@ def _spread(length: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, max(0, length - _SIDE_PX), _PLACES).astype(np.intp))
 
 
-def _has_its_pixels(looks: list[tuple[Image, Image, Mask]]) -> bool:
-    shared = [(scene[:, both], other[:, both]) for scene, other, clear in looks for both in [clear & known_of(other)]]
-    if not shared:
+def _are_equal(pairs: list[tuple[Image, Image]]) -> bool:
+    """Whether pixels (4, N) of the scene and of an image are the same, of those that both know."""
+    if not pairs:
         return False
-    scene, other = (np.concatenate(images, axis=1) for images in zip(*shared, strict=True))
-    varies = np.ptp(scene, axis=1).max() > _EQUAL
-    equal = np.abs(scene - other).max(axis=0) <= _EQUAL
+    scene, other = (np.concatenate(images, axis=1) for images in zip(*pairs, strict=True))
+    known = known_of(other)
+    equal = np.abs(scene - other)[:, known].max(axis=0, initial=0) <= _EQUAL
+    varies = known.any() and np.ptp(scene[:, known], axis=1).max() > _EQUAL
     return bool(varies and equal.size >= _FEWEST_PX and equal.mean() >= _EQUAL_SHARE)
 
 
