@@ -159,7 +159,7 @@ def test_missing_files_are_told_before_and_cost_that_scene(
 
 
 def test_a_list_that_is_not_there(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"none.csv does not exist"):
+    with pytest.raises(InputError, match=r"none.csv cannot be read as a CSV or JSON, for it does not exist"):
         read_jobs(folder / "none.csv", folder)
 
 
