@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,9 @@ class Codes:
     """Which numbers are cloud: `values`, or those with any of `bits` set, or those from `threshold` on, or (none of
     these) every number but zero.
 
-    `unknown` are values, or bits, that say nothing of the ground, and so is the number `no_class` of either. Where
+    `unknown` are values, or bits, that say nothing of the ground, and so are the numbers `no_data` of either. Where
     `inverted`, the numbers are clear instead. `zero_is_class`: zero is what it is, whatever a file declares nodata.
+    `most`: what numbers with a threshold reach; larger ones are fill.
     """
 
     values: frozenset[int] | None = None
@@ -37,8 +38,9 @@ class Codes:
     unknown: frozenset[int] = frozenset()
     inverted: bool = False
     threshold: float | None = None
-    no_class: int | None = None
+    no_data: frozenset[int] = frozenset()
     zero_is_class: bool = False
+    most: float | None = None
 
     def states(self, stored: NDArray[np.generic]) -> NDArray[np.uint8]:
         """`State` (H, W) uint8 of stored bands (N, H, W): cloud where one of them is."""
@@ -51,33 +53,46 @@ class Codes:
     def _of_values(self, stored: NDArray[np.generic]) -> NDArray[np.uint8]:
         """`State` of each number."""
         numbers = np.nan_to_num(stored)
-        whole = numbers.astype(np.int64)
+        whole = np.clip(numbers, -_FAR, _FAR).astype(np.int64)
         if self.bits is not None:
             cloudy, unknown = whole & _field(self.bits) != 0, whole & _field(self.unknown) != 0
         else:
             unknown = np.isin(whole, sorted(self.unknown))
             if self.threshold is not None:
                 cloudy = numbers >= self.threshold
+                unknown |= is_fill_under_zero(numbers) if self.threshold >= 0 else False
+                unknown |= numbers > self.most if self.most is not None else False
             else:
                 cloudy = numbers != 0 if self.values is None else np.isin(whole, sorted(self.values))
             cloudy = cloudy != self.inverted
-        if self.no_class is not None:
-            unknown |= whole == self.no_class
+        if self.no_data:
+            unknown |= np.isin(whole, sorted(self.no_data))
         return np.where(unknown, State.UNKNOWN, np.where(cloudy, State.CLOUDY, State.CLEAR)).astype(np.uint8)
 
 
 NO_CLASS = 255
 """No data in bytes that hold classes, declared or not."""
 
+NO_DATA = frozenset({NO_CLASS, 32767, 55537, 65535, -1, -99, -999, -9999, -32768, 2**32 - 1, -(2**31)})
+"""What stands for no data beside classes, declared or not; 55537 is -9999 in uint16."""
+
+_FAR = 2**53  # whole numbers of floats end here
+_FAR_UNDER_ZERO = -5000  # less is fill among probabilities
+
+
+def is_fill_under_zero(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where numbers under zero are fill among probabilities; others are what resampling leaves beside an edge."""
+    fill = np.isin(numbers, [number for number in NO_DATA if number < 0])
+    return np.asarray(fill | (numbers < _FAR_UNDER_ZERO))
+
 
 def _classes(cloudy: set[int], *unknown: int, zero_is_class: bool = True) -> Codes:
-    return Codes(values=frozenset(cloudy), unknown=frozenset(unknown), zero_is_class=zero_is_class)
+    return Codes(frozenset(cloudy), unknown=frozenset(unknown), no_data=NO_DATA, zero_is_class=zero_is_class)
 
 
-def _bits(
-    *cloudy: int, unknown: tuple[int, ...] = (), no_class: int | None = None, zero_is_class: bool = True
-) -> Codes:
-    return Codes(bits=frozenset(cloudy), unknown=frozenset(unknown), no_class=no_class, zero_is_class=zero_is_class)
+def _bits(*cloudy: int, unknown: tuple[int, ...] = (), byte: bool = True, zero_is_class: bool = True) -> Codes:
+    no_data = NO_DATA - {NO_CLASS} if byte else NO_DATA
+    return Codes(None, frozenset(cloudy), frozenset(unknown), no_data=no_data, zero_is_class=zero_is_class)
 
 
 OWN = _classes({int(sky) for sky in SKY_HIDDEN}, SKY_NODATA)
@@ -96,11 +111,11 @@ VALUE_PRESETS = {
 
 BIT_PRESETS = {
     "udm1": _bits(1, unknown=(0,)),  # bit 0 blackfill, 1 cloud, 2 to 7 bands missing
-    "qa60": _bits(10, 11),  # Sentinel-2: 10 opaque cloud, 11 cirrus
+    "qa60": _bits(10, 11, byte=False),  # Sentinel-2: 10 opaque cloud, 11 cirrus
     # Landsat Collection 2: dilated, cirrus, cloud, shadow; 0 is no pixel of it
     "qa_pixel": _bits(1, 2, 3, 4, unknown=(0,), zero_is_class=False),
     # HLS's Fmask: 1 cloud, 2 adjacent, 3 shadow, 4 snow, 5 water, 6 and 7 aerosol
-    "hls": replace(_bits(1, 2, 3), no_class=NO_CLASS),
+    "hls": _bits(1, 2, 3, byte=False),
     "maja": _bits(*range(8)),  # MAJA's CLM: each bit a kind of cloud or shadow
 }
 """`--mask-bits` by name."""
@@ -190,8 +205,10 @@ def preset_of(text: str) -> str | None:
 
 
 def fits(preset: str, values: list[int]) -> bool:
-    """Whether a mask of a kind can hold values."""
-    held = {*values}
+    """Whether a mask of a kind can hold values, no data aside where there is another number that is not zero."""
+    held = {*values} - NO_DATA
+    if not held - {0}:
+        held = {*values}
     if preset in _POSSIBLE:
         return held <= _POSSIBLE[preset] and not (preset == "scl" and 1 in held <= {0, 1})  # of no ground at all
     if preset == "qa60":
@@ -210,11 +227,13 @@ def in_words(preset: str) -> str:
 def codes_of_values(values: list[int]) -> Codes | None:
     """The meaning of values that nothing explains: the one that is not zero is cloud; None where there are more.
 
-    255 beside another value that is not zero is no data.
+    255 and the like beside another value that is not zero are no data.
     """
     others = {value for value in values if value != 0}
-    unknown = {NO_CLASS} if len(others) > 1 else set()
-    return Codes(unknown=frozenset(unknown), zero_is_class=True) if len(others - unknown) <= 1 else None
+    unknown = NO_DATA if others - NO_DATA else frozenset[int]()
+    if NO_CLASS in others and not unknown:
+        unknown = NO_DATA - {NO_CLASS}
+    return Codes(unknown=unknown, zero_is_class=True) if len(others - unknown) <= 1 else None
 
 
 def _numbers(option: str, text: str, presets: dict[str, Codes]) -> frozenset[int]:

@@ -248,7 +248,7 @@ def _udm2_bands(dataset: DatasetReader) -> tuple[tuple[int, ...], Decision]:
 def _udm2(dataset: DatasetReader, area: Grid, chosen: tuple[Decision, ...]) -> CloudMask:
     grid = _overlapping(dataset, area)
     indexes, which = _udm2_bands(dataset)
-    codes, window = Codes(no_class=NO_CLASS, zero_is_class=True), _over(grid, area)
+    codes, window = Codes(no_data=frozenset({NO_CLASS}), zero_is_class=True), _over(grid, area)
     if strange := [value for value in meaning.values_of(dataset, indexes, window) if value not in (0, 1, NO_CLASS)]:
         raise InputError(
             f"{dataset.source.name} holds {dataset.dtypes[0]} values like {max(strange)}; a UDM2's bands of shadow, "

@@ -20,14 +20,17 @@ from cloudfree.inputs.masks import names
 from cloudfree.inputs.masks.codes import (
     BIT_PRESETS,
     NO_CLASS,
+    NO_DATA,
     OWN,
     PRESETS,
     VALUE_PRESETS,
     Codes,
     MaskOptions,
+    State,
     codes_of_values,
     fits,
     in_words,
+    is_fill_under_zero,
     preset_of,
 )
 from cloudfree.inputs.raster import access, validity
@@ -35,9 +38,13 @@ from cloudfree.inputs.raster import access, validity
 log = logging.getLogger(__name__)
 
 _STRIP_ROWS, _MOST_CLASSES = 512, 256
-_NO_WHOLE, _FRACTIONS = -(2**31), -(2**31) - 1  # stand for one number that is not whole, and for several
+_NO_WHOLE, _FRACTIONS = -(2**62), -(2**62) - 1  # stand for one number that is not whole, and for several
 _AEROSOL = 64  # from here on an HLS Fmask's numbers are, over nearly all land
 _PERCENT = 100
+_MOSTS = 1.0, 100.0, 255.0, 1000.0, 10000.0, 65535.0  # that probabilities reach, in the units that there are
+_MANY = 1000.0  # from here on 1 is no percent
+_OVER_ONE = 1.2
+_FILL_OVER = sorted(number for number in NO_DATA if 0 < number <= 65535)  # and all larger ones
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,9 @@ def of(dataset: DatasetReader, index: int, options: MaskOptions, window: Window)
     if given and given.threshold is not None:
         found = _by_threshold(dataset, index, given, window)
     elif given:
-        _refuse_fractions(dataset, index, values, f", and {options.given[0]} has whole numbers", window)
-        found = Meaning(given, options.given[0])
-        if len({*values} - {0, NO_CLASS}) <= 1:  # zero and one other number
-            found = replace(found, codes=replace(given, zero_is_class=0 not in given.unknown))
+        _refuse_fractions(dataset, index, values, " holds ", f", and {options.given[0]} has whole numbers", window)
+        found = Meaning(_given(given, values), options.given[0])
+        _warn_of_no_match(dataset.source.name, options, found.codes, values)
     elif is_own(dataset) and index == 1:
         found = Meaning(OWN, "as --write-mask writes it")
     else:
@@ -83,7 +89,35 @@ def known(
     dataset: DatasetReader, indexes: tuple[int, ...], window: Window, stored: NDArray[np.generic], codes: Codes
 ) -> Mask:
     """Where bands have data (rows, columns), given their `stored` values; a zero that is a class is data."""
-    return validity.complete(dataset, indexes, window, stored + (stored == 0) if codes.zero_is_class else stored)
+    return validity.complete(dataset, indexes, window, stored, stored == 0 if codes.zero_is_class else None)
+
+
+# --- by options ---
+
+
+def _given(codes: Codes, values: list[int]) -> Codes:
+    """The codes of options, for a mask that holds certain values."""
+    if len({*values} - {0, NO_CLASS}) <= 1:  # zero and one other number
+        codes = replace(codes, zero_is_class=0 not in codes.unknown)
+    if codes.values and {*values} - codes.values - NO_DATA:  # another number is clear
+        codes = replace(codes, no_data=NO_DATA - codes.values)
+    return codes
+
+
+def _warn_of_no_match(name: str, options: MaskOptions, codes: Codes, values: list[int]) -> None:
+    """Warn of options by which nothing in a mask is cloud that holds more than zero, or whose preset is another's."""
+    option, text = ("--mask-values", options.values) if options.values else ("--mask-bits", options.bits)
+    preset, shown = str(text).lower(), _shown(values)
+    if preset in PRESETS:
+        if not fits(preset, values):
+            log.warning("%s holds %s, and %s %s is %s: look whether it is", name, shown, option, text, in_words(preset))
+    elif {*values} - {0} and not _any_cloud(codes, values):
+        log.warning("%s %s is nothing that %s holds (%s): by it nothing is cloud", option, text, name, shown)
+
+
+def _any_cloud(codes: Codes, values: list[int]) -> bool:
+    """Whether any of some values is cloud."""
+    return bool((codes.states(np.array([values], np.int64).reshape(1, -1, 1)) == State.CLOUDY).any())
 
 
 # --- by names and values ---
@@ -91,32 +125,73 @@ def known(
 
 def _by_names(dataset: DatasetReader, index: int, values: list[int], window: Window) -> Meaning:
     name, plain = dataset.source.name, codes_of_values(values)
+    if flags := _by_flags(dataset, index, values):
+        return flags
     aside = ""
     if preset := preset_named(dataset, index):
-        said = names.meaning_of(dataset, index)
-        if fits(preset, values) and not (plain and said and said.meaning == "clear"):  # made of such a mask
+        if fits(preset, values) and not (plain and _is_made_of(dataset, index, preset, values)):
+            _warn_of_preset(name, preset, values)
             return Meaning(PRESETS[preset], f"{preset!r} by its name, preset {preset}")
-        aside = f"its name says {preset}, which is {in_words(preset)}, but it holds {_shown(values)}"
+        aside = f"its name says {preset}, which is {in_words(preset)}, but it holds "
         if preset == "fmask" and fits("hls", values) and any(_AEROSOL <= value < NO_CLASS for value in values):
-            log.warning("%s: %s; taken for the bits of HLS (--mask-bits hls says so)", name, aside)
-            return Meaning(PRESETS["hls"], f"{aside}: bits, as HLS has them")
-        if not plain:
-            aside = f"; {aside}"
-        elif not fits(preset, values):
-            log.warning("%s: %s; taken for a mask of zero and one other number", name, aside)
+            why = f"{aside}{_shown(values)}"
+            log.warning("%s: %s; taken for the bits of HLS (--mask-bits hls says so)", name, why)
+            return Meaning(PRESETS["hls"], f"{why}: bits, as HLS has them")
     is_probability = names.is_probability(dataset, index)
     if plain and not (_FRACTIONS in values or (is_probability and {*values} - {0, 1, _PERCENT, NO_CLASS})):
-        return _plain(dataset, index, plain, aside)
-    _refuse_fractions(dataset, index, values, aside, window)
-    shown = f"{_shown(values)}{aside}"
+        why = f"{aside}{_shown(values)}" if aside else ""
+        if preset and not fits(preset, values):
+            log.warning("%s: %s; taken for a mask of zero and one other number", name, why)
+        return _plain(dataset, index, plain, why)
+    holds = f": {aside}" if aside else " holds "
+    _refuse_fractions(dataset, index, values, holds, "", window)
     if is_probability:
-        raise _probabilities(name, shown)
+        raise _probabilities(f"{name}{holds}{_shown(values)}")
     presets = ", ".join(VALUE_PRESETS), ", ".join(BIT_PRESETS)
     raise InputError(
-        f"{name} holds {shown}, and nothing says which are cloud; a mask is zero and one other number: "
+        f"{name}{holds}{_shown(values)}, and nothing says which are cloud; a mask is zero and one other number: "
         f"say which classes are cloud or shadow with --mask-values 2,3 (or {presets[0]}), or which bits with "
         f"--mask-bits 1 (or {presets[1]}), or from which number on with --mask-threshold"
     )
+
+
+def _by_flags(dataset: DatasetReader, index: int, values: list[int]) -> Meaning | None:
+    """By CF's tags `flag_values` and `flag_meanings`, where they name all values and any cloud or clear ground."""
+    flags = names.flags_of(dataset, index)
+    if not flags or not {*values} - NO_DATA <= flags.keys():
+        return None
+    said = {value: names.meaning_in(text) for value, text in flags.items()}
+    cloudy = frozenset(value for value, meaning in said.items() if meaning == "cloud")
+    if not cloudy or "both" in said.values():
+        return None
+    unknown = frozenset(value for value, text in flags.items() if names.says_unknown(text))
+    codes = Codes(cloudy, unknown=unknown, no_data=NO_DATA - flags.keys(), zero_is_class=0 not in unknown)
+    return Meaning(codes, "flag_meanings in its tags")
+
+
+def _is_made_of(dataset: DatasetReader, index: int, preset: str, values: list[int]) -> bool:
+    """Whether zero and one other number is a mask made of the one that a preset is for, by its name and values."""
+    said = names.meaning_of(dataset, index)
+    if said and said.meaning == "clear":
+        return True
+    is_binary = {*values} - {0, 1, NO_CLASS} == set() and not _any_cloud(PRESETS[preset], values)
+    return is_binary and {*values} != {0} and bool(said or names.is_binary(dataset, index))
+
+
+def _warn_of_preset(name: str, preset: str, values: list[int]) -> None:
+    """Warn of zeros and ones, and of no QA60, that are no cloud by a preset, though they may be meant to be."""
+    is_clear = PRESETS[preset].states(np.ones((1, 1, 1), np.uint8))[0, 0] == State.CLEAR
+    if is_clear and {*values} - NO_DATA == {0, 1}:
+        log.warning(
+            "%s holds %s, none of which is cloud by preset %s, which its name says; give --mask-values 1 if 1 is cloud",
+            *(name, _shown(values), preset),
+        )
+    if preset == "qa60" and not {*values} - {0}:
+        log.warning(
+            "%s is zero all over, as QA60 is of scenes of January 2022 to February 2024, which it says nothing of: "
+            "give another mask if there are clouds",
+            name,
+        )
 
 
 def _plain(dataset: DatasetReader, index: int, codes: Codes, aside: str) -> Meaning:
@@ -124,8 +199,8 @@ def _plain(dataset: DatasetReader, index: int, codes: Codes, aside: str) -> Mean
     named = names.meaning_of(dataset, index)
     if named and named.meaning == "both":
         raise InputError(
-            f"{dataset.source.name}: {named.why}, which says both clear and cloud; one of them is needed: give "
-            "--mask-values 0 where zero is cloud, or the number that is cloud (--mask-values 1)"
+            f"{dataset.source.name}: {named.why}, which says both clear and cloud, or the inverse of one; one of them "
+            "is needed: give --mask-values 0 where zero is cloud, or the number that is cloud (--mask-values 1)"
         )
     if named:
         return Meaning(replace(codes, inverted=named.meaning == "clear"), named.why)
@@ -145,56 +220,101 @@ def _told_of_zero(dataset: DatasetReader, index: int, codes: Codes, window: Wind
 # --- fractions and probabilities ---
 
 
+@dataclass(frozen=True)
+class _Range:
+    """The least and the largest number of a band, fill aside; whether any is not whole; the most that numbers reach.
+
+    `most`, 1, 100 and so on, is that of the units by what there is; `has_fill` is whether larger ones are fill.
+    """
+
+    low: float
+    high: float
+    has_fractions: bool
+    most: float
+    has_fill: bool
+
+    def __str__(self) -> str:
+        return f"{self.low:.4g} to {self.high:.4g}"
+
+
 def _by_threshold(dataset: DatasetReader, index: int, codes: Codes, window: Window) -> Meaning:
     """Cloud from a threshold on, or under it where names say that the numbers are of clear ground."""
     assert codes.threshold is not None
-    low, high, has_fractions = _range(dataset, index, window)
     name, threshold = dataset.source.name, codes.threshold
-    in_percent = 1 < high <= _PERCENT and low >= 0
-    if (has_fractions and high <= 1 < threshold) or (in_percent and not 0 < threshold <= _PERCENT):
-        units = "0 to 1" if high <= 1 else "0 to 100"
-        raise InputError(
-            f"--mask-threshold is {threshold:g}, and {name} holds {low:.4g} to {high:.4g}; it is in the units of the "
-            f"file: give one of {units}"
-        )
-    if in_percent and threshold < 1:
-        raise InputError(
-            f"--mask-threshold is {threshold:g}, and {name} holds {low:.4g} to {high:.4g}, as percentages are; it is "
-            f"in the units of the file: give {_PERCENT * threshold:g}, or 1 or more"
-        )
+    held = _range(dataset, index, window, threshold)
+    _check_threshold(name, threshold, held)
+    if held.has_fill:
+        codes = replace(codes, most=held.most)
     said = names.meaning_of(dataset, index)
     if names.is_clear_score(dataset, index) or (said and said.meaning == "clear"):
         return Meaning(replace(codes, inverted=True), "--mask-threshold, and its name says that it is of clear ground")
     if said and said.meaning == "both":
         raise InputError(
-            f"{name}: {said.why}, which says both clear and cloud; --mask-threshold is for one of them: rename it"
+            f"{name}: {said.why}, which says both clear and cloud, or the inverse of one; --mask-threshold is for one "
+            "of them: rename it"
         )
     return Meaning(codes, "--mask-threshold")
 
 
-def _refuse_fractions(dataset: DatasetReader, index: int, values: list[int], aside: str, window: Window) -> None:
+def _check_threshold(name: str, threshold: float, held: _Range) -> None:
+    """Raise InputError for a threshold in other units than what a band holds, and warn of one that decides nothing."""
+    found = f"--mask-threshold is {threshold:g}, and {name} holds {held}"
+    if (held.has_fractions and held.most == 1 < threshold) or (held.most == _PERCENT < threshold):
+        raise InputError(f"{found}; it is in the units of the file: give one of 0 to {held.most:g}")
+    if threshold <= 0 <= held.low:
+        raise InputError(f"{found}, which all reach it; it parts cloud from clear: give one of 0 to {held.most:g}")
+    if 0 < threshold < 1 < held.most:
+        kind = ", as percentages are" if held.most == _PERCENT else ""
+        raise InputError(f"{found}{kind}; it is in the units of the file: give {held.most * threshold:g}, or 1 or more")
+    if threshold <= _PERCENT and held.most >= _MANY:
+        as_percent = held.most / _PERCENT * threshold
+        log.warning(
+            "%s: %.2g %% of it; give %g if percent are meant", found, _PERCENT * threshold / held.most, as_percent
+        )
+    if threshold >= held.most and threshold > held.high:
+        log.warning("%s: none reaches it, so that it parts nothing", found)
+
+
+def _refuse_fractions(
+    dataset: DatasetReader, index: int, values: list[int], holds: str, aside: str, window: Window
+) -> None:
     """Raise InputError where values are not all whole."""
     if {_NO_WHOLE, _FRACTIONS} & {*values}:
-        low, high, _ = _range(dataset, index, window)
-        raise _probabilities(dataset.source.name, f"fractions of {low:.4g} to {high:.4g}{aside}")
+        held = _range(dataset, index, window, 0)
+        raise _probabilities(f"{dataset.source.name}{holds}fractions of {held}{aside}")
 
 
-def _probabilities(name: str, shown: str) -> InputError:
+def _probabilities(found: str) -> InputError:
     return InputError(
-        f"{name} holds {shown}, as probabilities are; a mask says yes or no, or has classes: say from which number on "
+        f"{found}, as probabilities are; a mask says yes or no, or has classes: say from which number on "
         "it is cloud with --mask-threshold, like 0.5 of 0 to 1, or 50 of 0 to 100"
     )
 
 
-def _range(dataset: DatasetReader, index: int, window: Window) -> tuple[float, float, bool]:
-    """The least and the largest number of a band, and whether any is not whole; data alone."""
-    low, high, has_fractions = np.inf, -np.inf, False
+def _range(dataset: DatasetReader, index: int, window: Window, threshold: float) -> _Range:
+    """What a band holds, data alone, given the threshold that is wanted: fill is not over one."""
+    low, high, over, has_fractions = np.inf, -np.inf, -np.inf, False
     for stored, has in _parts(dataset, (index,), window):
         data = stored[:, has].astype(np.float64)
+        is_over = np.isin(data, _FILL_OVER) | (data > max(_FILL_OVER))
+        over = max(over, float(data.max(where=is_over, initial=-np.inf)))
+        data = data[~is_over & ~(is_fill_under_zero(data) & (threshold >= 0))]
         if data.size:
             low, high = min(low, float(data.min())), max(high, float(data.max()))
             has_fractions |= bool((data != np.rint(data)).any())
-    return (low, high, has_fractions) if low <= high else (0.0, 0.0, False)
+    most = _most(high, has_fractions, threshold)
+    has_fill = high > 0 and over > most >= threshold
+    if over > -np.inf and not has_fill:
+        low, high = min(low, over), max(high, over)
+        most = _most(high, has_fractions, threshold)
+    return _Range(*((low, high) if low <= high else (0.0, 0.0)), has_fractions, most, has_fill)
+
+
+def _most(high: float, has_fractions: bool, threshold: float) -> float:
+    """What numbers up to `high` reach by their units; resampling leaves fractions a little over 1."""
+    if has_fractions and high <= _OVER_ONE and threshold <= 1:
+        return 1.0
+    return next((most for most in _MOSTS if high <= most), high)
 
 
 # --- the values that there are ---
@@ -219,7 +339,7 @@ def _parts(
     for start, stop in strips(window.height, _STRIP_ROWS):
         part = Window(window.col_off, window.row_off + start, window.width, stop - start)
         stored = access.read(dataset, list(indexes), part)
-        yield stored, validity.complete(dataset, indexes, part, stored + (stored == 0))
+        yield stored, validity.complete(dataset, indexes, part, stored, stored == 0)
 
 
 def _unique(values: NDArray[np.generic]) -> NDArray[np.generic]:

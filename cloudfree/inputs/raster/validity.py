@@ -30,15 +30,17 @@ def complete(
 ) -> Mask:
     """Where all of the bands have data (rows, columns), given their `stored` values (N, rows, columns) of a window.
 
-    A band has none at its own nodata value, but where it is `spared` (rows, columns); at NaN and infinity; and where a
+    A band has none at its own nodata value, but where it is `spared` (rows, columns), or (N, rows,
+    columns); at NaN and infinity; and where a
     mask says so: an internal one, a `.msk`, or an alpha band of zero. An alpha band among `indexes` is not treated as
     one. `stored` may be thinned.
     """
     known = np.isfinite(stored).all(axis=0) if stored.dtype.kind == "f" else np.ones(stored.shape[1:], bool)
-    for index, values in zip(indexes, stored, strict=True):
+    kept = np.broadcast_to(False if spared is None else spared, stored.shape)
+    for index, values, data in zip(indexes, stored, kept, strict=True):
         nodata = dataset.nodatavals[index - 1]
         if nodata is not None and not np.isnan(nodata):
-            known &= (values != nodata) if spared is None else (values != nodata) | spared
+            known &= (values != nodata) if spared is None else (values != nodata) | data
     for index in _masked(dataset, indexes):
         known &= dataset.read_masks(index, window=window, out_shape=stored.shape[1:]) > 0
     for index in _alphas(dataset, indexes):
