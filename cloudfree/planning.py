@@ -73,7 +73,7 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         with inputs.open() as reader:
             surveyed = survey.take(inputs.scene, reader)
             inputs, surveyed = _with_found_clouds(options, inputs, surveyed)
-            inputs, surveyed = references.with_other_acquisitions(inputs, surveyed)
+            inputs, surveyed = references.with_other_acquisitions(inputs, surveyed, reader)
             inputs, surveyed = _with_clear_references(options, inputs, surveyed)
             placed = look.coregistered(inputs, surveyed, reader, options.coregister, options.max_shift_m)
     inputs, surveyed = _with_followed_edges(options, placed.inputs, placed.survey)

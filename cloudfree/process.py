@@ -33,6 +33,9 @@ _OWN_DATA |= {"GDAL_DATA": ("gdal_data", "gdalvrt.xsd")}
 """Variables that lead PROJ and GDAL to their data, the folder in rasterio that they would have without, and a file that
 is there in any version."""
 
+_MORE_DATABASES, _SQLITE = "PROJ_AUX_DB", b"SQLite format 3\0"
+"""The variable that gives PROJ more databases, which fails on import where one is none; and how each begins."""
+
 
 def tune() -> None:
     """To be called before torch is imported. What the environment says of waiting threads stands."""
@@ -47,6 +50,16 @@ def leave_data_of_others() -> list[str]:
     To be called before rasterio is imported. One without data of its own, as systems build it, is left as it is.
     """
     left = []
+    for name in (*_OWN_DATA, _MORE_DATABASES):
+        if os.environ.get(name) == "":  # as good as none, and libraries look in the folder "" for it
+            del os.environ[name]
+    if flawed := [
+        path for path in os.environ.get(_MORE_DATABASES, "").split(os.pathsep) if path and not _is_sqlite(path)
+    ]:
+        left.append(
+            f"{_MORE_DATABASES} is {os.environ.pop(_MORE_DATABASES)!r}, and {flawed[0]} is no database that can be "
+            f"read; it is left out: unset {_MORE_DATABASES}"
+        )
     for name, (folder, needed) in _OWN_DATA.items():
         if name not in os.environ or not (own := _within_rasterio(folder, needed)):
             continue
@@ -79,6 +92,14 @@ def _flaw_of_data(folders: str, own: Path) -> str:
         return ""
     shown = f"layout {'.'.join(map(str, layout))}" if layout else "no layout that can be read"
     return f"whose {own.name} is another program's: it has {shown}, and {'.'.join(map(str, needed))} is needed"
+
+
+def _is_sqlite(path: str) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    except (OSError, ValueError):
+        return False
 
 
 def _proj_layout(database: Path) -> tuple[int, ...]:

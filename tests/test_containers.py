@@ -480,6 +480,8 @@ DATES = {
     "days since 1970-01-01": [19853, 19858, 19863],
     "hours since 2024-05-10 10:30:00": [0, 120, 240],
     "seconds since 2024-05-10T10:30:00Z": [0, 432_000, 864_000],
+    "milliseconds since 2024-05-10 00:00:00 UTC": [0, 432_000_000, 864_000_000],
+    "d since 2024-05-10": [0, 5, 10],
 }
 
 
@@ -507,8 +509,15 @@ def test_a_scene_of_several_dates_is_refused_with_them_and_one_is_chosen(
     assert pixels(tmp_path / "out.tif")[:, 30:, 30:].tolist() == (dn[:, 30:, 30:] + 2).tolist()
     info = cli("info", path)
     assert (info.exit_code, "one date is needed" in info.output + info.stderr) == (1, True)
-    reference = cli(*run[:2], tmp_path / "absent.tif", "-o", tmp_path / "x.tif")
-    assert reference.exit_code == 1
+    absent = cli(*run, "--planet-date", "2024-06-01")
+    assert (absent.exit_code, "no band of 2024-06-01" in absent.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("units", ["fortnights since 2024-05-10", "1"])
+def test_dates_in_units_that_nobody_knows_are_dates(cli: Cli, tmp_path: Path, units: str) -> None:
+    path = dated(tmp_path / "x.nc", SCENE_GRID, {"sr": scene_dn(40, 40)[0].astype(np.int16)}, [0, 1, 2, 3], units)
+    done = cli("run", "--planet", path, "-o", tmp_path / "out.tif", "--find-clouds", "never")
+    assert (done.exit_code, "bands of 4 dates" in done.stderr) == (1, True)
 
 
 def test_one_variable_of_several_dates_is_no_scene(cli: Cli, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
-from support import ORIGIN, pattern, scene_dn, write_raster
+from rasterio.warp import reproject
+from support import ORIGIN, UTM33, pattern, scene_dn, write_raster
 
 from cloudfree.cli.run import run as command
 from cloudfree.inputs.files import InputOptions
@@ -185,8 +186,11 @@ def test_a_date_that_shows_nothing_of_what_is_hidden_is_left_out_and_told(
     assert done.stderr.count("nothing.tif shows nothing of the ground that clouds hide") == 1
 
 
+TWINS = ["itself", "a copy", "its radiance", "another grid", "its product", "off by a pixel", "at 10 m"]
+
+
 def twin(case: Case, folder: Path, form: str) -> Path:
-    """The scene once more: as it is, smaller, in other numbers, and on another grid."""
+    """The scene once more: as it is, in other numbers, on other grids, and what was made of it before."""
     scene = Path(case.options[1])
     with rasterio.open(scene) as dataset:
         dn = dataset.read()
@@ -199,12 +203,21 @@ def twin(case: Case, folder: Path, form: str) -> Path:
         with rasterio.open(path, "r+") as dataset:
             dataset.scales = tuple(coefficients.ravel() * 5)
         return path
+    if form == "its product":
+        return Path(case.out).rename(folder / "20240601_a.tif")
+    if form == "off by a pixel":
+        return write_raster(folder / "20240601_a.tif", np.roll(dn, (1, 1), (1, 2)), GRID_3M, nodata=0)
+    if form == "at 10 m":
+        grid = GRID_3M @ Affine.scale(SIDE / 72)
+        coarse = np.empty((4, 72, 72), np.uint16)
+        reproject(dn, coarse, src_transform=GRID_3M, dst_transform=grid, src_crs=UTM33, dst_crs=UTM33, resampling=5)
+        return write_raster(folder / "20240601_a.tif", coarse, grid, nodata=0)
     row, col = (1, 2) if form == "another grid" else (0, 0)
     grid = GRID_3M @ Affine.translation(col, row)
     return write_raster(folder / "20240601_a.tif", dn[:, row:, col:], grid, nodata=0)
 
 
-@pytest.mark.parametrize("form", ["itself", "a copy", "its radiance", "another grid"])
+@pytest.mark.parametrize("form", TWINS)
 def test_the_scene_itself_is_no_other_date(cli: Callable[..., Result], case: Case, tmp_path: Path, form: str) -> None:
     """Its clouds would be pasted back, silently."""
     alone = cli("run", *case.options, "--weights", "identity")
@@ -219,6 +232,34 @@ def test_the_scene_itself_is_no_other_date(cli: Callable[..., Result], case: Cas
     assert json.loads(done.stdout)["references"] == []
     with rasterio.open(case.out) as product:
         np.testing.assert_array_equal(product.read(), expected)
+
+
+def test_a_copy_is_known_again_where_hardly_anything_is_cloudy(
+    cli: Callable[..., Result], make_scene: Callable[..., Path], make_mask: Callable[..., Path], tmp_path: Path
+) -> None:
+    dn, cloud = scene_dn(160, 160), np.zeros((160, 160), np.uint8)
+    cloud[80:85, 80:85] = 1
+    dn[:, cloud > 0] = 9000
+    scene, copy = make_scene(dn=dn), make_scene(dn=dn, name="june.tif")
+    done = cli("run", "--planet", scene, "--mask", make_mask(cloud), "--reference", copy, "-o", "o.tif", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "reference left out: june.tif has the scene's own pixels" in done.stderr
+
+
+def test_ground_that_a_mask_takes_for_cloud_on_two_days_is_no_proof(
+    cli: Callable[..., Result], make_scene: Callable[..., Path], make_mask: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A lake and a bright roof under the mask look alike on other days too."""
+    dn, cloud = scene_dn(160, 160), np.zeros((160, 160), np.uint8)
+    cloud[20:60, 30:70], cloud[120:] = 1, 1
+    dn[:, 20:60, 30:70] = np.array([2600, 2900, 3200, 3800])[:, None, None] + dn[:, 20:60, 30:70] // 20
+    dn[:, 120:] = np.array([300, 350, 200, 80])[:, None, None] + dn[:, 120:] // 200
+    noise = np.random.default_rng(0).normal(0, 15, dn.shape)
+    scene = make_scene(dn=dn, name="20220515_101530_84_2481_3B_AnalyticMS_SR.tif")
+    other = make_scene(dn=np.clip(dn * 1.04 + noise, 1, 9000).astype(np.uint16), name="20220520_other.tif")
+    done = cli("run", "--planet", scene, "--mask", make_mask(cloud), "--reference", other, "-o", "o.tif", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)["references"]) == 1
 
 
 def test_another_product_of_the_same_item_is_no_other_date(

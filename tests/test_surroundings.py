@@ -229,6 +229,45 @@ def test_folders_that_may_not_be_listed_are_a_line_each(inbox: Path) -> None:
 
 
 @linux
+def test_a_folder_that_may_be_listed_and_not_entered_is_a_line(inbox: Path) -> None:
+    (inbox / "half").mkdir()
+    shutil.copy(inbox / NAME, inbox / "half" / OTHER)
+    closed_to_all(inbox / "half", 0o644)
+    done = started(*command(inbox, "batch"), preexec_fn=without_rights)
+    assert done.returncode == 0, done.stderr
+    assert sum("half cannot be entered (Permission denied)" in line for line in done.stderr.splitlines()) == 1
+    half = str(inbox / "half")
+    for words in (["run", "--planet", str(inbox / NAME), "--sar", half, "-o", "x.tif", *FAST], ["info", half]):
+        done = started(*words, cwd=inbox.parent, preexec_fn=without_rights)
+        (line,) = done.stderr.splitlines()
+        assert "half cannot be listed (Permission denied); see to its permissions" in line
+
+
+@linux
+def test_an_archive_that_may_not_be_read_is_not_called_damaged(inbox: Path) -> None:
+    (inbox / "o.zip").write_bytes(b"x")
+    closed_to_all(inbox / "o.zip")
+    done = started(*command(inbox, "batch"), preexec_fn=without_rights)
+    assert done.returncode == 0, done.stderr
+    assert "o.zip cannot be read (Permission denied); see to its permissions" in done.stderr
+    assert "damaged" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"PROJ_AUX_DB": "/nonexistent"}, "PROJ_AUX_DB is '/nonexistent'"),
+        ({"GDAL_GEOREF_SOURCES": "NONE"}, ""),
+        ({"PROJ_DATA": "", "GDAL_DATA": "", "PROJ_AUX_DB": ""}, ""),
+    ],
+)
+def test_variables_that_would_stop_everything(inbox: Path, environment: dict[str, str], words: str) -> None:
+    done = started(*command(inbox), environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert [words in line for line in done.stderr.splitlines() if line.startswith("WARNING")] == [True] * bool(words)
+
+
+@linux
 def test_a_mask_that_cannot_be_looked_for_is_warned_of(inbox: Path) -> None:
     """Its folder may be entered and not listed."""
     (inbox / "entered").mkdir()

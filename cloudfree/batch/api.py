@@ -20,6 +20,7 @@ from cloudfree.batch.results import Outcome, read_results, recording, with_earli
 from cloudfree.batch.runner import Settings, run_jobs
 from cloudfree.batch.workers import run_jobs_apart
 from cloudfree.errors import CloudfreeError
+from cloudfree.inputs.location.source import is_dir
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.planning import check_without_radar
 from cloudfree.product.kinds import REPORT, STAC
@@ -100,7 +101,7 @@ def make_plan(
     source, folder, settings = Path(source), Path(folder), settings or Settings()
     trust_inputs = bool(settings.common.get("trust_inputs"))
     with gdal_settings(trust_inputs):
-        if source.is_dir():
+        if is_dir(source):
             jobs = jobs_of_folder(
                 source,
                 folder,
@@ -119,7 +120,7 @@ def make_plan(
         if not settings.outputs_anywhere:
             refuse_outside(possible, folder)
         check_lists(folder, possible, settings)
-        jobs = jobs if source.is_dir() else [*map(with_missing_told, jobs)]
+        jobs = jobs if is_dir(source) else [*map(with_missing_told, jobs)]
         shapes = shapes_of([job for job in jobs if not job.fault], trust_inputs, apart=workers is not None)
     needs = Needs.of(shapes, settings, 0 if isinstance(workers, str) else workers or 1)
     size, memory_gb = needs.product_bytes, needs.memory_gb

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from cloudfree.errors import CloudfreeError
 from cloudfree.geometry import WGS84, Geometry
 from cloudfree.inputs import acquisition
 from cloudfree.inputs.acquisition import Acquisition
+from cloudfree.inputs.dates import moments_of_name
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.radar.safe.product import geometry_of, opened_radar
 from cloudfree.inputs.raster import access
@@ -86,6 +87,7 @@ class Look:
         inbox = Inbox.of(folder, self.trust_inputs)
         scenes, flawed = self._at(folder, inbox.scenes, acquisition.of_scene)
         radar, left_out = self._at(folder, inbox.radar, acquisition.of)
+        radar = [_dated_by_folders(image, folder) for image in radar]
         for one in left_out:
             log.warning("left out: %s", one.why)
         return scenes, flawed, radar
@@ -105,6 +107,17 @@ class Look:
         looks = [_looked(call.arguments[0], answer) for call, answer in answered]
         flawed += [one for one in looks if isinstance(one, Flawed)]
         return [one for one in looks if isinstance(one, Image)], sorted(flawed, key=lambda one: str(one.path))
+
+
+def _dated_by_folders(image: Image, inbox: Path) -> Image:
+    """A radar image that states no date, or only when it may have been written, with that of a folder in the inbox."""
+    if image.acquired.moment and image.acquired.stated_by != acquisition.WRITTEN:
+        return image
+    folders = [*Path(os.path.relpath(str(image.path), inbox)).parts[-2::-1]]  # the nearest first
+    moment, timed = next((dates[0] for name in folders if (dates := moments_of_name(name)[0])), (None, False))
+    if not moment:
+        return image
+    return replace(image, acquired=replace(image.acquired, moment=moment, timed=timed, stated_by=acquisition.FOLDER))
 
 
 def _looked(path: Found, answer: Any) -> Image | Flawed:

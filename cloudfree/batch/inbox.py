@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from cloudfree.errors import InputError
-from cloudfree.inputs.location.archive import FILE_SYSTEMS, names_in
-from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.location.archive import FILE_SYSTEMS, PACKED_ENDINGS, checksum_of, names_in
+from cloudfree.inputs.location.source import Source, is_dir, is_file, refuse_closed
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.radar import names
 
@@ -31,11 +31,21 @@ _RADAR_WORDS = frozenset(
     {"vv", "vh", "s1", "s1a", "s1b", "s1c", "s1d", "sentinel1", "sar", "grd", "rtc", "gamma0", "sigma0"}
 )
 _INDEX_WORDS = frozenset(
-    {"ndvi", "gndvi", "ndwi", "mndwi", "ndre", "ndsi", "nbr", "evi", "evi2", "savi", "msavi", "osavi"}
+    {"ndvi", "gndvi", "ndwi", "mndwi", "ndre", "ndsi", "nbr", "evi", "evi2", "savi", "msavi", "osavi", "tgi", "vari"}
+    | {"bandmath", "classified", "classification"}
 )
 _NEITHER_WORDS = planet_product.COMPANION_WORDS | {"cloudfree", "qa", "mask", "uncertainty"} | _INDEX_WORDS
+_RADAR_JOINED = re.compile(
+    r"(?:s1[a-d]?(?:grdh?|rtc)?|sentinel1[a-d]?)(?:\d{6}|\d{8})?(?:t\d{6})?$|"
+    r"(?:gamma|sigma|beta)(?:0|nought|naught)(?:vv|vh)(?:db)?$|backscatter"
+)
+"""Words of radar images that are written together: s1a20240605, gamma0vv."""
+_NO_COMPANION = re.compile(r"mask[-_ .]?applied|(?:study|test|project|target|my)[-_ .]?area", re.IGNORECASE)
+"""Words of what products carry beside backscatter, where they say what was done, or where."""
 _BASIC_WORDS = frozenset({"1b", "basic"})
 _ENDINGS = (".tif", ".tiff")
+_OTHER_ENDINGS = (".vrt", ".img", ".jp2", ".nc", ".ntf", ".dat", ".bil", ".bsq", ".ers", ".pix")
+"""Of rasters that no folder is looked through for."""
 
 _OF_SYSTEMS = frozenset(
     {
@@ -71,12 +81,16 @@ class Inbox:
         """
         inbox, archived = cls(), cls()
         for path in _below(folder, trust_inputs):
-            if path.suffix.lower() in FILE_SYSTEMS and path.is_file():
+            if path.suffix.lower() in FILE_SYSTEMS and is_file(path):
                 archived._add_archive(path)
             elif path.suffix.upper() == ".SAFE":
-                inbox.radar += [path] if path.is_dir() else []
+                inbox.radar += [path] if is_dir(path) else []
             elif path.suffix.lower() in _ENDINGS:
                 inbox._add(path)
+            elif path.name.lower().endswith(PACKED_ENDINGS):
+                log.warning("left out: %s is an archive that is not read in place: unpack it, or make it a .zip", path)
+            elif path.suffix.lower() in _OTHER_ENDINGS and set(planet_product.words(path.stem)) & SCENE_WORDS:
+                log.warning("left out: %s is no GeoTIFF: make it one (gdal_translate), or give a list", path)
         inbox._add_others(archived)
         inbox.scenes.sort(key=str)
         inbox.radar.sort(key=str)
@@ -85,8 +99,10 @@ class Inbox:
     def _add(self, file: Found) -> None:
         if _is_scene(file):
             self.scenes.append(file)
-        elif is_radar(file.stem) and not (isinstance(file, Path) and not file.is_file()):
-            self.radar.append(file)
+        elif is_radar(file.stem):
+            self.radar += [] if isinstance(file, Path) and not is_file(file) else [file]
+        elif _is_named_radar(file.stem):
+            log.info("passed over: %s is no backscatter by other words of its name", file)
 
     def _add_archive(self, archive: Path) -> None:
         try:
@@ -100,16 +116,29 @@ class Inbox:
         for name in inside:
             if name.lower().endswith(_ENDINGS):
                 self._add(Source.member(archive, name))
+            elif name.lower().endswith((*FILE_SYSTEMS, *PACKED_ENDINGS)):
+                log.warning("left out: %s in %s is an archive in another: unpack that", name, archive)
 
     def _add_others(self, archived: Inbox) -> None:
         """Add what is in archives, but for what is unpacked too: it would be read twice."""
         there = {file.name for file in (*self.scenes, *self.radar) if _OWN_NAME.search(file.name)}
+        first: dict[object, Found] = {}
         for mine, others in ((self.scenes, archived.scenes), (self.radar, archived.radar)):
-            for file in others:
+            for file in sorted(others, key=lambda file: (len(str(file)), str(file))):
+                same = first.setdefault(_content_of(file), file)
                 if file.name in there:
                     log.info("%s is unpacked too, which is used", file)
+                elif same is not file:
+                    log.info("%s is %s once more, which is used", file, same)
                 else:
                     mine.append(file)
+
+
+def _content_of(file: Found) -> object:
+    """The same for files of one name and content in two archives: an order may be downloaded twice."""
+    if isinstance(file, Source) and file.file and (checksum := checksum_of(file.file, file.inside)):
+        return file.inside, checksum
+    return str(file)
 
 
 def tile_of(file: Source) -> str:
@@ -120,10 +149,16 @@ def tile_of(file: Source) -> str:
 
 def is_radar(stem: str) -> bool:
     """Whether a raster is a Sentinel-1 image by its name."""
+    stem = _NO_COMPANION.sub("", stem)
+    neither = set(planet_product.words(stem)) & (_NEITHER_WORDS | SCENE_WORDS)
+    return _is_named_radar(stem) and not neither and not names.is_companion_of_product(stem)
+
+
+def _is_named_radar(stem: str) -> bool:
+    """Whether a name has words of Sentinel-1 images, whatever else it says."""
     words = planet_product.words(stem)
     named = bool(set(words) & _RADAR_WORDS) or any(map(_FORCE_RADAR.match, words))
-    named = named or ("sentinel", "1") in pairwise(words)
-    return named and not set(words) & (_NEITHER_WORDS | SCENE_WORDS) and not names.is_companion_of_product(stem)
+    return named or any(map(_RADAR_JOINED.match, words)) or ("sentinel", "1") in pairwise(words)
 
 
 def _is_scene(file: Found) -> bool:
@@ -157,7 +192,7 @@ def _below(folder: Path, trust_inputs: bool) -> Iterator[Path]:
         for path in _listed(within):
             if path.name.startswith(".") or path.name.lower() in _OF_SYSTEMS:
                 continue
-            if not path.is_dir() or path.suffix.upper() == ".SAFE":
+            if not is_dir(path) or path.suffix.upper() == ".SAFE":
                 yield path
             elif depth < _MOST_DEPTH and _is_to_be_entered(path, folder, seen, trust_inputs):
                 seen.add(os.path.realpath(path))
@@ -187,13 +222,15 @@ def is_within(path: Path, folder: Path) -> bool:
 
 def _listed(folder: Path) -> list[Path]:
     try:
+        refuse_closed(folder)
         return list(folder.iterdir())
     except OSError as error:
-        log.warning("left out: %s cannot be listed (%s)", folder, error.strerror)
+        what = "entered" if str(error.filename).endswith("/.") else "listed"
+        log.warning("left out: %s cannot be %s (%s)", folder, what, error.strerror)
         return []
 
 
 def _is_unpacked(archive: Path) -> bool:
     """Return whether the folder of a zipped SAFE product is there too: it would be read twice."""
     name = f"{archive.stem.removesuffix('.SAFE')}.SAFE"
-    return any((folder / name).is_dir() for folder in (archive.parent, archive.with_suffix("")))
+    return any(is_dir(folder / name) for folder in (archive.parent, archive.with_suffix("")))

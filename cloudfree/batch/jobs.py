@@ -6,15 +6,25 @@ import codecs
 import csv
 import io
 import json
+import logging
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import zip_longest
+from math import isnan
 from pathlib import Path
 from typing import Any, Literal
 
-from cloudfree.errors import UNPARSABLE, InputError
-from cloudfree.inputs.location.source import DRIVERS, Source
+from cloudfree.errors import UNPARSABLE, CloudfreeError, InputError
+from cloudfree.inputs.location.archive import damaged
+from cloudfree.inputs.location.names import local_output
+from cloudfree.inputs.location.source import DRIVERS, Source, is_there
+from cloudfree.product.kinds import OUTPUT
+from cloudfree.product.targets import named
+
+log = logging.getLogger(__name__)
 
 WithoutRadar = Literal["refuse", "allow"]
 """What becomes of scenes for which there is no radar: of a folder they fail, in a list they are refused; or made
@@ -27,6 +37,8 @@ _JSON = (".jsonl", ".ndjson", ".json")
 _BETWEEN_CELLS = ",;\t"
 _STATED_DELIMITER = re.compile(r"sep=(.)\s*$", re.IGNORECASE)  # a first line, as spreadsheets write it
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
+_EMPTY = ("nan", "NaN", "<NA>", "None", "null")  # cells, as programs write what is missing
 _MOST_BYTES = 256 << 20  # of a list: some million scenes
 
 
@@ -37,7 +49,7 @@ class Job:
     `sar` is empty where there is no radar. `references_rule`: by what references were chosen, empty where a list has
     them. `why`: the reasons in words for files that `pairing` has chosen. `other_passes`: the radar of other passes,
     the best first, for the case that none of `sar` can be used. `fault`: why it cannot be done, where that is known
-    before it is begun.
+    before it is begun. `doubts`: warnings of the choice, which are the scene's.
     """
 
     planet: Source
@@ -50,6 +62,7 @@ class Job:
     why: tuple[str, ...] = ()
     other_passes: tuple[tuple[Source, ...], ...] = ()
     fault: str = ""
+    doubts: tuple[str, ...] = ()
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -57,12 +70,10 @@ class Job:
         return tuple(filter(None, (self.planet, *self.sar, self.udm2, self.mask, *self.references)))
 
     def describe(self) -> dict[str, Any]:
-        """Return plain data; a fault only where there is one."""
+        """Return plain data; a fault and doubts only where there are some."""
         described = json.loads(json.dumps(asdict(self), default=str))
         del described["other_passes"]
-        if not self.fault:
-            del described["fault"]
-        return described
+        return {key: value for key, value in described.items() if value or key not in ("fault", "doubts")}
 
 
 def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse") -> list[Job]:
@@ -71,7 +82,7 @@ def read_jobs(source: Path, folder: Path, without_radar: WithoutRadar = "refuse"
     Cells of a CSV are separated by commas, semicolons or tabs, as its header is; JSON is an object a line, or a list of
     objects. Several files in a cell are separated by `;`, or are a list in JSON. Paths are relative to the folder of
     the list, outputs to `folder`; without an output a product is named after its scene. Raises InputError; of lines
-    without sar too, unless `without_radar` is "allow".
+    without sar too, unless `without_radar` is "allow". A line whose output is no name of a product has a fault.
     """
     _refuse_odd(source)
     rows = list(_json_rows(source) if source.suffix.lower() in _JSON else _csv_rows(source))
@@ -102,7 +113,7 @@ def with_missing_told(job: Job) -> Job:
 
 
 def _is_there(source: Source) -> bool:
-    if source.file and not source.file.exists():
+    if source.file and not is_there(source.file):
         return False
     try:
         return source.exists
@@ -111,10 +122,18 @@ def _is_there(source: Source) -> bool:
 
 
 def _refuse_odd(source: Path) -> None:
-    """Raise InputError for a list that is no file, or larger than any."""
-    if source.exists() and not source.is_file():
+    """Raise InputError for a list that is none: not there, no file, a spreadsheet, or larger than any."""
+    if source.suffix.lower() in _SPREADSHEETS:
+        raise InputError(f"{source} is a spreadsheet; a list of scenes is a CSV or JSON: save it as CSV (UTF-8)")
+    try:
+        size = source.stat().st_size
+    except FileNotFoundError as error:
+        raise InputError(f"{source} cannot be read as a CSV or JSON, for it does not exist: check the path") from error
+    except OSError as error:
+        raise damaged(source, error) from error
+    if not source.is_file():
         raise InputError(f"{source} is a device or a pipe; a list of scenes is a file: save it as one")
-    if source.exists() and source.stat().st_size > _MOST_BYTES:
+    if size > _MOST_BYTES:
         raise InputError(f"{source} is larger than {_MOST_BYTES >> 20} MB; a list of scenes is smaller: divide it")
 
 
@@ -134,7 +153,10 @@ def _csv_rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         reader = csv.reader(lines[skipped:], delimiter=delimiter, skipinitialspace=True, strict=True)
         rows = ((reader.line_num + skipped, cells) for cells in reader if any(map(str.strip, cells)))
         columns = [*map(_column, next(rows, (0, []))[1])]
-        _refuse_twice(f"{source.name} line 1", columns)
+        first = f"{source.name} line {reader.line_num + skipped}"
+        _refuse_twice(first, columns)
+        if unknown := [name for name in columns if name and name not in (*_NEEDED, *_POSSIBLE)]:
+            raise _unknown(f"{first} has {unknown[0]!r} as the name of a column")
         for line, cells in rows:
             named = zip_longest(columns, cells, fillvalue="")
             yield f"line {line}", {name: cell for name, cell in named if name or cell.strip()}
@@ -166,16 +188,20 @@ def _text(source: Path) -> str:
 
 def _json_rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a list, or of each line, and which each is, in words."""
+
+    def loads(text: str) -> Any:
+        return json.loads(text, object_pairs_hook=partial(_object, source.name))
+
     try:
         text = _text(source)
         try:
-            whole = json.loads(text)
+            whole = loads(text)
             rows = [
                 (f"item {number}", row) for number, row in enumerate(whole if isinstance(whole, list) else [whole], 1)
             ]
         except ValueError:
             lines = enumerate(text.split("\n"), 1)
-            rows = [(f"line {number}", json.loads(line)) for number, line in lines if line.strip()]
+            rows = [(f"line {number}", loads(line)) for number, line in lines if line.strip()]
         for where, row in rows:
             if not isinstance(row, dict):
                 raise ValueError(f"{str(row)[:40]!r} is no object")
@@ -187,11 +213,16 @@ def _json_rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ) from error
 
 
+def _object(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, whose keys are there once: of two alike, Python takes the last."""
+    _refuse_twice(f"an object of {where}", [key for key, _ in pairs])
+    return dict(pairs)
+
+
 def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path, needed: Sequence[str]) -> Job:
     if unknown := [name for name in row if name not in (*_NEEDED, *_POSSIBLE)]:
-        name = unknown[0] or "more cells than columns"
-        raise InputError(f"{where} has {name!r}; known are planet, sar, {_POSSIBLE_LISTED}")
-    parts = {name: _parts(row.get(name)) for name in (*_NEEDED, *_POSSIBLE)}
+        raise _unknown(f"{where} has {unknown[0] or 'more cells than columns'!r}")
+    parts = {name: _parts(f"{where}, {name},", row.get(name)) for name in (*_NEEDED, *_POSSIBLE)}
     if missing := [name for name in needed if not parts[name]]:
         instead = ", or give --without-radar allow" if missing[0] == "sar" else ""
         raise InputError(f"{where} has no {missing[0]}; each line needs {' and '.join(needed)}: add it{instead}")
@@ -202,7 +233,21 @@ def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path, needed: S
     (planet,), output = files["planet"], parts["output"]
     udm2, mask = (next(iter(files[name]), None) for name in ("udm2", "mask"))
     job = Job(planet, files["sar"], product_of(planet, folder), udm2, mask, files["reference"])
-    return replace(job, output=folder / output[0]) if output else job
+    return _with_output(job, output[0], folder) if output else job
+
+
+def _with_output(job: Job, output: str, folder: Path) -> Job:
+    """The job with its output, or a fault where that is none that `run -o` would take."""
+    try:
+        path = folder / local_output(output)
+        named({OUTPUT: path}, job.sources)
+    except CloudfreeError as error:
+        return replace(job, fault=f"its output cannot be {output}: {error.message}")
+    return replace(job, output=path)
+
+
+def _unknown(found: str) -> InputError:
+    return InputError(f"{found}; known are planet, sar, {_POSSIBLE_LISTED}: take it out")
 
 
 def _placed(part: str, base: Path) -> Source:
@@ -215,9 +260,24 @@ def _placed(part: str, base: Path) -> Source:
         return _placed(str(source.container.address), base).variable(driver, source.inside)
     if source.is_archived:
         return Source.member(base / source.file, source.inside)
-    return Source.of(base / (source.file if "://" in part else part)) if source.plain else source
+    return Source.of(_as_spelt(base / (source.file if "://" in part else part))) if source.plain else source
 
 
-def _parts(cell: Any) -> list[str]:
-    parts = cell if isinstance(cell, list) else str(cell or "").split(_BETWEEN_FILES)
-    return [str(part).strip() for part in parts if str(part).strip()]
+def _as_spelt(path: Path) -> Path:
+    """A path as the disk spells its letters: composed or decomposed, where the one is not there and the other is."""
+    forms = (path, *(Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD")))
+    return path if str(path).isascii() else next(filter(is_there, forms), path)
+
+
+def _parts(where: str, cell: Any) -> list[str]:
+    """The texts of a cell, or of a list of them. Raises InputError for what is no text."""
+    if cell is None or (isinstance(cell, float) and isnan(cell)):
+        return []
+    parts = cell if isinstance(cell, list) else cell.split(_BETWEEN_FILES) if isinstance(cell, str) else [cell]
+    if odd := [part for part in parts if not isinstance(part, str)]:
+        raise InputError(
+            f"{where} has {str(odd[0])[:40]!r}, which is no text; a file is a text, and several are a list of texts: "
+            "write it so"
+        )
+    stripped = (part.strip() for part in parts)
+    return [part for part in stripped if part and part not in _EMPTY]

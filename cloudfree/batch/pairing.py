@@ -1,8 +1,8 @@
 """Jobs of a folder: each scene gets the radar of one pass, and other dates.
 
 All radar files of one satellite pass that overlap the scene are used. Of several passes, those that cover most of the
-scene (to a hundredth) come first, and of these the nearest in time. Other dates are chosen by `dates`. Each job states
-the reasons.
+scene (to a hundredth) come first, and of these the nearest in time, those of both polarisations before one alone where
+they are not much farther. Other dates are chosen by `dates`. Each job states the reasons.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import filecmp
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +24,14 @@ from cloudfree.batch.inbox import SCENE_WORDS, tile_of
 from cloudfree.batch.jobs import Job, WithoutRadar, product_of
 from cloudfree.errors import CloudfreeError, InputError
 from cloudfree.geometry import Grid
+from cloudfree.inputs import acquisition
 from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.radar import names as radar_names
 
 log = logging.getLogger(__name__)
 
 _ONE_GROUND = 0.5  # share of an image that another must show to be of the same ground: neighbours share less
+_WORTH_OF_VH_DAYS = 6.0  # half a repeat cycle, by which a complete pass may be farther away than one of VV alone
 _NO_RADAR = "no Sentinel-1 image in the folder overlaps it"
 
 
@@ -121,12 +123,30 @@ def _job(scene: Image, radar: Sequence[Image], dates: Dates, folder: Path, witho
         references_rule=dates.rule,
         why=(why, *(other.why for other in others)),
         other_passes=tuple(map(_paths, passes[1:])),
+        doubts=tuple(_doubts(scene, passes)),
     )
     if not passes and without_radar == "refuse":
         return replace(job, fault=f"{scene.path.name}: {_NO_RADAR}; add one, or give --without-radar allow")
     for reason in job.why:
         log.info("%s: %s", scene.path.name, reason)
     return job
+
+
+def _doubts(scene: Image, passes: Sequence[Sequence[Image]]) -> Iterator[str]:
+    """A warning where the first of several passes is so by its name alone: no date says which is near."""
+    if len(passes) > 1 and scene.acquired.moment is None:
+        yield (
+            f"{scene.path.name} is of an unknown date ({scene.acquired.stated_by}), and which of {len(passes)} passes "
+            "of radar is the nearest cannot be told: write the date into its name (20240606), or give a list"
+        )
+        return
+    undated = [group for group in passes if _of_best_date(group).acquired.moment is None]
+    if len(undated) > 1 and undated[0] is passes[0]:
+        why = passes[0][0].acquired.stated_by
+        yield (
+            f"{passes[0][0].path.name} is one of {len(undated)} passes of radar of unknown dates ({why}), and the "
+            "nearest in time cannot be told: write dates into the names (s1_20240605.tif), or give a list"
+        )
 
 
 def _paths(images: Sequence[Image]) -> tuple[Source, ...]:
@@ -142,9 +162,18 @@ def _passes(scene: Image, radar: Sequence[Image]) -> list[list[Image]]:
             groups.append([image])
         else:
             group.append(image)
-    return sorted(
-        groups, key=lambda group: (-round(_shared(scene, group), 2), scene.likely_days_from(_of_best_date(group)))
-    )
+
+    def order(group: Sequence[Image]) -> tuple[float, float]:
+        days = scene.likely_days_from(_of_best_date(group))
+        return -round(_shared(scene, group), 2), days + (_WORTH_OF_VH_DAYS if _lacks_vh(group) else 0)
+
+    return sorted(groups, key=order)
+
+
+def _lacks_vh(group: Sequence[Image]) -> bool:
+    """Whether all files of a pass name one polarisation alone, so that a part of what radar tells is missing."""
+    named = [_polarisations_named(image) for image in group]
+    return all(named) and len(set().union(*named)) == 1
 
 
 def _may_be_of_pass(scene: Image, image: Image, other: Image) -> bool:
@@ -154,7 +183,7 @@ def _may_be_of_pass(scene: Image, image: Image, other: Image) -> bool:
     """
     if not image.acquired.may_be_of_pass(other.acquired):
         return False
-    polarisations = [radar_names.polarisations_in(one.path.stem) for one in (image, other)]
+    polarisations = [_polarisations_named(one) for one in (image, other)]
     if all(polarisations) and polarisations[0].isdisjoint(polarisations[1]):
         dated = image.acquired.moment and other.acquired.moment
         if dated or _name_of_image(image) == _name_of_image(other):
@@ -164,10 +193,19 @@ def _may_be_of_pass(scene: Image, image: Image, other: Image) -> bool:
     return bool(outlines[0].intersection(outlines[1]).area < _ONE_GROUND * smaller)
 
 
+def _polarisations_named(image: Image) -> set[str]:
+    """Those in its name, or else in that of its folder."""
+    path = Path(str(image.path))
+    return radar_names.polarisations_in(path.stem) or radar_names.polarisations_in(path.parent.name)
+
+
 def _name_of_image(image: Image) -> str:
     """What the files of its polarisations are called alike."""
     path = Path(str(image.path))
-    return f"{path.parent}/{radar_names.without_polarisation(path.name)}"
+    folder = path.parent
+    if not radar_names.polarisations_in(path.stem):  # VV/S1A.tif with VH/S1A.tif
+        folder = folder.with_name(radar_names.without_polarisation(folder.name) or "_") if folder.name else folder
+    return f"{folder}/{radar_names.without_polarisation(path.name)}"
 
 
 def _of_best_date(group: Sequence[Image]) -> Image:
@@ -182,6 +220,11 @@ def _why(scene: Image, passes: Sequence[Sequence[Image]]) -> str:
     days = scene.days_from(dated)
     when = f"{days:.1f} days away" if np.isfinite(days) else "of an unknown date"
     others = f", of {len(passes)} passes" if len(passes) > 1 else ""
+    if dated.acquired.stated_by == acquisition.FOLDER:
+        when += f" by {acquisition.FOLDER}"
+    nearer = [group for group in passes[1:] if _lacks_vh(group) and scene.days_from(_of_best_date(group)) < days]
+    if nearer and not _lacks_vh(best):
+        others += "; nearer ones have one polarisation alone"
     return f"radar of {dated.acquired} sees {100 * _shared(scene, best):.0f} % of the scene, {when}{others}"
 
 

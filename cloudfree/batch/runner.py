@@ -94,6 +94,8 @@ def run_job(job: Job, settings: Settings) -> Outcome:
     """Do a job, unless its product is there, whole, and of the same inputs, options and weights."""
     started = time.monotonic()
     with warnings_heard() as warnings:
+        for doubt in job.doubts:
+            log.warning("%s", doubt)
         outcome = _done(job, settings)
     return replace(outcome, seconds=time.monotonic() - started, warnings=tuple(warnings))
 

@@ -1,7 +1,7 @@
 """When, and from which orbit, an image was taken, as far as its file says so; and what differences mean for a scene.
 
 Tags of an acquisition count first, then the file's name, last TIFF's own date, which may be when the file was written.
-The tables at the top are all that is known of names and tags.
+The tables at the top are all that is known of tags, and of orbits in names; `dates` knows how dates are written.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cloudfree.inputs.dates import moments_in, moments_of_name
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.optical import planet_product
+
+MEASUREMENT_TAG = "MEASUREMENT"
+"""With the name of a measurement of a product, whose own file may be called anything."""
 
 _TIME_TAGS = (
     *("ZERO_DOPPLER_START_TIME", "FIRST_LINE_TIME", "ACQUISITION_START_TIME", "ACQUISITION_DATETIME"),
     *("ACQUISITIONDATETIME", "ACQUISITION_DATE", "ACQUISITION_TIME", "ACQUISITION", "ACQUIRED", "SENSING_TIME"),
-    *("START_TIME", "DATETIME", "DATE"),
+    *("START_TIME", "DATETIME", "DATE", MEASUREMENT_TAG),
 )
 _WRITTEN_TAG = "TIFFTAG_DATETIME"
-_WRITTEN = f"the tag {_WRITTEN_TAG}, which may be when the file was written"
+WRITTEN = f"the tag {_WRITTEN_TAG}, which may be when the file was written"
+FOLDER = "the folder's name"
 _DIRECTION_TAGS = ("ORBIT_PASS_DIRECTION", "ORBIT_DIRECTION", "ORBITPROPERTIES_PASS", "PASS", "ORBIT_PASS")
 _RELATIVE_ORBIT_TAGS = ("TRACK_NUMBER", "RELATIVE_ORBIT", "RELATIVE_ORBIT_NUMBER", "RELATIVEORBITNUMBER_START")
 _ABSOLUTE_ORBIT_TAGS = ("ABSOLUTE_ORBIT_NUMBER", "ABSOLUTE_ORBIT", "ABS_ORBIT", "ORBITNUMBER_START")
@@ -38,40 +43,6 @@ _NUMBER = re.compile(r"(?<!\d)\d{1,7}(?!\d)")
 
 _DOMAINS = (None, "IMAGERY")
 """Domains of metadata in which GDAL has tags of an acquisition."""
-
-_YEAR, _MONTH, _DAY = r"(?P<year>(?:19|20)\d\d)", r"(?P<month>\d\d)", r"(?P<day>\d\d)"
-_MONTH_NAME = (
-    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
-    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
-)
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DATES = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"(?<!\d){_YEAR}{_MONTH}{_DAY}(?=\D|$|\d{{6}}(?!\d))",  # YYYYMMDD, YYYYMMDDHHMMSS
-        rf"(?<!\d){_YEAR}(?P<cut>[-_.:/]){_MONTH}(?P=cut){_DAY}(?!\d)",
-        rf"(?<!\d)(?P<day>\d\d?)(?P<cut>[-_. ]?){_MONTH_NAME}(?P=cut){_YEAR}(?!\d)",  # SNAP's 12Jun2024
-        rf"(?<!\d){_YEAR}(?P<cut>[-_. ]?){_MONTH_NAME}(?P=cut){_DAY}(?!\d)",
-        rf"(?<![0-9a-z])a?{_YEAR}(?P<of_year>\d{{3}})(?=[^0-9a-z]|$|t\d{{6}})",  # 2022135, A2022135
-        rf"(?<!\d){_YEAR}[-_]?doy[-_]?(?P<of_year>\d{{3}})(?!\d)",
-    )
-)
-_TIME = re.compile(
-    r"(?P<gap>[T _-]?)(?P<hour>\d\d)(?P<cut>[-:_.]?)(?P<minute>\d\d)(?:(?P=cut)(?P<second>\d\d))?(?!\d)"
-    r"(?:[.,]\d+)?(?: ?(?P<zone>[+-]\d\d:?\d\d)(?!\d))?",
-    re.IGNORECASE,
-)
-"""What may follow a date."""
-
-_SHORT_DATE = re.compile(r"(?<![0-9a-z])(?P<year>\d\d)(?P<month>\d\d)(?P<day>\d\d)(?![0-9a-z])", re.IGNORECASE)
-_FIRST_SHORT = 2009
-"""YYMMDD in a name: of the years in which images of these kinds were taken."""
-
-_RADAR_WORD = re.compile(
-    r"(?<![a-z0-9])(s1[a-d]?|sentinel-?1[a-d]?|sar|vv|vh|hh|hv|rtc|grd)(?![a-z0-9])", re.IGNORECASE
-)
-_RADAR_NAME = re.compile(r"(?<![0-9a-z])s1[a-d][_-].*?(?P<moment>\d{8}t\d{6})(?!\d)", re.IGNORECASE)
-"""ESA's, ASF's and others' names of what a Sentinel-1 took begin with it and have the beginning first."""
 
 _ORBITS = (
     re.compile(r"OPERA_L2_RTC-S1_T(?P<relative>\d{3})-"),
@@ -158,7 +129,7 @@ def of_scene(dataset: Any) -> Acquisition:
 
 def _is_sure(acquired: Acquisition) -> bool:
     """Whether it has a time of day, and not that of writing."""
-    return acquired.timed and acquired.stated_by != _WRITTEN
+    return acquired.timed and acquired.stated_by != WRITTEN
 
 
 def _finer(acquired: Acquisition, texts: Sequence[str], stated_by: str) -> Acquisition:
@@ -166,95 +137,28 @@ def _finer(acquired: Acquisition, texts: Sequence[str], stated_by: str) -> Acqui
     moment, timed = next((dated for text in texts for dated in moments_in(text)), (None, False))
     other = Acquisition(moment, timed, stated_by=stated_by)
     same_day = timed and other.day == acquired.day
-    return other if moment and (same_day or not acquired.moment or acquired.stated_by == _WRITTEN) else acquired
+    return other if moment and (same_day or not acquired.moment or acquired.stated_by == WRITTEN) else acquired
 
 
 def _moment(names: Sequence[str], tags: Mapping[str, str], described: str) -> tuple[datetime | None, bool, str]:
     stated = [(described, "the band's description"), *((tags.get(key, ""), f"the tag {key}") for key in _TIME_TAGS)]
-    by_tags = [(moments_in(text), where) for text, where in stated]
-    by_names = [(_moments_of(name), "the file's name" if name == names[0] else "the folder's name") for name in names]
-    written = moments_in(tags.get(_WRITTEN_TAG, "")), _WRITTEN
+    by_tags = [([*moments_in(text)], where) for text, where in stated]
+    doubt = ""
+    by_names = []
+    for name in names:
+        moments, several = moments_of_name(name)
+        doubt = doubt or several
+        by_names.append((moments, "the file's name" if name == names[0] else FOLDER))
+    written = [*moments_in(tags.get(_WRITTEN_TAG, ""))], WRITTEN
     for moments, where in (*by_tags, *by_names, written):
         for moment, timed in moments:
             return moment, timed, where
-    return None, False, "neither a tag nor the file's name tells"
-
-
-def moments_in(text: str) -> Iterator[tuple[datetime, bool]]:
-    """The valid dates in a text (UTC), those with a time of day first, and whether they have one."""
-    found = [_moment_at(text, match) for pattern in _DATES for match in pattern.finditer(text)]
-    yield from sorted(filter(None, found), key=lambda dated: not dated[1])
-
-
-def _moments_of(name: str) -> Iterator[tuple[datetime, bool]]:
-    """Those in a file's name: a product's own name in it counts before all other digits.
-
-    Of radar, that is Sentinel-1's; Planet's is then of the scene that it is for, and counts last.
-    """
-    radar, scene = _RADAR_NAME.search(name), planet_product.scene_name(name)
-    of_scene = [*moments_in(scene.moment if scene else "")]
-    if radar:
-        yield from moments_in(radar["moment"])
-    if _RADAR_WORD.search(name):
-        yield from (dated for dated in (*moments_in(name), *_short_dates(name)) if dated not in of_scene)
-    yield from of_scene
-    yield from moments_in(name)
-    yield from _short_dates(name)
-
-
-def _short_dates(name: str) -> list[tuple[datetime, bool]]:
-    """YYMMDD in a name, where no other number of six digits makes it doubtful, and it is of the past."""
-    found = list(_SHORT_DATE.finditer(name))
-    if len(found) != 1:
-        return []
-    try:
-        moment = datetime.strptime(found[0][0], "%y%m%d")
-    except ValueError:
-        return []
-    return [(moment, False)] if moment.year >= _FIRST_SHORT and moment <= datetime.now() else []
-
-
-def _moment_at(text: str, date: re.Match[str]) -> tuple[datetime, bool] | None:
-    """The moment of a date in a text, with the time that follows it if there is a valid one."""
-    stated = date.groupdict()
-    try:
-        if "of_year" in stated:
-            day = datetime.strptime(f"{stated['year']} {stated['of_year']}", "%Y %j")
-        else:
-            name = stated["month"][:3].lower()
-            month = _MONTHS.index(name) + 1 if name in _MONTHS else int(name)
-            day = datetime(int(stated["year"]), month, int(stated["day"]))
-    except ValueError:
-        return None  # digits that are no date
-    time = _TIME.match(text, date.end())
-    try:
-        return (day + _time_of_day(time), True) if time and _is_time(time) else (day, False)
-    except ValueError:
-        return day, False
-
-
-def _is_time(time: re.Match[str]) -> bool:
-    """Whether digits behind a date are a time: without seconds only behind a T, or with a colon."""
-    return bool(time["second"]) or time["gap"].upper() == "T" or (time["gap"] == " " and time["cut"] == ":")
-
-
-def _time_of_day(time: re.Match[str]) -> timedelta:
-    """Since midnight in UTC. Raises ValueError where it is none."""
-    of_day = datetime.strptime(f"{time['hour']}{time['minute']}{time['second'] or '00'}", "%H%M%S")
-    since = of_day - of_day.replace(hour=0, minute=0, second=0)
-    zone = time["zone"]
-    if not zone or (time["cut"] != ":" and ":" not in zone and zone[0] == "-"):  # a number behind a hyphen of a name
-        return since
-    hours, minutes = int(zone[1:3]), int(zone[-2:])
-    if hours > 14 or minutes % 15:
-        return since
-    east = timedelta(hours=hours, minutes=minutes)
-    return since - east if zone[0] == "+" else since + east
+    return None, False, doubt or "neither a tag nor the file's name tells"
 
 
 def _orbit(names: Sequence[str], tags: Mapping[str, str]) -> tuple[str | None, int | None]:
     """Direction and relative orbit."""
-    matches = (pattern.search(name) for name in names for pattern in _ORBITS)
+    matches = (pattern.search(name) for name in (*names, tags.get(MEASUREMENT_TAG, "")) for pattern in _ORBITS)
     named = next((match.groupdict() for match in matches if match), {})
     texts = [tags[key] for key in _DIRECTION_TAGS if key in tags]
     word = next((match["direction"] for text in (*texts, *names) if (match := _DIRECTION.search(text))), "")

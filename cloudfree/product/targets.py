@@ -18,6 +18,7 @@ from cloudfree.product.kinds import ENDINGS, Kind
 from cloudfree.product.locks import LONGEST_NAME, claimed
 
 _LONGEST_ENDING = 12
+_PLACES = (".tfw", ".tifw", ".tiffw", ".wld", ".prj", ".rpb", ".aux.xml", ".tab")  # of files beside a raster
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _NO_SUCH_CALL = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -53,25 +54,39 @@ def check_targets(targets: Sequence[Path], inputs: Sequence[AnyPath], overwrite:
     for position, target in enumerate(targets):
         if any(_same(target, file) for file in files):
             raise OutputError(f"{target} is an input; the output must be another file: choose another name")
+        if read := next((file for file in files if _is_read_with(target, file)), None):
+            raise OutputError(
+                f"{target} would be read with {read.name}, an input, from then on; choose another name or folder"
+            )
         if any(_same(target, other) for other in targets[:position]):
             raise OutputError(f"{target} is named for two outputs; each needs a file of its own: choose another name")
-        if target.is_dir():
-            raise OutputError(f"{target} is a folder; the output must be a file: add a file name")
-        if (target.exists() or target.is_symlink()) and not target.is_file():
-            raise OutputError(
-                f"{target} is a device, a pipe or a link to nothing, and is kept; an output is a file: choose another "
-                "name"
-            )
-        if not target.parent.is_dir():
-            raise OutputError(
-                f"the folder {target.parent} does not exist; outputs go into existing folders: make it first"
-            )
-        if not os.access(target.parent, os.W_OK):
-            raise OutputError(
-                f"the folder {target.parent} cannot be written; choose another, or change its permissions"
-            )
+        _refuse_no_place(target)
     if not overwrite:
         _refuse_existing(targets)
+
+
+def _refuse_no_place(target: Path) -> None:
+    """Raise OutputError for what is there and no file, and for a folder that is none or cannot be written."""
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; the output must be a file: add a file name")
+    if (target.exists() or target.is_symlink()) and not target.is_file():
+        raise OutputError(
+            f"{target} is a device, a pipe or a link to nothing, and is kept; an output is a file: choose another name"
+        )
+    if target.parent.exists() and not target.parent.is_dir():
+        raise OutputError(f"{target.parent} is no folder; outputs go into existing folders: choose another")
+    if not target.parent.is_dir():
+        raise OutputError(f"the folder {target.parent} does not exist; outputs go into existing folders: make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"the folder {target.parent} cannot be written; choose another, or change its permissions")
+
+
+def _is_read_with(target: Path, file: Path) -> bool:
+    """Whether a file of that name beside an input says where it lies, or what of it is valid, or is its overviews."""
+    name, beside = target.name.lower(), target.parent.resolve() == file.parent.resolve()
+    names = {f"{file.name}{ending}" for ending in (".ovr", ".msk", ".aux.xml", ".aux.json")}
+    names |= {f"{file.stem}{ending}" for ending in _PLACES}
+    return beside and name != file.name.lower() and name in {one.lower() for one in names}
 
 
 def named(files: Mapping[Kind, Path], inputs: Sequence[AnyPath | None]) -> dict[str, Any]:

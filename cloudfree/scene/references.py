@@ -10,20 +10,15 @@ import numpy as np
 
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.geometry import distance_m
-from cloudfree.inputs.files import Inputs
+from cloudfree.inputs.files import InputReader, Inputs
 from cloudfree.inputs.optical.reference import Reference
-from cloudfree.inputs.optical.scene import Scene
-from cloudfree.scene import cloud_edges
+from cloudfree.scene import cloud_edges, same_acquisition
 from cloudfree.scene.model import PIXEL_M
 from cloudfree.scene.survey import Survey
 
 log = logging.getLogger(__name__)
 
 _FEWEST_SHARED_PX = 30  # of the survey
-_EQUAL, _EQUAL_SHARE = 2e-4, 0.99  # reflectance, and the share of clear pixels that differ by less in no two dates
-_OF_THE_CLOUD, _SAME_SHARE, _LEAST_CONTRAST = 0.1, 0.9, 0.02
-"""An image shows a scene's clouds where, made as bright as the scene by what both show clear, it is within the first
-share of how a cloud stands out from the ground there, in the second share of what stands out by the last at least."""
 
 
 def telling(others: Sequence[Image], clear: Mask, pixel_size_m: float) -> tuple[Image, ...]:
@@ -50,11 +45,11 @@ def with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
     return _with(inputs, surveyed, kept)
 
 
-def with_other_acquisitions(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
-    """The inputs and the survey without references that show the scene's own clouds: they would bring these back."""
-    kept = []
-    for reference, other in zip(inputs.references, surveyed.others, strict=True):
-        if why := _same_acquisition(other, surveyed, inputs.scene):
+def with_other_acquisitions(inputs: Inputs, surveyed: Survey, reader: InputReader) -> tuple[Inputs, Survey]:
+    """The inputs and the survey without references of the scene's own acquisition: they would bring its clouds back."""
+    kept, told = [], same_acquisition.told_by(inputs, surveyed, reader)
+    for reference, other, why in zip(inputs.references, surveyed.others, told, strict=True):
+        if why:
             name = reference.path.name
             log.warning("reference left out: %s %s, as another form of it does; take one of another day", name, why)
         else:
@@ -77,23 +72,3 @@ def _tells(other: Image, clear: Mask, pixel_size_m: float) -> bool:
     """Whether enough of an image (4, H, W), NaN where it shows nothing, lies on ground that is clear (H, W)."""
     of_survey = min(1.0, pixel_size_m / PIXEL_M) ** 2
     return bool((known_of(other) & clear).sum() * of_survey >= _FEWEST_SHARED_PX)
-
-
-def _same_acquisition(other: Image, surveyed: Survey, scene: Scene) -> str:
-    """What shows that an image (4, H, W) is of the scene's own acquisition, in whatever form; "" where nothing does."""
-    reflectance, known = scene.reflectance(surveyed.dn), known_of(other)
-    clear, hidden = surveyed.clear & known, surveyed.data & surveyed.cloudy & known
-    off = np.abs(reflectance - other).max(axis=0)
-    if clear.sum() >= _FEWEST_SHARED_PX and (off[clear] < _EQUAL).mean() >= _EQUAL_SHARE:
-        return "has the scene's own pixels where it is clear"
-    if min(clear.sum(), hidden.sum()) < _FEWEST_SHARED_PX:
-        return ""
-    same, stands_out = np.ones(hidden.sum(), bool), np.zeros(hidden.sum(), bool)
-    for of_scene, of_other in zip(reflectance, other, strict=True):
-        gain, shift = np.polyfit(of_scene[clear], of_other[clear], 1) if np.ptp(of_scene[clear]) else (1.0, 0.0)
-        expected = gain * of_scene[hidden] + shift
-        contrast = np.abs(expected - np.median(of_other[clear]))
-        same &= np.abs(of_other[hidden] - expected) <= np.maximum(_OF_THE_CLOUD * contrast, _EQUAL)
-        stands_out |= contrast >= _LEAST_CONTRAST
-    enough = stands_out.sum() >= _FEWEST_SHARED_PX
-    return "shows the clouds of the scene" if enough and same[stands_out].mean() >= _SAME_SHARE else ""

@@ -346,6 +346,11 @@ def test_radar_of_hyp3_is_its_polarisations(cli: Cli, inbox: Path, tmp_path: Pat
             (name, True)
             for name in ("20240606_LEVEL2_S1AIA_SIG", "x_gamma0_db", "S1D_IW_0606_VV", "grd_shadow_free_vv")
         ),
+        *(
+            (name, True)
+            for name in ("SENTINEL1A_20240605", "s1grd20240604", "S1A20240605", "Gamma0VV_20240605", "backscatter_0605")
+        ),
+        *((name, True) for name in ("S1_20240605_study_area", "S1_20240605_mask_applied")),
         *((f"{HYP3}_{name}", False) for name in (*COMPANIONS, "VV_mask", "local_incidence_angle")),
         *((f"OPERA_L2_RTC-S1_T073_{name}", False) for name in ("mask", "number_of_looks", "rtc_anf_gamma0_to_beta0")),
         *((name, False) for name in ("s1a_33NWB_vv_BorderMask", "20240606_visual_vv", "field_vvh", "scene")),
@@ -353,6 +358,37 @@ def test_radar_of_hyp3_is_its_polarisations(cli: Cli, inbox: Path, tmp_path: Pat
 )
 def test_names_of_radar(stem: str, expected: bool) -> None:
     assert is_radar(stem) == expected
+
+
+def test_what_is_packed_otherwise_is_a_line_each(cli: Cli, inbox: Path) -> None:
+    for name in (
+        "order.tar.gz",
+        "order.tgz",
+        "a.7z",
+        "a.rar",
+        ODD.replace(".tif", ".vrt"),
+        ODD.replace(".tif", ".img"),
+    ):
+        (inbox / name).write_bytes(b"x")
+    (inbox / "s1_shadow_mask.tif").write_bytes(b"x")
+    with zipfile.ZipFile(inbox / "outer.zip", "w") as archive:
+        archive.writestr("inner.zip", b"x")
+    done, jobs = jobs_of(cli, inbox)
+    assert [*jobs] == [GOOD]
+    lines = [line for line in done.stderr.splitlines() if "left out" in line]
+    assert len(lines) == 7
+    verbose, _ = jobs_of(cli, inbox, "-v")
+    assert "passed over" in verbose.stderr
+
+
+def test_an_order_that_was_downloaded_twice_is_one(cli: Cli, inbox: Path) -> None:
+    scene_at(inbox.parent / "elsewhere" / ODD)
+    with zipfile.ZipFile(inbox / "o.zip", "w") as archive:
+        archive.write(inbox.parent / "elsewhere" / ODD, ODD)
+    shutil.copy(inbox / "o.zip", inbox / "o (1).zip")
+    _, jobs = jobs_of(cli, inbox)
+    assert [*jobs] == [GOOD, f"o.zip/{ODD}"]
+    assert not any(job.get("fault") for job in jobs.values())
 
 
 def test_links_to_folders(cli: Cli, inbox: Path, tmp_path: Path) -> None:
@@ -413,6 +449,60 @@ def test_undated_neighbours_and_polarisations_may_be_one(cli: Cli, alone: Path) 
     assert "passes" not in why
     radar_at(alone, "s1_other_VH.tif", 1000.0, slice(1, 2))
     assert not {"s1_other_VH.tif", "s1_tile1_VH.tif"} <= {*radar_of(cli, alone)[0]}, "of one ground"
+
+
+def test_several_undated_passes_are_warned_of_in_the_row(cli: Cli, alone: Path) -> None:
+    for name in ("s1_a.tif", "s1_b.tif"):
+        radar_at(alone, name)
+    _, rows = batch(cli, alone)
+    assert "one of 2 passes of radar of unknown dates" in rows[GOOD]["warnings"]
+
+
+def test_a_scene_of_two_dates_is_warned_of_in_its_row(cli: Cli, inbox: Path) -> None:
+    """Rather than given the radar of the wrong one."""
+    (inbox / GOOD).rename(inbox / "order_20230104_field7_20240606_analytic_sr.tif")
+    _, jobs = jobs_of(cli, inbox)
+    ((_, job),) = jobs.items()
+    assert "several dates, 2023-01-04 and 2024-06-06" in job["doubts"][0]
+
+
+@pytest.mark.parametrize("form", ["20240605/S1_VV_VH.tif", "s1_20240605/s1.tif", "2024-06-05/a/iw-vv.rtc.tiff"])
+def test_folders_of_the_inbox_date_what_is_undated(cli: Cli, alone: Path, form: str) -> None:
+    for day in (("20240520", "2024-05-20"), ("20240605", "2024-06-05")):
+        path = form.replace("20240605", day[0]).replace("2024-06-05", day[1])
+        (alone / path).parent.mkdir(parents=True)
+        radar_at(alone, path)
+    _, jobs = jobs_of(cli, alone)
+    assert [os.path.relpath(path, alone) for path in jobs[GOOD]["sar"]] == [form]
+    assert "2024-06-05" in jobs[GOOD]["why"][0]
+    assert "by the folder's name" in jobs[GOOD]["why"][0]
+
+
+def test_polarisations_in_folders_of_their_own(cli: Cli, alone: Path) -> None:
+    for day in ("20240520", "20240605"):
+        for band, name in enumerate(("VV", "VH")):
+            (alone / name).mkdir(exist_ok=True)
+            values = 10 ** (sar_values_db(300, 300)[band : band + 1] / 10)
+            write_raster(alone / name / f"S1A_{day}.tif", values.astype(np.float32), AROUND)
+    done, _ = batch(cli, alone)
+    assert done.exit_code == 0, done.stderr
+    _, jobs = jobs_of(cli, alone)
+    assert [os.path.relpath(path, alone) for path in jobs[GOOD]["sar"]] == [
+        "VH/S1A_20240605.tif",
+        "VV/S1A_20240605.tif",
+    ]
+
+
+def test_a_whole_pass_counts_for_more_than_a_nearer_one_of_vv(cli: Cli, alone: Path) -> None:
+    radar_at(alone, "S1_20240606_VV.tif", bands=slice(0, 1))
+    for band, name in enumerate(("VV", "VH")):
+        radar_at(alone, f"S1_20240603_{name}.tif", bands=slice(band, band + 1))
+    used, why = radar_of(cli, alone)
+    assert used == ["S1_20240603_VH.tif", "S1_20240603_VV.tif"]
+    assert "nearer ones have one polarisation alone" in why
+    for path in alone.glob("S1_20240603_*"):
+        path.rename(path.with_name(path.name.replace("0603", "0510")))
+    assert radar_of(cli, alone)[0] == ["S1_20240606_VV.tif"]
 
 
 def test_an_undated_file_joins_no_two_dates(cli: Cli, alone: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,17 @@ def test_an_object_of_several_lines_is_one(folder: Path) -> None:
         ("list.json", '{"planet": "a.tif", "PLANET": "b.tif", "sar": "vv.tif"}', "has 'planet' twice"),
         ("list.csv", "planet;sar\na.tif;vv.tif;vh.tif\n", "more cells than columns"),
         ("list.csv", "planet|sar\na.tif|vv.tif\n", "has 'planet|sar'"),
+        ("list.json", '{"planet": "a.tif", "planet": "b.tif", "sar": "vv.tif"}', "has 'planet' twice"),
+        (
+            "list.jsonl",
+            '{"planet": "a.tif", "sar": "vv.tif"}\n{"planet": "a.tif", "sar": "x", "sar": "y"}',
+            "'sar' twice",
+        ),
+        ("list.csv", "\nid,planet,sar\n1,a.tif,vv.tif\n", "line 2 has 'id' as the name of a column"),
+        ("list.json", '{"planet": {"path": "a.tif"}, "sar": "vv.tif"}', "item 1, planet, has"),
+        ("list.json", '{"planet": "a.tif", "sar": ["vv.tif", 7]}', "item 1, sar, has '7'"),
+        ("list.xlsx", "PK", "is a spreadsheet"),
+        ("list.csv", "planet,sar\na.tif,nan\n", "has no sar"),
         ("list.json", "[1]", "is no object"),
         ("list.json", "null", "is no object"),
         ("list.json", '[{"planet": "a.tif"}]', "item 1 has no sar"),
@@ -144,6 +156,47 @@ def test_missing_files_are_told_before_and_cost_that_scene(
     rows = json.loads((tmp_path / "made" / "results.json").read_text())
     assert [row["status"] for row in rows] == ["made", "failed", "failed", "failed"]
     assert "does not exist" in rows[1]["error"]
+
+
+def test_a_list_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"none.csv cannot be read as a CSV or JSON, for it does not exist"):
+        read_jobs(folder / "none.csv", folder)
+
+
+def test_cells_without_a_value_as_pandas_writes_them(folder: Path) -> None:
+    (folder / "list.csv").write_text("planet,sar,udm2\na.tif,vv.tif,nan\n")
+    (folder / "list.json").write_text('[{"planet": "a.tif", "sar": "vv.tif", "udm2": NaN}]')
+    for name in ("list.csv", "list.json"):
+        (job,) = read_jobs(folder / name, folder)
+        assert job.udm2 is None
+
+
+@pytest.mark.parametrize(("written", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_letters_as_another_system_composes_them(folder: Path, written: str, there: str) -> None:
+    path = folder / unicodedata.normalize(there, "Mühle.tif")
+    path.write_bytes(b"")
+    (folder / "list.csv").write_text(f"planet,sar\n{unicodedata.normalize(written, 'Mühle.tif')},vv.tif\n")
+    (job,) = read_jobs(folder / "list.csv", folder)
+    assert job.planet.file == path
+
+
+def test_outputs_of_a_list_are_checked_as_those_of_run(
+    cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path
+) -> None:
+    """Each bad one costs its scene."""
+    make_scene(name="a.tif")
+    make_sar(name="vv.tif")
+    outputs = "x.png", "-", "s3://b/x.tif", "x.tif", "sub/"
+    lines = "".join(f"a.tif,vv.tif,{output}\n" for output in outputs)
+    (tmp_path / "list.csv").write_text(f"planet,sar,output\n{lines}")
+    command = "batch", tmp_path / "list.csv", "-o", tmp_path / "made", *FAST
+    planned = json.loads(cli(*command, "--dry-run").stdout)["jobs"]
+    assert ["its output cannot be" in job.get("fault", "") for job in planned] == [True, True, True, False, True]
+    done = cli(*command)
+    assert done.exit_code == 1
+    rows = json.loads((tmp_path / "made" / "results.json").read_text())
+    assert [row["status"] for row in rows] == ["failed", "failed", "failed", "made", "failed"]
+    assert [path.name for path in (tmp_path / "made").rglob("*.tif")] == ["x.tif"]
 
 
 def test_options_from_a_file_with_a_bom(cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path) -> None:

@@ -79,7 +79,32 @@ HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
         ("s1_20220515101530.tif", {}, "2022-05-15 10:15 UTC"),
         ("s1_20220515T1015.tif", {}, "2022-05-15 10:15 UTC"),
         ("20220515_LEVEL2_S1AIA_SIG.tif", {}, "2022-05-15"),
+        ("s1_05.06.2024.tif", {}, "2024-06-05"),
+        ("s1_15-06-2022.tif", {}, "2022-06-15"),
+        ("s1_15_06_2022.tif", {}, "2022-06-15"),
+        ("s1_2024-157.tif", {}, "2024-06-05"),
+        ("s1_2024_187.tif", {}, "2024-07-05"),
+        ("s1_15Jun22.tif", {}, "2022-06-15"),
+        ("s1_Jun-15-2022.tif", {}, "2022-06-15"),
+        ("s1_2022-6-5.tif", {}, "2022-06-05"),
+        ("s1_2022年06月15日.tif", {}, "2022-06-15"),
+        ("SENTINEL1A_20240605.tif", {}, "2024-06-05"),
+        ("S1A20240605.tif", {}, "2024-06-05"),
+        # Of two, that which stands at the satellite's name; and none of two that are as good.
+        ("order_20240606_S1A_20240520_vv_vh.tif", {}, "2024-05-20"),
+        ("s1_20240601_20240630_mean.tif", {}, "2024-06-01"),
+        ("s1_order_20240601_field_20240630.tif", {}, "an unknown date"),
+        ("LC08_L2SP_191029_20220515_20220519_02_T1.tif", {}, "2022-05-15"),
+        ("MOD09GA.A2022135.h18v04.061.2022137034512.tif", {}, "2022-05-15"),
+        ("order_20230104_field7_20240606_analytic_sr.tif", {}, "an unknown date"),
         # What no date is.
+        *(
+            (f"{name}.tif", {}, "an unknown date")
+            for name in (
+                *("s1_05-06-2024", "s1_2024_157", "s1_2023366", "s1_v1.2.2024", "s1_site_2022123", "s1_tile_2022034"),
+                *("s1_plot_201203", "plot_201203", "s1_19000101", "s1_20120304"),
+            )
+        ),
         *(
             (f"s1_{digits}.tif", {}, "an unknown date")
             for digits in (
@@ -119,6 +144,9 @@ HYP3 = "S1A_IW_{}T165810_DVP_RTC20_G_gpuned_7C21_{}.tif"
         ("x.tif", {"ACQUIRED": "2022-05-15T22:30:00.5-03:30"}, "2022-05-16 02:00 UTC"),
         ("x.tif", {"ACQUIRED": "2022-05-15T08:00:00+0900"}, "2022-05-14 23:00 UTC"),
         ("x.tif", {"ACQUIRED": "2022-05-15 08:00:00 +09:00"}, "2022-05-14 23:00 UTC"),
+        ("x.tif", {"ACQUIRED": "2022-05-15T20:00:00-05"}, "2022-05-16 01:00 UTC"),
+        ("x.tif", {"ACQUIRED": "2022-05-15T08:00:00+09"}, "2022-05-14 23:00 UTC"),
+        ("s1_20240612T165810-12.tif", {}, "2024-06-12 16:58 UTC"),
         ("x.tif", {"ACQUIRED": "2022-05-15T08:00Z"}, "2022-05-15 08:00 UTC"),
         ("s1_20240612T165810-1200.tif", {}, "2024-06-12 16:58 UTC"),
     ],
@@ -146,6 +174,19 @@ def test_a_safe_product_says_it_in_its_annotation(tmp_path: Path) -> None:
         acquired = acquisition.of(dataset)
     assert acquired.moment == datetime(2024, 6, 12, 16, 58, 10)
     assert (acquired.direction, acquired.relative_orbit) == ("ascending", (54295 - 73) % 175 + 1)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_renamed_safe_product_is_dated_by_its_measurements(tmp_path: Path, zipped: bool) -> None:
+    path = SafeRecipe().write(tmp_path, zipped=zipped)
+    renamed = path.rename(tmp_path / ("download (1).ZIP" if zipped else "S1A.SAFE"))
+    with opened_radar(renamed) as dataset:
+        assert str(acquisition.of(dataset)) == "2024-06-12 16:58 UTC, relative orbit 148"
+
+
+def test_two_dates_that_disagree_are_told(make_sar: MakeSar) -> None:
+    with rasterio.open(make_sar(20, name="order_20230104_field7_20240606_sr.tif")) as dataset:
+        assert "several dates, 2023-01-04 and 2024-06-06" in acquisition.of(dataset).stated_by
 
 
 def test_one_pass_takes_half_an_hour_and_may_cross_midnight() -> None:

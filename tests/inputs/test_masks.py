@@ -202,6 +202,24 @@ def test_unknown_ground_is_warned_of_and_counts_as_the_option_says(
     np.testing.assert_array_equal(np.concatenate(strips), expected)
 
 
+@pytest.mark.parametrize("side", [96, 700])
+def test_the_edge_of_a_collar_is_no_unknown_ground(
+    make_scene: Callable[..., Path], make_mask: MakeMask, caplog: pytest.LogCaptureFixture, side: int
+) -> None:
+    """Of large scenes too, which are looked at thinned: Planet's UDM2 is 0 in all classes where there is no data."""
+    dn, (row, col) = scene_dn(side, side), np.mgrid[:side, :side]
+    collar = (col < side * 0.1 + row / 4) | (col > side * 0.7 + row / 4)
+    dn[:, collar] = 0
+    udm2 = np.zeros((8, side, side), np.uint8)
+    udm2[0], udm2[6], udm2[7] = ~collar, np.where(collar, 0, 90), collar
+    scene = identify_scene(make_scene(dn=dn))
+    assert identify_mask_of(scene, make_mask(udm2), None)
+    assert "says nothing" not in caplog.text
+    udm2[0, :, side // 2 :] = 0
+    identify_mask_of(scene, make_mask(udm2, name="half.tif"), None)
+    assert "says nothing" in caplog.text
+
+
 def test_a_udm2_that_classifies_nothing_is_warned_of(
     make_mask: MakeMask, make_scene: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,8 +20,10 @@ from rasterio.enums import ColorInterp
 from scipy.io import netcdf_file
 from support import ORIGIN, UTM33, pattern, sar_values_db, write_raster
 
+from cloudfree.errors import InputError
 from cloudfree.geometry import Grid
 from cloudfree.inputs.optical.reference import identify_reference
+from cloudfree.inputs.optical.scene import identify_scene
 
 Cli = Callable[..., Result]
 
@@ -155,6 +157,10 @@ def ten_metres_alone(folder: Path) -> Path:
     return next(safe(folder).rglob("R10m"))
 
 
+def metadata_of_safe(folder: Path) -> Path:
+    return next(safe(folder).glob("MTD_*.xml"))
+
+
 def zipped_safe(folder: Path) -> Path:
     product, archive = safe(folder), folder / "product.zip"
     with zipfile.ZipFile(archive, "w") as opened:
@@ -275,6 +281,14 @@ PRODUCTS = {
     ),
     "TOAR tool": Row(one_file(f"{PLANET}_AnalyticMS_toar_clip.tif", xml=f"{PLANET}_AnalyticMS_metadata_clip.xml")),
     "orthotile_sr": Row(one_file("3456789_1056413_2022-05-15_1032_BGRN_SR.tif")),
+    "8b, four by wavelengths": Row(
+        one_file(
+            f"{PLANET}_AnalyticMS_SR_8b.tif",
+            eight=True,
+            order=(7, 5, 3, 1),
+            names=("865", "665", "565 nm", "490"),
+        )
+    ),
     "basemap": Row(one_file("ps_monthly_normalized_analytic_2022_05_mosaic.tif"), undated=True),
     "basemap of the NICFI programme": Row(
         one_file("planet_medres_normalized_analytic_2022-05_mosaic.tif"), undated=True
@@ -299,6 +313,7 @@ PRODUCTS = {
     "undeclared 32767": Row(one_file(f"{PLANET}_SR_c.tif", dtype="int16", fill=32767, nodata=None)),
     # --- Sentinel-2 ---
     "SAFE": Row(safe),
+    "SAFE by its metadata": Row(metadata_of_safe),
     "SAFE in a zip": Row(zipped_safe),
     "R10m of a SAFE": Row(ten_metres_alone),
     "stack of a baseline since 04.00": Row(
@@ -315,6 +330,13 @@ PRODUCTS = {
     ),
     "Sentinel-2 with B8A and no product's name": Row(
         one_file("stack.tif", names=SEN2COR, order=OF_SEN2COR), (1e-4,), True
+    ),
+    "Sentinel-2 with its offset in a tag": Row(
+        one_file(
+            "20220515_s2_clip.tif",
+            stored=shifted,
+            tags={"PROCESSING_BASELINE": "05.10", "BOA_ADD_OFFSET_B2": "-1000", "BOA_ADD_OFFSET_B8": "-1000"},
+        )
     ),
     "openEO": Row(open_eo),
     "single bands": Row(single_bands("B02.tif", "B03.tif", "B04.tif", "B08.tif"), undated=True),
@@ -384,6 +406,23 @@ def test_a_reference_is_read_as_its_provider_means_it(tmp_path: Path, product: s
 
 
 REFUSED = {
+    "bands of another language": (
+        one_file(f"{PLANET}_AnalyticMS_SR_8b.tif", order=(3, 2, 1, 0), names=("БИК", "красный", "зелёный", "синий")),
+        "красный",
+    ),
+    "bands 5 to 2": (
+        one_file("scene.tif", order=(3, 2, 1, 0), names=("Band_5", "Band_4", "Band_3", "Band_2")),
+        "Band_5",
+    ),
+    "16 bits of Sentinel Hub": (
+        one_file("2022-05-15_Sentinel-2_L2A.tif", stored=lambda dn: np.minimum(dn * 10.9227, 65535)),
+        "99 % under",
+    ),
+    "fractions with 9999": (one_file("scene.tif", fill=9999, **FRACTION), "99 % under"),
+    "bands of two dates": (
+        single_bands("20220515_B02.tif", "20220520_B03.tif", "20220515_B04.tif", "20220515_B08.tif"),
+        "bands of different dates (2022-05-15, 2022-05-20)",
+    ),
     "counts": (one_file(f"{PLANET}_AnalyticMS_DN.tif"), "unscaled counts"),
     "radiance without XML": (one_file(f"{PLANET}_AnalyticMS_8b.tif", eight=True, stored=radiance), "radiance"),
     "radiance by another name": (one_file("june.tif", stored=hazy_radiance), "as PlanetScope's radiance is"),
@@ -417,7 +456,8 @@ def test_what_nothing_tells_is_refused_in_one_line(cli: Cli, tmp_path: Path, pro
     assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1), done.stderr
     assert why in done.stderr
     assert sorted(tmp_path.iterdir()) == before
-    assert cli("info", path).exit_code == 0
+    info = cli("info", path)
+    assert why in info.output + info.stderr or "nothing that cloudfree can use" in info.output
 
 
 # --- radar ---
@@ -493,3 +533,34 @@ def test_radar_is_read_as_its_provider_means_it(cli: Cli, tmp_path: Path, produc
     done = cli("run", "--planet", scene, *options, "-o", tmp_path / "out.tif", "--weights", "identity", "--dry-run")
     assert done.exit_code == 0, done.output
     assert "nothing that cloudfree can use" not in cli("info", *files).output
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("PIR", "Rouge", "Vert", "Bleu"),
+        ("近红外", "红", "绿", "蓝"),
+        ("b4", "b3", "b2", "b1"),
+        ("B05", "B04", "B03", "B02"),
+        ("I1", "M5", "M4", "M3"),
+    ],
+)
+def test_a_reference_whose_bands_are_named_otherwise_is_not_read_by_position(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    path = one_file("20220520_r.tif", order=(3, 2, 1, 0), names=names)(tmp_path)
+    with pytest.raises(InputError, match="cannot be told apart"):
+        identify_reference(path, Grid(UTM33, GRID, SIDE, SIDE))
+    assert identify_scene(path, (4, 3, 2, 1)).band_indexes == (4, 3, 2, 1)
+
+
+def test_water_that_is_slightly_negative_is_no_proof_against_a_baseline(tmp_path: Path) -> None:
+    def with_negative_water(dn: np.ndarray) -> np.ndarray:
+        values = dn + 1000
+        values[3, 40:, 40:] = 820
+        return values
+
+    name = "S2B_MSIL2A_20220515T101031_N0510_R022_T33TUL_20220515T161234.tif"
+    scene = identify_scene(one_file(name, stored=with_negative_water)(tmp_path))
+    assert scene.conversion is not None
+    assert scene.conversion.shift == (-1000.0,) * 4

@@ -146,3 +146,16 @@ def test_align_refuses_the_same(cli: Cli, make_scene: Make, make_sar: Make, tmp_
         assert message in done.stderr
     done = cli(*files, "-o", tmp_path / ("n" * 247 + ".tif"), "--quicklook", tmp_path / ("n" * 247 + ".png"))
     assert done.exit_code == 0, done.output
+
+
+def test_nothing_is_written_that_would_be_read_with_an_input(
+    cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path
+) -> None:
+    scene = make_scene(dn=scene_dn(SIDE, SIDE))
+    files = "align", "--planet", scene, "--sar", make_sar()
+    for ending in (".tif.ovr", ".tif.msk", ".tfw", ".TIF.OVR"):
+        done = cli(*files, "-o", scene.with_suffix("").with_name(scene.stem + ending))
+        assert done.exit_code == 1
+        assert f"would be read with {scene.name}" in done.stderr
+    done = cli(*files, "-o", scene / "x.tif")
+    assert "is no folder" in done.stderr

@@ -94,6 +94,22 @@ def _in_tar(archive: Path) -> list[Member]:
     return members
 
 
+def checksum_of(archive: Path, name: str) -> tuple[int, int] | None:
+    """Size and CRC-32 of a file in a ZIP, as its list of files states them; None elsewhere."""
+    if archive.suffix.lower() != ".zip":
+        return None
+    try:
+        return _checksums_in(archive, archive.stat().st_mtime_ns).get(name)
+    except UNREADABLE:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _checksums_in(archive: Path, _changed_ns: int) -> dict[str, tuple[int, int]]:
+    with _Bounded(archive) as file, zipfile.ZipFile(file) as zipped:
+        return {member.filename: (member.file_size, member.CRC) for member in zipped.infolist()}
+
+
 @contextmanager
 def opened(archive: Path, name: str) -> Iterator[IO[bytes]]:
     """A file of an archive, to read; where it is none, one of `UNREADABLE`."""
@@ -139,6 +155,8 @@ def damaged(path: Path, error: BaseException) -> InputError:
     """The error for a file or an archive that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path} does not exist; a file that is there is needed: check the path")
+    if isinstance(error, PermissionError):
+        return InputError(f"{path} cannot be read ({error.strerror}); see to its permissions, or give another file")
     return InputError(
         f"{path.name} is damaged or cut short ({' '.join(str(error).split())[:120]}); a whole one is needed: "
         "fetch it again"

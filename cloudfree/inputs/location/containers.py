@@ -91,6 +91,7 @@ def one(source: Source, wanted: Wanted, date: str | None = None) -> tuple[Source
 
     `date` is the one that is wanted of variables of several. Raises InputError where something is not clear.
     """
+    source = _product_of(source)
     rasters = within(source)
     if rasters is None:
         return source, ()
@@ -130,6 +131,7 @@ def radar(source: Source) -> tuple[list[Source], tuple[Decision, ...]]:
 
 def usable(source: Source) -> list[Source]:
     """The rasters of a container that a run would take: its scene, its radar, or else all of them."""
+    source = _product_of(source)
     rasters = within(source)
     if not rasters:
         return [source]
@@ -166,12 +168,19 @@ def _by_colour(source: Source, rasters: Sequence[Source]) -> list[Source] | None
         folder = "" if raster.is_variable else raster.address.rpartition("/")[0]
         folders.setdefault(folder, []).append(raster)
     found = {}
-    for folder, files in folders.items():
+    for folder, files_of_folder in folders.items():
+        files = [file for file in files_of_folder if "10m" in _words(file)] or files_of_folder
         names = [source.name, *(file.stem for file in files)]
         if numbers := bands_of_names([*map(_words, files)], names):
             found[folder] = [files[number - 1] for number in numbers]
     best = [bands for folder, bands in found.items() if folder.endswith(_TEN_METRES)] or [*found.values()]
     return best[0] if len(best) == 1 else None
+
+
+def _product_of(source: Source) -> Source:
+    """The folder of a Sentinel-2 product whose metadata is given; of all else itself."""
+    is_metadata = source.plain and _SENTINEL_2_METADATA.fullmatch(source.name)
+    return Source.of(source.plain.absolute().parent) if source.plain and is_metadata else source
 
 
 def _stated_scale(source: Source) -> tuple[float, float] | None:

@@ -177,7 +177,7 @@ class Source:
     def is_folder(self) -> bool:
         """Whether there are files in it: a folder, also of an archive, or an archive on disk."""
         if self.plain:
-            return self.plain.is_dir() or (self.is_archive and self.plain.is_file())
+            return is_dir(self.plain) or (self.is_archive and is_file(self.plain))
         if not self.is_archived:
             return False
         return any(name.startswith(f"{self.inside}/") for name in self._names())
@@ -187,7 +187,7 @@ class Source:
         """Whether it is there, as far as can be seen without opening it."""
         if self.is_archived and not self.is_variable:
             return self.is_folder or self.inside in self._names()
-        return self.file is None or self.file.exists()
+        return self.file is None or is_there(self.file)
 
     def resolved(self) -> Source:
         """The same without links."""
@@ -199,9 +199,9 @@ class Source:
         """The files in its folder, on disk or in an archive; none at an address, which cannot be listed."""
         if self.plain:
             folder = self.plain.parent
-            if not folder.is_dir() or not _can_be_listed(folder):
+            if not is_dir(folder) or not _can_be_listed(folder):
                 return []
-            return [Source.of(path) for path in sorted(_listed(folder)) if path.is_file()]
+            return [Source.of(path) for path in sorted(_listed(folder)) if is_file(path)]
         if not self.is_archived or self.is_variable:
             return []
         folder_inside = PurePosixPath(self.inside).parent
@@ -214,13 +214,14 @@ class Source:
         """
         if not self.plain:
             return [self._member(name) for name in self._names() if name.startswith(f"{self.inside}/")]
-        if self.plain.is_file():
+        if is_file(self.plain):
             return [self._member(name) for name in self._names()]
         try:
             paths = sorted(islice(_below(self.plain, levels), limits.FOLDER_FILES + 1))
         except OSError as error:
             raise InputError(
-                f"{error.filename} cannot be listed ({error.strerror}); see to its permissions, or give the file itself"
+                f"{Path(error.filename)} cannot be listed ({error.strerror}); see to its permissions, or give the file "
+                "itself"
             ) from error
         if len(paths) > limits.FOLDER_FILES:
             raise too_many(self.plain, f"{limits.FOLDER_FILES} files")
@@ -261,7 +262,7 @@ class Source:
     def opened(self) -> Iterator[IO[bytes]]:
         """A file on disk or in an archive, to read; where it is none, one of several errors."""
         assert self.file
-        if not self.file.is_file() and self.file.exists():
+        if not is_file(self.file) and self.file.exists():
             raise OSError("it is no regular file")
         if self.plain:
             with self.plain.open("rb") as file:
@@ -283,8 +284,33 @@ class Source:
 AnyPath = str | Path | Source
 
 
+def is_dir(path: Path) -> bool:
+    """Whether it is a folder, as far as permissions tell: Path's own fails where they do not."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file, as far as permissions tell."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path leads to anything, or may do so behind what must not be entered: opening it tells."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
+def refuse_closed(folder: Path) -> None:
+    """Raise OSError for a folder that cannot be listed, or not be entered though its names are told."""
+    os.scandir(folder).close()
+    os.stat(f"{folder}/.")  # noqa: PTH116 - Path drops the dot
+
+
 def _listed(folder: Path) -> Iterator[Path]:
     """What is in a folder, but for names that are no UTF-8: they belong to nothing that could be read."""
+    refuse_closed(folder)
     return (path for path in folder.iterdir() if path.name.isascii() or _is_utf8(path.name))
 
 
@@ -292,7 +318,7 @@ def _listed(folder: Path) -> Iterator[Path]:
 def _can_be_listed(folder: Path) -> bool:
     """With a warning, once, where it cannot: a mask that lies there is not found."""
     try:
-        os.scandir(folder).close()
+        refuse_closed(folder)
     except OSError as error:
         log.warning("%s cannot be listed (%s): a UDM2 or metadata in it are not found", folder, error.strerror)
         return False
@@ -308,9 +334,9 @@ def _below(folder: Path, levels: int) -> Iterator[Path]:
     for path in _listed(folder):
         if path.name.startswith("."):
             continue
-        if path.is_file():
+        if is_file(path):
             yield path
-        elif levels and path.is_dir():
+        elif levels and is_dir(path):
             yield from _below(path, levels - 1)
 
 
@@ -358,7 +384,7 @@ def _of_vsi(match: re.Match[str]) -> Source:
         if text.startswith(prefix):
             return Source(text, f"{scheme}://{text.removeprefix(prefix)}")
     rest = Path(re.sub(r"^/vsi[a-z0-9_]+/", "", text).replace("{", "").replace("}", ""))
-    file = next((path for path in (rest, *rest.parents) if path.is_file()), None)
+    file = next((path for path in (rest, *rest.parents) if is_file(path)), None)
     if file and text.startswith(("/vsizip/", "/vsitar/")) and file.suffix.lower() in FILE_SYSTEMS:
         return Source.member(file, rest.relative_to(file).as_posix().strip("."))
     return Source(text, text.partition("?")[0], file, text)

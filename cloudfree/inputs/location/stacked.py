@@ -14,7 +14,7 @@ from cloudfree.inputs.location.source import Source
 from cloudfree.inputs.raster import access, dimensions
 
 _MOST_NAMED = 6  # dates in a message
-_ACQUIRED = "ACQUISITION_DATETIME"
+_ACQUIRED, _DAY = "ACQUISITION_DATETIME", len("2024-06-15")
 
 _TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32"}
 _TYPES |= {"float32": "Float32", "float64": "Float64"}
@@ -47,22 +47,33 @@ def stacked(
                     "are needed: export it again"
                 )
             index = _band_of(dataset, source, date, mend)
-            moments.add(dimensions.moment_of(dataset, index) or _named(dataset))
+            moments.add(dimensions.date_of(dataset, index) or _named(dataset))
             _add(root, number, source, dataset, index, scale)
-    if len(moments) == 1 and (moment := moments.pop()):
-        SubElement(SubElement(root, "Metadata"), "MDI", key=_ACQUIRED).text = moment
+    dates = sorted(filter(None, moments))
+    if len({date[:_DAY] for date in dates}) > 1:
+        raise InputError(
+            f"{container.name} has bands of different dates ({', '.join(dates)}); blue, green, red and NIR of one are "
+            "needed: give a folder of these alone"
+        )
+    if dates and dates[-1][4:5] == "-":  # which is no number of unknown units
+        SubElement(SubElement(root, "Metadata"), "MDI", key=_ACQUIRED).text = dates[-1]
     return container.made_of(ElementTree.tostring(root, encoding="unicode"))
 
 
 def _band_of(dataset: DatasetReader, source: Source, date: str | None, mend: str) -> int:
     """The number of the band of a date, or of the only one."""
-    if dataset.count == 1 and not date:
+    if dataset.count == 1 and (not date or dimensions.date_of(dataset, 1) is None):
         return 1
     moments = [dimensions.in_words(dataset, index) for index in dataset.indexes]
     chosen = [index for index, moment in zip(dataset.indexes, moments, strict=True) if date and moment.startswith(date)]
     if len(chosen) == 1:
         return int(chosen[0])
     listed = ", ".join(moments[:_MOST_NAMED]) + (", ..." if len(moments) > _MOST_NAMED else "")
+    if date:
+        found = f"{len(chosen)} bands of {date}" if chosen else f"no band of {date}"
+        raise InputError(
+            f"{source} has {found} (it has {listed}); one is needed: give --planet-date as it stands there"
+        )
     raise InputError(
         f"{source} has {dataset.count} dates or bands ({listed}); one date is needed: {mend}write it as a file of its "
         "own"

@@ -102,12 +102,16 @@ class MaskReader:
         """Where the scene has data (H, W), by its nearest pixel."""
         assert self._mask.ground
         assert self._ground
-        read = self._ground.window
+        return _data_of(self._mask.ground, self._ground, grid)
 
-        def data(w: Window) -> NDArray[np.uint8]:
-            return has_data(read(w.row_off, w.col_off, w.height, w.width)).astype(np.uint8)
 
-        return np.asarray(nearest(self._mask.ground.grid, grid, data) == 1)
+def _data_of(scene: Scene, opened: SceneReader, grid: Grid) -> Mask:
+    """Where an open scene has data on another grid (H, W), by its nearest pixel."""
+
+    def data(w: Window) -> NDArray[np.uint8]:
+        return has_data(opened.window(w.row_off, w.col_off, w.height, w.width)).astype(np.uint8)
+
+    return np.asarray(nearest(scene.grid, grid, data) == 1)
 
 
 def nearest(own: Grid, grid: Grid, read: Callable[[Window], NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -351,7 +355,8 @@ def _looked_at(mask: CloudMask, scene: Scene, options: MaskOptions) -> CloudMask
     shares = dict.fromkeys(("unknown", "cloudy"), 0.0)
     if unknown.any() or mask.is_guess:
         with scene.open() as opened:
-            data = has_data(opened.averaged(*grid.shape))
+            # By the nearest pixel, as the mask is: an average has data beyond the edge of what the mask knows.
+            data = np.concatenate([_data_of(scene, opened, strip) for strip in grid.strips(rows)])
         shares = {
             name: float((where & data).sum() / max(int(data.sum()), 1))
             for name, where in (("unknown", unknown), ("cloudy", cloudy))

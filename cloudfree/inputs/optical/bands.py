@@ -33,11 +33,26 @@ CENTRAL_NM = {"blue": (470, 500), "green": (540, 570), "red": (625, 680), "nir":
 """Central wavelengths in nanometres that are of these bands in PlanetScope (PS2 485, 545, 630, 820; PSB.SD 490, 565,
 665, 865) and Sentinel-2 (492, 560, 665, 833), and not of their neighbours (green I 531, yellow 610, red edge 705)."""
 
-_GENERIC = {"band", "layer", "channel", "nanometers", "nanometer", "micrometers", "nm", "um"}
+_GENERIC = {
+    "band",
+    "layer",
+    "lyr",
+    "channel",
+    "central",
+    "wavelength",
+    "nanometers",
+    "nanometer",
+    "micrometers",
+    "nm",
+    "um",
+}
 _NAME_TAGS = {"name", "band", "bandname", "band_name", "common_name", "long_name", "description"}
+_NAME_TAGS |= {"netcdf_dim_band", "netcdf_dim_bands", "netcdf_dim_wavelength"}
 _NEAR_INFRARED = re.compile(r"near[ _-]?infra[ _-]?red|near[ _-]?ir\b")
-_NUMBERED = re.compile(r"b(?:and)?0*(\d{1,2}a?)")
-"""A band's number in a word of its name: B02, b2, band8, B8A."""
+_NUMBERED = re.compile(r"(?:b|band|layer|lyr|channel)?0*(\d{1,2}a?)")
+"""A band's number in a word of its name: B02, b2, band8, B8A, or the 8 of `Band 8`."""
+_WAVELENGTH = re.compile(r"b?(\d{3,4})(?:nm)?")
+"""A wavelength in nanometres in a word of a name: `865 nm`, B865."""
 _TEN_METRES = {"2", "3", "4", "8"}  # Sentinel-2's bands of 10 m, which are no count of four
 _PER_NM = {"nanometers": 1.0, "nm": 1.0, "micrometers": 1000.0, "um": 1000.0}
 
@@ -74,7 +89,7 @@ def choose_bands(
 
 def _refuse_dates(dataset: DatasetReader, is_planet: bool) -> None:
     """Raise InputError where bands are of different dates, as those of one variable of a netCDF file may be."""
-    dates = list(dict.fromkeys(filter(None, (dimensions.moment_of(dataset, index) for index in dataset.indexes))))
+    dates = list(dict.fromkeys(filter(None, (dimensions.date_of(dataset, index) for index in dataset.indexes))))
     if len(dates) > 1:
         mend = f"say which bands are its with {_OPTION}, or " if is_planet else ""
         raise InputError(
@@ -86,33 +101,34 @@ def _refuse_dates(dataset: DatasetReader, is_planet: bool) -> None:
 def _evidence(dataset: DatasetReader, is_planet: bool) -> Iterator[tuple[Indexes | None, str]]:
     count = _count_without_alpha(dataset)
     is_analytic = planet_product.is_analytic(dataset)
+    of_planet = is_planet or is_analytic
     words = _telling([band_words(dataset, index) for index in dataset.indexes][:count])
     colours = [{colour.name} - {"undefined", "gray"} for colour in dataset.colorinterp[:count]]
     yield bands_by_words(words), "band descriptions or tags"
     mission = None if is_analytic else missions.of_dataset(dataset) or _sentinel_2_by_numbers(words)
     if mission:
         yield _by_number(words, mission.numbers), f"band descriptions or tags, by the numbers of {mission.title}"
-    yield _by_wavelength(dataset), "central wavelengths"
-    of_planet = is_planet or is_analytic
-    if of_planet and not mission and all(map(_number, words)):
+    yield _by_wavelength(dataset, words), "central wavelengths"
+    numbers = [*map(_number, words)]
+    only_count = numbers == [str(number) for number in range(1, count + 1)]
+    if of_planet and not mission and all(numbers):
         yield _by_planets_number(words, dataset), "band descriptions or tags, by the numbers of PlanetScope"
-    only_count = [*map(_number, words)] == [str(number) for number in range(1, count + 1)]
     named = set() if only_count else set().union(*words)
-    if of_planet and not (named if is_planet else named & _COLOURS) and not (mission and only_count):
+    if of_planet and not named and not (mission and only_count):
         yield PLANET_BANDS.get(count), f"order of PlanetScope's {count}-band product"
     if not is_planet:
         yield bands_by_words(colours), "color interpretation"
         # Eight that only count may be Sentinel-2's; Landsat's, and eight of a known product, are in another order.
         unclear = [only_count, mission is not None, count != len(BAND_NAMES)]
-        if sum(unclear) < 2 and not named.union(*colours) & _COLOURS:
+        if sum(unclear) < 2 and not named and not set().union(*colours) & _COLOURS:
             yield _by_position(dataset, count), "by position, for nothing names them"
 
 
 def _telling(words: Sequence[set[str]]) -> list[set[str]]:
     """The words of each band without those that all of them have: `SR` of SR_B2, the file's name."""
-    common = set.intersection(*words) if len(words) > 1 else set()
-    common = {word for word in common if word not in BAND_NAMES and not _NUMBERED.fullmatch(word)}
-    return [named - common for named in words]
+    common = {word for word in set.intersection(*words) if word not in BAND_NAMES}
+    are_alike = all(named == words[0] for named in words)
+    return list(words) if are_alike else [named - common for named in words]
 
 
 def _count_without_alpha(dataset: DatasetReader) -> int:
@@ -186,7 +202,7 @@ def bands_of_names(words: Sequence[set[str]], names: Iterable[str]) -> Indexes |
 
 def band_words(dataset: DatasetReader, index: int) -> set[str]:
     """The words that name a band, in lower case; no colour where the name of another band only mentions it."""
-    words = {word for word in band_texts(dataset, index) if not word.isdigit()} - _GENERIC
+    words = band_texts(dataset, index) - _GENERIC
     return words - {*BAND_NAMES} if words & OTHER_BANDS else words
 
 
@@ -194,7 +210,7 @@ def band_texts(dataset: DatasetReader, index: int) -> set[str]:
     """All words in a band's description and the tags that name it, in lower case; near infrared is nir."""
     texts = [dataset.descriptions[index - 1] or ""]
     texts += [value for key, value in dataset.tags(index).items() if key.lower() in _NAME_TAGS]
-    return set(re.findall(r"[a-z0-9]+", _NEAR_INFRARED.sub(" nir ", " ".join(texts).lower())))
+    return set(planet_product.words(_NEAR_INFRARED.sub(" nir ", " ".join(texts).lower())))
 
 
 def bands_by_words(words: Sequence[set[str]]) -> Indexes | None:
@@ -206,11 +222,19 @@ def bands_by_words(words: Sequence[set[str]]) -> Indexes | None:
     return _four(numbers)
 
 
-def _by_wavelength(dataset: DatasetReader) -> Indexes | None:
-    """The bands whose central wavelengths, as ENVI headers state them, are those of `CENTRAL_NM`."""
-    nm = [_central_nm(dataset, index) for index in dataset.indexes]
+def _by_wavelength(dataset: DatasetReader, words: Sequence[set[str]]) -> Indexes | None:
+    """The bands whose central wavelengths, as ENVI headers or names state them, are those of `CENTRAL_NM`."""
+    nm = [_central_nm(dataset, index) for index in dataset.indexes[: len(words)]]
+    if not any(nm):
+        nm = [_nm_in(named) for named in words]
     inside = ([i for i, at in enumerate(nm, 1) if at and low <= at <= high] for low, high in CENTRAL_NM.values())
     return _four([numbers[0] if len(numbers) == 1 else None for numbers in inside])
+
+
+def _nm_in(words: set[str]) -> float | None:
+    """The one wavelength in nanometres in the words of a band."""
+    found = [float(match[1]) for word in words if (match := _WAVELENGTH.fullmatch(word))]
+    return found[0] if len(found) == 1 else None
 
 
 def _four(numbers: Sequence[int | None]) -> Indexes | None:

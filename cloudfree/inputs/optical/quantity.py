@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 _LEAST_COEFFICIENT = 1e-8  # Planet's are some 1e-5
 _OWN_TAG = "CLOUDFREE_QUANTITY"
 _BY_OPTION = "say what one stored number is with --planet-scale"
-_DARKEST, _BRIGHTEST = 0.03, 1.6
-"""Reflectance that the brightest hundredth of a scene reaches, and that its median stays under: 8-bit pictures in 16
-bits end at 0.0255, which is no ground; snow and cloud are at most about as bright as a white sheet, 1."""
+_DARKEST, _BRIGHTEST, _HIGHEST = 0.03, 1.6, 2.0
+"""Reflectance that the brightest hundredth of a scene reaches, that its median stays under, and that hundredth too:
+8-bit pictures in 16 bits end at 0.0255, which is no ground; snow and cloud are about as bright as a white sheet, 1."""
 _LANDSAT_FLOOR, _RADIANCE_FLOOR = (6500, 9500), 2000
 """Numbers that half a percent of a Collection 2 image stays under, and of radiance's blue is over. So is an image that
 is all cloud, which is about as bright in all four bands, as radiance of land and Landsat's numbers are not."""
@@ -73,8 +73,9 @@ def identify(
     quantity, why = stated or (SURFACE, "nothing says otherwise")
     if quantity == COUNTS and not options.scale:
         raise InputError(
-            f"{dataset.source.name} holds unscaled counts ({why}), for which no coefficients exist; reflectance or "
-            "radiance is needed: order ortho_analytic_4b_sr or _8b_sr, or say otherwise with --planet-quantity"
+            f"{dataset.source.name} holds unscaled counts ({why}); reflectance or radiance is needed: order "
+            f"{'a product of level 2' if why.startswith('Landsat') else 'ortho_analytic_4b_sr or _8b_sr'}, or say "
+            "otherwise with --planet-quantity"
         )
     scale, offset, why_scale = _scale(dataset, indexes, values, options, (quantity, why))
     if not stated and not options.scale and set(scale) == {REFLECTANCE_SCALE} and not any(offset):
@@ -93,7 +94,7 @@ def check(name: str, dtype: str, values: Float64Array, radiometry: Radiometry, m
     with np.errstate(all="ignore"):
         reflectance = values * np.array(radiometry.scale)[:, None] + np.array(radiometry.offset)[:, None]
         middle, high = map(float, np.percentile(reflectance, (50, 99)))
-    if not (high >= _DARKEST and middle <= _BRIGHTEST):  # nor if a scale makes them no numbers
+    if not (high >= _DARKEST and middle <= _BRIGHTEST and high <= _HIGHEST):  # nor if a scale makes them no numbers
         low, top = float(values.min()), float(values.max())
         raise InputError(
             f"{name} holds {dtype} of {low:.6g} to {top:.6g}, as {radiometry.quantity} ({radiometry.reasons[1].why}) a "
@@ -170,11 +171,12 @@ def _scale(
     if stated[0] == RADIANCE:
         scale, why = _coefficients(dataset, indexes, stated[1])
         return scale, none, why
-    dtype, mission = dataset.dtypes[indexes[0] - 1], missions.of_dataset(dataset)
-    if mission and values.size and dtype.startswith(("int", "uint")):
-        one, shift, why = missions.scale_of(dataset, mission, values)
-        return (one,) * len(indexes), (shift,) * len(indexes), why
-    one, why = _of_values(dataset.source.name, dtype, values)
+    mission = missions.of_dataset(dataset)
+    one, why = _of_values(dataset.source.name, dataset.dtypes[indexes[0] - 1], values)
+    if mission and values.size:
+        as_whole_numbers = one / REFLECTANCE_SCALE
+        scale_of_whole, shift, why = missions.scale_of(dataset, mission, values * as_whole_numbers)
+        return (scale_of_whole * as_whole_numbers,) * len(indexes), (shift,) * len(indexes), why
     return (one,) * len(indexes), none, why
 
 
@@ -182,7 +184,10 @@ def _of_values(name: str, dtype: str, values: Float64Array) -> tuple[float, str]
     """The scale of numbers without a stated one, and why."""
     if dtype.startswith(("int", "uint")):
         return REFLECTANCE_SCALE, f"reflectance x 10000: {dtype}, and nothing states a scale"
-    high = float(np.percentile(values, 99)) if values.size else 0.0
+    ground = values[:, (values <= _HIGHEST_FRACTION).any(axis=0)]
+    if ground.shape[1] < values.shape[1] / 2:  # the rest may be fill that nothing declares: 9999 among fractions
+        ground = values
+    high = float(np.percentile(ground, 99)) if values.size else 0.0
     if high <= _HIGHEST_FRACTION:
         return 1.0, f"reflectance: floats, 99 % under {high:.3g}"
     if high < _LOWEST_TEN_THOUSANDTH:

@@ -214,6 +214,8 @@ def identify_scene(
     are. Raises InputError, GridError.
     """
     source, chosen = containers.one(Source.of(path), containers.SCENE, date)
+    if date and not source.is_stack:
+        log.warning("--planet-date is for netCDF files of several dates, and decides nothing of %s", source.name)
     with access.opened(source) as dataset:
         grid = Grid.of(dataset)
         indexes, which = choose_bands(dataset, is_planet=True, numbers=band_numbers)

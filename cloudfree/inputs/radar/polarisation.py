@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from rasterio import DatasetReader
@@ -36,11 +37,14 @@ class Band:
 
     @property
     def polarisation(self) -> str | None:
-        """VV, VH, HH, HV or None: by description, then tags, then (for a file of one band) the file name."""
+        """VV, VH, HH, HV or None: by description, then tags, then (for a file of one band) the names of it and its
+        folder."""
         for text in self._texts():
             if polarisation := names.polarisation_in(text):
                 return polarisation
-        return None
+        source = self.dataset.source
+        named = self.dataset.count == 1 and not names.polarisations_in(source.stem)
+        return names.polarisation_in(PurePosixPath(str(source)).parent.name) if named else None
 
     @property
     def is_companion(self) -> bool:

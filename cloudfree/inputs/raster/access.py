@@ -62,6 +62,9 @@ _REMOTE_SETTINGS: dict[str, object] = {
 }
 
 
+_GEOREFERENCED_BY = "PAM,INTERNAL,TABFILE,WORLDFILE,XML"  # GDAL's own order
+
+
 # GDAL's reader of several threads loses failures of a server's, and gives zeros. How many read is decided on opening.
 _ONE_THREAD = {"GDAL_NUM_THREADS": 1}
 
@@ -228,9 +231,11 @@ def _with_sidecars(source: Source) -> rasterio.Env:
     if source.is_remote:
         return rasterio.Env(**({} if "GDAL_PAM_ENABLED" in os.environ else {"GDAL_PAM_ENABLED": "YES"}))
     listing = get_gdal_config("GDAL_DISABLE_READDIR_ON_OPEN")
-    return rasterio.Env(
-        GDAL_PAM_ENABLED="YES", **({"GDAL_DISABLE_READDIR_ON_OPEN": "NO"} if listing == "EMPTY_DIR" else {})
-    )
+    settings = {"GDAL_DISABLE_READDIR_ON_OPEN": "NO"} if listing == "EMPTY_DIR" else {}
+    places = str(get_gdal_config("GDAL_GEOREF_SOURCES") or _GEOREFERENCED_BY).upper()
+    if "INTERNAL" not in places:  # sound files would lie nowhere
+        settings["GDAL_GEOREF_SOURCES"] = _GEOREFERENCED_BY
+    return rasterio.Env(GDAL_PAM_ENABLED="YES", **settings)
 
 
 def parts_of(source: Source) -> list[Source]:

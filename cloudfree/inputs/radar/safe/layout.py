@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cloudfree.errors import InputError
-from cloudfree.inputs.location.source import AnyPath, Source
+from cloudfree.inputs.location.source import AnyPath, Source, is_dir, is_file, is_there
 from cloudfree.inputs.radar.names import POLARISATIONS, polarisations_in
 from cloudfree.inputs.radar.safe.document import Document
 
@@ -73,7 +73,7 @@ def find_safe(path: AnyPath) -> Safe | None:
     measurement = None
     if given.name.lower() == _MANIFEST:
         product = given.resolve().parent
-    elif given.is_file() and given.parent.name.lower() == _MEASUREMENTS:
+    elif is_file(given) and given.parent.name.lower() == _MEASUREMENTS:
         measurement = Source.of(given.resolve())
         product = given.resolve().parent.parent
     else:
@@ -175,8 +175,8 @@ def _refuse_type(name: str, stated: str) -> None:
 
 def _refuse_zarr(path: Path) -> None:
     """Raise InputError for a Zarr store, as EOPF products are."""
-    named = re.search(r"\.zarr(\.zip)?$", path.name, re.IGNORECASE) and path.exists()
-    if named or (path.is_dir() and any((path / name).is_file() for name in _ZARR_FILES)):
+    named = re.search(r"\.zarr(\.zip)?$", path.name, re.IGNORECASE) and is_there(path)
+    if named or (is_dir(path) and any(is_file(path / name) for name in _ZARR_FILES)):
         raise InputError(
             f"{path.name} is a Zarr store (EOPF), which is not read here; a SAFE product or a raster file is needed: "
             "fetch the GRD product of the same time as SAFE"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from rasterio.windows import Window
 from cloudfree.arrays import Image
 from cloudfree.errors import InputError
 from cloudfree.geometry import GeolocationGrid, Geometry, Grid
+from cloudfree.inputs.acquisition import MEASUREMENT_TAG
+from cloudfree.inputs.dates import moments_in
 from cloudfree.inputs.decision import Decision
 from cloudfree.inputs.location.source import AnyPath
 from cloudfree.inputs.radar.safe.calibration import Calibration
@@ -141,7 +144,18 @@ def _opened(stack: ExitStack, safe: Safe, band: SafeBand) -> _Measurement:
             f"annotation {geolocation.width} x {geolocation.height}; they must agree: fetch the product again"
         )
     stated = {key: text for key, path in _ACQUISITION.items() if (text := annotation.text_or_none(path))}
+    if names := [name for name in _names_of(band) if any(moments_in(name))]:
+        stated[MEASUREMENT_TAG] = names[0]
     return _Measurement(dataset, calibration, geolocation, stated)
+
+
+def _names_of(band: SafeBand) -> tuple[str, ...]:
+    """Of a polarisation's files and their product's folder, the best first: the product itself may be called anything.
+
+    A folder or archive that was given by name is left to whoever reads that name.
+    """
+    folder = PurePosixPath(str(band.annotation)).parents[1].name
+    return band.measurement.name, band.annotation.name, *([folder] if folder.upper().endswith(".SAFE") else [])
 
 
 def geolocation_of(annotation: Document) -> GeolocationGrid:
