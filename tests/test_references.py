@@ -228,7 +228,7 @@ def test_the_scene_itself_is_no_other_date(cli: Callable[..., Result], case: Cas
     done = cli("run", *case.options, *options)
     assert done.exit_code == 0, done.output
     assert "reference left out" in done.stderr
-    assert "take one of another day" in done.stderr
+    assert "of another day" in done.stderr
     assert json.loads(done.stdout)["references"] == []
     with rasterio.open(case.out) as product:
         np.testing.assert_array_equal(product.read(), expected)

@@ -21,8 +21,6 @@ from cloudfree.errors import UNPARSABLE, CloudfreeError, InputError
 from cloudfree.inputs.location.archive import damaged
 from cloudfree.inputs.location.names import local_output
 from cloudfree.inputs.location.source import DRIVERS, Source, is_there
-from cloudfree.product.kinds import OUTPUT
-from cloudfree.product.targets import named
 
 log = logging.getLogger(__name__)
 
@@ -237,10 +235,9 @@ def _job(where: str, row: Mapping[str, Any], base: Path, folder: Path, needed: S
 
 
 def _with_output(job: Job, output: str, folder: Path) -> Job:
-    """The job with its output, or a fault where that is none that `run -o` would take."""
+    """The job with its output, or a fault where that is no name of a file."""
     try:
         path = folder / local_output(output)
-        named({OUTPUT: path}, job.sources)
     except CloudfreeError as error:
         return replace(job, fault=f"its output cannot be {output}: {error.message}")
     return replace(job, output=path)

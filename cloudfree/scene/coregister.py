@@ -136,8 +136,7 @@ def _estimate(
 
 
 def _too_few(compared: int, windows: int) -> Offset:
-    windows_have = "window has" if compared == 1 else "windows have"
-    reason = f"only {compared} {windows_have} enough clear ground under both images; {_MIN_WINDOWS} are needed"
+    reason = f"only {compared} windows have enough clear ground under both images; {_MIN_WINDOWS} are needed"
     return Offset(((0.0, 0.0),), 0.0, accepted=False, reason=reason, windows=windows)
 
 

@@ -17,8 +17,7 @@ from cloudfree.scene.survey import Survey
 
 _PLACES, _SIDE_PX = 4, 96  # of the scene's own pixels, along each axis
 _EQUAL, _EQUAL_SHARE, _FEWEST_PX = 6e-5, 0.5, 30
-"""Reflectance, half a step of 10000 and rounding, and a share of the clear pixels: so many are equal on no two days,
-and more in a product of ours, of which some clear ground is rewritten. Of what is dated apart, hidden ones are too."""
+"""Reflectance, half a step of 10000 and rounding, and a share of the pixels: so many are equal on no two days."""
 _OVER_CLEAR, _FEWEST_CLOUD_PX, _SMOOTHED_PX = 0.1, 5, 1.5
 _ALIKE = 0.85
 """Correlation of an image with the scene, in each band, all over it and under its mask alone, where the scene has
@@ -39,11 +38,12 @@ def told_by(inputs: Inputs, surveyed: Survey, reader: InputReader) -> Iterator[s
             [(look.scene[:, where], look.others[number][:, where]) for look in looks for where in [getattr(look, name)]]
             for name in ("clear", "hidden")
         )
+        has_its_clouds = _has_its_clouds(inputs.scene, surveyed, other)
         if surveyed.cloudy.any() and not (known_of(other) & surveyed.data & surveyed.cloudy).any():
             yield ""
-        elif _are_equal(clear) and (not is_apart or _are_equal(hidden)):
-            yield "has the scene's own pixels where it is clear"
-        elif not is_apart and _has_its_clouds(inputs.scene, surveyed, other):
+        elif _are_equal(clear, _FEWEST_PX) and _are_equal(hidden, 1) and (has_its_clouds or not is_apart):
+            yield "has the scene's own pixels"
+        elif has_its_clouds and not is_apart:
             yield "shows the clouds of the scene"
         else:
             yield ""
@@ -77,15 +77,14 @@ def _spread(length: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, max(0, length - _SIDE_PX), _PLACES).astype(np.intp))
 
 
-def _are_equal(pairs: list[tuple[Image, Image]]) -> bool:
+def _are_equal(pairs: list[tuple[Image, Image]], fewest_px: int) -> bool:
     """Whether pixels (4, N) of the scene and of an image are the same, of those that both know."""
     if not pairs:
         return False
     scene, other = (np.concatenate(images, axis=1) for images in zip(*pairs, strict=True))
     known = known_of(other)
     equal = np.abs(scene - other)[:, known].max(axis=0, initial=0) <= _EQUAL
-    varies = known.any() and np.ptp(scene[:, known], axis=1).max() > _EQUAL
-    return bool(varies and equal.size >= _FEWEST_PX and equal.mean() >= _EQUAL_SHARE)
+    return bool(equal.size >= fewest_px and equal.mean() >= _EQUAL_SHARE)
 
 
 def _has_its_clouds(scene: Scene, surveyed: Survey, other: Image) -> bool:
