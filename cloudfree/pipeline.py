@@ -21,12 +21,12 @@ from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device
 from cloudfree.network.models import CloudRemovalModel
 from cloudfree.plan import Options, Plan, RunArguments
-from cloudfree.planning import make_plan, refuse_lost_mask
+from cloudfree.planning import make_plan_of_one
 from cloudfree.process import give_back_memory, peak_memory_mb
 from cloudfree.product import pictures, provenance, stac
 from cloudfree.product.kinds import QUICKLOOK, REPORT, STAC, UNCERTAINTY, WRITE_MASK, Kind
 from cloudfree.product.provenance import IDENTITY_TAG, SETTLED_TAG
-from cloudfree.product.targets import named, staging
+from cloudfree.product.targets import staging
 from cloudfree.product.writer import Counts, open_writer, write_mask
 from cloudfree.reconstruct import tiles, trust
 from cloudfree.reconstruct.own_clouds import window_reader
@@ -119,10 +119,7 @@ def run(
     `sar` is one file or several, or None where there is no radar. `options` are the other fields of `Options`. Raises
     CloudfreeError for what a user can mend, and leaves no file behind then.
     """
-    told = Options.of(planet, sar, output=output, **options)
-    plan = make_plan(replace(told, **named(told.files, (*told.sources, told.aoi))))
-    refuse_lost_mask(plan)
-    return execute(plan)
+    return execute(make_plan_of_one(Options.of(planet, sar, output=output, **options)))
 
 
 def execute(plan: Plan, progress: Progress | None = None) -> Result:

@@ -29,7 +29,7 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.network.weights import load_model
 from cloudfree.plan import Options, Plan
 from cloudfree.product.needs import check_needs
-from cloudfree.product.targets import check_targets
+from cloudfree.product.targets import check_targets, named
 from cloudfree.reconstruct import tiles
 from cloudfree.reconstruct.strips import Fill
 from cloudfree.scene import cloud_edges, look, references, survey
@@ -102,7 +102,14 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
     )
 
 
-def refuse_lost_mask(plan: Plan) -> None:
+def make_plan_of_one(options: Options) -> Plan:
+    """The same for a run that a user names, whose outputs may be links, and who can mend a UDM2 that is lost."""
+    plan = make_plan(replace(options, **named(options.files, (*options.sources, options.aoi))))
+    _refuse_lost_mask(plan)
+    return plan
+
+
+def _refuse_lost_mask(plan: Plan) -> None:
     """Raise InputError where all would be rewritten because the scene's own UDM2 cannot be used."""
     options, inputs = plan.options, plan.inputs
     if inputs.mask or options.find_clouds != "never" or options.fill != "auto":

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cloudfree.errors import InputError
-from cloudfree.inputs.location.archive import FILE_SYSTEMS, PACKED_ENDINGS, checksum_of, names_in
+from cloudfree.inputs.location.archive import FILE_SYSTEMS, PACKED_ENDINGS, members_of, names_in
 from cloudfree.inputs.location.source import Source, is_dir, is_file, refuse_closed
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.radar import names
@@ -68,7 +68,7 @@ _OWN_NAME = re.compile(r"\d{8}[_t]\d{6}", re.IGNORECASE)  # which no other produ
 
 @dataclass
 class Inbox:
-    """What is in a folder and those within, by path, and why scenes that are links cannot be used."""
+    """The scenes and radar images in a folder and those within, by path."""
 
     scenes: list[Found] = field(default_factory=list)
     radar: list[Found] = field(default_factory=list)
@@ -136,8 +136,10 @@ class Inbox:
 
 def _content_of(file: Found) -> object:
     """The same for files of one name and content in two archives: an order may be downloaded twice."""
-    if isinstance(file, Source) and file.file and (checksum := checksum_of(file.file, file.inside)):
-        return file.inside, checksum
+    if isinstance(file, Source) and file.file:
+        member = next(member for member in members_of(file.file) if member.name == file.inside)
+        if member.checksum is not None:
+            return member
     return str(file)
 
 

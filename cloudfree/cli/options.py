@@ -29,12 +29,12 @@ class FileType(click.Path):
 FILE = FileType(path_type=Path)
 
 
-class OutputType(click.Path):
+class OutputType(FileType):
     """A file on this machine to be written."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         local_output(value)
-        return local_file(Path(str(super().convert(value, param, ctx))))
+        return super().convert(value, param, ctx)
 
 
 OUTPUT_FILE = OutputType(path_type=Path)

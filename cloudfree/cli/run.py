@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -43,13 +42,9 @@ def _run(values: Mapping[str, Any], dry_run: bool, as_json: bool, quiet: bool) -
     from cloudfree import described
     from cloudfree.pipeline import execute
     from cloudfree.plan import Options
-    from cloudfree.planning import make_plan, refuse_lost_mask
-    from cloudfree.product.targets import named
+    from cloudfree.planning import make_plan_of_one
 
-    told = Options(**values)
-    told = replace(told, **named(told.files, (*told.sources, told.aoi)))
-    plan = make_plan(told)
-    refuse_lost_mask(plan)
+    plan = make_plan_of_one(Options(**values))
     if dry_run:
         echo_json({**described.as_json(plan), "option_sources": option_sources(click.get_current_context())})
         return

@@ -142,17 +142,17 @@ def _snapped(at: Any, length: int) -> tuple[int, int]:
 # --- polygons in files ---
 
 
-def read_polygons(path: Path, option: str = "--aoi") -> tuple[BaseGeometry, CRS]:
-    """The polygons of a vector file as one geometry, and their CRS: GeoJSON, or what pyogrio or fiona can read.
-
-    `option` is by which it was given. Raises InputError.
-    """
-    features, crs = read_features(path, option)
+def read_polygons(path: Path) -> tuple[BaseGeometry, CRS]:
+    """The polygons of an area's file as one geometry, and their CRS. Raises InputError."""
+    features, crs = read_features(path, "--aoi")
     return shapely.union_all([polygon for polygon, _ in features]), crs
 
 
 def read_features(path: Path, option: str) -> tuple[list[Feature], CRS]:
-    """The polygons of a vector file with their properties, and their CRS, as `read_polygons`. Raises InputError."""
+    """The polygons of a vector file with their properties, and their CRS: GeoJSON, or what pyogrio or fiona can read.
+
+    `option` is by which it was given. Raises InputError.
+    """
     if not path.is_file():
         raise InputError(f"{path} does not exist; {option} is a file of polygons, GeoJSON for one: check the path")
     try:

@@ -311,16 +311,10 @@ def usable_references(paths: Sequence[AnyPath], area: Grid, scene: Source | None
                 "reference left out: %s is of the scene's own acquisition, by its name; take one of another day",
                 reference.path.name,
             )
-        elif scene and _is_made_of(reference.path, scene):
+        elif scene and f'"{scene.name}"' in reference.made_of:
             log.warning(
                 "reference left out: %s was made of the scene itself, by its tags; take an image of another day",
                 reference.path.name,
             )
         else:
             yield reference
-
-
-def _is_made_of(product: Source, scene: Source) -> bool:
-    """Whether a file is a product of ours of a scene, by the inputs that it states."""
-    with access.opened(product) as dataset:
-        return f'"{scene.name}"' in dataset.tags().get("CLOUDFREE_INPUTS", "")

@@ -32,16 +32,14 @@ def told_by(inputs: Inputs, surveyed: Survey, reader: InputReader) -> Iterator[s
     One that shows nothing of the scene's hidden ground, as its own mask hides the same clouds, brings none back.
     """
     looks = [*_close_looks(inputs, surveyed, reader)] if inputs.references else []
+    hidden = surveyed.data & surveyed.cloudy
     for number, (reference, other) in enumerate(zip(inputs.references, surveyed.others, strict=True)):
-        is_apart = _is_dated_apart(reference, inputs.scene)
-        clear, hidden = (
-            [(look.scene[:, where], look.others[number][:, where]) for look in looks for where in [getattr(look, name)]]
-            for name in ("clear", "hidden")
-        )
-        has_its_clouds = _has_its_clouds(inputs.scene, surveyed, other)
-        if surveyed.cloudy.any() and not (known_of(other) & surveyed.data & surveyed.cloudy).any():
+        if hidden.any() and not (known_of(other) & hidden).any():
             yield ""
-        elif _are_equal(clear, _FEWEST_PX) and _are_equal(hidden, 1) and (has_its_clouds or not is_apart):
+            continue
+        is_apart = _is_dated_apart(reference, inputs.scene)
+        has_its_clouds = _has_its_clouds(inputs.scene, surveyed, other)
+        if (has_its_clouds or not is_apart) and _has_its_pixels(looks, number):
             yield "has the scene's own pixels"
         elif has_its_clouds and not is_apart:
             yield "shows the clouds of the scene"
@@ -77,6 +75,13 @@ def _spread(length: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, max(0, length - _SIDE_PX), _PLACES).astype(np.intp))
 
 
+def _has_its_pixels(looks: list[_Look], number: int) -> bool:
+    """Whether a reference is equal to the scene where that is clear, and where it is hidden."""
+    clear = [(look.scene[:, look.clear], look.others[number][:, look.clear]) for look in looks]
+    hidden = [(look.scene[:, look.hidden], look.others[number][:, look.hidden]) for look in looks]
+    return _are_equal(clear, _FEWEST_PX) and _are_equal(hidden, 1)
+
+
 def _are_equal(pairs: list[tuple[Image, Image]], fewest_px: int) -> bool:
     """Whether pixels (4, N) of the scene and of an image are the same, of those that both know."""
     if not pairs:
@@ -88,6 +93,7 @@ def _are_equal(pairs: list[tuple[Image, Image]], fewest_px: int) -> bool:
 
 
 def _has_its_clouds(scene: Scene, surveyed: Survey, other: Image) -> bool:
+    """Whether an image (4, H, W) on the survey's grid shows what hides the scene's ground, where that is cloud."""
     reflectance, known = scene.reflectance(surveyed.dn), surveyed.data & known_of(other)
     clear, hidden = known & ~surveyed.cloudy, known & surveyed.cloudy
     if clear.sum() < _FEWEST_PX:

@@ -31,10 +31,11 @@ UNREADABLE = (
 
 
 class Member(NamedTuple):
-    """A file in an archive, and its size in bytes."""
+    """A file in an archive, its size in bytes, and its CRC-32 where the archive states one."""
 
     name: str
     size: int
+    checksum: int | None = None
 
 
 def names_in(archive: Path) -> tuple[str, ...]:
@@ -42,25 +43,31 @@ def names_in(archive: Path) -> tuple[str, ...]:
 
     A list is kept until the archive changes. Raises InputError, for more files than are delivered in one too.
     """
+    return tuple(member.name for member in members_of(archive))
+
+
+def members_of(archive: Path) -> tuple[Member, ...]:
+    """The files that `names_in` names. Raises as it does."""
     try:
         seen = archive.stat()
         if not archive.is_file():
             raise OSError("it is no regular file")
-        return _names_in(archive, seen.st_mtime_ns, seen.st_size)
+        return _members_of(archive, seen.st_mtime_ns, seen.st_size)
     except UNREADABLE as error:
         raise damaged(archive, error) from error
 
 
 @lru_cache(maxsize=8)
-def _names_in(archive: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
-    members = _in_tar(archive) if archive.suffix.lower() == ".tar" else _in_zip(archive)
+def _members_of(archive: Path, _changed_ns: int, _size: int) -> tuple[Member, ...]:
+    members = sorted(_in_tar(archive) if archive.suffix.lower() == ".tar" else _in_zip(archive))
     for member in members:
         if member.size > limits.DOCUMENT_BYTES and member.name.lower().endswith(limits.DOCUMENT_ENDINGS):
             raise too_large(f"{archive}/{member.name}")
-    names = sorted(member.name for member in members)
-    if odd := _odd_name(names):
+    if odd := _odd_name([member.name for member in members]):
         raise InputError(f"{archive} holds {odd}, of which programs read different files: pack it again")
-    return tuple(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.split("/")))
+    return tuple(
+        member for member in members if not any(part.startswith((".", "__MACOSX")) for part in member.name.split("/"))
+    )
 
 
 def _odd_name(names: list[str]) -> str:
@@ -74,7 +81,7 @@ def _in_zip(archive: Path) -> list[Member]:
         members = opened.infolist()
     if len(members) > limits.MEMBERS:
         raise too_many(archive, f"{limits.MEMBERS} files")
-    return [Member(member.filename, member.file_size) for member in members if not member.is_dir()]
+    return [Member(member.filename, member.file_size, member.CRC) for member in members if not member.is_dir()]
 
 
 def _in_tar(archive: Path) -> list[Member]:
@@ -92,22 +99,6 @@ def _in_tar(archive: Path) -> list[Member]:
             if member.isreg():
                 members.append(Member(member.name.removeprefix("./"), member.size))
     return members
-
-
-def checksum_of(archive: Path, name: str) -> tuple[int, int] | None:
-    """Size and CRC-32 of a file in a ZIP, as its list of files states them; None elsewhere."""
-    if archive.suffix.lower() != ".zip":
-        return None
-    try:
-        return _checksums_in(archive, archive.stat().st_mtime_ns).get(name)
-    except UNREADABLE:
-        return None
-
-
-@lru_cache(maxsize=8)
-def _checksums_in(archive: Path, _changed_ns: int) -> dict[str, tuple[int, int]]:
-    with _Bounded(archive) as file, zipfile.ZipFile(file) as zipped:
-        return {member.filename: (member.file_size, member.CRC) for member in zipped.infolist()}
 
 
 @contextmanager

@@ -234,15 +234,6 @@ class Source:
         assert self.plain
         return Source.of(self.plain.with_suffix(ending))
 
-    def with_ending_added(self, ending: str) -> Source:
-        """What stands beside it under its whole name and an ending more: `scene.tif.ovr`."""
-        assert self.file
-        return (
-            self._member(self.inside + ending)
-            if self.is_archived
-            else Source.of(self.file.with_name(self.name + ending))
-        )
-
     def read_bytes(self, first: int | None = None) -> bytes:
         """The content of a document on disk or in an archive, or so many bytes from the start of any file.
 

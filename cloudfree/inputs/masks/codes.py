@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cloudfree.bands import SKY_HIDDEN, SKY_NODATA
 from cloudfree.errors import InputError
 from cloudfree.inputs.optical import planet_product
+from cloudfree.inputs.raster.validity import FAR_UNDER_ZERO
 
 
 class State(IntEnum):
@@ -77,13 +78,12 @@ NO_DATA = frozenset({NO_CLASS, 32767, 55537, 65535, -1, -99, -999, -9999, -32768
 """What stands for no data beside classes, declared or not; 55537 is -9999 in uint16."""
 
 _FAR = 2**53  # whole numbers of floats end here
-_FAR_UNDER_ZERO = -5000  # less is fill among probabilities
 
 
 def is_fill_under_zero(numbers: NDArray[Any]) -> NDArray[np.bool_]:
     """Where numbers under zero are fill among probabilities; others are what resampling leaves beside an edge."""
     fill = np.isin(numbers, [number for number in NO_DATA if number < 0])
-    return np.asarray(fill | (numbers < _FAR_UNDER_ZERO))
+    return np.asarray(fill | (numbers < FAR_UNDER_ZERO))
 
 
 def _classes(cloudy: set[int], *unknown: int, zero_is_class: bool = True) -> Codes:

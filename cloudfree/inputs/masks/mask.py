@@ -219,8 +219,7 @@ def _of_polygons(source: Source, area: Grid, options: MaskOptions) -> CloudMask:
     said = names.meaning_in(source.stem)
     if said == "both" and burnt.are_cloud is None:
         raise InputError(
-            f"{source.name}: the name of the file, which says both clear and cloud, or the inverse of one; one of them "
-            "is needed: call it clouds or clear"
+            f"{source.name}: the name of the file, {names.BOTH}; one of them is needed: call it clouds or clear"
         )
     codes = Codes(inverted=said == "clear" if burnt.are_cloud is None else not burnt.are_cloud)
     which = "clear inside its polygons" if codes.inverted else "cloud inside its polygons"

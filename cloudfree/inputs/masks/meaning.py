@@ -200,8 +200,8 @@ def _plain(dataset: DatasetReader, index: int, codes: Codes, aside: str) -> Mean
     named = names.meaning_of(dataset, index)
     if named and named.meaning == "both":
         raise InputError(
-            f"{dataset.source.name}: {named.why}, which says both clear and cloud, or the inverse of one; one of them "
-            "is needed: give --mask-values 0 where zero is cloud, or the number that is cloud (--mask-values 1)"
+            f"{dataset.source.name}: {named.why}, {names.BOTH}; one of them is needed: give --mask-values 0 where zero "
+            "is cloud, or the number that is cloud (--mask-values 1)"
         )
     if named:
         return Meaning(replace(codes, inverted=named.meaning == "clear"), named.why)
@@ -245,9 +245,8 @@ def _by_threshold(dataset: DatasetReader, index: int, codes: Codes, values: list
     held = _range(dataset, index, window, threshold)
     if not np.isfinite(threshold):
         raise InputError(f"--mask-threshold is {threshold:g}; a number is needed: give one of 0 to {held.most:g}")
-    if (
-        codes_of_values(values) is None or not held.low < threshold <= held.high
-    ):  # two numbers are parted by any between
+    parts_two_numbers = codes_of_values(values) is not None and held.low < threshold <= held.high
+    if not parts_two_numbers:
         _check_threshold(name, threshold, held)
     if held.has_fill:
         codes = replace(codes, most=held.most)
@@ -255,10 +254,7 @@ def _by_threshold(dataset: DatasetReader, index: int, codes: Codes, values: list
     if names.is_clear_score(dataset, index) or (said and said.meaning == "clear"):
         return Meaning(replace(codes, inverted=True), "--mask-threshold, and its name says that it is of clear ground")
     if said and said.meaning == "both":
-        raise InputError(
-            f"{name}: {said.why}, which says both clear and cloud, or the inverse of one; --mask-threshold is for one "
-            "of them: rename it"
-        )
+        raise InputError(f"{name}: {said.why}, {names.BOTH}; --mask-threshold is for one of them: rename it")
     return Meaning(codes, "--mask-threshold")
 
 

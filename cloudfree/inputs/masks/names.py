@@ -50,6 +50,10 @@ _UNKNOWN = re.compile(r"fill|no ?data|unknown|missing|no observation|not observe
 _TAGS = ("long_name", "description", "name", "band_name", "bandname", "band")
 
 
+BOTH = "which says both clear and cloud, or the inverse of one"
+"""What a name says whose meaning is "both"."""
+
+
 @dataclass(frozen=True)
 class Named:
     """What a name says: `why` has the name, or words of it."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
@@ -88,7 +89,7 @@ def read(source: Source, area: Grid) -> Burnt:
     shape = shapely.union_all([polygon for polygon, _ in features])
     outline = area.footprint(crs)
     near = outline.buffer(_BEYOND * max(outline.bounds[2] - outline.bounds[0], outline.bounds[3] - outline.bounds[1]))
-    common = shapely.union_all([near.intersection(turned) for turned in at_turns(shape, near, crs)])
+    common = _within(near, shape, crs)
     if not common.intersects(outline):
         raise GridError(
             f"{source.name} has no polygon over the scene; a mask of the same ground is needed: compare it with the "
@@ -96,7 +97,7 @@ def read(source: Source, area: Grid) -> Burnt:
         )
     if len(kept) < len(features):
         shape = shapely.union_all(kept)
-        common = shapely.union_all([near.intersection(turned) for turned in at_turns(shape, near, crs)])
+        common = _within(near, shape, crs)
     count = len(shape.geoms) if isinstance(shape, shapely.MultiPolygon) else min(1, len(kept))
     if crs == area.crs or common.is_empty:
         return Burnt(common, count, key, are_cloud)
@@ -104,6 +105,11 @@ def read(source: Source, area: Grid) -> Burnt:
     fine = shapely.segmentize(common, max(outline.length / _SEGMENTS, 1e-9))
     moved = shapely.transform(fine, lambda xy: np.column_stack(to_grid.transform(xy[:, 0], xy[:, 1])))
     return Burnt(shapely.make_valid(moved), count, key, are_cloud)
+
+
+def _within(near: BaseGeometry, shape: BaseGeometry, crs: CRS) -> BaseGeometry:
+    """What of a shape lies in an area, in whatever turn of longitude it is written."""
+    return shapely.union_all([near.intersection(turned) for turned in at_turns(shape, near, crs)])
 
 
 def _chosen(name: str, features: Sequence[Feature]) -> tuple[str | None, list[BaseGeometry], bool | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ from rasterio import DatasetReader
 from rasterio.windows import Window
 
 from cloudfree.arrays import Float64Array, Image, Mask
-from cloudfree.bands import OPTICAL_BANDS
+from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
 from cloudfree.geometry import Displacement, Grid, PixelSource, squared_distance_px
 from cloudfree.geometry.resample import PIECE_PX, resample
@@ -30,13 +29,12 @@ from cloudfree.inputs.optical import planet_product, quantity
 from cloudfree.inputs.optical.bands import choose_bands
 from cloudfree.inputs.raster import access, sample, validity
 
-log = logging.getLogger(__name__)
-
 CLOUD_BUFFER_M = BUFFER_M
 """Ground around the reference's own clouds that is left out too."""
 
+_INPUTS_TAG = "CLOUDFREE_INPUTS"
 _STATE = "state its scale and offset (gdal_edit.py -scale -offset)"
-_LEAST_REFLECTANCE = -0.5  # under it lies fill that no tag declares: -9999, -32768
+_LEAST_REFLECTANCE = REFLECTANCE_SCALE * validity.FAR_UNDER_ZERO
 _MASK_ROWS = 16  # of a thinned mask, which are hundreds of its own
 
 
@@ -47,7 +45,7 @@ class Reference:
     `band_indexes` are the one-based blue, green, red and NIR; reflectance is the stored number times `scale` plus
     `offset`, by band (4,). `mask` says where the image itself has clouds; `acquired` is its date (UTC) if known;
     `reasons` say why the file was taken for this. `displacement` moves it over the ground when it is read. `found` are
-    clouds that were detected in an image without a mask.
+    clouds that were detected in an image without a mask. `made_of`: the inputs that a product of ours states.
     """
 
     path: Source
@@ -60,6 +58,7 @@ class Reference:
     reasons: tuple[Decision, ...]
     displacement: Displacement | None = None
     found: FoundClouds | None = None
+    made_of: str = ""
 
     @contextmanager
     def open(self) -> Iterator[ReferenceReader]:
@@ -104,12 +103,11 @@ class ReferenceReader:
         indexes = self._reference.band_indexes
         stored = access.read(self._dataset, list(indexes), window)
         values = self._reference.reflectance(stored, validity.of_image(self._dataset, indexes, window, stored))
+        own = self._reference.grid.window(window.row_off, window.col_off, window.height, window.width)
         if self._mask:
-            own = self._reference.grid.window(window.row_off, window.col_off, window.height, window.width)
             values[:, self._mask.states(own) == State.UNKNOWN] = np.nan
             values[:, self._near_cloud(self._mask, window)] = np.nan
         if self._reference.found:
-            own = self._reference.grid.window(window.row_off, window.col_off, window.height, window.width)
             values[:, self._reference.found.on_grid(own)] = np.nan
         return values
 
@@ -136,14 +134,8 @@ def identify_reference(path: AnyPath, area: Grid) -> Reference:
         udm2 = planet_product.find(source, planet_product.UDM2)
         stored, window = sample.over(dataset, indexes, grid, area, "a reference")
         known = validity.of_image(dataset, indexes, window, stored)
-        fill = (stored != 0).any(axis=0) & validity.undeclared_fill(stored)
-        if fill.any() and validity.complete(dataset, indexes, window, stored)[fill].any():
-            log.warning(
-                "%s has numbers that are no reflectance (far under zero, or saturated in all bands) in %.1f %% of its "
-                "pixels, which it does not declare as nodata; they count as no data",
-                source.name,
-                100 * fill.mean(),
-            )
+        if count := validity.undeclared_px(dataset, indexes, window, stored, validity.undeclared_fill(stored)):
+            validity.tell_fill(source.name, f"{100 * count / known.size:.1f} % of pixels")
         mask = identify_udm2(udm2, area) if udm2 else None
         thinned = grid.window(window.row_off, window.col_off, window.height, window.width).resized(*known.shape)
         values = _clear(source.name, stored, known, mask, thinned)
@@ -154,7 +146,8 @@ def identify_reference(path: AnyPath, area: Grid) -> Reference:
         moment = acquisition.of(dataset).moment
         acquired = moment.date() if moment else None
         reasons = which, *(replace(reason, option=None) for reason in radiometry.reasons), *chosen
-        return Reference(source, grid, indexes, radiometry.scale, radiometry.offset, mask, acquired, reasons)
+        made_of, scaling = dataset.tags().get(_INPUTS_TAG, ""), (radiometry.scale, radiometry.offset)
+        return Reference(source, grid, indexes, *scaling, mask, acquired, reasons, made_of=made_of)
 
 
 def _clear(name: str, stored: NDArray[np.generic], known: Mask, mask: CloudMask | None, grid: Grid) -> Float64Array:

@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 _STRIP_ROWS = 512
 _DN_MAX = np.iinfo(np.uint16).max
-_DN_FAR_UNDER_ZERO = -5000  # fill of one band: the fraction -1
 _DARK = 0.1  # reflectance that water and deep shadow stay under
 
 
@@ -51,7 +50,7 @@ class Conversion:
         factor, shift = (np.array(numbers)[:, None, None] for numbers in (self.factor, self.shift))
         with np.errstate(over="ignore", invalid="ignore"):
             dn = np.rint(stored.astype(np.float64) * factor + shift)
-            far_under_zero = (dn < _DN_FAR_UNDER_ZERO).any(axis=0)
+            far_under_zero = (dn < validity.FAR_UNDER_ZERO).any(axis=0)  # fill of one band: the fraction -1
             converted = np.clip(np.nan_to_num(dn), DN_MIN, _DN_MAX).astype(np.uint16)
         return np.where(far_under_zero, np.uint16(0), converted)
 
@@ -141,8 +140,7 @@ class SceneReader:
         known = validity.of_image(self._dataset, indexes, window, stored, self._dark)
         if not known.all():
             fill = validity.undeclared_fill(stored)
-            if fill.any():
-                self._fill_px += int((validity.complete(self._dataset, indexes, window, stored) & fill).sum())
+            self._fill_px += validity.undeclared_px(self._dataset, indexes, window, stored, fill)
             self._lacking_px += int((validity.lacking(self._dataset, indexes, stored) & ~known & ~fill).sum())
         conversion = self._scene.conversion
         dn = conversion.digital_numbers(stored) if conversion else stored.astype(np.uint16, copy=False)
@@ -173,12 +171,7 @@ class SceneReader:
         """Warn of pixels, read so far, that are no data though the file does not quite say so."""
         name = self._scene.path.name
         if self._fill_px:
-            log.warning(
-                "%s has %s that are no reflectance (far under zero, or saturated in all bands), which it does not "
-                "declare as nodata; they count as no data",
-                name,
-                _pixels(self._fill_px),
-            )
+            validity.tell_fill(name, _pixels(self._fill_px))
         if self._lacking_px:
             log.warning(
                 "%s has %s with nodata in one band and not in all; they count as no data",

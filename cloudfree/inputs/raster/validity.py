@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from rasterio.windows import Window
 
 from cloudfree.arrays import Float64Array, Mask
 
-_FAR_UNDER_ZERO = -5000
+log = logging.getLogger(__name__)
+
+FAR_UNDER_ZERO = -5000
 """No reflectance is stored as less, as a fraction or x 10000: -9999, -32768, -3.4e38 are fill."""
 _SATURATED = 65535
 """Floats of all bands over this are fill: 1e20, 9.97e36."""
@@ -30,17 +33,16 @@ def complete(
 ) -> Mask:
     """Where all of the bands have data (rows, columns), given their `stored` values (N, rows, columns) of a window.
 
-    A band has none at its own nodata value, but where it is `spared` (rows, columns), or (N, rows,
-    columns); at NaN and infinity; and where a
-    mask says so: an internal one, a `.msk`, or an alpha band of zero. An alpha band among `indexes` is not treated as
-    one. `stored` may be thinned.
+    A band has none at its own nodata value, but where it is `spared` (rows, columns) or (N, rows, columns); at NaN and
+    infinity; and where a mask says so: an internal one, a `.msk`, or an alpha band of zero. An alpha band among
+    `indexes` is not treated as one. `stored` may be thinned.
     """
     known = np.isfinite(stored).all(axis=0) if stored.dtype.kind == "f" else np.ones(stored.shape[1:], bool)
-    kept = np.broadcast_to(False if spared is None else spared, stored.shape)
-    for index, values, data in zip(indexes, stored, kept, strict=True):
+    for number, (index, values) in enumerate(zip(indexes, stored, strict=True)):
         nodata = dataset.nodatavals[index - 1]
         if nodata is not None and not np.isnan(nodata):
-            known &= (values != nodata) if spared is None else (values != nodata) | data
+            is_data = values != nodata
+            known &= is_data if spared is None else is_data | np.broadcast_to(spared, stored.shape)[number]
     for index in _masked(dataset, indexes):
         known &= dataset.read_masks(index, window=window, out_shape=stored.shape[1:]) > 0
     for index in _alphas(dataset, indexes):
@@ -71,20 +73,36 @@ def of_image(
 
 def undeclared_fill(stored: NDArray[Any]) -> Mask:
     """Where an image's values (N, rows, columns) are such that they stand for no data, declared or not."""
-    fill = np.zeros(stored.shape[1:], bool)
-    first, is_float = stored[0], stored.dtype.kind == "f"
+    fill, first = np.zeros(stored.shape[1:], bool), stored[0]
     if stored.dtype.itemsize == 1:
         return fill
+    has_sign = stored.dtype.kind != "u"
     suspect = first >= _ALIKE_OVER
-    if stored.dtype.kind != "u":
+    if has_sign:
         suspect |= (first == -1) | (first <= _ALIKE_UNDER)
     if suspect.any():
         fill |= suspect & (stored == first).all(axis=0)
-        if is_float:
-            fill |= (stored > _SATURATED).all(axis=0)
-    if stored.dtype.kind != "u" and (stored < _FAR_UNDER_ZERO).any():
-        fill |= (stored < _FAR_UNDER_ZERO).any(axis=0)
+        fill |= (stored > _SATURATED).all(axis=0)
+    if has_sign and (stored < FAR_UNDER_ZERO).any():
+        fill |= (stored < FAR_UNDER_ZERO).any(axis=0)
     return fill
+
+
+def undeclared_px(
+    dataset: DatasetReader, indexes: tuple[int, ...], window: Window, stored: NDArray[np.generic], fill: Mask
+) -> int:
+    """How many pixels of `fill` (rows, columns) are data by all that a file says."""
+    return int((fill & complete(dataset, indexes, window, stored)).sum()) if fill.any() else 0
+
+
+def tell_fill(name: str, amount: str) -> None:
+    """Warn of fill in so much of a file."""
+    log.warning(
+        "%s has %s that are no reflectance (far under zero, or saturated in all bands), which it does not declare as "
+        "nodata; they count as no data",
+        name,
+        amount,
+    )
 
 
 def lacking(dataset: DatasetReader, indexes: tuple[int, ...], stored: NDArray[np.generic]) -> Mask:
