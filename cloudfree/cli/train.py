@@ -24,6 +24,12 @@ from cloudfree.cli.terminal import log_to_stderr
 )
 @click.option("--samples", type=FILE, metavar="FOLDER", help="What `cloudfree samples` made, for networks that see.")
 @click.option("--clouds", type=FILE, metavar="FOLDER", help="Images whose clouds are laid over: NAME_cloudy.tif.")
+@click.option(
+    "--cloud-percent",
+    type=FILE,
+    metavar="FOLDER",
+    help="What another network says of the images of --clouds, for a cloud_detector: STEM_cloud.tif.",
+)
 @click.option("--procedural", type=Whole(min=0), metavar="N", help="Places to make up.  [default: 40]")
 @click.option("--preset", type=click.Choice(["published"]), help="The published recipe, but for what else is given.")
 @click.option(

@@ -18,11 +18,14 @@ class DetectorInput:
     reflectance: (4, h, w), blue, green, red, NIR, finite where `valid`.
     valid: (h, w), where the scene has data.
     pixel_size_m: not finer than what the detector wants.
+    other: (4, h, w), reflectance on other dates, such as their median where they are clear; NaN where there is nothing,
+        None without any. It tells what is always bright or dark; only our own detector looks at it.
     """
 
     reflectance: Image
     valid: Mask
     pixel_size_m: float
+    other: Image | None = None
 
 
 class Detector(Protocol):

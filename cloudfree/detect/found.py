@@ -37,23 +37,35 @@ class FoundSky:
     pixel_size_m: float
 
     @cached_property
-    def hidden(self) -> Mask:
-        """(h, w) under cloud, haze or shadow and close to it, without specks and small gaps."""
+    def core(self) -> Mask:
+        """(h, w) cloud, haze or shadow, without specks and small gaps."""
         likely = self.valid & (self.probability[list(SKY_HIDDEN)].sum(0) > HIDDEN_PROBABILITY)
         without_specks = _without_specks(likely, round(_LEAST_CLOUD_M2 / self.pixel_size_m**2))
         if not without_specks.any():  # a scene smaller than a gap is none
             return without_specks
-        whole = ~_without_specks(~without_specks, round(_LEAST_GAP_M2 / self.pixel_size_m**2))
-        return self.valid & _grown(whole, GROWTH_M / self.pixel_size_m)
+        return self.valid & ~_without_specks(~without_specks, round(_LEAST_GAP_M2 / self.pixel_size_m**2))
 
     @cached_property
+    def hidden(self) -> Mask:
+        """(h, w) under cloud, haze or shadow, and close to it."""
+        return self.valid & _grown(self.core, GROWTH_M / self.pixel_size_m)
+
+    @property
     def classes(self) -> NDArray[np.uint8]:
         """(h, w) of `SkyClass`: of what is hidden the likeliest of cloud, haze and shadow, else clear or snow."""
-        hidden = np.array(SKY_HIDDEN, np.uint8)[self.probability[list(SKY_HIDDEN)].argmax(0)]
+        return self._classes(self.hidden)
+
+    @property
+    def core_classes(self) -> NDArray[np.uint8]:
+        """(h, w) of `SkyClass` as `classes`, without what is close to it: for whom follows edges, or adds a buffer."""
+        return self._classes(self.core)
+
+    def _classes(self, hidden: Mask) -> NDArray[np.uint8]:
+        likeliest = np.array(SKY_HIDDEN, np.uint8)[self.probability[list(SKY_HIDDEN)].argmax(0)]
         ground = np.where(
             self.probability[SkyClass.SNOW] > self.probability[SkyClass.CLEAR], SkyClass.SNOW, SkyClass.CLEAR
         )
-        return np.where(self.valid, np.where(self.hidden, hidden, ground), SKY_NODATA).astype(np.uint8)
+        return np.where(self.valid, np.where(hidden, likeliest, ground), SKY_NODATA).astype(np.uint8)
 
 
 def _grown(mask: Mask, by_px: float) -> Mask:

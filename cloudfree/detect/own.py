@@ -58,8 +58,8 @@ class OwnDetector:
         """Probability (5, rows, columns), as the network has it."""
         window = (..., slice(rows.start, rows.stop), slice(cols.start, cols.stop))
         nothing = torch.full((1, 1, len(rows), len(cols)), torch.nan)
-        # Radar and another date, which it was trained to do without, did not help on real clouds (benchmarks/quality).
-        sar_db, other = nothing.expand(1, 2, -1, -1), nothing.expand(1, 4, -1, -1)
+        sar_db = nothing.expand(1, 2, -1, -1)  # it did not help on real clouds (benchmarks/quality)
+        other = nothing.expand(1, 4, -1, -1) if scene.other is None else _tensor(scene.other[window])
         with torch.inference_mode(), autocast(torch.device("cpu"), self.precision):
             logits = self.network(_tensor(scene.reflectance[window]), _tensor(scene.valid[window]), sar_db, other)
             probability: Image = logits.float().softmax(1)[0].numpy()

@@ -7,5 +7,6 @@ Networks that see learn by `seeing` from `seen_samples`: ground beneath `lifted_
 it. `make_samples` makes them of `obscured_places`, which `sample_grounds` reads, and keeps them in `sample_files`;
 `adapt` makes them of `obscured_windows`. Networks as published learn by `losses`: `sources` turns files into `samples`,
 `pairs` are cloudy and clear images, `clouded_places` lays `cloud_layers` over `places` and what is clear in `scenes`,
-varied by `augment`. What finds clouds learns by `detection` from `sky_samples` of `labelled_grounds`.
+varied by `augment`. What finds clouds learns by `detection` from `sky_samples`: `labelled_grounds` under such
+layers, and `clouded_images` as they are, with `sky_labels`.
 """

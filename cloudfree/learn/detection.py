@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,17 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cloudfree.bands import SKY_HIDDEN, SkyClass
-from cloudfree.learn.cloud_layers import read_real_clouds
-from cloudfree.learn.labelled_grounds import UNLABELLED, read_grounds
+from cloudfree.detect import load
+from cloudfree.learn.clouded_images import cloud_share, read_clouded_images
+from cloudfree.learn.labelled_grounds import LabelledGround, of_clouded_image, read_grounds
+from cloudfree.learn.lifted_layers import DrawClouds, RealLayer, clouds_drawer, ground_under
 from cloudfree.learn.losses import Batch
 from cloudfree.learn.places import hold_out
 from cloudfree.learn.samples import SampleSource
-from cloudfree.learn.sky_samples import CloudedGrounds, SkySample
+from cloudfree.learn.sky_labels import UNLABELLED, cloudy_labels, labels_by_ground
+from cloudfree.learn.sky_samples import CloudedGrounds, SkySample, simulated_sky
 from cloudfree.learn.sources import SourceOptions, Sources
+from cloudfree.reconstruct.lifted import lift
 
-# Clear ground must stay clear: a run keeps it as observed.
-_CLASS_WEIGHTS = {SkyClass.CLEAR: 1.3, SkyClass.SHADOW: 1.2}
+# Clear ground must stay clear: a run keeps it as observed. Shadows are rare.
+_CLASS_WEIGHTS = {SkyClass.CLEAR: 1.3, SkyClass.SHADOW: 1.6}
 _OVERLAP_WEIGHT = 0.5
+_SIMULATED = 0.5  # share of cloud layers
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,30 @@ class Detection:
 
 def open_sky_sources(options: SourceOptions) -> Sources[SkySample]:
     """To train on and to validate on, other sites under other clouds. Raises InputError where there is nothing."""
-    training, validation = read_grounds(options.data, options.clouds, options.procedural, options.seed)
-    skies, unseen = hold_out(read_real_clouds(options.clouds)) if options.clouds else ([], [])
-    held_out = CloudedGrounds(validation, options.crop, unseen) if validation else None
-    return Sources(CloudedGrounds(training, options.crop, skies), held_out)
+    grounds, layers = _clouded(options.clouds, options.cloud_percent) if options.clouds else ([], [])
+    training, validation = read_grounds(
+        options.data, options.clouds, options.procedural, options.seed, grounds, options.cloud_percent
+    )
+    seen, unseen = hold_out(layers)
+    held_out = CloudedGrounds(validation, options.crop, _skies(unseen)) if validation else None
+    return Sources(CloudedGrounds(training, options.crop, _skies(seen)), held_out)
+
+
+def _skies(layers: list[RealLayer]) -> DrawClouds:
+    return clouds_drawer(layers, _SIMULATED, simulated_sky)
+
+
+def _clouded(folder: Path, cloud_percent: Path | None) -> tuple[list[LabelledGround], list[RealLayer]]:
+    """Images with clouds and their labels, and the clouds that can be lifted off them."""
+    grounds, layers, detector = list[LabelledGround](), list[RealLayer](), load()
+    for image in read_clouded_images(folder):
+        share = cloud_share(cloud_percent, image.name)
+        if under := ground_under(image, detector):
+            layers.append(RealLayer(image.site, lift(image.filled, *under)))
+        ground = under[0] if under else image.other
+        by_ground = None if ground is None else labels_by_ground(image.filled, ground, share)
+        grounds.append(of_clouded_image(image, cloudy_labels(image.filled, share) if by_ground is None else by_ground))
+    return grounds, layers
 
 
 def _hidden(shares: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Ground whose classes are known before any cloud is laid over it: what a detector of clouds learns from.
 
-Clear places are clear, or snow where they are white. Images that nobody looked at in the infrared of snow are told by
-brightness alone, so labels are left out (`UNLABELLED`) where that is in doubt.
+Clear places are clear, or snow where they are white; images with clouds of their own have labels of `sky_labels`.
 """
 
 from __future__ import annotations
@@ -11,29 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask, as_image
-from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SKY_NODATA, SkyClass
+from cloudfree.arrays import Image, as_image
+from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SkyClass
 from cloudfree.errors import InputError
-from cloudfree.learn.cloud_layers import opacity_of
+from cloudfree.learn.clouded_images import CLEAR_SUFFIX, CloudedImage, cloud_share, read_clouded_images
 from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places, site_of
+from cloudfree.learn.sky_labels import UNLABELLED, Labels, clear_labels, cloudy_labels
 from cloudfree.simulate.landscape import landscape
 
-UNLABELLED = SKY_NODATA
-"""A pixel from which nothing is to be learned."""
-
-Labels = NDArray[np.uint8]
-
 _PIXEL_M = 10.0
-# Snow reflects blue as it does red, and NIR less; some white roofs do too, so that an image needs a share of it.
-_SNOW_BLUE, _SNOW_COLOUR, _SNOW_SHARE = 0.25, (0.8, 1.35), 0.06
 # As dark as water in NIR where VH sees land: a shadow that the image's mask does not know.
 _WATER_NIR, _LAND_VH_DB = 0.07, -19.0
-# Opacities of real clouds: what is surely clear, surely haze, surely cloud, and in between in doubt.
-_CLEAR, _HAZE, _CLOUD = 0.06, 0.16, 0.45
-_SHADED_NIR = 0.7  # of the median of what is clear: darker is perhaps in shadow
 _USABLE_CLOUD = 0.05  # share of an image
 _TOWN_TILES = 4  # a side, of a mosaic of small images
 
@@ -62,24 +51,33 @@ class LabelledGround:
 Groups = list[list[LabelledGround]]
 
 
-def read_grounds(data: Sequence[Path], clouds: Path | None, procedural: int, seed: int) -> tuple[Groups, Groups]:
+def read_grounds(
+    data: Sequence[Path],
+    clouds: Path | None,
+    procedural: int,
+    seed: int,
+    clouded: Sequence[LabelledGround] = (),
+    cloud_percent: Path | None = None,
+) -> tuple[Groups, Groups]:
     """Grounds to train on and, of other sites, to validate on, in groups that are drawn from equally often.
 
     They are what `cloudfree train --architecture cloud_detector` names. Raises InputError where there is nothing.
 
     data: folders of clear pairs (`places.read_places`), or of aerial images of bytes, which lend their texture alone.
-    clouds: images with real clouds and clear ones of the same place. Every fifth site is held out.
+    clouds: images with real clouds and clear ones of the same place; the latter are read. clouded: the former, with
+    their labels. cloud_percent: see `clouded_images.cloud_share`. Every fifth site is held out. What lies under snow is
+    a group of its own too, for it is rare.
     """
     groups = [_textures(path) if _is_texture(path) else [ground_of(p) for p in read_places(path)] for path in data]
-    if clouds:
-        groups += [list(read_clear_images(clouds)), list(read_cloudy_images(clouds))]
-    if procedural:
-        groups.append([_procedural(seed, number) for number in range(procedural)])
+    groups += [list(read_clear_images(clouds, cloud_percent))] if clouds else []
+    groups += [list(clouded), [_procedural(seed, number) for number in range(procedural)]]
     groups = [group for group in groups if group]
     if not groups:
         raise InputError("there is nothing to train on; give --data, --clouds, or --procedural 1 or more")
     split = [hold_out(group) for group in groups]
-    return [seen for seen, _ in split], [held for _, held in split if held]
+    training = [seen for seen, _ in split]
+    snowy = [ground for group in training for ground in group if ground.snowy]
+    return [*training, *([snowy] if snowy else [])], [held for _, held in split if held]
 
 
 def ground_of(place: Place) -> LabelledGround:
@@ -91,46 +89,33 @@ def ground_of(place: Place) -> LabelledGround:
     return LabelledGround(place.site, place.reflectance, labels, place.sar_db, place.others)
 
 
-def clear_labels(reflectance: Image, valid: Mask) -> Labels:
-    """Clear or snow (H, W) of a clear image (4, H, W)."""
-    blue, nir = reflectance[0], reflectance[3]
-    ratio = nir / np.maximum(blue, 1e-3)
-    white = (blue > _SNOW_BLUE) & (ratio < _SNOW_COLOUR[0] * _SNOW_COLOUR[1]) & (reflectance[2] < 1.15 * blue)
-    labels = np.where(white & (white.mean() > _SNOW_SHARE), SkyClass.SNOW, SkyClass.CLEAR)
-    return np.where(valid, labels, UNLABELLED).astype(np.uint8)
+def read_clear_images(folder: Path, cloud_percent: Path | None = None) -> Iterator[LabelledGround]:
+    """The images `NAME_clear.tif` of a folder (uint16 blue, green, red, NIR, reflectance * 10000), without radar.
 
-
-def read_clear_images(folder: Path) -> Iterator[LabelledGround]:
-    """The images `NAME_clear.tif` of a folder (uint16 blue, green, red, NIR, reflectance * 10000), without radar."""
-    for path in sorted(folder.glob("*_clear.tif")):
+    What another network calls cloud (`clouded_images.cloud_share`) is not labelled.
+    """
+    for path in sorted(folder.glob(f"*{CLEAR_SUFFIX}")):
         image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
-        site = site_of(path.name.removesuffix("_clear.tif"))
-        yield LabelledGround(site, np.clip(image, 0, 1), clear_labels(image, np.asarray((image > 0).all(0))))
+        labels = clear_labels(image, np.asarray((image > 0).all(0)))
+        labels[labels == SkyClass.SNOW] = UNLABELLED  # or cloud
+        if (share := cloud_share(cloud_percent, path.stem)) is not None:
+            labels[share > 0.5] = UNLABELLED
+        yield LabelledGround(site_of(path.name.removesuffix(CLEAR_SUFFIX)), np.clip(image, 0, 1), labels)
 
 
 def read_cloudy_images(folder: Path) -> Iterator[LabelledGround]:
-    """The images `NAME_cloudy.tif` of a folder, labelled by brightness; `NAME_clear.tif` is another date."""
-    for path in sorted(folder.glob("*_cloudy.tif")):
-        image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
-        labels = cloudy_labels(image)
-        if (labels == SkyClass.CLOUD).mean() < _USABLE_CLOUD:
-            continue
-        name = path.name.removesuffix("_cloudy.tif")
-        clear = path.with_name(f"{name}_clear.tif")
-        others = (read_bands(clear, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE),) if clear.exists() else ()
-        yield LabelledGround(site_of(name), np.clip(image, 0, 2), labels, (), others, is_clear=False)
+    """The images with clouds of a folder (`clouded_images.read_clouded_images`), labelled by brightness alone."""
+    for image in read_clouded_images(folder):
+        ground = of_clouded_image(image, cloudy_labels(image.filled))
+        if (ground.labels == SkyClass.CLOUD).mean() >= _USABLE_CLOUD:
+            yield ground
 
 
-def cloudy_labels(reflectance: Image) -> Labels:
-    """Cloud, haze and clear (H, W) of an image (4, H, W) by its opacity; what may be in shadow is left out."""
-    opacity, nir = opacity_of(reflectance[0]), ndimage.median_filter(reflectance[3], 5)
-    labels = np.full(opacity.shape, UNLABELLED, np.uint8)
-    labels[opacity > _HAZE] = SkyClass.HAZE
-    labels[opacity > _CLOUD] = SkyClass.CLOUD
-    clear = opacity < _CLEAR
-    if clear.any():
-        labels[clear & (nir > _SHADED_NIR * np.median(nir[clear]))] = SkyClass.CLEAR
-    return labels
+def of_clouded_image(image: CloudedImage, labels: Labels) -> LabelledGround:
+    """An image with its labels (H, W), to which no clouds are added; its other date is what there is besides."""
+    others = () if image.other is None else (image.other,)
+    known = np.where(image.valid, labels, np.uint8(UNLABELLED))
+    return LabelledGround(image.site, image.filled, known, (), others, is_clear=False)
 
 
 def _is_texture(path: Path) -> bool:

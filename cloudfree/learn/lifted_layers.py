@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask, as_image, known_of
-from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
+from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.detect import find_sky
 from cloudfree.detect.detector import Detector
 from cloudfree.errors import InputError
 from cloudfree.learn.augment import pick
-from cloudfree.learn.places import by_site, read_bands, site_of
+from cloudfree.learn.clouded_images import CLEAR_SUFFIX, CLOUDY_SUFFIX, CloudedImage, read_clouded_images
+from cloudfree.learn.places import by_site
 from cloudfree.reconstruct.lifted import LiftedClouds, lift
 from cloudfree.scene.model import PIXEL_M, fit
 from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer
 
-_CLOUDY_SUFFIX, _CLEAR_SUFFIX = "_cloudy.tif", "_clear.tif"
 _FEWEST_CLEAR, _FEWEST_HIDDEN = 0.1, 0.05  # shares of an image
+_BRIGHTEST_GROUND = 0.25  # median of blue: more is cloud that the detector missed
 _SHADED_NIR = 0.7  # of what the model expects: in shadow, whatever the detector says
 # How layers are varied: enlarged, thinned and thickened (exponents of transmittance), brightened, two at once.
 _ZOOM, _THICKNESS, _BRIGHTNESS, _TINT, _TWO = (1.0, 1.8), 0.35, 0.12, 0.03, 0.3
@@ -43,45 +43,44 @@ class RealLayer:
 
 
 def read_lifted_layers(folder: Path, detector: Detector) -> list[RealLayer]:
-    """The clouds of the images `NAME_cloudy.tif` of a folder that lie beside `NAME_clear.tif`, another date.
+    """The clouds of the images of a folder (`clouded_images.read_clouded_images`) over the ground of another date.
 
-    Both are uint16 blue, green, red, NIR, reflectance * 10000, 0 nodata, on one grid of about 10 m. The ground under
-    the clouds is what the scene's model makes of the other date. NAME tells places apart (`places.site_of`). Raises
-    InputError where no image can be used, or two have different sizes.
+    Raises InputError where no image can be used, or two have different sizes.
     """
-    layers = []
-    for path in sorted(folder.glob(f"*{_CLOUDY_SUFFIX}")):
-        name = path.name.removesuffix(_CLOUDY_SUFFIX)
-        clear = path.with_name(f"{name}{_CLEAR_SUFFIX}")
-        cloudy, others = _read(path), [_read(clear)] if clear.exists() else []
-        if any(other.shape != cloudy.shape for other in others):
-            raise InputError(f"{clear} and {path.name} have different sizes; they must share their pixels: warp one")
-        if layer := lifted_layer(cloudy, others, site_of(name), detector):
-            layers.append(layer)
+    images = read_clouded_images(folder)
+    layers = [layer for image in images if (layer := lifted_layer(image, detector))]
     if not layers:
         raise InputError(
-            f"{folder} holds no clouds that can be lifted; NAME{_CLOUDY_SUFFIX} with NAME{_CLEAR_SUFFIX} of another "
+            f"{folder} holds no clouds that can be lifted; NAME{CLOUDY_SUFFIX} with NAME{CLEAR_SUFFIX} of another "
             "date, partly clear, is needed: check --clouds"
         )
     return layers
 
 
-def lifted_layer(cloudy: Image, others: Sequence[Image], site: str, detector: Detector) -> RealLayer | None:
-    """Of an image and the place on other dates (4, H, W), NaN where nothing; None where hardly any is clear or hidden.
+def lifted_layer(image: CloudedImage, detector: Detector) -> RealLayer | None:
+    """The clouds of an image; None where hardly any of it is clear or hidden."""
+    under = ground_under(image, detector)
+    return RealLayer(image.site, lift(image.filled, *under)) if under else None
 
-    The mask is what the detector finds, and what is much darker than expected beside it.
+
+def ground_under(image: CloudedImage, detector: Detector) -> tuple[Image, Mask] | None:
+    """The ground (4, H, W) that the scene's model makes of the other date, and what hides it (H, W).
+
+    That is what the detector finds, and what is much darker than expected beside it. None where hardly anything is
+    clear, or hidden, or that ground is as bright as cloud.
     """
-    valid = known_of(cloudy)
-    cloudy = np.clip(np.nan_to_num(cloudy), 0, 1)
+    cloudy, valid = image.filled, image.valid
+    others: Sequence[Image] = () if image.other is None else (image.other,)
+    no_radar = np.broadcast_to(np.float32(np.nan), (2, *valid.shape))
     mask = find_sky(cloudy, valid, PIXEL_M, detector).hidden
     for _ in range(2):
         if (valid & ~mask).mean() < _FEWEST_CLEAR or (valid & mask).mean() < _FEWEST_HIDDEN:
             return None
-        ground = fit(cloudy, _no_radar(mask.shape), mask, valid, others=others, by_holes=False).whole(others)
+        ground = fit(cloudy, no_radar, mask, valid, others=others, by_holes=False).whole(others)
         found, mask = mask, mask | _shaded(cloudy, ground, valid)
         if np.array_equal(found, mask):
             break
-    return RealLayer(site, lift(cloudy, ground, mask))
+    return (ground, mask) if np.median(ground[0]) < _BRIGHTEST_GROUND else None
 
 
 def _shaded(cloudy: Image, ground: Image, valid: Mask) -> Mask:
@@ -91,22 +90,15 @@ def _shaded(cloudy: Image, ground: Image, valid: Mask) -> Mask:
     return np.asarray(ndimage.binary_dilation(ndimage.binary_opening(dark, iterations=2), iterations=3))
 
 
-def _no_radar(shape: tuple[int, ...]) -> Image:
-    return np.broadcast_to(np.float32(np.nan), (2, *shape))
-
-
-def _read(path: Path) -> Image:
-    """Reflectance (4, H, W), NaN where any band is 0."""
-    image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
-    return as_image(np.where((image > 0).all(axis=0), image, np.nan))
-
-
-def clouds_drawer(layers: Sequence[RealLayer], simulated: float = _SIMULATED) -> DrawClouds:
+def clouds_drawer(
+    layers: Sequence[RealLayer], simulated: float = _SIMULATED, simulate: DrawClouds | None = None
+) -> DrawClouds:
     """Of real layers, each site as often, turned, enlarged, thinned; and simulated ones for a share of draws.
 
-    Now and then two lie above each other.
+    Now and then two lie above each other. `simulate` draws the simulated ones, by default as over PlanetScope's scenes.
     """
-    draw_one = partial(_draw_one, by_site(layers), simulated if layers else 1.0)
+    draw_simulated = simulate or simulated_clouds
+    draw_one = partial(_draw_one, by_site(layers), simulated, draw_simulated) if layers else draw_simulated
     return partial(_one_or_two, draw_one)
 
 
@@ -119,10 +111,15 @@ def _one_or_two(draw_one: DrawClouds, rng: np.random.Generator, side: int, pixel
 
 
 def _draw_one(
-    sites: list[list[RealLayer]], simulated: float, rng: np.random.Generator, side: int, pixel_size_m: float
+    sites: list[list[RealLayer]],
+    simulated: float,
+    simulate: DrawClouds,
+    rng: np.random.Generator,
+    side: int,
+    pixel_size_m: float,
 ) -> LiftedClouds:
     if rng.random() < simulated:
-        return simulated_clouds(rng, side, pixel_size_m)
+        return simulate(rng, side, pixel_size_m)
     layer = pick(rng, pick(rng, sites))
     return varied(rng, _cut(rng, layer.clouds, side, pixel_size_m))
 

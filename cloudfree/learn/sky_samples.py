@@ -18,23 +18,26 @@ from cloudfree.arrays import Image, Mask, as_image, known_of
 from cloudfree.bands import SkyClass
 from cloudfree.errors import InputError
 from cloudfree.learn import augment
-from cloudfree.learn.cloud_layers import RealClouds
-from cloudfree.learn.labelled_grounds import UNLABELLED, LabelledGround, Labels
+from cloudfree.learn.labelled_grounds import LabelledGround
+from cloudfree.learn.lifted_layers import DrawClouds, of_layer
 from cloudfree.learn.places import by_site
-from cloudfree.simulate.clouds import CloudLayer, Sky, add_clouds, cloud_layer, layer_with_shadow
+from cloudfree.learn.sky_labels import UNLABELLED, Labels, labels_over
+from cloudfree.reconstruct.lifted import LiftedClouds
+from cloudfree.simulate.clouds import Sky, cloud_layer
 from cloudfree.simulate.noise import fast_shape, fractal_noise
 
 # Shares of samples.
-_CLOUDLESS, _REAL_SKIES, _SNOWED, _SCALED = 0.33, 0.35, 0.2, 0.6
-_HAZY, _HAZED_OVER, _DIM = 0.35, 0.4, 0.3  # of simulated skies, of hazy ones, of all
-_WITH_RADAR, _WITH_OTHER, _WITH_EDGE, _BLURRED, _SATURATED = 0.55, 0.45, 0.15, 0.3, 0.25
-# Pixels that clouds are made for (m), how often ground is enlarged, real clouds enlarged.
-_CLOUD_PIXEL_M, _GROUND_SCALE, _CLOUD_SCALE = (8.0, 20.0), (0.6, 1.5), (0.8, 1.8)
-# Between these opacities, and shares of light lost, good masks differ: nothing is to be learned.
-_DOUBTFUL_HAZE, _DOUBTFUL_SHADOW = (0.05, 0.13), (0.07, 0.2)
-_INVISIBLE = 0.006  # change of reflectance that a cloud or shadow makes at least
+_CLOUDLESS, _SNOWED, _RELIT, _DARK_FIELDS, _SCALED = 0.3, 0.2, 0.35, 0.3, 0.6
+_DIM, _WITH_RADAR, _WITH_OTHER, _WITH_EDGE, _BLURRED = 0.3, 0.2, 0.4, 0.15, 0.3
+_SATURATED = (0.1, 0.4)  # without snow, and with
+_HAZY, _HAZED_OVER = 0.35, 0.4  # of simulated skies, of hazy ones
+# Pixels that clouds are made for (m), how often ground is enlarged.
+_CLOUD_PIXEL_M, _GROUND_SCALE = (8.0, 16.0), (0.45, 1.5)
+_DARK_OR_BRIGHT, _BRIGHTEST, _SAND = (-0.7, 0.9), 0.5, np.array([0.8, 0.92, 1.1, 1.15], np.float32)
 _AIR = np.array([0.10, 0.06, 0.04, 0.015], np.float32)  # reflectance of hazy air
 _DARKEST = 0.01
+_LEAST_CELL_PX, _DRIFTS_PX = 25, (4.0, 40.0)
+_CLOUD_LIGHT = 0.01  # reflectance, mean of the visible bands: more is cloud's, not shadow's
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,13 @@ class CloudedGrounds:
     Each group of grounds is drawn from equally often, and so is each site of a group.
     """
 
-    def __init__(self, groups: Sequence[Sequence[LabelledGround]], crop: int, skies: Sequence[RealClouds] = ()) -> None:
-        """skies: real clouds for a share of the layers. Raises InputError without any ground."""
+    def __init__(
+        self, groups: Sequence[Sequence[LabelledGround]], crop: int, draw_clouds: DrawClouds | None = None
+    ) -> None:
+        """draw_clouds: what is laid over clear ground, by default simulated clouds. Raises InputError without any."""
         self._crop = crop
         self._groups = [by_site(group) for group in groups if group]
-        self._skies = by_site(skies)
+        self._draw_clouds = draw_clouds or simulated_sky
         if not self._groups:
             raise InputError("there is no ground to lay clouds over; give more --data")
 
@@ -71,23 +76,18 @@ class CloudedGrounds:
 
     def draw(self, rng: np.random.Generator) -> SkySample:
         ground = _cut(rng, augment.pick(rng, augment.pick(rng, augment.pick(rng, self._groups))), self._crop)
+        if ground.is_clear and not ground.snowy and rng.random() < _RELIT:
+            ground = _relit(rng, ground)
+        if ground.is_clear and rng.random() < _DARK_FIELDS:
+            ground = _with_dark_fields(rng, ground)
         earlier = ground.reflectance
         if ground.is_clear and not ground.snowy and rng.random() < _SNOWED:
             ground = _snowed(rng, ground)
         if ground.is_clear and rng.random() >= _CLOUDLESS:
-            ground = _clouded(ground, self._draw_layer(rng))
+            clouds = self._draw_clouds(rng, self._crop, float(rng.uniform(*_CLOUD_PIXEL_M)))
+            ground = _clouded(ground, _dimmed(rng, clouds))
         other = _other_date(rng, ground, earlier)
         return _seen(rng, ground, other)
-
-    def _draw_layer(self, rng: np.random.Generator) -> CloudLayer:
-        pixel_m, side = float(rng.uniform(*_CLOUD_PIXEL_M)), self._crop
-        if self._skies and rng.random() < _REAL_SKIES:
-            layer = _real_layer(rng, augment.pick(rng, augment.pick(rng, self._skies)), side, pixel_m)
-        else:
-            sky, cover = _sky(rng)
-            layer = cloud_layer(rng, side, side, pixel_size_m=pixel_m, cover=cover, sky=sky)
-        brightness = np.float32(rng.uniform(0.55, 1.1)) if rng.random() < _DIM else np.float32(1)
-        return replace(layer, radiance=layer.radiance * brightness)
 
 
 # --- the ground ---
@@ -136,11 +136,13 @@ def _snowed(rng: np.random.Generator, ground: LabelledGround) -> LabelledGround:
     red = ndimage.gaussian_filter(ground.reflectance[2], 0.7)
     rank = np.searchsorted(np.sort(red, axis=None), red) / red.size
     cover = as_image(np.clip((rank - rng.uniform(-0.2, 0.8)) / rng.uniform(0.05, 0.3) + 0.5, 0, 1))
-    drifts = fractal_noise(rng, fast_shape(side, side), slope=1.8, outer_px=40)[:side, :side]
-    white = rng.uniform(0.35, 1.3) * (1 + np.float32(rng.uniform(0, 0.12)) * drifts) + np.float32(0.3) * (
+    drifts = fractal_noise(rng, fast_shape(side, side), slope=1.8, outer_px=rng.uniform(*_DRIFTS_PX))[:side, :side]
+    white = rng.uniform(0.35, 1.3) * (1 + np.float32(rng.uniform(0, 0.2)) * drifts) + np.float32(0.3) * (
         red - red.mean()
     )
-    colour = np.array([1, 0.99, 0.97, rng.uniform(0.75, 1.0)], np.float32)[:, None, None]
+    green = rng.uniform(0.75, 1.0)
+    red_or_nir = green * rng.uniform(0.92, 1.05, 2) * np.array([1, rng.uniform(0.8, 1.05)])
+    colour = np.array([1, green, *red_or_nir], np.float32)[:, None, None]
     bare = ground.reflectance * np.float32(rng.uniform(0.5, 1))
     reflectance = np.clip(bare * (1 - cover) + colour * white * cover, 0, 1)
     labels = ground.labels.copy()
@@ -149,52 +151,60 @@ def _snowed(rng: np.random.Generator, ground: LabelledGround) -> LabelledGround:
     return replace(ground, reflectance=as_image(reflectance), labels=labels)
 
 
+def _with_dark_fields(rng: np.random.Generator, ground: LabelledGround) -> LabelledGround:
+    """Ground with strips and fields that are dark in the sun, wet, burnt or planted: their edges are straight."""
+    side = ground.labels.shape[0]
+    y, x = np.mgrid[:side, :side] - rng.uniform(0, side, 2)[:, None, None]
+    angle = rng.uniform(0, math.pi)
+    along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    cells_px = np.exp(rng.uniform(np.log(8), np.log(80), 2))
+    cells = np.floor(along / cells_px[0]).astype(np.intp) * 7919 + np.floor(across / cells_px[1]).astype(np.intp)
+    _, numbers = np.unique(cells, return_inverse=True)
+    dark = (rng.random(numbers.max() + 1) < rng.uniform(0.05, 0.4))[numbers].reshape(cells.shape)
+    left = as_image(rng.uniform((0.5, 0.5, 0.5, 0.25), (1.0, 1.0, 1.0, 0.8)))[:, None, None]
+    return replace(ground, reflectance=as_image(np.where(dark, ground.reflectance * left, ground.reflectance)))
+
+
+def _relit(rng: np.random.Generator, ground: LabelledGround) -> LabelledGround:
+    """Ground that is darker, as forests and lava are, or brighter and of the colour of sand."""
+    strength = rng.uniform(*_DARK_OR_BRIGHT)
+    tint = _SAND ** np.float32(max(strength, 0) * rng.uniform(0, 1.5))
+    relit = ground.reflectance * (np.float32(math.exp(strength)) * tint)[:, None, None]
+    too_bright = max(1.0, float(np.percentile(relit[0], 95)) / _BRIGHTEST)
+    return replace(ground, reflectance=as_image(np.clip(relit / too_bright, 0, 1)))
+
+
 # --- the sky ---
 
 
-def _sky(rng: np.random.Generator) -> tuple[Sky, float]:
+def simulated_sky(rng: np.random.Generator, side: int, pixel_size_m: float) -> LiftedClouds:
     """Weather as drawn for PlanetScope, with decks and fronts as large as a scene of 10 m pixels shows them.
 
-    And how much of the sky it covers (0..1): haze now and then nearly all.
+    It covers any share of the sky: haze now and then nearly all.
     """
     cell_m, base_m = (math.exp(rng.uniform(math.log(150), math.log(highest))) for highest in (4000, 2500))
-    sky = replace(Sky.draw(rng), cell_m=cell_m, base_m=base_m)
+    sky = replace(Sky.draw(rng), cell_m=max(cell_m, _LEAST_CELL_PX * pixel_size_m), base_m=base_m)
     cover = float(rng.uniform(0.02, 1.0))
     if rng.random() < _HAZY:
         sky = replace(sky, haze_share=rng.uniform(0.5, 1), haze_depth=rng.uniform(0.2, 1.5))
         cover = float(rng.uniform(0.85, 1)) if rng.random() < _HAZED_OVER else cover
-    return sky, cover
+    return of_layer(cloud_layer(rng, side, side, pixel_size_m=pixel_size_m, cover=cover, sky=sky))
 
 
-def _real_layer(rng: np.random.Generator, clouds: RealClouds, side: int, pixel_m: float) -> CloudLayer:
-    """A random part of real clouds, turned and scaled, with shadows of some sun."""
-    taken = min(round(side / rng.uniform(*_CLOUD_SCALE)), *clouds.opacity.shape)
-    y, x = (int(rng.integers(length - taken + 1)) for length in clouds.opacity.shape)
-    part = np.concatenate([clouds.opacity[None], clouds.radiance])[:, y : y + taken, x : x + taken]
-    (part,) = augment.random_d4(rng, part)
-    opacity, *radiance = _scaled(part, (np.arange(side) + 0.5) * taken / side - 0.5)
-    return layer_with_shadow(opacity, as_image(radiance), _sky(rng)[0], pixel_m)
+def _dimmed(rng: np.random.Generator, clouds: LiftedClouds) -> LiftedClouds:
+    """A share of them under a low sun, or in the shadow of others."""
+    if rng.random() >= _DIM:
+        return clouds
+    return LiftedClouds(clouds.light * np.float32(rng.uniform(0.55, 1.1)), clouds.transmittance)
 
 
-def _clouded(ground: LabelledGround, layer: CloudLayer) -> LabelledGround:
-    """The ground under the layer; the light of the air in front of it is neither shaded nor hidden by its shadow."""
+def _clouded(ground: LabelledGround, clouds: LiftedClouds) -> LabelledGround:
+    """The ground under them; the light of the air in front of it is neither shaded nor hidden by their shadow."""
     air = np.maximum(np.percentile(ground.reflectance, 1, axis=(1, 2)) - _DARKEST, 0)[:, None, None] * np.float32(0.8)
-    shaded = as_image(air * (1 - layer.opacity))
-    reflectance = add_clouds(as_image(ground.reflectance - air), layer) + shaded
-    change = np.abs(reflectance - ground.reflectance).max(0)
-    labels = ground.labels.copy()
-    bare = ~layer.cloud & ~layer.haze
-    labels[layer.shade] = SkyClass.SHADOW
-    labels[_between(layer.shadow, _DOUBTFUL_SHADOW) & bare] = UNLABELLED
-    labels[layer.haze] = SkyClass.HAZE
-    labels[_between(layer.opacity, _DOUBTFUL_HAZE)] = UNLABELLED
-    labels[layer.mask & (change < _INVISIBLE)] = UNLABELLED
-    labels[layer.cloud] = SkyClass.CLOUD
-    return replace(ground, reflectance=as_image(reflectance), labels=labels)
-
-
-def _between(values: Image, bounds: tuple[float, float]) -> Mask:
-    return np.asarray((values > bounds[0]) & (values < bounds[1]))
+    in_shadow = clouds.light[:3].mean(axis=0) < _CLOUD_LIGHT
+    opacity = as_image(np.where(in_shadow, 0, clouds.opacity))
+    seen = as_image(clouds.over(ground.reflectance - air) + air * (1 - opacity))
+    return replace(ground, reflectance=seen, labels=labels_over(ground.labels, ground.reflectance, seen, opacity))
 
 
 # --- the sensors ---
@@ -208,8 +218,9 @@ def _other_date(rng: np.random.Generator, ground: LabelledGround, earlier: Image
     if ground.others:
         other = ground.others[0]
     else:
-        changes = fractal_noise(rng, fast_shape(side, side), slope=2.0, outer_px=30)[:side, :side]
-        other = earlier * np.exp(np.float32(rng.uniform(0, 0.3)) * changes)
+        visible, nir = (fractal_noise(rng, fast_shape(side, side), slope=2.0, outer_px=30)[:side, :side] for _ in "vn")
+        changes = np.stack([visible, visible, visible, nir]) + rng.normal(0, 0.5, 4).astype(np.float32)[:, None, None]
+        other = earlier * np.exp(np.float32(rng.uniform(0, 0.5)) * changes)
     other = as_image(other * _gain(rng) + _air(rng, other))
     return _with_edge(rng, other)
 
@@ -221,7 +232,8 @@ def _seen(rng: np.random.Generator, ground: LabelledGround, other: Image) -> Sky
         sigma = rng.uniform(0.4, 1.0)
         reflectance = ndimage.gaussian_filter(reflectance, (0, sigma, sigma))
     reflectance = reflectance + rng.normal(0, 0.003, reflectance.shape) * rng.random()
-    brightest = rng.uniform(0.7, 1.1) if rng.random() < _SATURATED else 2.0
+    saturated = _SATURATED[bool((ground.labels == SkyClass.SNOW).any())]
+    brightest = rng.uniform(0.7, 1.1) if rng.random() < saturated else 2.0
     edged = _with_edge(rng, as_image(np.clip(reflectance, 0, brightest)))
     valid = known_of(edged)
     labels = np.where(valid, ground.labels, UNLABELLED).astype(np.uint8)
@@ -247,7 +259,7 @@ def _air(rng: np.random.Generator, reflectance: Image) -> Image:
     if case < 0.4:
         return (np.float32(rng.uniform(0, 1)) * _AIR)[:, None, None]
     if case < 0.65 and np.isfinite(reflectance).all():
-        darkest = np.maximum(np.percentile(reflectance, 1, axis=(1, 2)) - _DARKEST, 0)
+        darkest = np.clip(np.percentile(reflectance, 1, axis=(1, 2)) - _DARKEST, 0, _AIR)
         return as_image(-rng.uniform(0, 1) * darkest)[:, None, None]
     return np.zeros((4, 1, 1), np.float32)
 

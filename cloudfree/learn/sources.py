@@ -22,12 +22,14 @@ class SourceOptions:
     """What to learn from, and how samples are made of it.
 
     data: see `open_sources`. clouds: a folder of real cloudy images (`cloud_layers.read_real_clouds`) for most of the
-    cloud layers over clear ground. procedural: places to make up, from the seed. crop: side of the samples in pixels.
-    stretched_sar: radar of data sets over the whole image, as published.
+    cloud layers over clear ground. cloud_percent: a folder of what another network says of these images, for a
+    detector (`clouded_images.cloud_share`). procedural: places to make up, from the seed. crop: side of the samples in
+    pixels. stretched_sar: radar of data sets over the whole image, as published.
     """
 
     data: tuple[Path, ...] = ()
     clouds: Path | None = None
+    cloud_percent: Path | None = None
     procedural: int = 40
     crop: int = 96
     stretched_sar: bool = False

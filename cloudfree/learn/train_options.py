@@ -44,11 +44,23 @@ SEEING: Mapping[str, Any] = {
 """What suits networks that see, as options."""
 
 # What does not go with samples.
-_OF_PLACES = ("data", "clouds", "procedural", "size", "loss")
+_OF_PLACES = ("data", "clouds", "cloud_percent", "procedural", "size", "loss")
 
 # What the recorded command names, in this order, and where an option is called otherwise than its field.
 _RECORDED = (
-    *("data", "clouds", "samples", "procedural", "architecture", "size", "loss", "schedule", "minutes", "steps"),
+    *(
+        "data",
+        "clouds",
+        "cloud_percent",
+        "samples",
+        "procedural",
+        "architecture",
+        "size",
+        "loss",
+        "schedule",
+        "minutes",
+        "steps",
+    ),
     *("epochs", "seed", "crop", "batch", "learning_rate", "keep", "start"),
 )
 _OPTION_NAMES = {"start": "weights"}

@@ -1,0 +1,65 @@
+"""Real images with clouds, the place on another date, and what another network says of cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cloudfree.arrays import Image, Mask, as_image, known_of
+from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
+from cloudfree.errors import InputError
+from cloudfree.learn.places import read_bands, site_of
+
+CLOUDY_SUFFIX, CLEAR_SUFFIX = "_cloudy.tif", "_clear.tif"
+
+
+@dataclass(frozen=True)
+class CloudedImage:
+    """An image (4, H, W), NaN where nothing, and the place on another date, if there is one.
+
+    `site` is shared by the images of one place; `name` is that of the file, without its ending.
+    """
+
+    name: str
+    site: str
+    reflectance: Image
+    other: Image | None
+
+    @property
+    def valid(self) -> Mask:
+        return known_of(self.reflectance)
+
+    @property
+    def filled(self) -> Image:
+        """Reflectance 0..1, 0 where there is nothing."""
+        return np.clip(np.nan_to_num(self.reflectance), 0, 1)
+
+
+def read_clouded_images(folder: Path) -> Iterator[CloudedImage]:
+    """The images `NAME_cloudy.tif` of a folder; `NAME_clear.tif` is another date.
+
+    Both are uint16 blue, green, red, NIR, reflectance * 10000, 0 nodata, on one grid of about 10 m. NAME tells places
+    apart (`places.site_of`). Raises InputError where two have different sizes.
+    """
+    for path in sorted(folder.glob(f"*{CLOUDY_SUFFIX}")):
+        name = path.name.removesuffix(CLOUDY_SUFFIX)
+        clear = path.with_name(f"{name}{CLEAR_SUFFIX}")
+        cloudy, other = _read(path), _read(clear) if clear.exists() else None
+        if other is not None and other.shape != cloudy.shape:
+            raise InputError(f"{clear} and {path.name} have different sizes; they must share their pixels: warp one")
+        yield CloudedImage(path.stem, site_of(name), cloudy, other)
+
+
+def cloud_share(cloud_percent: Path | None, stem: str) -> Image | None:
+    """What another network says of cloud (H, W), 0..1, in the image `STEM.tif`: `STEM_cloud.tif`, one band, percent."""
+    path = cloud_percent and cloud_percent / f"{stem}_cloud.tif"
+    return read_bands(path, "percent of cloud")[0] / np.float32(100) if path and path.exists() else None
+
+
+def _read(path: Path) -> Image:
+    """Reflectance (4, H, W), NaN where any band is 0."""
+    image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
+    return as_image(np.where((image > 0).all(axis=0), image, np.nan))
