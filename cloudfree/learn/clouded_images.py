@@ -16,6 +16,10 @@ from cloudfree.learn.places import read_bands, site_of
 CLOUDY_SUFFIX, CLEAR_SUFFIX = "_cloudy.tif", "_clear.tif"
 
 
+_DARKEST = 0.01  # reflectance
+_GAIN = 0.8, 1.25  # between two clear dates; cloud over most of an image would have more
+
+
 @dataclass(frozen=True)
 class CloudedImage:
     """An image (4, H, W), NaN where nothing, and the place on another date, if there is one.
@@ -36,6 +40,17 @@ class CloudedImage:
     def filled(self) -> Image:
         """Reflectance 0..1, 0 where there is nothing."""
         return np.clip(np.nan_to_num(self.reflectance), 0, 1)
+
+    def other_in_its_light(self) -> Image | None:
+        """The other date (4, H, W), 0 where it shows nothing, each band as bright as the image for the most part."""
+        if self.other is None:
+            return None
+        both = self.valid & known_of(self.other)
+        if not both.any():
+            return np.nan_to_num(self.other)
+        ratio = self.reflectance[:, both] / np.maximum(self.other[:, both], _DARKEST)
+        gain = np.clip(np.median(ratio, axis=1), *_GAIN)
+        return np.nan_to_num(self.other) * as_image(gain)[:, None, None]
 
 
 def read_clouded_images(folder: Path) -> Iterator[CloudedImage]:

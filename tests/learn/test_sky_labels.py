@@ -8,7 +8,7 @@ from support import write_pixels
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
-from cloudfree.learn.clouded_images import cloud_share, read_clouded_images
+from cloudfree.learn.clouded_images import CloudedImage, cloud_share, read_clouded_images
 from cloudfree.learn.labelled_grounds import read_clear_images
 from cloudfree.learn.sky_labels import UNLABELLED, Labels, cloudy_labels, labels_by_ground, labels_over
 
@@ -81,7 +81,7 @@ def test_another_date_tells_cloud_haze_and_shadow() -> None:
 def test_another_season_casts_no_shadow() -> None:
     """Where far more ground is dark than cloud could shade, fields have changed."""
     lies = ground()
-    image = np.where(CLOUD, np.float32(0.6), lies * np.float32(0.6))
+    image = np.where(CLOUD, np.float32(0.6), lies * np.float32(0.6))  # all but a cloud of 5 %
     labels = labels_by_ground(image, lies)
     assert SkyClass.SHADOW not in only(labels, np.ones((SIDE, SIDE), bool))
     assert only(labels, inside(CLOUD)) == {SkyClass.CLOUD}
@@ -139,6 +139,25 @@ def test_an_image_knows_where_it_says_nothing(tmp_path: Path) -> None:
     assert not read.valid[:5].any()
     assert read.valid[5:].all()
     assert np.isfinite(read.filled).all()
+
+
+def test_another_date_is_shown_in_the_light_of_the_image_and_never_in_that_of_cloud() -> None:
+    lies = ground()
+    brighter = CloudedImage("a", "a", lies * np.float32(1.2), lies)
+    shown = brighter.other_in_its_light()
+    assert shown is not None
+    np.testing.assert_allclose(shown, brighter.reflectance, rtol=1e-3)
+    overcast = CloudedImage("a", "a", np.full_like(lies, 0.7), lies).other_in_its_light()
+    assert overcast is not None
+    np.testing.assert_allclose(overcast, 1.25 * lies, rtol=1e-3)
+    assert CloudedImage("a", "a", lies, None).other_in_its_light() is None
+
+
+def test_another_date_that_shows_nothing_is_no_light() -> None:
+    nothing = np.full((4, SIDE, SIDE), np.nan, np.float32)
+    shown = CloudedImage("a", "a", ground(), nothing).other_in_its_light()
+    assert shown is not None
+    assert not shown.any()
 
 
 @pytest.mark.parametrize("side", [1, 3])
