@@ -27,7 +27,7 @@ from cloudfree.simulate.clouds import Sky, cloud_layer
 from cloudfree.simulate.noise import fast_shape, fractal_noise
 
 # Shares of samples.
-_CLOUDLESS, _SNOWED, _RELIT, _DARK_FIELDS, _SCALED = 0.3, 0.2, 0.35, 0.3, 0.6
+_CLOUDLESS, _SNOWED, _RELIT, _DARK_FIELDS, _SCALED = 0.3, 0.2, 0.35, 0.15, 0.6
 _DIM, _WITH_RADAR, _WITH_OTHER, _WITH_EDGE, _BLURRED = 0.3, 0.2, 0.4, 0.15, 0.3
 _SATURATED = (0.1, 0.4)  # without snow, and with
 _HAZY, _HAZED_OVER = 0.35, 0.4  # of simulated skies, of hazy ones
@@ -76,18 +76,17 @@ class CloudedGrounds:
 
     def draw(self, rng: np.random.Generator) -> SkySample:
         ground = _cut(rng, augment.pick(rng, augment.pick(rng, augment.pick(rng, self._groups))), self._crop)
-        if ground.is_clear and not ground.snowy and rng.random() < _RELIT:
-            ground = _relit(rng, ground)
-        if ground.is_clear and rng.random() < _DARK_FIELDS:
-            ground = _with_dark_fields(rng, ground)
+        under_clouds = rng.random() >= _CLOUDLESS
+        if not ground.is_clear:
+            return _seen(rng, ground, _other_date(rng, ground, ground.reflectance))
+        ground = _varied(rng, ground)
         earlier = ground.reflectance
-        if ground.is_clear and not ground.snowy and rng.random() < _SNOWED:
+        if not ground.snowy and rng.random() < _SNOWED:
             ground = _snowed(rng, ground)
-        if ground.is_clear and rng.random() >= _CLOUDLESS:
+        if under_clouds:
             clouds = self._draw_clouds(rng, self._crop, float(rng.uniform(*_CLOUD_PIXEL_M)))
             ground = _clouded(ground, _dimmed(rng, clouds))
-        other = _other_date(rng, ground, earlier)
-        return _seen(rng, ground, other)
+        return _seen(rng, ground, _other_date(rng, ground, earlier))
 
 
 # --- the ground ---
@@ -165,13 +164,16 @@ def _with_dark_fields(rng: np.random.Generator, ground: LabelledGround) -> Label
     return replace(ground, reflectance=as_image(np.where(dark, ground.reflectance * left, ground.reflectance)))
 
 
-def _relit(rng: np.random.Generator, ground: LabelledGround) -> LabelledGround:
-    """Ground that is darker, as forests and lava are, or brighter and of the colour of sand."""
-    strength = rng.uniform(*_DARK_OR_BRIGHT)
-    tint = _SAND ** np.float32(max(strength, 0) * rng.uniform(0, 1.5))
-    relit = ground.reflectance * (np.float32(math.exp(strength)) * tint)[:, None, None]
-    too_bright = max(1.0, float(np.percentile(relit[0], 95)) / _BRIGHTEST)
-    return replace(ground, reflectance=as_image(np.clip(relit / too_bright, 0, 1)))
+def _varied(rng: np.random.Generator, ground: LabelledGround) -> LabelledGround:
+    """A share of the grounds darker, as forests and lava are, or brighter and of the colour of sand."""
+    if not ground.snowy and rng.random() < _RELIT:
+        strength = rng.uniform(*_DARK_OR_BRIGHT)
+        tint = _SAND ** np.float32(max(strength, 0) * rng.uniform(0, 1.5))
+        gain = (np.float32(math.exp(strength)) * tint)[:, None, None]
+        gain = gain / max(1.0, float(np.percentile(gain[0] * ground.reflectance[0], 95)) / _BRIGHTEST)
+        others = tuple(as_image(other * gain) for other in ground.others)
+        ground = replace(ground, reflectance=as_image(np.clip(ground.reflectance * gain, 0, 1)), others=others)
+    return _with_dark_fields(rng, ground) if rng.random() < _DARK_FIELDS else ground
 
 
 # --- the sky ---
