@@ -3,31 +3,78 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image, known_of
-from cloudfree.bands import SkyClass
+from cloudfree.bands import SKY_HIDDEN, SkyClass
 from cloudfree.detect.detector import Detector, DetectorInput
 from cloudfree.detect.found import FoundSky
 from cloudfree.detect.names import DEFAULT, load
 from cloudfree.geometry import coarse
+from cloudfree.inputs.optical.sun import Sun
+from cloudfree.scene import cast_shadows
 
 _FINER = 0.7  # times a detector's own pixels: images of larger ones are shown as they are
 
+_GREEN, _NIR = 1, 3
+_OBSCURED = 0.5  # probability of cloud and haze, from which on the ground is not seen
+_UNSHADED = 0.3  # of cloud, haze and shadow, up to which the ground says how bright it is in the sun
+_AROUND_M, _AROUND_PIXEL_M = 400.0, 40.0  # from how far around a pixel, and on which pixels that is averaged
+_LEAST_NIR = 0.03  # reflectance: what is as dark as water everywhere tells nothing
+_WET = 1.15  # times its near infrared: more green than that is water, in the sun or not
+_CAST = 0.85  # probability of shadow where a cloud casts it
 
-def find_sky(reflectance: Image, valid: Mask, pixel_size_m: float, detector: Detector | None = None) -> FoundSky:
+
+def find_sky(
+    reflectance: Image, valid: Mask, pixel_size_m: float, detector: Detector | None = None, sun: Sun | None = None
+) -> FoundSky:
     """Find cloud, haze, shadow and snow in a scene of any size, such as a survey shows it.
 
     reflectance (4, h, w), blue, green, red, NIR as fractions, at the surface or at the top of the atmosphere, without
     NaN; valid (h, w): the scene has data. Without a detector the package's own is loaded. On grids much finer than the
-    detector's own it is shown averages. Equal arguments give equal pixels. Raises CloudfreeError of the detector.
+    detector's own it is shown averages. What clouds that it finds cast, and is dark, is shadow too: `sun`, if it is
+    known, says where (`Sun.on_grid`). Equal arguments give equal pixels. Raises CloudfreeError of the detector.
     """
     detector = detector or load(DEFAULT)
     scene = _at_resolution(DetectorInput(reflectance, valid, pixel_size_m), detector.pixel_size_m)
     probability = detector.probability(scene)
     if scene.valid.shape != valid.shape:
         probability = coarse.upsampled(probability, (valid.shape[0], valid.shape[1]), slice(0, valid.shape[0]))
+    probability = _with_cast_shadows(probability, DetectorInput(reflectance, valid, pixel_size_m), sun)
     clear = np.array([sky == SkyClass.CLEAR for sky in SkyClass], np.float32)[:, None, None]
     return FoundSky(as_image(np.where(valid, probability, clear)), valid, pixel_size_m)
+
+
+def _with_cast_shadows(probability: Image, scene: DetectorInput, sun: Sun | None) -> Image:
+    """Probability (5, h, w) with that of shadow raised where clouds cast it on ground that is dark."""
+    thick, thin = probability[SkyClass.CLOUD], probability[SkyClass.HAZE]
+    obscured = thick + thin > _OBSCURED
+    cloud = scene.valid & obscured & (thick > thin)
+    if not cloud.any():
+        return probability
+    ground = scene.valid & ~obscured
+    unshaded = ground & (probability[list(SKY_HIDDEN)].sum(axis=0) < _UNSHADED)
+    darkness = _darkness(scene.reflectance[_NIR], ground, unshaded, scene.pixel_size_m)
+    wet = scene.reflectance[_GREEN] > _WET * scene.reflectance[_NIR]
+    shaded = cast_shadows.cast(darkness, cloud, ground & ~wet, scene.pixel_size_m, sun)
+    raised = np.where(shaded, np.maximum(probability[SkyClass.SHADOW], _CAST), probability[SkyClass.SHADOW])
+    others = (1 - raised) / np.maximum(1 - probability[SkyClass.SHADOW], np.float32(1e-6))
+    cast = probability * others
+    cast[SkyClass.SHADOW] = raised
+    return cast
+
+
+def _darkness(nir: Image, ground: Mask, unshaded: Mask, pixel_size_m: float) -> Image:
+    """The share (h, w) of near infrared that is missing from what unshaded ground around a pixel has; 0 off `ground`."""
+    height, width = (max(1, round(side * min(1.0, pixel_size_m / _AROUND_PIXEL_M))) for side in nir.shape)
+    unshaded = unshaded if unshaded.any() else ground
+    weights = coarse.averaged(as_image(unshaded)[None], np.ones(nir.shape, bool), (height, width))[0]
+    means = coarse.averaged(nir[None], unshaded, (height, width))[0]
+    reach = _AROUND_M / pixel_size_m * height / nir.shape[0]
+    total = ndimage.gaussian_filter(np.nan_to_num(means) * weights, reach)
+    around = total / np.maximum(ndimage.gaussian_filter(weights, reach), np.float32(1e-4))
+    expected = coarse.upsampled(around[None], (nir.shape[0], nir.shape[1]), slice(0, nir.shape[0]))[0]
+    return as_image(np.where(ground & (expected > _LEAST_NIR), 1 - nir / np.maximum(expected, _LEAST_NIR), 0))
 
 
 def _at_resolution(scene: DetectorInput, wanted_m: float) -> DetectorInput:

@@ -1,0 +1,273 @@
+"""Shadows by geometry: the shapes of clouds, all moved one way, each as far as its height takes it.
+
+The way is the direction in which clouds, moved over the image, cover more darkness than in any other; each piece of
+cloud has the distance at which what it covers is darkest; and shadow is what is dark there. What is dark elsewhere is
+water, forest or burnt ground. Where no direction stands out, nothing is said.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.geometry import coarse
+from cloudfree.inputs.optical.sun import Sun
+
+_PIXEL_M = 20.0
+"""Clouds are matched with darkness on pixels of this size; what is dark is told on those of the image."""
+
+_LOWEST_M, _HIGHEST_M = 200.0, 12_000.0  # clouds over the ground
+_NEAREST_M, _FARTHEST_M = 100.0, 8_000.0  # shadows from clouds, where the sun is not known
+_OUT_OF_SIGHT_M = 20_000.0  # under a low sun shadows of high clouds fall farther: they are not looked for
+_FAR_STEP = 0.03  # of a distance, between two that are tried
+
+_DARKEST, _BRIGHTEST = 0.5, -0.2  # more darkness than a shadow's is water's; neither end of it may outweigh the rest
+_LEAST_SHARE, _LEAST_PX = 0.1, 30  # of cloud that must fall on free ground for a direction to count
+
+_DIRECTIONS_DEG = np.arange(0.0, 360.0, 2.0)
+_APART_DEG, _MOST_TRIED = 45.0, 3  # directions that say little of each other
+_SUN_ERRS_DEG = 12.0  # rows that are not quite east, clouds that lean
+_UNKNOWN_VIEW_DEG = 5.0
+
+# Without the sun's angles: satellites that see the ground in daylight pass in the morning, nearly all of them.
+_OF_MORNING_DEG, _MORNING_WIDTH_DEG, _MORNING_WEIGHT = 275.0, 75.0, 1.2
+
+_SUN_WEIGHT = 1.5
+
+# What bears a direction out: darkness there more than that of the image, and more clearly than in any other direction.
+_LEAST_DARKNESS, _STANDS_OUT = 0.1, 1.2
+_LEAST_OF_PIECE = 0.08  # darkness under one piece of cloud
+
+_BLOCK_M = 800.0  # of one cloud that has one height
+_PRIOR_PX = 30.0  # free pixels whose word weighs as much as that of the whole cloud, and of all clouds
+_MOST_SAMPLES = 120_000  # pixels of cloud that are moved to find distances
+
+_NEAR_M, _REACH_M = 40.0, 120.0  # from where a cloud falls: shadow begins so near to it, and ends so far from it
+_DARK, _DARK_SHARE = 0.1, 0.5  # at least so dark, and at least this share of the darkness under the piece
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """The image on coarse pixels (h, w): `evidence` of shadow, of mean 0 where it is `free`, and 0 elsewhere."""
+
+    evidence: Image
+    free: Image
+    cloud: Mask
+    mean_darkness: float
+    pixel_size_m: float
+
+
+def cast(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float, sun: Sun | None = None) -> Mask:
+    """Where clouds cast shadow (H, W), as far as darkness bears it out; nowhere without evidence.
+
+    darkness (H, W): the share of near infrared that is missing from what is expected of the ground, under 0 where there
+    is more, finite where `free`. cloud (H, W): what casts. free (H, W): ground that is seen, shaded or not, without
+    cloud. sun: with its azimuth clockwise from the top of the image (`Sun.on_grid`), if it is known.
+    """
+    sight = _sight(darkness, cloud, free, pixel_size_m)
+    fallen = None if sight is None else _fallen(sight, sun)
+    return np.zeros(free.shape, bool) if fallen is None else _dark_under(darkness, free, fallen, pixel_size_m)
+
+
+def _sight(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float) -> _Sight | None:
+    """The image on coarse pixels; None where there is no cloud or no ground."""
+    height, width = (max(1, round(side * min(1.0, pixel_size_m / _PIXEL_M))) for side in free.shape)
+    everywhere = np.ones(free.shape, bool)
+    shares = coarse.averaged(as_image(np.stack([cloud, free])), everywhere, (height, width))
+    seen, casts = shares[1] > 0.5, shares[0] > 0.5
+    if min(casts.sum(), seen.sum()) < _LEAST_PX:
+        return None
+    dark = np.clip(coarse.averaged(darkness[None], free, (height, width))[0], _BRIGHTEST, _DARKEST)
+    mean = float(dark[seen].mean())
+    evidence = np.where(seen, dark - np.float32(mean), np.float32(0))
+    return _Sight(evidence, as_image(seen), casts, mean, pixel_size_m * free.shape[0] / height)
+
+
+# --- the direction ---
+
+
+def _fallen(sight: _Sight, sun: Sun | None) -> Image | None:
+    """How dark shadows are (h, w) where clouds fall, in the direction that darkness bears out; None where none does."""
+    distances_px = _distances_m(sun) / sight.pixel_size_m
+    distances_px = distances_px[distances_px < math.hypot(*sight.cloud.shape)]
+    if not len(distances_px):
+        return None
+    scores, darkness = _by_direction(sight, distances_px)
+    weights = _weights(sun)
+    tried = _peaks(weights * scores)
+    falls = [_moved_by_piece(sight, float(_DIRECTIONS_DEG[peak]), distances_px) for peak in tried]
+    clearness = [
+        weights[peak] * math.sqrt(scores[peak] * max(_explained(sight, fall), 0.0))
+        for peak, fall in zip(tried, falls, strict=True)
+    ]
+    first, *others = sorted(range(len(tried)), key=lambda number: -clearness[number]) or [None]
+    if first is None or (sun is not None and weights[tried[first]] == 1):
+        return None
+    stands_out = clearness[first] > _STANDS_OUT * max((clearness[other] for other in others), default=0.0)
+    return falls[first] if stands_out and darkness[tried[first]] > _LEAST_DARKNESS else None
+
+
+def _weights(sun: Sun | None) -> NDArray[np.float64]:
+    """How much less darkness a direction needs than others, for the sun speaks for it; 1 where nothing does."""
+    towards, within, weight = _OF_MORNING_DEG, _MORNING_WIDTH_DEG, _MORNING_WEIGHT
+    if sun is not None:
+        towards, within, weight = sun.azimuth_deg + 180, _tolerance_deg(sun), _SUN_WEIGHT
+    return np.where(_between_deg(_DIRECTIONS_DEG, towards) <= within, weight, 1.0)
+
+
+def _peaks(scores: NDArray[np.float64]) -> list[int]:
+    """The directions with the highest scores that are apart from each other; a few, the best first."""
+    left, peaks = scores.copy(), list[int]()
+    while len(peaks) < _MOST_TRIED and left.max() > 0:
+        peaks.append(int(left.argmax()))
+        left[_between_deg(_DIRECTIONS_DEG, _DIRECTIONS_DEG[peaks[-1]]) <= _APART_DEG] = 0
+    return peaks
+
+
+def _explained(sight: _Sight, fallen: Image) -> float:
+    """The evidence that lies where clouds fall or beside it, for its extent: as a score of a direction is."""
+    near = ndimage.binary_dilation(fallen > 0, iterations=2) & (sight.free > 0)
+    return float(sight.evidence[near].sum() / math.sqrt(near.sum() + 1))
+
+
+def _distances_m(sun: Sun | None) -> Image:
+    """Distances of shadows from clouds that are tried, farther apart where they are far."""
+    nearest, farthest = _NEAREST_M, _FARTHEST_M
+    if sun is not None:
+        sideways = math.tan(math.radians(90 - sun.elevation_deg))
+        leaning = math.tan(math.radians(min(_view_deg(sun), 60.0)))
+        nearest = max(_LOWEST_M * (sideways - leaning), _PIXEL_M)
+        farthest = min(_HIGHEST_M * (sideways + leaning), _OUT_OF_SIGHT_M)
+    steps_m = [nearest]
+    while steps_m[-1] < farthest:
+        steps_m.append(steps_m[-1] + max(_PIXEL_M, _FAR_STEP * steps_m[-1]))
+    return as_image(steps_m)
+
+
+def _view_deg(sun: Sun) -> float:
+    return _UNKNOWN_VIEW_DEG if sun.view_deg is None else sun.view_deg
+
+
+def _tolerance_deg(sun: Sun) -> float:
+    """How far from opposite the sun shadows may fall: what is high is seen displaced, in whatever direction."""
+    leaning = math.tan(math.radians(_view_deg(sun))) * math.tan(math.radians(min(sun.elevation_deg, 89.9)))
+    return _SUN_ERRS_DEG + (180.0 if leaning >= 1 else math.degrees(math.asin(leaning)))
+
+
+def _between_deg(one: Image | NDArray[np.float64], other: float) -> NDArray[np.float64]:
+    """The angle (n,) between directions, 0..180."""
+    return np.abs((one - other + 180) % 360 - 180)
+
+
+def _by_direction(sight: _Sight, distances_px: Image) -> tuple[Image, Image]:
+    """For each direction how clearly clouds, moved that way, cover darkness, and how dark that is (n,)."""
+    reach = math.ceil(float(distances_px[-1]))
+    shape = [fft.next_fast_len(side + min(reach, side), real=True) for side in sight.cloud.shape]
+    moved = np.conj(fft.rfft2(as_image(sight.cloud), shape))
+    dark, free = (fft.irfft2(moved * fft.rfft2(image, shape), shape) for image in (sight.evidence, sight.free))
+    down, across = _steps_yx(_DIRECTIONS_DEG[:, None], distances_px)
+    inside = (np.abs(down) < sight.cloud.shape[0]) & (np.abs(across) < sight.cloud.shape[1])
+    dark, free = dark[down % shape[0], across % shape[1]], free[down % shape[0], across % shape[1]]
+    enough = inside & (free > max(_LEAST_PX, _LEAST_SHARE * sight.cloud.sum()))
+    score = np.where(enough, dark / np.sqrt(np.maximum(free, 1)), -np.inf)
+    best = score.argmax(axis=1)[:, None]
+    mean = np.take_along_axis(dark / np.maximum(free, 1), best, 1)
+    return as_image(score.max(axis=1)), as_image(mean[:, 0])
+
+
+def _steps_yx(
+    direction_deg: float | NDArray[np.float64], distance_px: Image
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows down and columns right over a distance."""
+    direction = np.deg2rad(direction_deg)
+    down, right = -np.cos(direction) * distance_px, np.sin(direction) * distance_px
+    return np.rint(down).astype(np.intp), np.rint(right).astype(np.intp)
+
+
+# --- the distances ---
+
+
+def _moved_by_piece(sight: _Sight, direction_deg: float, distances_px: Image) -> Image:
+    """How dark the shadow is (h, w) where a piece of cloud falls, at the distance that bears it out best; else 0."""
+    blocks, clouds_of = _pieces(sight.cloud, max(1, round(_BLOCK_M / sight.pixel_size_m)))
+    down, across = _steps_yx(direction_deg, distances_px)
+    margin = max(int(np.abs(down).max()), int(np.abs(across).max()))
+    evidence, free = (np.pad(image, margin) for image in (sight.evidence, sight.free))
+    width = evidence.shape[1]
+    steps = down * width + across
+    row, col = np.nonzero(sight.cloud)
+    at = (row + margin) * width + col + margin
+    some = slice(None, None, -(-len(at) // _MOST_SAMPLES))
+    dark, seen = (
+        np.stack([np.bincount(blocks[some], image.ravel()[at[some] + step], len(clouds_of)) for step in steps])
+        for image in (evidence, free)
+    )
+    mean = _shrunk(dark, seen, clouds_of)
+    best = mean.argmax(axis=0)
+    depth = mean[best, np.arange(len(clouds_of))]
+    fallen = np.zeros(evidence.size, np.float32)
+    depth = np.where(depth > _LEAST_OF_PIECE, depth + max(sight.mean_darkness, 0.0), 0)
+    order = np.argsort(depth[blocks])  # of several that fall on one pixel, the darkest
+    fallen[(at + steps[best][blocks])[order]] = depth[blocks][order]
+    inner = slice(margin, -margin)
+    return fallen.reshape(evidence.shape)[inner, inner]
+
+
+def _pieces(cloud: Mask, block_px: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """For each pixel of cloud (n,) which piece it is of; for each piece (m,) of which cloud, of those that touch."""
+    labels, _ = ndimage.label(cloud, np.ones((3, 3), int))
+    row, col = np.nonzero(cloud)
+    across = -(-cloud.shape[1] // block_px)
+    cells = (row // block_px) * across + col // block_px
+    names = (labels[row, col].astype(np.int64) - 1) * (cells.max() + 1) + cells
+    pieces, blocks = np.unique(names, return_inverse=True)
+    return blocks, (pieces // (cells.max() + 1)).astype(np.intp)
+
+
+def _shrunk(dark: NDArray[np.float64], seen: NDArray[np.float64], clouds_of: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Mean darkness (distances, pieces) of sums of darkness and of free pixels (distances, pieces).
+
+    What a piece sees little of is told by its whole cloud, and that by all clouds.
+    """
+    count = int(clouds_of.max()) + 1
+    by_cloud = [
+        np.stack([np.bincount(clouds_of, of_distance, count) for of_distance in sums]) for sums in (dark, seen)
+    ]
+    all_dark, all_seen = dark.sum(axis=1, keepdims=True), seen.sum(axis=1, keepdims=True)
+    mean = all_dark / (all_seen + _PRIOR_PX)
+    mean = (by_cloud[0] + _PRIOR_PX * mean) / (by_cloud[1] + _PRIOR_PX)
+    return (dark + _PRIOR_PX * mean[:, clouds_of]) / (seen + _PRIOR_PX)
+
+
+# --- what is dark there ---
+
+
+def _dark_under(darkness: Image, free: Mask, fallen: Image, pixel_size_m: float) -> Mask:
+    """What of free ground is dark where clouds fall (h, w, coarse), and connected to it (H, W)."""
+    size_m = pixel_size_m * free.shape[0] / fallen.shape[0]
+    near, reach = (
+        ndimage.grey_dilation(fallen, footprint=_disk(distance_m / size_m)) for distance_m in (_NEAR_M, _REACH_M)
+    )
+    near, reach = (_at(image, free.shape) for image in (near, reach))
+    smooth = ndimage.gaussian_filter(np.where(free, darkness, 0), 10 / pixel_size_m, truncate=2.5)
+    dark = free & (reach > 0) & (smooth > np.maximum(_DARK, _DARK_SHARE * reach))
+    labels, count = ndimage.label(dark)
+    kept = np.zeros(count + 1, bool)
+    kept[labels[dark & (near > 0)]] = True
+    return np.asarray(free & ndimage.binary_closing(kept[labels]))
+
+
+def _disk(radius_px: float) -> Mask:
+    side = np.arange(-math.floor(radius_px), math.floor(radius_px) + 1)
+    return np.asarray(side[:, None] ** 2 + side**2 <= radius_px**2)
+
+
+def _at(image: Image, shape: tuple[int, ...]) -> Image:
+    """The image (h, w) on pixels of another size (H, W), by the nearest."""
+    rows, cols = (np.arange(full) * own // full for full, own in zip(shape, image.shape, strict=True))
+    return image[rows][:, cols]
