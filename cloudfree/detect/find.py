@@ -21,7 +21,7 @@ _OBSCURED = 0.5  # probability of cloud and haze, from which on the ground is no
 _UNSHADED = 0.3  # of cloud, haze and shadow, up to which the ground says how bright it is in the sun
 _AROUND_M, _AROUND_PIXEL_M = 400.0, 40.0  # from how far around a pixel, and on which pixels that is averaged
 _LEAST_NIR = 0.03  # reflectance: what is as dark as water everywhere tells nothing
-_WET = 1.15  # times its near infrared: more green than that is water, in the sun or not
+_WET, _WETTER = 1.15, 1.5  # green of water, in the sun or not, over its near infrared, and over that of ground around
 _CAST = 0.85  # probability of shadow where a cloud casts it
 
 
@@ -54,27 +54,28 @@ def _with_cast_shadows(probability: Image, scene: DetectorInput, sun: Sun | None
         return probability
     ground = scene.valid & ~obscured
     unshaded = ground & (probability[list(SKY_HIDDEN)].sum(axis=0) < _UNSHADED)
-    darkness = _darkness(scene.reflectance[_NIR], ground, unshaded, scene.pixel_size_m)
-    wet = scene.reflectance[_GREEN] > _WET * scene.reflectance[_NIR]
-    shaded = cast_shadows.cast(darkness, cloud, ground & ~wet, scene.pixel_size_m, sun)
-    raised = np.where(shaded, np.maximum(probability[SkyClass.SHADOW], _CAST), probability[SkyClass.SHADOW])
-    others = (1 - raised) / np.maximum(1 - probability[SkyClass.SHADOW], np.float32(1e-6))
-    cast = probability * others
-    cast[SkyClass.SHADOW] = raised
-    return cast
+    around = _around(scene.reflectance[[_GREEN, _NIR]], unshaded if unshaded.any() else ground, scene.pixel_size_m)
+    green, nir = scene.reflectance[[_GREEN, _NIR]]
+    told = ground & (around[1] > _LEAST_NIR)
+    darkness = as_image(np.where(told, 1 - nir / np.maximum(around[1], _LEAST_NIR), 0))
+    wet = green > np.maximum(_WET, _WETTER * around[0] / np.maximum(around[1], _LEAST_NIR)) * nir
+    shaded = cast_shadows.cast(darkness, cloud, ground, scene.pixel_size_m, sun, wet)
+    with_cast = probability.copy()
+    shadow = np.maximum(probability[SkyClass.SHADOW, shaded], np.float32(_CAST))
+    with_cast[:, shaded] *= (1 - shadow) / np.maximum(1 - probability[SkyClass.SHADOW, shaded], np.float32(1e-6))
+    with_cast[SkyClass.SHADOW, shaded] = shadow
+    return with_cast
 
 
-def _darkness(nir: Image, ground: Mask, unshaded: Mask, pixel_size_m: float) -> Image:
-    """The share (h, w) of near infrared that is missing from what unshaded ground around a pixel has; 0 off `ground`."""
-    height, width = (max(1, round(side * min(1.0, pixel_size_m / _AROUND_PIXEL_M))) for side in nir.shape)
-    unshaded = unshaded if unshaded.any() else ground
-    weights = coarse.averaged(as_image(unshaded)[None], np.ones(nir.shape, bool), (height, width))[0]
-    means = coarse.averaged(nir[None], unshaded, (height, width))[0]
-    reach = _AROUND_M / pixel_size_m * height / nir.shape[0]
-    total = ndimage.gaussian_filter(np.nan_to_num(means) * weights, reach)
-    around = total / np.maximum(ndimage.gaussian_filter(weights, reach), np.float32(1e-4))
-    expected = coarse.upsampled(around[None], (nir.shape[0], nir.shape[1]), slice(0, nir.shape[0]))[0]
-    return as_image(np.where(ground & (expected > _LEAST_NIR), 1 - nir / np.maximum(expected, _LEAST_NIR), 0))
+def _around(image: Image, where: Mask, pixel_size_m: float) -> Image:
+    """The mean (C, h, w) of an image (C, h, w) where it is wanted (h, w), around each pixel; 0 far from all of that."""
+    full = where.shape[0], where.shape[1]
+    height, width = (max(1, round(side * min(1.0, pixel_size_m / _AROUND_PIXEL_M))) for side in full)
+    weights = coarse.averaged(as_image(where)[None], np.ones(full, bool), (height, width))
+    totals = np.nan_to_num(coarse.averaged(image, where, (height, width))) * weights
+    reach = _AROUND_M / pixel_size_m * height / full[0]
+    total, weight = (np.stack([ndimage.gaussian_filter(band, reach) for band in bands]) for bands in (totals, weights))
+    return coarse.upsampled(as_image(total / np.maximum(weight, 1e-4)), full, slice(0, full[0]))
 
 
 def _at_resolution(scene: DetectorInput, wanted_m: float) -> DetectorInput:

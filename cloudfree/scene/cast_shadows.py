@@ -43,12 +43,13 @@ _SUN_WEIGHT = 1.5
 _LEAST_DARKNESS, _STANDS_OUT = 0.1, 1.2
 _LEAST_OF_PIECE = 0.08  # darkness under one piece of cloud
 
-_BLOCK_M = 800.0  # of one cloud that has one height
-_PRIOR_PX = 30.0  # free pixels whose word weighs as much as that of the whole cloud, and of all clouds
-_MOST_SAMPLES = 120_000  # pixels of cloud that are moved to find distances
+_BLOCK_M = 500.0  # of one cloud that has one height
+_PRIOR_PX = 100.0  # free pixels whose word weighs as much as that of the whole cloud, and of all clouds
+_MOST_SAMPLES = 40_000  # pixels of cloud that are moved to find distances
 
-_NEAR_M, _REACH_M = 40.0, 120.0  # from where a cloud falls: shadow begins so near to it, and ends so far from it
-_DARK, _DARK_SHARE = 0.1, 0.5  # at least so dark, and at least this share of the darkness under the piece
+_NEAR_M, _REACH_M = 20.0, 180.0  # from where a cloud falls: shadow begins so near to it, and ends so far from it
+_SMOOTH_M, _GAP_M = 10.0, 15.0
+_DARK, _DARK_SHARE = 0.12, 0.4  # at least so dark, and at least this share of the darkness under the piece
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,25 @@ class _Sight:
     pixel_size_m: float
 
 
-def cast(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float, sun: Sun | None = None) -> Mask:
+def cast(
+    darkness: Image,
+    cloud: Mask,
+    free: Mask,
+    pixel_size_m: float,
+    sun: Sun | None = None,
+    water: Mask | None = None,
+) -> Mask:
     """Where clouds cast shadow (H, W), as far as darkness bears it out; nowhere without evidence.
 
     darkness (H, W): the share of near infrared that is missing from what is expected of the ground, under 0 where there
     is more, finite where `free`. cloud (H, W): what casts. free (H, W): ground that is seen, shaded or not, without
-    cloud. sun: with its azimuth clockwise from the top of the image (`Sun.on_grid`), if it is known.
+    cloud. sun: with its azimuth clockwise from the top of the image (`Sun.on_grid`), if it is known. water (H, W): what
+    may be dark in the sun too; it bears nothing out, and is in shadow where other ground says that a cloud falls there.
     """
-    sight = _sight(darkness, cloud, free, pixel_size_m)
+    water = np.zeros(free.shape, bool) if water is None else water
+    sight = _sight(darkness, cloud, free & ~water, pixel_size_m)
     fallen = None if sight is None else _fallen(sight, sun)
-    return np.zeros(free.shape, bool) if fallen is None else _dark_under(darkness, free, fallen, pixel_size_m)
+    return np.zeros(free.shape, bool) if fallen is None else _dark_under(darkness, free, water, fallen, pixel_size_m)
 
 
 def _sight(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float) -> _Sight | None:
@@ -91,6 +101,16 @@ def _sight(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float) -> _Si
 # --- the direction ---
 
 
+@dataclass(frozen=True)
+class _Direction:
+    """How clearly shadows fall in a direction, whether the sun speaks for it, and how dark it is where clouds fall."""
+
+    clearness: float
+    by_sun: bool
+    darkness: float
+    fallen: Image
+
+
 def _fallen(sight: _Sight, sun: Sun | None) -> Image | None:
     """How dark shadows are (h, w) where clouds fall, in the direction that darkness bears out; None where none does."""
     distances_px = _distances_m(sun) / sight.pixel_size_m
@@ -99,17 +119,16 @@ def _fallen(sight: _Sight, sun: Sun | None) -> Image | None:
         return None
     scores, darkness = _by_direction(sight, distances_px)
     weights = _weights(sun)
-    tried = _peaks(weights * scores)
-    falls = [_moved_by_piece(sight, float(_DIRECTIONS_DEG[peak]), distances_px) for peak in tried]
-    clearness = [
-        weights[peak] * math.sqrt(scores[peak] * max(_explained(sight, fall), 0.0))
-        for peak, fall in zip(tried, falls, strict=True)
-    ]
-    first, *others = sorted(range(len(tried)), key=lambda number: -clearness[number]) or [None]
-    if first is None or (sun is not None and weights[tried[first]] == 1):
+    tried = list[_Direction]()
+    for peak in _peaks(weights * scores):
+        fallen = _moved_by_piece(sight, float(_DIRECTIONS_DEG[peak]), distances_px)
+        clearness = weights[peak] * math.sqrt(scores[peak] * max(_explained(sight, fallen), 0.0))
+        tried.append(_Direction(clearness, bool(weights[peak] > 1), float(darkness[peak]), fallen))
+    tried.sort(key=lambda direction: -direction.clearness)
+    if not tried or (sun and not tried[0].by_sun) or tried[0].darkness < _LEAST_DARKNESS:
         return None
-    stands_out = clearness[first] > _STANDS_OUT * max((clearness[other] for other in others), default=0.0)
-    return falls[first] if stands_out and darkness[tried[first]] > _LEAST_DARKNESS else None
+    stands_out = len(tried) == 1 or tried[0].clearness > _STANDS_OUT * tried[1].clearness
+    return tried[0].fallen if stands_out else None
 
 
 def _weights(sun: Sun | None) -> NDArray[np.float64]:
@@ -197,25 +216,25 @@ def _moved_by_piece(sight: _Sight, direction_deg: float, distances_px: Image) ->
     blocks, clouds_of = _pieces(sight.cloud, max(1, round(_BLOCK_M / sight.pixel_size_m)))
     down, across = _steps_yx(direction_deg, distances_px)
     margin = max(int(np.abs(down).max()), int(np.abs(across).max()))
-    evidence, free = (np.pad(image, margin) for image in (sight.evidence, sight.free))
-    width = evidence.shape[1]
+    height, width = (side + 2 * margin for side in sight.cloud.shape)
+    evidence, free = (np.ascontiguousarray(np.pad(image, margin)).ravel() for image in (sight.evidence, sight.free))
     steps = down * width + across
     row, col = np.nonzero(sight.cloud)
     at = (row + margin) * width + col + margin
-    some = slice(None, None, -(-len(at) // _MOST_SAMPLES))
+    every = -(-len(at) // _MOST_SAMPLES)
+    some, of_block = at[::every], blocks[::every]
     dark, seen = (
-        np.stack([np.bincount(blocks[some], image.ravel()[at[some] + step], len(clouds_of)) for step in steps])
+        np.array([np.bincount(of_block, image[some + step], len(clouds_of)) for step in steps], float) * every
         for image in (evidence, free)
     )
     mean = _shrunk(dark, seen, clouds_of)
     best = mean.argmax(axis=0)
     depth = mean[best, np.arange(len(clouds_of))]
-    fallen = np.zeros(evidence.size, np.float32)
+    fallen = np.zeros(height * width, np.float32)
     depth = np.where(depth > _LEAST_OF_PIECE, depth + max(sight.mean_darkness, 0.0), 0)
-    order = np.argsort(depth[blocks])  # of several that fall on one pixel, the darkest
-    fallen[(at + steps[best][blocks])[order]] = depth[blocks][order]
+    fallen[at + steps[best][blocks]] = depth[blocks]
     inner = slice(margin, -margin)
-    return fallen.reshape(evidence.shape)[inner, inner]
+    return fallen.reshape(height, width)[inner, inner]
 
 
 def _pieces(cloud: Mask, block_px: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -235,9 +254,7 @@ def _shrunk(dark: NDArray[np.float64], seen: NDArray[np.float64], clouds_of: NDA
     What a piece sees little of is told by its whole cloud, and that by all clouds.
     """
     count = int(clouds_of.max()) + 1
-    by_cloud = [
-        np.stack([np.bincount(clouds_of, of_distance, count) for of_distance in sums]) for sums in (dark, seen)
-    ]
+    by_cloud = [np.stack([np.bincount(clouds_of, of_distance, count) for of_distance in sums]) for sums in (dark, seen)]
     all_dark, all_seen = dark.sum(axis=1, keepdims=True), seen.sum(axis=1, keepdims=True)
     mean = all_dark / (all_seen + _PRIOR_PX)
     mean = (by_cloud[0] + _PRIOR_PX * mean) / (by_cloud[1] + _PRIOR_PX)
@@ -247,19 +264,20 @@ def _shrunk(dark: NDArray[np.float64], seen: NDArray[np.float64], clouds_of: NDA
 # --- what is dark there ---
 
 
-def _dark_under(darkness: Image, free: Mask, fallen: Image, pixel_size_m: float) -> Mask:
+def _dark_under(darkness: Image, free: Mask, water: Mask, fallen: Image, pixel_size_m: float) -> Mask:
     """What of free ground is dark where clouds fall (h, w, coarse), and connected to it (H, W)."""
     size_m = pixel_size_m * free.shape[0] / fallen.shape[0]
     near, reach = (
-        ndimage.grey_dilation(fallen, footprint=_disk(distance_m / size_m)) for distance_m in (_NEAR_M, _REACH_M)
+        _at(ndimage.maximum_filter(fallen, 2 * round(distance_m / size_m) + 1), free.shape)
+        for distance_m in (_NEAR_M, _REACH_M)
     )
-    near, reach = (_at(image, free.shape) for image in (near, reach))
-    smooth = ndimage.gaussian_filter(np.where(free, darkness, 0), 10 / pixel_size_m, truncate=2.5)
-    dark = free & (reach > 0) & (smooth > np.maximum(_DARK, _DARK_SHARE * reach))
+    smooth = ndimage.gaussian_filter(np.where(free, darkness, 0), _SMOOTH_M / pixel_size_m, truncate=2.5)
+    dark = free & (np.where(water, near, reach) > 0) & (smooth > np.maximum(_DARK, _DARK_SHARE * reach))
     labels, count = ndimage.label(dark)
     kept = np.zeros(count + 1, bool)
     kept[labels[dark & (near > 0)]] = True
-    return np.asarray(free & ndimage.binary_closing(kept[labels]))
+    shaded = ndimage.binary_closing(np.pad(kept[labels], 9), _disk(_GAP_M / pixel_size_m))[9:-9, 9:-9]
+    return np.asarray(free & shaded)
 
 
 def _disk(radius_px: float) -> Mask:

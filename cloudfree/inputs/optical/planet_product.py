@@ -129,9 +129,7 @@ def sensor(source: Source, band_count: int) -> str:
 
 # --- the header of a TIFF, and the metadata XML ---
 
-ANGLES = frozenset(
-    {"illuminationAzimuthAngle", "illuminationElevationAngle", "incidenceAngle", "spaceCraftViewAngle"}
-)
+ANGLES = frozenset({"illuminationAzimuthAngle", "illuminationElevationAngle", "incidenceAngle", "spaceCraftViewAngle"})
 """What the metadata XML calls the sun's angles and the satellite's; in degrees."""
 
 
