@@ -45,6 +45,7 @@ _LEAST_OF_PIECE = 0.08  # darkness under one piece of cloud
 
 _BLOCK_M = 500.0  # of one cloud that has one height
 _PRIOR_PX = 100.0  # free pixels whose word weighs as much as that of the whole cloud, and of all clouds
+_BEYOND_M = 1000.0  # that a cloud at the border of the image may reach on
 _MOST_SAMPLES = 40_000  # pixels of cloud that are moved to find distances
 
 _NEAR_M, _REACH_M = 20.0, 180.0  # from where a cloud falls: shadow begins so near to it, and ends so far from it
@@ -61,6 +62,17 @@ class _Sight:
     cloud: Mask
     mean_darkness: float
     pixel_size_m: float
+
+
+@dataclass(frozen=True)
+class _Fall:
+    """How dark shadows are where clouds fall, on coarse pixels (h, w), and 0 elsewhere.
+
+    `seen`: of cloud in the image. `reaching`: of that, and of cloud at its border as if it reached on beyond.
+    """
+
+    seen: Image
+    reaching: Image
 
 
 def cast(
@@ -80,8 +92,8 @@ def cast(
     """
     water = np.zeros(free.shape, bool) if water is None else water
     sight = _sight(darkness, cloud, free & ~water, pixel_size_m)
-    fallen = None if sight is None else _fallen(sight, sun)
-    return np.zeros(free.shape, bool) if fallen is None else _dark_under(darkness, free, water, fallen, pixel_size_m)
+    fall = None if sight is None else _fall(sight, sun)
+    return np.zeros(free.shape, bool) if fall is None else _dark_under(darkness, free, water, fall, pixel_size_m)
 
 
 def _sight(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float) -> _Sight | None:
@@ -103,16 +115,16 @@ def _sight(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float) -> _Si
 
 @dataclass(frozen=True)
 class _Direction:
-    """How clearly shadows fall in a direction, whether the sun speaks for it, and how dark it is where clouds fall."""
+    """How clearly shadows fall in a direction, whether the sun speaks for it, and how much darker it is there."""
 
     clearness: float
     by_sun: bool
     darkness: float
-    fallen: Image
+    fall: _Fall
 
 
-def _fallen(sight: _Sight, sun: Sun | None) -> Image | None:
-    """How dark shadows are (h, w) where clouds fall, in the direction that darkness bears out; None where none does."""
+def _fall(sight: _Sight, sun: Sun | None) -> _Fall | None:
+    """Where clouds fall in the direction that darkness bears out; None where none does."""
     distances_px = _distances_m(sun) / sight.pixel_size_m
     distances_px = distances_px[distances_px < math.hypot(*sight.cloud.shape)]
     if not len(distances_px):
@@ -121,14 +133,14 @@ def _fallen(sight: _Sight, sun: Sun | None) -> Image | None:
     weights = _weights(sun)
     tried = list[_Direction]()
     for peak in _peaks(weights * scores):
-        fallen = _moved_by_piece(sight, float(_DIRECTIONS_DEG[peak]), distances_px)
-        clearness = weights[peak] * math.sqrt(scores[peak] * max(_explained(sight, fallen), 0.0))
-        tried.append(_Direction(clearness, bool(weights[peak] > 1), float(darkness[peak]), fallen))
+        fall = _moved_by_piece(sight, float(_DIRECTIONS_DEG[peak]), distances_px)
+        clearness = weights[peak] * math.sqrt(scores[peak] * max(_explained(sight, fall.seen), 0.0))
+        tried.append(_Direction(clearness, bool(weights[peak] > 1), float(darkness[peak]), fall))
     tried.sort(key=lambda direction: -direction.clearness)
     if not tried or (sun and not tried[0].by_sun) or tried[0].darkness < _LEAST_DARKNESS:
         return None
     stands_out = len(tried) == 1 or tried[0].clearness > _STANDS_OUT * tried[1].clearness
-    return tried[0].fallen if stands_out else None
+    return tried[0].fall if stands_out else None
 
 
 def _weights(sun: Sun | None) -> NDArray[np.float64]:
@@ -211,41 +223,58 @@ def _steps_yx(
 # --- the distances ---
 
 
-def _moved_by_piece(sight: _Sight, direction_deg: float, distances_px: Image) -> Image:
-    """How dark the shadow is (h, w) where a piece of cloud falls, at the distance that bears it out best; else 0."""
-    blocks, clouds_of = _pieces(sight.cloud, max(1, round(_BLOCK_M / sight.pixel_size_m)))
+def _moved_by_piece(sight: _Sight, direction_deg: float, distances_px: Image) -> _Fall:
+    """Where each piece of cloud falls, by the distance that bears it out best."""
+    pieces, clouds_of = _pieces(sight.cloud, max(1, round(_BLOCK_M / sight.pixel_size_m)))
     down, across = _steps_yx(direction_deg, distances_px)
     margin = max(int(np.abs(down).max()), int(np.abs(across).max()))
-    height, width = (side + 2 * margin for side in sight.cloud.shape)
+    width = sight.cloud.shape[1] + 2 * margin
     evidence, free = (np.ascontiguousarray(np.pad(image, margin)).ravel() for image in (sight.evidence, sight.free))
     steps = down * width + across
-    row, col = np.nonzero(sight.cloud)
-    at = (row + margin) * width + col + margin
+    at = np.flatnonzero(np.pad(sight.cloud, margin))
     every = -(-len(at) // _MOST_SAMPLES)
-    some, of_block = at[::every], blocks[::every]
+    some, piece = at[::every], pieces[sight.cloud][::every]
     dark, seen = (
-        np.array([np.bincount(of_block, image[some + step], len(clouds_of)) for step in steps], float) * every
+        np.array([np.bincount(piece, image[some + step], len(clouds_of)) for step in steps], float) * every
         for image in (evidence, free)
     )
     mean = _shrunk(dark, seen, clouds_of)
     best = mean.argmax(axis=0)
     depth = mean[best, np.arange(len(clouds_of))]
-    fallen = np.zeros(height * width, np.float32)
-    depth = np.where(depth > _LEAST_OF_PIECE, depth + max(sight.mean_darkness, 0.0), 0)
-    fallen[at + steps[best][blocks]] = depth[blocks]
-    inner = slice(margin, -margin)
-    return fallen.reshape(height, width)[inner, inner]
+    depth = as_image(np.where(depth > _LEAST_OF_PIECE, depth + max(sight.mean_darkness, 0.0), 0))
+    beyond_px = min(margin, round(_BEYOND_M / sight.pixel_size_m))
+    return _Fall(
+        _laid(pieces, depth, down[best], across[best], 0), _laid(pieces, depth, down[best], across[best], beyond_px)
+    )
+
+
+def _laid(
+    pieces: NDArray[np.intp], depth: Image, down: NDArray[np.intp], across: NDArray[np.intp], beyond_px: int
+) -> Image:
+    """The depth (h, w) of shadow of pieces (h, w), -1 off them, moved by each one's rows and columns (pieces,).
+
+    beyond_px: how far cloud at the border of the image is taken to reach on, as it is there.
+    """
+    height, width = pieces.shape
+    row, col = np.nonzero((reaching := np.pad(pieces, beyond_px, mode="edge")) >= 0)
+    piece = reaching[row, col]
+    row, col = row + down[piece] - beyond_px, col + across[piece] - beyond_px
+    inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
+    laid = np.zeros(pieces.shape, np.float32)
+    laid[row[inside], col[inside]] = depth[piece[inside]]
+    return laid
 
 
 def _pieces(cloud: Mask, block_px: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """For each pixel of cloud (n,) which piece it is of; for each piece (m,) of which cloud, of those that touch."""
+    """Of which piece each pixel (h, w) of cloud is, -1 off it; and of which cloud, of those that touch, each piece."""
     labels, _ = ndimage.label(cloud, np.ones((3, 3), int))
     row, col = np.nonzero(cloud)
-    across = -(-cloud.shape[1] // block_px)
-    cells = (row // block_px) * across + col // block_px
-    names = (labels[row, col].astype(np.int64) - 1) * (cells.max() + 1) + cells
-    pieces, blocks = np.unique(names, return_inverse=True)
-    return blocks, (pieces // (cells.max() + 1)).astype(np.intp)
+    cells = (row // block_px) * (-(-cloud.shape[1] // block_px)) + col // block_px
+    names = (labels[cloud].astype(np.int64) - 1) * (cells.max() + 1) + cells
+    unique, numbers = np.unique(names, return_inverse=True)
+    pieces = np.full(cloud.shape, -1, np.intp)
+    pieces[cloud] = numbers
+    return pieces, (unique // (cells.max() + 1)).astype(np.intp)
 
 
 def _shrunk(dark: NDArray[np.float64], seen: NDArray[np.float64], clouds_of: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -264,12 +293,12 @@ def _shrunk(dark: NDArray[np.float64], seen: NDArray[np.float64], clouds_of: NDA
 # --- what is dark there ---
 
 
-def _dark_under(darkness: Image, free: Mask, water: Mask, fallen: Image, pixel_size_m: float) -> Mask:
-    """What of free ground is dark where clouds fall (h, w, coarse), and connected to it (H, W)."""
-    size_m = pixel_size_m * free.shape[0] / fallen.shape[0]
+def _dark_under(darkness: Image, free: Mask, water: Mask, fall: _Fall, pixel_size_m: float) -> Mask:
+    """What of free ground is dark where clouds fall, and connected to it (H, W)."""
+    size_m = pixel_size_m * free.shape[0] / fall.seen.shape[0]
     near, reach = (
         _at(ndimage.maximum_filter(fallen, 2 * round(distance_m / size_m) + 1), free.shape)
-        for distance_m in (_NEAR_M, _REACH_M)
+        for fallen, distance_m in ((fall.seen, _NEAR_M), (fall.reaching, _REACH_M))
     )
     smooth = ndimage.gaussian_filter(np.where(free, darkness, 0), _SMOOTH_M / pixel_size_m, truncate=2.5)
     dark = free & (np.where(water, near, reach) > 0) & (smooth > np.maximum(_DARK, _DARK_SHARE * reach))
