@@ -2,7 +2,7 @@
 
 The way is the direction in which clouds, moved over the image, cover more darkness than in any other; each piece of
 cloud has the distance at which what it covers is darkest; and shadow is what is dark there. What is dark elsewhere is
-water, forest or burnt ground. Where no direction stands out, nothing is said.
+water, forest or burnt ground. Where no direction stands out, or one that no sun would have, nothing is said.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _APART_DEG, _MOST_TRIED = 45.0, 3  # directions that say little of each other
 _SUN_ERRS_DEG = 12.0  # rows that are not quite east, clouds that lean
 _UNKNOWN_VIEW_DEG = 5.0
 
-# Without the sun's angles: satellites that see the ground in daylight pass in the morning, nearly all of them.
+# Without the sun's angles: PlanetScope, Sentinel-2 and Landsat pass in the morning, when shadows fall to the west.
 _OF_MORNING_DEG, _MORNING_WIDTH_DEG, _MORNING_WEIGHT = 275.0, 75.0, 1.2
-
 _SUN_WEIGHT = 1.5
 
 # What bears a direction out: darkness there more than that of the image, and more clearly than in any other direction.
-_LEAST_DARKNESS, _STANDS_OUT = 0.1, 1.2
+_LEAST_DARKNESS, _STANDS_OUT = 0.1, 1.1
+_LEAST_CLEARNESS = 20.0  # standard deviations, were pixels independent of their neighbours
 _LEAST_OF_PIECE = 0.08  # darkness under one piece of cloud
 
 _BLOCK_M = 500.0  # of one cloud that has one height
@@ -50,17 +50,22 @@ _MOST_SAMPLES = 40_000  # pixels of cloud that are moved to find distances
 
 _NEAR_M, _REACH_M = 20.0, 180.0  # from where a cloud falls: shadow begins so near to it, and ends so far from it
 _SMOOTH_M, _GAP_M = 10.0, 15.0
-_DARK, _DARK_SHARE = 0.12, 0.4  # at least so dark, and at least this share of the darkness under the piece
+_DARK, _DARK_SHARE = 0.18, 0.5  # at least so dark, and at least this share of the darkness under the piece
 
 
 @dataclass(frozen=True)
 class _Sight:
-    """The image on coarse pixels (h, w): `evidence` of shadow, of mean 0 where it is `free`, and 0 elsewhere."""
+    """The image on coarse pixels (h, w).
+
+    evidence: darkness less its mean, where ground is `free` to be seen (1, else 0), and 0 elsewhere; `spread` is its
+    standard deviation.
+    """
 
     evidence: Image
     free: Image
     cloud: Mask
     mean_darkness: float
+    spread: float
     pixel_size_m: float
 
 
@@ -107,7 +112,8 @@ def _sight(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float) -> _Si
     dark = np.clip(coarse.averaged(darkness[None], free, (height, width))[0], _BRIGHTEST, _DARKEST)
     mean = float(dark[seen].mean())
     evidence = np.where(seen, dark - np.float32(mean), np.float32(0))
-    return _Sight(evidence, as_image(seen), casts, mean, pixel_size_m * free.shape[0] / height)
+    spread = max(float(dark[seen].std()), 1e-3)
+    return _Sight(evidence, as_image(seen), casts, mean, spread, pixel_size_m * free.shape[0] / height)
 
 
 # --- the direction ---
@@ -122,6 +128,11 @@ class _Direction:
     darkness: float
     fall: _Fall
 
+    def is_borne_out(self, rival: float) -> bool:
+        """Whether it is dark enough there, and clearer than by chance and than in the next best direction."""
+        clear = self.clearness > max(_STANDS_OUT * rival, _LEAST_CLEARNESS)
+        return self.by_sun and clear and self.darkness > _LEAST_DARKNESS
+
 
 def _fall(sight: _Sight, sun: Sun | None) -> _Fall | None:
     """Where clouds fall in the direction that darkness bears out; None where none does."""
@@ -134,13 +145,12 @@ def _fall(sight: _Sight, sun: Sun | None) -> _Fall | None:
     tried = list[_Direction]()
     for peak in _peaks(weights * scores):
         fall = _moved_by_piece(sight, float(_DIRECTIONS_DEG[peak]), distances_px)
-        clearness = weights[peak] * math.sqrt(scores[peak] * max(_explained(sight, fall.seen), 0.0))
+        clearness = weights[peak] * math.sqrt(scores[peak] * max(_explained(sight, fall.seen), 0.0)) / sight.spread
         tried.append(_Direction(clearness, bool(weights[peak] > 1), float(darkness[peak]), fall))
     tried.sort(key=lambda direction: -direction.clearness)
-    if not tried or (sun and not tried[0].by_sun) or tried[0].darkness < _LEAST_DARKNESS:
+    if not tried or not tried[0].is_borne_out(max((other.clearness for other in tried[1:]), default=0.0)):
         return None
-    stands_out = len(tried) == 1 or tried[0].clearness > _STANDS_OUT * tried[1].clearness
-    return tried[0].fall if stands_out else None
+    return tried[0].fall
 
 
 def _weights(sun: Sun | None) -> NDArray[np.float64]:
