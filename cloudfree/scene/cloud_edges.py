@@ -29,8 +29,8 @@ _CHANCE = 0.02  # of clear pixels that are taken for obstructed, each time they 
 _FAR_M = 100.0  # from the mask ground is surely clear
 # Nearer to the mask than this pixels are left to the model: it knows how cloud leaks, and clear ground is rare there.
 _LEAK_M = 60.0
-_NIR, _LEAST_NIR = 3, 0.05  # reflectance expected of ground; on less, as of water, no shadow is seen
-_RIM_M = 50.0  # around a shadow that is cast, where it thins out
+_NIR, _LEAST_NIR = 3, 0.08  # reflectance expected of ground; on less, as of water, no shadow is seen
+_SHADED = 0.85  # share of clear pixels that what is cast must be darker than
 
 
 def follow(
@@ -47,45 +47,59 @@ def follow(
     of the mask, which it covers in part, are CLOUD if there is something in the way. `found`: the classes of what was
     found in the scene, which may be all of the mask, or part of it, or none.
     """
-    cloudy, size_m = surveyed.cloudy, surveyed.grid.pixel_size_m
-    classes = np.full(cloudy.shape, SkyClass.CLEAR, np.uint8)
-    if not cloudy.any() or not surveyed.clear.any():
+    classes = np.full(surveyed.cloudy.shape, SkyClass.CLEAR, np.uint8)
+    if not surveyed.cloudy.any() or not surveyed.clear.any():
         return classes
-    away_m = distance_m(cloudy, size_m, max(limit_m, buffer_m, _FAR_M))
-    model = of_survey(surveyed, scene, by_holes=False, by_sight=False)
-    seen = scene.reflectance(surveyed.dn), model.coarse()
-    far = surveyed.clear & (away_m > _FAR_M)
-    far = far if far.any() else surveyed.clear
-    haze, shadow = unobstructed.obstruction(*seen, surveyed.data & ~cloudy, far)
-    sharp = unobstructed.obstruction(*seen, surveyed.data, far, smooth_px=0)
-    small = _beyond_chance(sharp, far)
+    mask, seen = surveyed.cloudy, _seen(surveyed, scene)
+    cast = _cast(seen, surveyed, scene, found)
+    if cast.any() and (surveyed.clear & ~cast).any():
+        surveyed = replace(surveyed, cloudy=mask | cast)
+        seen = _seen(surveyed, scene)  # without what ground in shadow taught the model
+    size_m = surveyed.grid.pixel_size_m
+    away_m = distance_m(surveyed.cloudy, size_m, max(limit_m, buffer_m, _FAR_M))
+    far = _far(surveyed, away_m)
+    haze, shadow = unobstructed.obstruction(*seen, surveyed.data & ~mask, far)
+    small = _beyond_chance(unobstructed.obstruction(*seen, surveyed.data, far, smooth_px=0), far)
     obstructed = (_beyond_chance((haze, shadow), far) | small) & surveyed.data & (away_m <= max(limit_m, buffer_m))
     near = away_m <= buffer_m
-    followed = (_connected(obstructed, cloudy, near) | (obstructed & near)) & ~cloudy
-    classes[followed] = np.where(haze > shadow, SkyClass.HAZE, SkyClass.SHADOW)[followed]
-    casting = _casting(cloudy, sharp, small, found)
-    classes[_cast(seen, surveyed, scene, casting, shadow > _chance(shadow, far)) & ~cloudy] = SkyClass.SHADOW
+    shaded = cast & (shadow > np.quantile(shadow[far], _SHADED))
+    followed = (_connected(obstructed & ~cast, mask | shaded, near) | (obstructed & near & ~cast) | shaded) & ~mask
+    classes[followed] = np.where((haze > shadow) & ~shaded, SkyClass.HAZE, SkyClass.SHADOW)[followed]
     if size_m > scene.grid.pixel_size_m:
-        classes[small & _border(cloudy)] = SkyClass.CLOUD
+        classes[small & _border(mask)] = SkyClass.CLOUD
     return classes
 
 
-def _casting(cloudy: Mask, amounts: tuple[Image, Image], beyond_chance: Mask, found: FoundClouds | None) -> Mask:
-    """What of a mask (h, w) is cloud: it may have shadows in it and, as a buffer, clear ground."""
-    haze, shadow = amounts
-    casting = cloudy & beyond_chance & (haze > shadow)
-    return casting if found is None else casting & (found.classes != SkyClass.SHADOW)
+def _seen(surveyed: Survey, scene: Scene) -> tuple[Image, Image]:
+    """What the scene shows, and what its model expects of the ground, as reflectance (4, h, w)."""
+    model = of_survey(surveyed, scene, by_holes=False, by_sight=False)
+    return scene.reflectance(surveyed.dn), model.coarse()
 
 
-def _cast(seen: tuple[Image, Image], surveyed: Survey, scene: Scene, casting: Mask, shaded: Mask) -> Mask:
-    """Where clouds cast shadow (h, w) on ground that is `shaded`, and what is so around it."""
-    observed, expected = (image[_NIR] for image in seen)
+def _far(surveyed: Survey, away_m: Image) -> Mask:
+    """Ground (h, w) that is surely clear, by its distance from the mask; all clear ground where none is far."""
+    far = surveyed.clear & (away_m > _FAR_M)
+    return far if far.any() else surveyed.clear
+
+
+def _cast(seen: tuple[Image, Image], surveyed: Survey, scene: Scene, found: FoundClouds | None) -> Mask:
+    """Where clouds of the mask cast shadow (h, w) beyond it."""
+    size_m = surveyed.grid.pixel_size_m
+    casting = _casting(seen, surveyed, found)
     known = surveyed.data & ~casting
+    observed, expected = (image[_NIR] for image in seen)
     darkness = as_image(np.where(known & (expected > _LEAST_NIR), 1 - observed / np.maximum(expected, _LEAST_NIR), 0))
     sun = scene.sun.on_grid(surveyed.grid) if scene.sun else None
-    cast = cast_shadows.cast(darkness, casting, known, surveyed.grid.pixel_size_m, sun) & shaded
-    rim = distance_m(cast, surveyed.grid.pixel_size_m, _RIM_M) <= _RIM_M if cast.any() else cast
-    return np.asarray(ndimage.binary_propagation(cast, mask=cast | (rim & shaded & known)))
+    return cast_shadows.cast(darkness, casting, known, size_m, sun) & ~surveyed.cloudy
+
+
+def _casting(seen: tuple[Image, Image], surveyed: Survey, found: FoundClouds | None) -> Mask:
+    """What of a mask (h, w) is cloud: it may have shadows in it and, as a buffer, clear ground."""
+    away_m = distance_m(surveyed.cloudy, surveyed.grid.pixel_size_m, _FAR_M)
+    far = _far(surveyed, away_m)
+    haze, shadow = unobstructed.obstruction(*seen, surveyed.data, far, smooth_px=0)
+    casting = surveyed.cloudy & surveyed.data & (haze > np.maximum(shadow, np.quantile(haze[far], 1 - _CHANCE / 2)))
+    return casting if found is None else casting & (found.classes != SkyClass.SHADOW)
 
 
 def _border(cloudy: Mask) -> Mask:
@@ -95,13 +109,8 @@ def _border(cloudy: Mask) -> Mask:
 
 def _beyond_chance(amounts: tuple[Image, Image], far: Mask) -> Mask:
     """Where haze or shadow (h, w) is more than by chance, which clear ground tells."""
-    hazy, shaded = (amount > _chance(amount, far) for amount in amounts)
+    hazy, shaded = (amount > np.quantile(amount[far], 1 - _CHANCE / 2) for amount in amounts)
     return np.asarray(hazy | shaded)
-
-
-def _chance(amount: Image, far: Mask) -> float:
-    """The amount that few clear pixels exceed."""
-    return float(np.quantile(amount[far], 1 - _CHANCE / 2))
 
 
 def with_edges(surveyed: Survey, clouds: FoundClouds | None, classes: NDArray[np.uint8]) -> tuple[Survey, FoundClouds]:
