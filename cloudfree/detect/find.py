@@ -21,8 +21,6 @@ _OBSCURED = 0.5  # probability of cloud and haze, from which on the ground is no
 _UNSHADED = 0.3  # of cloud, haze and shadow, up to which the ground says how bright it is in the sun
 _AROUND_M, _AROUND_PIXEL_M = 300.0, 40.0  # from how far around a pixel, and on which pixels that is averaged
 _SHADED = 0.35  # darkness of ground that does not say so either
-_LEAST_NIR = 0.03  # reflectance: what is as dark as water everywhere tells nothing
-_WET, _WETTER = 1.15, 1.5  # green of water, in the sun or not, over its near infrared, and over that of ground around
 _CAST = 0.85  # probability of shadow where a cloud casts it
 
 
@@ -55,23 +53,16 @@ def _with_cast_shadows(probability: Image, scene: DetectorInput, sun: Sun | None
         return probability
     ground = scene.valid & ~obscured
     unshaded = ground & (probability[list(SKY_HIDDEN)].sum(axis=0) < _UNSHADED)
-    darkness, _ = _darkness_and_water(scene, ground, unshaded)
-    darkness, wet = _darkness_and_water(scene, ground, unshaded & (darkness < _SHADED))
-    shaded = cast_shadows.cast(darkness, cloud, ground, scene.pixel_size_m, sun, wet)
+    colours = scene.reflectance[[_GREEN, _NIR]]
+    for _ in range(2):
+        expected = _around(colours, unshaded if unshaded.any() else ground, scene.pixel_size_m)
+        unshaded &= cast_shadows.darkness_of(colours, expected, ground) < _SHADED
+    shaded = cast_shadows.cast(colours, expected, cloud, ground, scene.pixel_size_m, sun)
     with_cast = probability.copy()
     shadow = np.maximum(probability[SkyClass.SHADOW, shaded], np.float32(_CAST))
     with_cast[:, shaded] *= (1 - shadow) / np.maximum(1 - probability[SkyClass.SHADOW, shaded], np.float32(1e-6))
     with_cast[SkyClass.SHADOW, shaded] = shadow
     return with_cast
-
-
-def _darkness_and_water(scene: DetectorInput, ground: Mask, unshaded: Mask) -> tuple[Image, Mask]:
-    """The share of near infrared that is missing from that of unshaded ground around, and what may be water (h, w)."""
-    green, nir = colours = scene.reflectance[[_GREEN, _NIR]]
-    green_around, nir_around = _around(colours, unshaded if unshaded.any() else ground, scene.pixel_size_m)
-    bright = np.maximum(nir_around, _LEAST_NIR)
-    darkness = as_image(np.where(ground & (nir_around > _LEAST_NIR), 1 - nir / bright, 0))
-    return darkness, np.asarray(green > np.maximum(_WET, _WETTER * green_around / bright) * nir)
 
 
 def _around(image: Image, where: Mask, pixel_size_m: float) -> Image:

@@ -26,6 +26,8 @@ _NEAREST_M, _FARTHEST_M = 100.0, 8_000.0  # shadows from clouds, where the sun i
 _OUT_OF_SIGHT_M = 20_000.0  # under a low sun shadows of high clouds fall farther: they are not looked for
 _FAR_STEP = 0.03  # of a distance, between two that are tried
 
+_LEAST_NIR = 0.05  # reflectance: on ground of less no shadow is seen
+_WET, _WETTER = 1.15, 1.5  # green of water, in the sun or not, over its near infrared, and over that of ground around
 _DARKEST, _BRIGHTEST = 0.5, -0.2  # more darkness than a shadow's is water's; neither end of it may outweigh the rest
 _LEAST_SHARE, _LEAST_PX = 0.1, 30  # of cloud that must fall on free ground for a direction to count
 
@@ -36,11 +38,11 @@ _UNKNOWN_VIEW_DEG = 5.0
 
 # Without the sun's angles: PlanetScope, Sentinel-2 and Landsat pass in the morning, when shadows fall to the west.
 _OF_MORNING_DEG, _MORNING_WIDTH_DEG, _MORNING_WEIGHT = 275.0, 75.0, 1.2
-_SUN_WEIGHT = 1.5
+_SUN_WEIGHT = 2.0
 
 # What bears a direction out: darkness there more than that of the image, and more clearly than in any other direction.
-_LEAST_DARKNESS, _STANDS_OUT = 0.1, 1.1
-_LEAST_CLEARNESS = 20.0  # standard deviations, were pixels independent of their neighbours
+_LEAST_DARKNESS, _STANDS_OUT = 0.12, 1.1
+_LEAST_CLEARNESS = 30.0  # standard deviations, were pixels independent of their neighbours
 _LEAST_OF_PIECE = 0.08  # darkness under one piece of cloud
 
 _BLOCK_M = 500.0  # of one cloud that has one height
@@ -81,24 +83,32 @@ class _Fall:
 
 
 def cast(
-    darkness: Image,
-    cloud: Mask,
-    free: Mask,
-    pixel_size_m: float,
-    sun: Sun | None = None,
-    water: Mask | None = None,
+    observed: Image, expected: Image, cloud: Mask, free: Mask, pixel_size_m: float, sun: Sun | None = None
 ) -> Mask:
     """Where clouds cast shadow (H, W), as far as darkness bears it out; nowhere without evidence.
 
-    darkness (H, W): the share of near infrared that is missing from what is expected of the ground, under 0 where there
-    is more, finite where `free`. cloud (H, W): what casts. free (H, W): ground that is seen, shaded or not, without
-    cloud. sun: with its azimuth clockwise from the top of the image (`Sun.on_grid`), if it is known. water (H, W): what
-    may be dark in the sun too; it bears nothing out, and is in shadow where other ground says that a cloud falls there.
+    observed, expected (2, H, W): reflectance in green and near infrared, as the image shows it, and what its ground
+    would have in the sun; finite where `free`. cloud (H, W): what casts. free (H, W): ground that is seen, shaded or
+    not, without cloud. sun: with its azimuth clockwise from the top of the image (`Sun.on_grid`), if it is known.
     """
-    water = np.zeros(free.shape, bool) if water is None else water
+    darkness, water = darkness_of(observed, expected, free), _water(observed, expected)
     sight = _sight(darkness, cloud, free & ~water, pixel_size_m)
     fall = None if sight is None else _fall(sight, sun)
     return np.zeros(free.shape, bool) if fall is None else _dark_under(darkness, free, water, fall, pixel_size_m)
+
+
+def darkness_of(observed: Image, expected: Image, free: Mask) -> Image:
+    """The share (H, W) of near infrared that is missing, under 0 where there is more; 0 where none can be told."""
+    told = free & (expected[1] > _LEAST_NIR)
+    missing = 1 - np.divide(observed[1], expected[1], out=np.ones(free.shape, np.float32), where=told)
+    return as_image(np.clip(missing, -1, 1))
+
+
+def _water(observed: Image, expected: Image) -> Mask:
+    """What may be dark in the sun too (H, W): it bears nothing out, and is shaded where other ground says so."""
+    (green, nir), (green_expected, nir_expected) = observed, expected
+    wetter = _WETTER * green_expected / np.maximum(nir_expected, _LEAST_NIR)
+    return np.asarray(green > np.maximum(_WET, wetter) * nir)
 
 
 def _sight(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float) -> _Sight | None:

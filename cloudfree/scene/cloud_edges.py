@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask, as_image
+from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
 from cloudfree.geometry import distance_m
 from cloudfree.inputs.masks.found import FoundClouds
@@ -29,7 +29,7 @@ _CHANCE = 0.02  # of clear pixels that are taken for obstructed, each time they 
 _FAR_M = 100.0  # from the mask ground is surely clear
 # Nearer to the mask than this pixels are left to the model: it knows how cloud leaks, and clear ground is rare there.
 _LEAK_M = 60.0
-_NIR, _LEAST_NIR = 3, 0.08  # reflectance expected of ground; on less, as of water, no shadow is seen
+_GREEN, _NIR = 1, 3
 _SHADED = 0.85  # share of clear pixels that what is cast must be darker than
 
 
@@ -86,11 +86,10 @@ def _cast(seen: tuple[Image, Image], surveyed: Survey, scene: Scene, found: Foun
     """Where clouds of the mask cast shadow (h, w) beyond it."""
     size_m = surveyed.grid.pixel_size_m
     casting = _casting(seen, surveyed, found)
-    known = surveyed.data & ~casting
-    observed, expected = (image[_NIR] for image in seen)
-    darkness = as_image(np.where(known & (expected > _LEAST_NIR), 1 - observed / np.maximum(expected, _LEAST_NIR), 0))
+    observed, expected = (image[[_GREEN, _NIR]] for image in seen)
     sun = scene.sun.on_grid(surveyed.grid) if scene.sun else None
-    return cast_shadows.cast(darkness, casting, known, size_m, sun) & ~surveyed.cloudy
+    cast = cast_shadows.cast(observed, expected, casting, surveyed.data & ~casting, size_m, sun)
+    return cast & ~surveyed.cloudy
 
 
 def _casting(seen: tuple[Image, Image], surveyed: Survey, found: FoundClouds | None) -> Mask:
