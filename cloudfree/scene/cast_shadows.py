@@ -28,6 +28,7 @@ _FAR_STEP = 0.03  # of a distance, between two that are tried
 
 _LEAST_NIR = 0.05  # reflectance: on ground of less no shadow is seen
 _WET, _WETTER = 1.15, 1.5  # green of water, in the sun or not, over its near infrared, and over that of ground around
+_BLACK = 0.03  # near infrared of water, in the sun or not: nothing would change by calling it shadow
 _DARKEST, _BRIGHTEST = 0.5, -0.2  # more darkness than a shadow's is water's; neither end of it may outweigh the rest
 _LEAST_SHARE, _LEAST_PX = 0.1, 30  # of cloud that must fall on free ground for a direction to count
 
@@ -63,10 +64,10 @@ class _Sight:
     standard deviation.
     """
 
+    darkness: Image
     evidence: Image
     free: Image
     cloud: Mask
-    mean_darkness: float
     spread: float
     pixel_size_m: float
 
@@ -92,6 +93,7 @@ def cast(
     not, without cloud. sun: with its azimuth clockwise from the top of the image (`Sun.on_grid`), if it is known.
     """
     darkness, water = darkness_of(observed, expected, free), _water(observed, expected)
+    free = free & ~(water & (observed[1] < _BLACK))
     sight = _sight(darkness, cloud, free & ~water, pixel_size_m)
     fall = None if sight is None else _fall(sight, sun)
     return np.zeros(free.shape, bool) if fall is None else _dark_under(darkness, free, water, fall, pixel_size_m)
@@ -119,11 +121,13 @@ def _sight(darkness: Image, cloud: Mask, free: Mask, pixel_size_m: float) -> _Si
     seen, casts = shares[1] > 0.5, shares[0] > 0.5
     if min(casts.sum(), seen.sum()) < _LEAST_PX:
         return None
-    dark = np.clip(coarse.averaged(darkness[None], free, (height, width))[0], _BRIGHTEST, _DARKEST)
-    mean = float(dark[seen].mean())
-    evidence = np.where(seen, dark - np.float32(mean), np.float32(0))
-    spread = max(float(dark[seen].std()), 1e-3)
-    return _Sight(evidence, as_image(seen), casts, mean, spread, pixel_size_m * free.shape[0] / height)
+    dark = np.where(seen, coarse.averaged(darkness[None], free, (height, width))[0], 0)
+    bounded = np.clip(dark, _BRIGHTEST, _DARKEST)
+    evidence = np.where(seen, bounded - bounded[seen].mean(), 0)
+    spread = max(float(bounded[seen].std()), 1e-3)
+    return _Sight(
+        as_image(dark), as_image(evidence), as_image(seen), casts, spread, pixel_size_m * free.shape[0] / height
+    )
 
 
 # --- the direction ---
@@ -253,15 +257,18 @@ def _moved_by_piece(sight: _Sight, direction_deg: float, distances_px: Image) ->
     steps = down * width + across
     at = np.flatnonzero(np.pad(sight.cloud, margin))
     every = -(-len(at) // _MOST_SAMPLES)
-    some, piece = at[::every], pieces[sight.cloud][::every]
+    some, of_some = at[::every], pieces[sight.cloud][::every]
     dark, seen = (
-        np.array([np.bincount(piece, image[some + step], len(clouds_of)) for step in steps], float) * every
+        np.array([np.bincount(of_some, image[some + step], len(clouds_of)) for step in steps], float) * every
         for image in (evidence, free)
     )
     mean = _shrunk(dark, seen, clouds_of)
     best = mean.argmax(axis=0)
-    depth = mean[best, np.arange(len(clouds_of))]
-    depth = as_image(np.where(depth > _LEAST_OF_PIECE, depth + max(sight.mean_darkness, 0.0), 0))
+    piece = pieces[sight.cloud]
+    under = np.pad(sight.darkness, margin).ravel()[at + steps[best][piece]]
+    shaded = under > _DARK
+    mean_depth = np.bincount(piece, under * shaded) / np.maximum(np.bincount(piece, shaded), 1)
+    depth = as_image(np.where(mean.max(axis=0) > _LEAST_OF_PIECE, np.maximum(mean_depth, _DARK), 0))
     beyond_px = min(margin, round(_BEYOND_M / sight.pixel_size_m))
     return _Fall(
         _laid(pieces, depth, down[best], across[best], 0), _laid(pieces, depth, down[best], across[best], beyond_px)
