@@ -42,8 +42,8 @@ _OF_MORNING_DEG, _MORNING_WIDTH_DEG, _MORNING_WEIGHT = 275.0, 75.0, 1.2
 _SUN_WEIGHT = 2.0
 
 # What bears a direction out: darkness there more than that of the image, and more clearly than in any other direction.
-_LEAST_DARKNESS, _STANDS_OUT = 0.12, 1.1
-_LEAST_CLEARNESS = 30.0  # standard deviations, were pixels independent of their neighbours
+_LEAST_DARKNESS, _STANDS_OUT, _FAR_CLEARER = 0.12, 1.1, 2.0
+_LEAST_CLEARNESS = 40.0  # standard deviations, were pixels independent, times how many times as clear as any other
 _LEAST_OF_PIECE = 0.08  # darkness under one piece of cloud
 
 _BLOCK_M = 500.0  # of one cloud that has one height
@@ -53,7 +53,7 @@ _MOST_SAMPLES = 40_000  # pixels of cloud that are moved to find distances
 
 _NEAR_M, _REACH_M = 20.0, 180.0  # from where a cloud falls: shadow begins so near to it, and ends so far from it
 _SMOOTH_M, _GAP_M = 10.0, 15.0
-_DARK, _DARK_SHARE = 0.18, 0.5  # at least so dark, and at least this share of the darkness under the piece
+_DARK, _DARK_SHARE = 0.18, 0.45  # at least so dark, and at least this share of the darkness under the piece
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,9 @@ class _Direction:
     fall: _Fall
 
     def is_borne_out(self, rival: float) -> bool:
-        """Whether it is dark enough there, and clearer than by chance and than in the next best direction."""
-        clear = self.clearness > max(_STANDS_OUT * rival, _LEAST_CLEARNESS)
+        """Whether it is dark enough there, and clearer than by chance and than `rival`, the next best direction."""
+        stands_out = min(self.clearness / max(rival, 1e-6), _FAR_CLEARER)
+        clear = stands_out > _STANDS_OUT and self.clearness * stands_out > _LEAST_CLEARNESS
         return self.by_sun and clear and self.darkness > _LEAST_DARKNESS
 
 
