@@ -52,7 +52,7 @@ _BEYOND_M = 1000.0  # that a cloud at the border of the image may reach on
 _MOST_SAMPLES = 40_000  # pixels of cloud that are moved to find distances
 
 _NEAR_M, _REACH_M = 20.0, 180.0  # from where a cloud falls: shadow begins so near to it, and ends so far from it
-_SMOOTH_M, _GAP_M = 10.0, 15.0
+_SMOOTH_M, _CLOSED_M, _GAP_M2 = 10.0, 15.0, 30_000.0  # what is bright within a shadow is in it
 _DARK, _DARK_SHARE = 0.18, 0.45  # at least so dark, and at least this share of the darkness under the piece
 
 
@@ -253,27 +253,39 @@ def _moved_by_piece(sight: _Sight, direction_deg: float, distances_px: Image) ->
     pieces, clouds_of = _pieces(sight.cloud, max(1, round(_BLOCK_M / sight.pixel_size_m)))
     down, across = _steps_yx(direction_deg, distances_px)
     margin = max(int(np.abs(down).max()), int(np.abs(across).max()))
-    width = sight.cloud.shape[1] + 2 * margin
-    evidence, free = (np.ascontiguousarray(np.pad(image, margin)).ravel() for image in (sight.evidence, sight.free))
-    steps = down * width + across
-    at = np.flatnonzero(np.pad(sight.cloud, margin))
+    best, depth = _best_distances(sight, pieces, clouds_of, down, across, margin)
+    beyond_px = min(margin, round(_BEYOND_M / sight.pixel_size_m))
+    seen, reaching = (_laid(pieces, depth, down[best], across[best], beyond) for beyond in (0, beyond_px))
+    return _Fall(seen, reaching)
+
+
+def _best_distances(
+    sight: _Sight,
+    pieces: NDArray[np.intp],
+    clouds_of: NDArray[np.intp],
+    down: NDArray[np.intp],
+    across: NDArray[np.intp],
+    margin: int,
+) -> tuple[NDArray[np.intp], Image]:
+    """For each piece which step, of rows down and columns across, bears it out best; and how dark its shadow is, or 0.
+
+    margin: rows and columns around the image that no step leads out of.
+    """
+    evidence, free, darkness = (
+        np.ascontiguousarray(np.pad(image, margin)).ravel() for image in (sight.evidence, sight.free, sight.darkness)
+    )
+    steps = down * (sight.cloud.shape[1] + 2 * margin) + across
+    at, piece, count = np.flatnonzero(np.pad(sight.cloud, margin)), pieces[sight.cloud], len(clouds_of)
     every = -(-len(at) // _MOST_SAMPLES)
-    some, of_some = at[::every], pieces[sight.cloud][::every]
     dark, seen = (
-        np.array([np.bincount(of_some, image[some + step], len(clouds_of)) for step in steps], float) * every
+        np.array([np.bincount(piece[::every], image[at[::every] + step], count) for step in steps], float) * every
         for image in (evidence, free)
     )
     mean = _shrunk(dark, seen, clouds_of)
     best = mean.argmax(axis=0)
-    piece = pieces[sight.cloud]
-    under = np.pad(sight.darkness, margin).ravel()[at + steps[best][piece]]
-    shaded = under > _DARK
-    mean_depth = np.bincount(piece, under * shaded) / np.maximum(np.bincount(piece, shaded), 1)
-    depth = as_image(np.where(mean.max(axis=0) > _LEAST_OF_PIECE, np.maximum(mean_depth, _DARK), 0))
-    beyond_px = min(margin, round(_BEYOND_M / sight.pixel_size_m))
-    return _Fall(
-        _laid(pieces, depth, down[best], across[best], 0), _laid(pieces, depth, down[best], across[best], beyond_px)
-    )
+    under = darkness[at + steps[best][piece]]
+    depth = np.bincount(piece, under * (under > _DARK)) / np.maximum(np.bincount(piece, under > _DARK), 1)
+    return best, as_image(np.where(mean.max(axis=0) > _LEAST_OF_PIECE, np.maximum(depth, _DARK), 0))
 
 
 def _laid(
@@ -333,8 +345,18 @@ def _dark_under(darkness: Image, free: Mask, water: Mask, fall: _Fall, pixel_siz
     labels, count = ndimage.label(dark)
     kept = np.zeros(count + 1, bool)
     kept[labels[dark & (near > 0)]] = True
-    shaded = ndimage.binary_closing(np.pad(kept[labels], 9), _disk(_GAP_M / pixel_size_m))[9:-9, 9:-9]
-    return np.asarray(free & shaded)
+    beside = math.ceil(_CLOSED_M / pixel_size_m)  # or the border of the image would open what it closes
+    closed = ndimage.binary_closing(np.pad(kept[labels], beside), _disk(_CLOSED_M / pixel_size_m))
+    shaded = closed[beside:-beside, beside:-beside]
+    return np.asarray(free & _without_gaps(shaded, round(_GAP_M2 / pixel_size_m**2)))
+
+
+def _without_gaps(mask: Mask, most_px: int) -> Mask:
+    """The mask (H, W) and the gaps in it of so few pixels."""
+    if not mask.any():
+        return mask
+    labels, _ = ndimage.label(~mask)
+    return np.asarray(np.bincount(labels.ravel())[labels] <= most_px) | mask
 
 
 def _disk(radius_px: float) -> Mask:
