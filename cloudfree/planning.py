@@ -23,6 +23,8 @@ from cloudfree.inputs.masks.found import FoundClouds
 from cloudfree.inputs.optical import planet_product
 from cloudfree.inputs.optical.reference import Reference
 from cloudfree.inputs.optical.scene import grid_of
+from cloudfree.inputs.optical.sun import Sun
+from cloudfree.inputs.optical.sun import of_scene as sun_of_scene
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.network.device import resolve_device, resolve_precision
 from cloudfree.network.models import CloudRemovalModel
@@ -156,7 +158,7 @@ def _with_found_clouds(options: Options, inputs: Inputs, surveyed: Survey) -> tu
     if options.find_clouds == "never" or (options.find_clouds == "auto" and inputs.mask):
         return inputs, surveyed
     reflectance = np.clip(inputs.scene.reflectance(surveyed.dn), 0, 1)
-    clouds = _found(options, reflectance, surveyed.data, surveyed.grid)
+    clouds = _found(options, reflectance, surveyed.data, surveyed.grid, inputs.scene.sun)
     return replace(inputs, found=clouds), replace(surveyed, cloudy=surveyed.cloudy | clouds.hidden)
 
 
@@ -180,7 +182,7 @@ def _without_found_clouds(options: Options, reference: Reference, shown: Image, 
     known = known_of(shown)
     if not known.any():
         return reference, shown
-    clouds = _found(options, np.clip(np.nan_to_num(shown), 0, 1), known, grid)
+    clouds = _found(options, np.clip(np.nan_to_num(shown), 0, 1), known, grid, sun_of_scene(reference.path))
     # Through haze the model sees more than it would without: 0.6 dB on the sample, whose other date is hazy in part.
     thick = np.where(clouds.classes == SkyClass.HAZE, np.uint8(SkyClass.CLEAR), clouds.classes)
     clouds = replace(clouds, classes=thick)
@@ -199,20 +201,20 @@ def _without_found_clouds(options: Options, reference: Reference, shown: Image, 
     return replace(reference, found=clouds), as_image(np.where(clouds.hidden, np.float32(np.nan), shown))
 
 
-def _found(options: Options, reflectance: Image, known: Mask, grid: Grid) -> FoundClouds:
-    """Clouds in an image (4, H, W) that is known in places (H, W)."""
+def _found(options: Options, reflectance: Image, known: Mask, grid: Grid, sun: Sun | None) -> FoundClouds:
+    """Clouds in an image (4, H, W) that is known in places (H, W), and was lit by the sun."""
     precision = resolve_precision(options.precision, resolve_device("cpu"))
     detector = detect.load(options.find_clouds_with, precision)
-    sky = detect.find_sky(reflectance, known, grid.pixel_size_m, detector)
+    sky = detect.find_sky(reflectance, known, grid.pixel_size_m, detector, sun.on_grid(grid) if sun else None)
     hidden = 1 - sky.probability[[SkyClass.CLEAR, SkyClass.SNOW]].sum(axis=0)
     return FoundClouds(grid, sky.classes, hidden)
 
 
 def _with_followed_edges(options: Options, inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
-    """With what is connected to the clouds that are known, where that is wanted."""
+    """With what is connected to the clouds that are known, and the shadows that they cast, where that is wanted."""
     if not inputs.masked or not options.edge_limit_m:
         return inputs, surveyed
-    classes = cloud_edges.follow(surveyed, inputs.scene, options.edge_limit_m, options.buffer_m)
+    classes = cloud_edges.follow(surveyed, inputs.scene, options.edge_limit_m, options.buffer_m, inputs.found)
     surveyed, clouds = cloud_edges.with_edges(surveyed, inputs.found, classes)
     return replace(inputs, found=clouds), surveyed
 

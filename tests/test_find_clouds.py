@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from click.testing import Result
 from rio_cogeo.cogeo import cog_validate
-from support import scene_dn
+from scipy import ndimage
+from support import ORIGIN, scene_dn
 
 import cloudfree
 from cloudfree import detect
@@ -223,3 +226,95 @@ def test_a_mask_of_its_own_is_enough(
     done = cli("run", *given, *EXACT, "--reference", reference, "-o", tmp_path / "out.tif", "-v")
     assert done.exit_code == 0, done.output
     assert "looks like cloud" not in done.stderr
+
+
+# --- shadows that clouds cast ---
+
+PLANET_ID = "20240610_101530_0f1a"
+SUN_AZIMUTH_DEG, SHADOW_DISTANCE_PX = 130, 60
+
+
+@dataclass(frozen=True)
+class ShadedScene:
+    """A scene of 10 m with two clouds and their shadows (h, w), and a UDM2 that has no shadow."""
+
+    path: Path
+    dn: np.ndarray
+    cloud: np.ndarray
+    shadow: np.ndarray
+
+
+@pytest.fixture
+def shaded(make_scene: Make, make_mask: Make) -> ShadedScene:
+    side = 200
+    y, x = np.mgrid[:side, :side]
+    cloud = (np.hypot(y - 130, x - 120) < 20) | (np.hypot(y - 80, x - 170) < 13)
+    towards = np.deg2rad(SUN_AZIMUTH_DEG + 180)
+    step = round(-SHADOW_DISTANCE_PX * np.cos(towards)), round(SHADOW_DISTANCE_PX * np.sin(towards))
+    shadow = np.roll(cloud, step, (0, 1)) & ~cloud
+    dn = np.where(shadow, 0.45 * scene_dn(side, side), scene_dn(side, side))
+    dn = np.where(cloud, 7000, dn).astype(np.uint16)
+    transform = Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1])
+    udm2 = np.zeros((8, side, side))
+    udm2[0], udm2[5] = ~cloud, cloud
+    make_mask(udm2, name=f"{PLANET_ID}_3B_udm2.tif", transform=transform)
+    return ShadedScene(
+        make_scene(dn=dn, transform=transform, name=f"{PLANET_ID}_3B_AnalyticMS_SR.tif"), dn, cloud, shadow
+    )
+
+
+def run_shaded(cli: Cli, scene: ShadedScene, out: Path, *options: object) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that are written (h, w), and the pixels of the product (4, h, w)."""
+    mask = out.with_name("sky.tif")
+    given = "--planet", scene.path, "-o", out, "--weights", "identity", "--write-mask", mask, "--overwrite"
+    done = cli("run", *given, *options)
+    assert done.exit_code == 0, done.output
+    with rasterio.open(mask) as sky, rasterio.open(out) as product:
+        return sky.read(1), product.read()
+
+
+@pytest.mark.parametrize("sun", ["known", "unknown"])
+def test_shadows_that_a_udm2_lacks_are_rewritten(cli: Cli, shaded: ShadedScene, tmp_path: Path, sun: str) -> None:
+    if sun == "known":
+        stated = {"sun_azimuth": SUN_AZIMUTH_DEG, "sun_elevation": 50, "view_angle": 1}
+        shaded.path.with_name(f"{PLANET_ID}_metadata.json").write_text(json.dumps({"properties": stated}))
+    classes, pixels = run_shaded(cli, shaded, tmp_path / "out.tif")
+    assert (classes[shaded.shadow] == SkyClass.SHADOW).mean() > 0.85
+    clear = ~ndimage.binary_dilation(shaded.shadow | shaded.cloud, iterations=6)
+    assert (classes[clear] == SkyClass.SHADOW).mean() < 0.02
+    assert pixels[3][shaded.shadow].mean() > 1.5 * shaded.dn[3][shaded.shadow].mean()
+    classes, pixels = run_shaded(cli, shaded, tmp_path / "out.tif", *EXACT)
+    assert not (classes == SkyClass.SHADOW).any()
+    np.testing.assert_array_equal(pixels[:, shaded.shadow], shaded.dn[:, shaded.shadow])
+
+
+def test_a_sun_elsewhere_keeps_darkness_from_being_shadow(cli: Cli, shaded: ShadedScene, tmp_path: Path) -> None:
+    stated = {"sun_azimuth": SUN_AZIMUTH_DEG + 90, "sun_elevation": 50, "view_angle": 1}
+    shaded.path.with_name(f"{PLANET_ID}_metadata.json").write_text(json.dumps({"properties": stated}))
+    classes, _ = run_shaded(cli, shaded, tmp_path / "out.tif")
+    assert (classes[shaded.shadow] == SkyClass.SHADOW).mean() < 0.1
+
+
+def test_shadows_that_a_detector_lacks_are_found(
+    cli: Cli, shaded: ShadedScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It calls nothing in the scene shadow, which is not black."""
+    shaded.path.with_name(f"{PLANET_ID}_3B_udm2.tif").unlink()
+    classes, _ = run_shaded(cli, shaded, tmp_path / "out.tif", *EXACT)
+    assert (classes[shaded.shadow] == SkyClass.SHADOW).mean() > 0.85
+    assert (classes[shaded.cloud] == SkyClass.CLOUD).mean() > 0.95
+    monkeypatch.setattr("cloudfree.scene.cast_shadows.cast", lambda *given: np.zeros(given[3].shape, bool))
+    classes, _ = run_shaded(cli, shaded, tmp_path / "out.tif", *EXACT)
+    assert not (classes == SkyClass.SHADOW).any()
+
+
+def test_clouds_without_shadow_change_nothing(
+    cli: Cli, shaded: ShadedScene, make_scene: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dn = np.where(shaded.cloud, 7000, scene_dn(*shaded.cloud.shape)).astype(np.uint16)
+    make_scene(dn=dn, transform=Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1]), name=shaded.path.name)
+    classes, pixels = run_shaded(cli, shaded, tmp_path / "out.tif")
+    monkeypatch.setattr("cloudfree.scene.cast_shadows.cast", lambda *given: np.zeros(given[3].shape, bool))
+    without, pixels_without = run_shaded(cli, shaded, tmp_path / "out.tif")
+    np.testing.assert_array_equal(classes, without)
+    np.testing.assert_array_equal(pixels, pixels_without)

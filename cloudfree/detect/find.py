@@ -3,31 +3,77 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask, as_image, known_of
-from cloudfree.bands import SkyClass
+from cloudfree.bands import SKY_HIDDEN, SkyClass
 from cloudfree.detect.detector import Detector, DetectorInput
 from cloudfree.detect.found import FoundSky
 from cloudfree.detect.names import DEFAULT, load
 from cloudfree.geometry import coarse
+from cloudfree.inputs.optical.sun import Sun
+from cloudfree.scene import cast_shadows
 
 _FINER = 0.7  # times a detector's own pixels: images of larger ones are shown as they are
 
+_GREEN, _NIR = 1, 3
+_OBSCURED = 0.5  # probability of cloud and haze, from which on the ground is not seen
+_UNSHADED = 0.3  # of cloud, haze and shadow, up to which the ground says how bright it is in the sun
+_AROUND_M, _AROUND_PIXEL_M = 300.0, 40.0  # from how far around a pixel, and on which pixels that is averaged
+_SHADED = 0.35  # darkness of ground that does not say so either
+_CAST = 0.85  # probability of shadow where a cloud casts it
 
-def find_sky(reflectance: Image, valid: Mask, pixel_size_m: float, detector: Detector | None = None) -> FoundSky:
+
+def find_sky(
+    reflectance: Image, valid: Mask, pixel_size_m: float, detector: Detector | None = None, sun: Sun | None = None
+) -> FoundSky:
     """Find cloud, haze, shadow and snow in a scene of any size, such as a survey shows it.
 
     reflectance (4, h, w), blue, green, red, NIR as fractions, at the surface or at the top of the atmosphere, without
     NaN; valid (h, w): the scene has data. Without a detector the package's own is loaded. On grids much finer than the
-    detector's own it is shown averages. Equal arguments give equal pixels. Raises CloudfreeError of the detector.
+    detector's own it is shown averages. What clouds that it finds cast, and is dark, is shadow too: `sun`, if it is
+    known, says where (`Sun.on_grid`). Equal arguments give equal pixels. Raises CloudfreeError of the detector.
     """
     detector = detector or load(DEFAULT)
     scene = _at_resolution(DetectorInput(reflectance, valid, pixel_size_m), detector.pixel_size_m)
     probability = detector.probability(scene)
     if scene.valid.shape != valid.shape:
         probability = coarse.upsampled(probability, (valid.shape[0], valid.shape[1]), slice(0, valid.shape[0]))
+    probability = _with_cast_shadows(probability, DetectorInput(reflectance, valid, pixel_size_m), sun)
     clear = np.array([sky == SkyClass.CLEAR for sky in SkyClass], np.float32)[:, None, None]
     return FoundSky(as_image(np.where(valid, probability, clear)), valid, pixel_size_m)
+
+
+def _with_cast_shadows(probability: Image, scene: DetectorInput, sun: Sun | None) -> Image:
+    """Probability (5, h, w) with that of shadow raised where clouds cast it on ground that is dark."""
+    thick, thin = probability[SkyClass.CLOUD], probability[SkyClass.HAZE]
+    obscured = thick + thin > _OBSCURED
+    cloud = scene.valid & obscured & (thick > thin)
+    if not cloud.any():
+        return probability
+    ground = scene.valid & ~obscured
+    unshaded = ground & (probability[list(SKY_HIDDEN)].sum(axis=0) < _UNSHADED)
+    colours = scene.reflectance[[_GREEN, _NIR]]
+    for _ in range(2):
+        expected = _around(colours, unshaded if unshaded.any() else ground, scene.pixel_size_m)
+        unshaded &= cast_shadows.darkness_of(colours, expected, ground) < _SHADED
+    shaded = cast_shadows.cast(colours, expected, cloud, ground, scene.pixel_size_m, sun)
+    with_cast = probability.copy()
+    shadow = np.maximum(probability[SkyClass.SHADOW, shaded], np.float32(_CAST))
+    with_cast[:, shaded] *= (1 - shadow) / np.maximum(1 - probability[SkyClass.SHADOW, shaded], np.float32(1e-6))
+    with_cast[SkyClass.SHADOW, shaded] = shadow
+    return with_cast
+
+
+def _around(image: Image, where: Mask, pixel_size_m: float) -> Image:
+    """The mean (C, h, w) of an image (C, h, w) where it is wanted (h, w), around each pixel; 0 far from all of that."""
+    full = where.shape[0], where.shape[1]
+    height, width = (max(1, round(side * min(1.0, pixel_size_m / _AROUND_PIXEL_M))) for side in full)
+    weights = coarse.averaged(as_image(where)[None], np.ones(full, bool), (height, width))
+    totals = np.nan_to_num(coarse.averaged(image, where, (height, width))) * weights
+    reach = _AROUND_M / pixel_size_m * height / full[0]
+    total, weight = (np.stack([ndimage.gaussian_filter(band, reach) for band in bands]) for bands in (totals, weights))
+    return coarse.upsampled(as_image(total / np.maximum(weight, 1e-4)), full, slice(0, full[0]))
 
 
 def _at_resolution(scene: DetectorInput, wanted_m: float) -> DetectorInput:

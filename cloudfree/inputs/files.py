@@ -233,7 +233,8 @@ class Inputs:
         """Every file that decides what is made of these: references that are left out too, and a file of an area."""
         given = [reference for reference in options.references if not reference.is_folder]  # of a folder, what was used
         images = [self.scene.path, *given, *(reference.path for reference in self.references)]
-        metadata = [xml for image in images if (xml := planet_product.find(image, planet_product.METADATA_XML))]
+        kinds = planet_product.METADATA_XML, planet_product.METADATA_JSON
+        metadata = [beside for image in images for kind in kinds if (beside := planet_product.find(image, kind))]
         return tuple(dict.fromkeys([*self.paths, *given, *metadata, *([Source.of(area)] if area else [])]))
 
     @property

@@ -6,5 +6,5 @@ and `look` puts all in place. `model` is what the ground under cloud probably lo
 known of every pixel (radar under Gaussians: `smoothing`) and a field on a `lattice`, with settings found by `evidence`;
 several `candidates`, and `trees` by each pixel's `neighbourhood`, mixed by a `stack` as holes decide; rows
 go on all `threads`. `unobstructed` says where nothing is in the way of the ground, `cloud_edges` follows a mask's
-clouds to where they end, and `uncertainty` is how far off all of that may be.
+clouds to where they end and to the `cast_shadows` of theirs, and `uncertainty` is how far off all of that may be.
 """

@@ -8,6 +8,7 @@ from detect_support import SIDE, clouded, land_at_10_m
 from cloudfree.bands import SKY_HIDDEN, SKY_NODATA, SkyClass
 from cloudfree.detect import DetectorInput, FoundSky, find_sky, load
 from cloudfree.detect.own import OwnDetector
+from cloudfree.inputs.optical.sun import Sun
 from cloudfree.network.models.cloud_detector import REACH_PX, CloudDetector
 
 
@@ -127,3 +128,48 @@ def test_specks_and_small_gaps_are_cleaned_and_clouds_reach_a_little_farther():
     assert hidden[8:42, 20].all()
     assert not hidden[7, 20]
     assert not hidden[45:].any()
+
+
+class CloudAlone:
+    """A detector that knows what is bright, and is not quite sure of it, or of anything else."""
+
+    name, pixel_size_m = "stand-in", 10.0
+
+    def probability(self, scene):
+        bright = scene.reflectance[0] > 0.3
+        shares = np.full((5, *bright.shape), 0.02, np.float32)
+        shares[SkyClass.CLOUD] = np.where(bright, 0.92, 0.02)
+        shares[SkyClass.CLEAR] = np.where(bright, 0.02, 0.92)
+        return shares
+
+
+@pytest.mark.parametrize("sun", [None, Sun(120, 45, 2.0)])
+@pytest.mark.parametrize("pixel_size_m", [3.0, 10.0, 20.0])
+def test_what_clouds_cast_becomes_shadow_and_clouds_stay(pixel_size_m, sun):
+    side, distance_px = 260, round(600 / pixel_size_m)
+    y, x = np.mgrid[:side, :side]
+    reach_px = 220 / pixel_size_m
+    cloud = np.hypot(y - 150, x - 130 - distance_px / 2) < reach_px
+    away = np.deg2rad(300)
+    step = round(-distance_px * np.cos(away)), round(distance_px * np.sin(away))
+    shadow = np.roll(cloud, step, (0, 1)) & ~cloud
+    ground = np.array([0.04, 0.07, 0.06, 0.3], np.float32)[:, None, None]
+    ground = ground * np.random.default_rng(1).normal(1, 0.06, (4, side, side)).astype(np.float32)
+    seen = np.where(cloud, np.float32(0.7), np.where(shadow, 0.5 * ground, ground)).astype(np.float32)
+    valid = np.ones((side, side), bool)
+    valid[:20] = False
+    found = find_sky(np.where(valid, seen, 0), valid, pixel_size_m, CloudAlone(), sun)
+    np.testing.assert_allclose(found.probability.sum(0), 1, atol=1e-5)
+    assert (found.probability >= 0).all()
+    assert (found.classes[shadow & valid] == SkyClass.SHADOW).mean() > 0.75
+    assert (found.classes[cloud & valid] == SkyClass.CLOUD).mean() > 0.99
+    assert (found.classes[~valid] == SKY_NODATA).all()
+    wrong = find_sky(np.where(valid, seen, 0), valid, pixel_size_m, CloudAlone(), Sun(30, 45, 2.0))
+    assert not (wrong.classes == SkyClass.SHADOW).any()
+
+
+@pytest.mark.parametrize("covered", [0.0, 1.0])
+def test_no_cloud_and_nothing_but_cloud_cast_nothing(covered):
+    seen = np.full((4, 50, 60), 0.1 + 0.6 * covered, np.float32)
+    found = find_sky(seen, np.ones((50, 60), bool), 10.0, CloudAlone())
+    assert not (found.classes == SkyClass.SHADOW).any()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from typing import NamedTuple
@@ -128,6 +129,9 @@ def sensor(source: Source, band_count: int) -> str:
 
 # --- the header of a TIFF, and the metadata XML ---
 
+ANGLES = frozenset({"illuminationAzimuthAngle", "illuminationElevationAngle", "incidenceAngle", "spaceCraftViewAngle"})
+"""What the metadata XML calls the sun's angles and the satellite's; in degrees."""
+
 
 def header(dataset: DatasetReader) -> dict[str, object]:
     """The JSON that Planet writes into the TIFF's image description, its `properties` if it has some; else empty."""
@@ -149,12 +153,14 @@ class Metadata:
     """What Planet's metadata XML states.
 
     `acquired`: dates and times as they are written, in order. `reflectance_coefficients`: the reflectance of one
-    digital number, by one-based band. `damage`: why reading stopped, "" where the whole file was read.
+    digital number, by one-based band. `damage`: why reading stopped, "" where the whole file was read. `angles`: as
+    they are written, by the names of `ANGLES`.
     """
 
     acquired: tuple[str, ...]
     reflectance_coefficients: dict[int, float]
     damage: str = ""
+    angles: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_metadata(path: Source) -> Metadata:
@@ -164,12 +170,15 @@ def read_metadata(path: Source) -> Metadata:
     """
     acquired: list[str] = []
     coefficients: dict[int, float] = {}
+    angles: dict[str, str] = {}
     damage = ""
     try:
         for _, element in ElementTree.iterparse(BytesIO(path.read_bytes())):
             tag = _tag(element)
             if tag in ("acquisitionDate", "acquisitionDateTime"):
                 acquired.append(element.text or "")
+            elif tag in ANGLES:
+                angles.setdefault(tag, element.text or "")
             elif tag == "bandSpecificMetadata":
                 stated = {_tag(child): child.text for child in element}
                 number, coefficient = stated.get("bandNumber"), stated.get("reflectanceCoefficient")
@@ -177,7 +186,7 @@ def read_metadata(path: Source) -> Metadata:
                     coefficients[int(number)] = float(coefficient)
     except UNPARSABLE as error:
         damage = str(error) or type(error).__name__
-    return Metadata(tuple(acquired), coefficients, damage)
+    return Metadata(tuple(acquired), coefficients, damage, angles)
 
 
 def _tag(element: ElementTree.Element) -> str:
@@ -197,6 +206,7 @@ class Companion(NamedTuple):
 
 UDM2 = Companion("udm2", (".tif", ".tiff"))
 METADATA_XML = Companion("metadata", (".xml",))
+METADATA_JSON = Companion("metadata", (".json",))
 
 
 def find(scene: AnyPath, kind: Companion) -> Source | None:

@@ -25,6 +25,8 @@ from cloudfree.inputs.location.source import AnyPath, Source
 from cloudfree.inputs.optical import planet_product, quantity
 from cloudfree.inputs.optical.bands import choose_bands
 from cloudfree.inputs.optical.quantity import QuantityOptions, Radiometry
+from cloudfree.inputs.optical.sun import Sun
+from cloudfree.inputs.optical.sun import of_scene as sun_of_scene
 from cloudfree.inputs.raster import access, sample, validity
 from cloudfree.stages import prefetch
 
@@ -64,7 +66,8 @@ class Scene:
 
     Digital numbers are uint16, and so is the product: those of a uint16 file are its own, bit for bit; those of other
     integers keep their step, with an offset of the scale taken in; those of floats are reflectance x 10000.
-    `conversion` makes them of what is stored; None for a file's own.
+    `conversion` makes them of what is stored; None for a file's own. `sun`: where it stood, if metadata
+    beside the scene says so.
     """
 
     path: Source
@@ -75,6 +78,7 @@ class Scene:
     reasons: tuple[Decision, ...]
     conversion: Conversion | None = None
     acquired: Acquisition = UNKNOWN
+    sun: Sun | None = None
 
     @property
     def dn_of_one(self) -> Image:
@@ -220,9 +224,11 @@ def identify_scene(
             quantity.check(source.name, dtype, values, radiometry)
         scale, conversion = _digital(dtype, radiometry)
         valid = Decision("a pixel that lacks one of the bands is no data", validity.in_words(dataset, indexes))
-        reasons = which, *radiometry.reasons, valid, planet_product.which_udm2(source), *chosen
+        sun = sun_of_scene(source)
+        lit = [Decision(str(sun), sun.stated_by)] if sun else []
+        reasons = which, *radiometry.reasons, valid, planet_product.which_udm2(source), *lit, *chosen
         acquired = acquisition.of_scene(dataset)
-        return Scene(source, grid, indexes, scale, radiometry.quantity, reasons, conversion, acquired)
+        return Scene(source, grid, indexes, scale, radiometry.quantity, reasons, conversion, acquired, sun)
 
 
 def _refuse_picture(dataset: DatasetReader, dtype: str, options: QuantityOptions | None) -> None:
