@@ -13,6 +13,7 @@ import numpy as np
 from cloudfree import described, detect
 from cloudfree.arrays import Image, Mask, as_image, known_of
 from cloudfree.bands import SkyClass
+from cloudfree.detect import FoundSky
 from cloudfree.errors import InputError, warnings_heard
 from cloudfree.geometry import Grid
 from cloudfree.inputs.area import of_scene
@@ -39,6 +40,8 @@ from cloudfree.scene.model import of_survey
 from cloudfree.scene.survey import Survey
 
 log = logging.getLogger(__name__)
+
+_Looked = tuple[Inputs, Survey]
 
 _MOST_HIDDEN = 0.9
 """Share of what a reference shows of a scene; where a detector takes more for cloud, it is not believed."""
@@ -73,10 +76,11 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         read: list[AnyPath] = [*files, *options.references, Path(options.weights)]
         check_targets(options.targets, read, options.overwrite)
         with inputs.open() as reader:
-            surveyed = survey.take(inputs.scene, reader)
-            inputs, surveyed = _with_found_clouds(options, inputs, surveyed)
+            taken = survey.take(inputs.scene, reader)
+            inputs, surveyed = _with_found_clouds(options, inputs, taken)
             inputs, surveyed = references.with_other_acquisitions(inputs, surveyed, reader)
             inputs, surveyed = _with_clear_references(options, inputs, surveyed)
+            inputs, surveyed = _compared(options, inputs, surveyed, taken)
             placed = look.coregistered(inputs, surveyed, reader, options.coregister, options.max_shift_m)
     inputs, surveyed = _with_followed_edges(options, placed.inputs, placed.survey)
     fill = Fill(_extent(options, inputs), options.without_sar)
@@ -153,13 +157,25 @@ def _check_ground(inputs: Inputs, surveyed: Survey) -> None:
         )
 
 
-def _with_found_clouds(options: Options, inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
-    """With what a detector finds in the scene, where that is wanted."""
+def _with_found_clouds(options: Options, inputs: Inputs, surveyed: Survey, other: Image | None = None) -> _Looked:
+    """With what a detector finds in the scene, where that is wanted; other (4, h, w): what other dates show of it."""
     if options.find_clouds == "never" or (options.find_clouds == "auto" and inputs.mask):
         return inputs, surveyed
     reflectance = np.clip(inputs.scene.reflectance(surveyed.dn), 0, 1)
-    clouds = _found(options, reflectance, surveyed.data, surveyed.grid, inputs.scene.sun)
+    sky = _found(options, reflectance, surveyed.data, surveyed.grid, inputs.scene.sun, other)
+    clouds = FoundClouds(surveyed.grid, sky.core_classes, sky.obstructed)
     return replace(inputs, found=clouds), replace(surveyed, cloudy=surveyed.cloudy | clouds.hidden)
+
+
+def _compared(options: Options, inputs: Inputs, surveyed: Survey, taken: Survey) -> _Looked:
+    """The same anew, now that the references are known to be of other dates, and where they are clear.
+
+    taken: the survey without what was found.
+    """
+    if not surveyed.others or options.find_clouds_with != detect.DEFAULT:
+        return inputs, surveyed
+    others = surveyed.others
+    return _with_found_clouds(options, inputs, replace(taken, others=others), references.clear_median(others))
 
 
 def _with_clear_references(options: Options, inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:
@@ -182,10 +198,10 @@ def _without_found_clouds(options: Options, reference: Reference, shown: Image, 
     known = known_of(shown)
     if not known.any():
         return reference, shown
-    clouds = _found(options, np.clip(np.nan_to_num(shown), 0, 1), known, grid, sun_of_scene(reference.path))
+    sky = _found(options, np.clip(np.nan_to_num(shown), 0, 1), known, grid, sun_of_scene(reference.path))
     # Through haze the model sees more than it would without: 0.6 dB on the sample, whose other date is hazy in part.
-    thick = np.where(clouds.classes == SkyClass.HAZE, np.uint8(SkyClass.CLEAR), clouds.classes)
-    clouds = replace(clouds, classes=thick)
+    thick = np.where(sky.classes == SkyClass.HAZE, np.uint8(SkyClass.CLEAR), sky.classes)
+    clouds = FoundClouds(grid, thick, sky.obstructed)
     share, name = float(clouds.hidden[known].mean()), reference.path.name
     if not share:
         return reference, shown
@@ -201,13 +217,14 @@ def _without_found_clouds(options: Options, reference: Reference, shown: Image, 
     return replace(reference, found=clouds), as_image(np.where(clouds.hidden, np.float32(np.nan), shown))
 
 
-def _found(options: Options, reflectance: Image, known: Mask, grid: Grid, sun: Sun | None) -> FoundClouds:
-    """Clouds in an image (4, H, W) that is known in places (H, W), and was lit by the sun."""
+def _found(
+    options: Options, reflectance: Image, known: Mask, grid: Grid, sun: Sun | None, other: Image | None = None
+) -> FoundSky:
+    """What is in the sky of an image (4, h, w) that is known in places (h, w), and was lit by the sun."""
     precision = resolve_precision(options.precision, resolve_device("cpu"))
     detector = detect.load(options.find_clouds_with, precision)
-    sky = detect.find_sky(reflectance, known, grid.pixel_size_m, detector, sun.on_grid(grid) if sun else None)
-    hidden = 1 - sky.probability[[SkyClass.CLEAR, SkyClass.SNOW]].sum(axis=0)
-    return FoundClouds(grid, sky.classes, hidden)
+    sun_on_grid = sun.on_grid(grid) if sun else None
+    return detect.find_sky(reflectance, known, grid.pixel_size_m, detector, sun_on_grid, other)
 
 
 def _with_followed_edges(options: Options, inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:

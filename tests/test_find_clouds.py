@@ -18,7 +18,7 @@ from support import ORIGIN, scene_dn
 import cloudfree
 from cloudfree import detect
 from cloudfree.arrays import Image
-from cloudfree.bands import SKY_NODATA, Qa, SkyClass
+from cloudfree.bands import RECONSTRUCTED, SKY_NODATA, Qa, SkyClass
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
@@ -53,8 +53,10 @@ def dn() -> np.ndarray:
     return values
 
 
-def run(cli: Cli, scene: Path, sar: Path, out: Path, *options: object) -> dict[str, Any]:
-    arguments = "--planet", scene, "--sar", sar, "-o", out, "--weights", "identity", *EXACT, *options
+def run(
+    cli: Cli, scene: Path, sar: Path, out: Path, *options: object, exact: tuple[object, ...] = EXACT
+) -> dict[str, Any]:
+    arguments = "--planet", scene, "--sar", sar, "-o", out, "--weights", "identity", *exact, *options
     done = cli("run", *arguments, "--qa", out.with_name("qa.tif"), "--write-mask", out.with_name("sky.tif"))
     assert done.exit_code == 0, done.output
     outputs = {"log": done.stderr}
@@ -226,6 +228,87 @@ def test_a_mask_of_its_own_is_enough(
     done = cli("run", *given, *EXACT, "--reference", reference, "-o", tmp_path / "out.tif", "-v")
     assert done.exit_code == 0, done.output
     assert "looks like cloud" not in done.stderr
+
+
+def test_with_no_buffer_what_is_found_is_rewritten_and_nothing_else(
+    cli: Cli, make_scene: Make, make_sar: Make, dn: np.ndarray, tmp_path: Path
+) -> None:
+    """Pixels of 3 m, looked at on 10 m: the product changes under the mask that is written, to the pixel."""
+    made = run(cli, make_scene(dn=dn), make_sar(), tmp_path / "out.tif")
+    hidden = np.isin(made["sky"][0], (SkyClass.CLOUD, SkyClass.HAZE, SkyClass.SHADOW))
+    rewritten = np.isin(made["qa"][0], RECONSTRUCTED)
+    np.testing.assert_array_equal(rewritten, hidden)
+    np.testing.assert_array_equal(made["out"][:, ~hidden], dn[:, ~hidden])
+    for box in (CLOUD, SHADE):
+        inside = np.zeros_like(hidden)
+        inside[box] = True
+        assert hidden[inside].mean() > 0.97
+        beside = ndimage.binary_dilation(inside, iterations=4) & ~inside
+        assert hidden[beside].mean() < 0.35, "pixels of 10 m that a cloud covers in part"
+        hidden = hidden & ~ndimage.binary_dilation(inside, iterations=4)
+    assert not hidden.any()
+
+
+def test_a_buffer_is_counted_once_from_what_is_found(
+    cli: Cli, make_scene: Make, make_sar: Make, dn: np.ndarray, tmp_path: Path
+) -> None:
+    made = run(cli, make_scene(dn=dn), make_sar(), tmp_path / "out.tif", exact=("--edge-limit", 0, "--buffer", 30))
+    hidden = np.isin(made["sky"][0], (SkyClass.CLOUD, SkyClass.HAZE, SkyClass.SHADOW))
+    away_m = 3 * ndimage.distance_transform_edt(~hidden)
+    rewritten = np.isin(made["qa"][0], RECONSTRUCTED)
+    assert rewritten[(away_m < 24) & dn.any(axis=0)].all()
+    assert not rewritten[away_m > 36].any()
+
+
+class Remembers(BrightOrDark):
+    """A detector that keeps what it was shown of other dates."""
+
+    def __init__(self) -> None:
+        self.others: list[Image | None] = []
+
+    def probability(self, view: detect.DetectorInput) -> Image:
+        self.others.append(view.other)
+        return super().probability(view)
+
+
+def test_the_scene_is_compared_with_the_median_of_other_dates_where_they_are_clear(
+    make_scene: Make, make_sar: Make, dn: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembers = Remembers()
+    monkeypatch.setattr("cloudfree.detect.load", lambda name, precision: remembers)
+    cloud, factors = np.s_[20:90, 20:180], (1.0, 1.1, 1.5)
+    names = [f"2024060{number}_other.tif" for number in range(1, 4)]
+    paths = [
+        other_date(make_scene, np.rint(dn * factor).astype(np.uint16), cloud if factor == 1.5 else None, name)
+        for factor, name in zip(factors, names, strict=True)
+    ]
+    files = {"references": paths, "output": tmp_path / "out.tif", "weights": "identity"}
+    plan = cloudfree.make_plan(cloudfree.Options.of(make_scene(dn=dn), make_sar(), coregister="off", **files))
+    assert remembers.others[0] is None, "no date is known to be another yet"
+    last = remembers.others[-1]
+    assert last is not None
+    shown = np.stack([np.where(np.isfinite(other), other, np.nan) for other in plan.survey.others])
+    np.testing.assert_allclose(last, np.nanmedian(shown, axis=0), rtol=1e-5)
+
+
+def test_beside_a_mask_nothing_is_looked_for_in_the_scene(
+    make_scene: Make,
+    make_sar: Make,
+    make_mask: Make,
+    dn: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remembers = Remembers()
+    monkeypatch.setattr("cloudfree.detect.load", lambda name, precision: remembers)
+    mask = np.zeros((SIDE, SIDE))
+    mask[CLOUD] = 1
+    files = {"mask": make_mask(mask), "references": [other_date(make_scene, dn, None, "20240601_other.tif")]}
+    options = cloudfree.Options.of(
+        make_scene(dn=dn), make_sar(), output=tmp_path / "o.tif", weights="identity", **files
+    )
+    cloudfree.make_plan(options)
+    assert remembers.others == [None], "the reference alone"
 
 
 # --- shadows that clouds cast ---

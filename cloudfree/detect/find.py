@@ -25,21 +25,28 @@ _CAST = 0.85  # probability of shadow where a cloud casts it
 
 
 def find_sky(
-    reflectance: Image, valid: Mask, pixel_size_m: float, detector: Detector | None = None, sun: Sun | None = None
+    reflectance: Image,
+    valid: Mask,
+    pixel_size_m: float,
+    detector: Detector | None = None,
+    sun: Sun | None = None,
+    other: Image | None = None,
 ) -> FoundSky:
     """Find cloud, haze, shadow and snow in a scene of any size, such as a survey shows it.
 
     reflectance (4, h, w), blue, green, red, NIR as fractions, at the surface or at the top of the atmosphere, without
     NaN; valid (h, w): the scene has data. Without a detector the package's own is loaded. On grids much finer than the
     detector's own it is shown averages. What clouds that it finds cast, and is dark, is shadow too: `sun`, if it is
-    known, says where (`Sun.on_grid`). Equal arguments give equal pixels. Raises CloudfreeError of the detector.
+    known, says where (`Sun.on_grid`). other (4, h, w): see `DetectorInput`. Equal arguments give equal pixels. Raises
+    CloudfreeError of the detector.
     """
     detector = detector or load(DEFAULT)
-    scene = _at_resolution(DetectorInput(reflectance, valid, pixel_size_m), detector.pixel_size_m)
+    whole = DetectorInput(reflectance, valid, pixel_size_m, other)
+    scene = _at_resolution(whole, detector.pixel_size_m)
     probability = detector.probability(scene)
     if scene.valid.shape != valid.shape:
         probability = coarse.upsampled(probability, (valid.shape[0], valid.shape[1]), slice(0, valid.shape[0]))
-    probability = _with_cast_shadows(probability, DetectorInput(reflectance, valid, pixel_size_m), sun)
+    probability = _with_cast_shadows(probability, whole, sun)
     clear = np.array([sky == SkyClass.CLEAR for sky in SkyClass], np.float32)[:, None, None]
     return FoundSky(as_image(np.where(valid, probability, clear)), valid, pixel_size_m)
 
@@ -85,4 +92,5 @@ def _at_resolution(scene: DetectorInput, wanted_m: float) -> DetectorInput:
     shape = min(height, scene.valid.shape[0]), min(width, scene.valid.shape[1])
     reflectance = coarse.averaged(scene.reflectance, scene.valid, shape)
     pixel_size_m = scene.pixel_size_m * scene.valid.shape[1] / shape[1]
-    return DetectorInput(np.nan_to_num(reflectance), known_of(reflectance), pixel_size_m)
+    other = None if scene.other is None else coarse.averaged(scene.other, known_of(scene.other), shape)
+    return DetectorInput(np.nan_to_num(reflectance), known_of(reflectance), pixel_size_m, other)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cloudfree.arrays import Image, Mask
+from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import SKY_HIDDEN, SKY_NODATA, SkyClass
 
 HIDDEN_PROBABILITY = 0.7
@@ -39,7 +39,7 @@ class FoundSky:
     @cached_property
     def core(self) -> Mask:
         """(h, w) cloud, haze or shadow, without specks and small gaps."""
-        likely = self.valid & (self.probability[list(SKY_HIDDEN)].sum(0) > HIDDEN_PROBABILITY)
+        likely = self.valid & (self.obstructed > HIDDEN_PROBABILITY)
         without_specks = _without_specks(likely, round(_LEAST_CLOUD_M2 / self.pixel_size_m**2))
         if not without_specks.any():  # a scene smaller than a gap is none
             return without_specks
@@ -49,6 +49,11 @@ class FoundSky:
     def hidden(self) -> Mask:
         """(h, w) under cloud, haze or shadow, and close to it."""
         return self.valid & _grown(self.core, GROWTH_M / self.pixel_size_m)
+
+    @property
+    def obstructed(self) -> Image:
+        """(h, w) the probability of cloud, haze or shadow, 0..1."""
+        return as_image(self.probability[list(SKY_HIDDEN)].sum(axis=0))
 
     @property
     def classes(self) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cloudfree.arrays import Image, Mask, known_of
+from cloudfree.arrays import Image, Mask, as_image, known_of
 from cloudfree.geometry import distance_m
 from cloudfree.inputs.files import InputReader, Inputs
 from cloudfree.inputs.optical.reference import Reference
@@ -24,6 +24,15 @@ _FEWEST_SHARED_PX = 30  # of the survey
 def telling(others: Sequence[Image], clear: Mask, pixel_size_m: float) -> tuple[Image, ...]:
     """Those images of other dates (4, H, W) that a model can learn from where a scene is clear (H, W)."""
     return tuple(other for other in others if _tells(other, clear, pixel_size_m))
+
+
+def clear_median(others: Sequence[Image]) -> Image:
+    """The median (4, h, w) of images of other dates, of each pixel over those that show it; NaN where none does."""
+    ordered = np.sort(np.stack(others), axis=0)  # NaN last
+    shown = np.isfinite(ordered).sum(axis=0, keepdims=True)
+    lower, upper = np.maximum(shown - 1, 0) // 2, np.minimum(shown // 2, len(others) - 1)
+    middle = [np.take_along_axis(ordered, place, 0)[0] for place in (lower, upper)]
+    return as_image((middle[0] + middle[1]) / 2)
 
 
 def with_telling(inputs: Inputs, surveyed: Survey) -> tuple[Inputs, Survey]:

@@ -173,3 +173,27 @@ def test_no_cloud_and_nothing_but_cloud_cast_nothing(covered):
     seen = np.full((4, 50, 60), 0.1 + 0.6 * covered, np.float32)
     found = find_sky(seen, np.ones((50, 60), bool), 10.0, CloudAlone())
     assert not (found.classes == SkyClass.SHADOW).any()
+
+
+def test_another_date_tells_and_one_that_shows_nothing_does_not(own):
+    """On grids of any size: it is averaged as the scene is."""
+    seen, _ = clouded()
+    valid, nothing = np.ones((SIDE, SIDE), bool), np.full_like(seen, np.nan)
+    alone, beside_nothing, beside = (
+        find_sky(seen, valid, 10.0, own, other=other) for other in (None, nothing, land_at_10_m().reflectance)
+    )
+    np.testing.assert_array_equal(alone.probability, beside_nothing.probability)
+    assert np.abs(alone.probability - beside.probability).max() > 0.01
+    fine = [np.repeat(np.repeat(image, 3, 1), 3, 2) for image in (seen, land_at_10_m().reflectance)]
+    found = find_sky(fine[0], np.ones((3 * SIDE, 3 * SIDE), bool), 10 / 3, own, other=fine[1])
+    assert iou(found.hidden[1::3, 1::3], beside.hidden) > 0.95
+
+
+def test_classes_with_and_without_what_is_close_to_cloud(own):
+    seen, _ = clouded()
+    found = find_sky(seen, np.ones((SIDE, SIDE), bool), 10.0, own)
+    core, hidden = np.isin(found.core_classes, SKY_HIDDEN), np.isin(found.classes, SKY_HIDDEN)
+    np.testing.assert_array_equal(core, found.core)
+    assert (hidden & ~core).any()
+    assert not (core & ~hidden).any()
+    np.testing.assert_array_equal(found.classes[core], found.core_classes[core])
