@@ -158,10 +158,12 @@ def _log_clouds(plan: Plan, description: dict[str, Any]) -> None:
     log.info("found beside what a mask says: %s (--find-clouds, --edge-limit)", listed)
     cloudy = description["share"]["cloudy_of_data"]
     if plan.inputs.mask is None and cloudy > _MUCH_FOUND:
+        compare = "" if plan.inputs.references else ", or an image of another date (--reference) to compare with"
         log.warning(
             "%.0f %% of the scene is taken for cloud, haze or shadow, as snow easily is: look at --write-mask, or give "
-            "a mask (--udm2, --mask)",
+            "a mask (--udm2, --mask)%s",
             100 * cloudy,
+            compare,
         )
 
 

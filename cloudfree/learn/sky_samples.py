@@ -223,7 +223,7 @@ def _other_date(rng: np.random.Generator, ground: LabelledGround, earlier: Image
         visible, nir = (fractal_noise(rng, fast_shape(side, side), slope=2.0, outer_px=30)[:side, :side] for _ in "vn")
         changes = np.stack([visible, visible, visible, nir]) + rng.normal(0, 0.5, 4).astype(np.float32)[:, None, None]
         other = earlier * np.exp(np.float32(rng.uniform(0, 0.5)) * changes)
-    other = as_image(other * _gain(rng) + _air(rng, other))
+    other = np.roll(as_image(other * _gain(rng) + _air(rng, other)), rng.integers(-1, 2, 2), (1, 2))  # misplaced
     return _with_edge(rng, other)
 
 
