@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cloudfree import described, detect
 from cloudfree.arrays import Image, Mask, as_image, known_of
 from cloudfree.bands import SkyClass
 from cloudfree.detect import FoundSky
 from cloudfree.errors import InputError, warnings_heard
-from cloudfree.geometry import Grid
+from cloudfree.geometry import Grid, distance_m
 from cloudfree.inputs.area import of_scene
 from cloudfree.inputs.files import Inputs, identify
 from cloudfree.inputs.location.source import AnyPath
@@ -45,6 +46,9 @@ _Looked = tuple[Inputs, Survey]
 
 _MOST_HIDDEN = 0.9
 """Share of what a reference shows of a scene; where a detector takes more for cloud, it is not believed."""
+
+_AROUND_M = 20.0
+"""Around clouds and shadows that are found in references."""
 
 
 def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None = None) -> Plan:
@@ -163,7 +167,7 @@ def _with_found_clouds(options: Options, inputs: Inputs, surveyed: Survey, other
         return inputs, surveyed
     reflectance = np.clip(inputs.scene.reflectance(surveyed.dn), 0, 1)
     sky = _found(options, reflectance, surveyed.data, surveyed.grid, inputs.scene.sun, other)
-    clouds = FoundClouds(surveyed.grid, sky.core_classes, sky.obstructed)
+    clouds = FoundClouds(surveyed.grid, sky.classes, sky.obstructed)
     return replace(inputs, found=clouds), replace(surveyed, cloudy=surveyed.cloudy | clouds.hidden)
 
 
@@ -199,9 +203,7 @@ def _without_found_clouds(options: Options, reference: Reference, shown: Image, 
     if not known.any():
         return reference, shown
     sky = _found(options, np.clip(np.nan_to_num(shown), 0, 1), known, grid, sun_of_scene(reference.path))
-    # Through haze the model sees more than it would without: 0.6 dB on the sample, whose other date is hazy in part.
-    thick = np.where(sky.classes == SkyClass.HAZE, np.uint8(SkyClass.CLEAR), sky.classes)
-    clouds = FoundClouds(grid, thick, sky.obstructed)
+    clouds = FoundClouds(grid, _thick(sky), sky.obstructed)
     share, name = float(clouds.hidden[known].mean()), reference.path.name
     if not share:
         return reference, shown
@@ -215,6 +217,17 @@ def _without_found_clouds(options: Options, reference: Reference, shown: Image, 
         return reference, shown
     log.info("%s has no mask, and %.1f %% of it, which looks like cloud, is left out", name, 100 * share)
     return replace(reference, found=clouds), as_image(np.where(clouds.hidden, np.float32(np.nan), shown))
+
+
+def _thick(sky: FoundSky) -> NDArray[np.uint8]:
+    """Classes (h, w) of a reference: cloud and shadow, and what lies close around them, which they alter too.
+
+    Through haze the model sees more than it would without: 0.6 dB on the sample, whose other date is hazy in part.
+    """
+    thick = np.isin(sky.classes, (SkyClass.CLOUD, SkyClass.SHADOW))
+    around = (distance_m(thick, sky.pixel_size_m, _AROUND_M) <= _AROUND_M) & sky.valid & ~thick
+    thin = sky.classes == SkyClass.HAZE
+    return np.where(around, SkyClass.CLOUD, np.where(thin, SkyClass.CLEAR, sky.classes)).astype(np.uint8)
 
 
 def _found(

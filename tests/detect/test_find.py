@@ -116,7 +116,7 @@ def test_a_clear_scene_smaller_than_a_gap_is_clear(side):
     assert not FoundSky(probability, np.ones((side, side), bool), 10.0).hidden.any()
 
 
-def test_specks_and_small_gaps_are_cleaned_and_clouds_reach_a_little_farther():
+def test_specks_and_small_gaps_are_cleaned_and_nothing_is_added():
     cloud = np.zeros((60, 60), bool)
     cloud[10:40, 10:40] = True
     cloud[20:23, 20:23] = False
@@ -125,9 +125,8 @@ def test_specks_and_small_gaps_are_cleaned_and_clouds_reach_a_little_farther():
     probability[SkyClass.CLOUD], probability[SkyClass.CLEAR] = cloud, ~cloud
     hidden = FoundSky(probability, np.ones((60, 60), bool), 10.0).hidden
     assert hidden[10:40, 10:40].all()
-    assert hidden[8:42, 20].all()
-    assert not hidden[7, 20]
-    assert not hidden[45:].any()
+    assert not hidden[:10].any()
+    assert not hidden[40:].any()
 
 
 class CloudAlone:
@@ -162,7 +161,9 @@ def test_what_clouds_cast_becomes_shadow_and_clouds_stay(pixel_size_m, sun):
     np.testing.assert_allclose(found.probability.sum(0), 1, atol=1e-5)
     assert (found.probability >= 0).all()
     assert (found.classes[shadow & valid] == SkyClass.SHADOW).mean() > 0.75
-    assert (found.classes[cloud & valid] == SkyClass.CLOUD).mean() > 0.99
+    assert (
+        found.classes[cloud & valid] == SkyClass.CLOUD
+    ).mean() > 0.98  # pixels of 3 m at the border are shown in part
     assert (found.classes[~valid] == SKY_NODATA).all()
     wrong = find_sky(np.where(valid, seen, 0), valid, pixel_size_m, CloudAlone(), Sun(30, 45, 2.0))
     assert not (wrong.classes == SkyClass.SHADOW).any()
@@ -187,13 +188,3 @@ def test_another_date_tells_and_one_that_shows_nothing_does_not(own):
     fine = [np.repeat(np.repeat(image, 3, 1), 3, 2) for image in (seen, land_at_10_m().reflectance)]
     found = find_sky(fine[0], np.ones((3 * SIDE, 3 * SIDE), bool), 10 / 3, own, other=fine[1])
     assert iou(found.hidden[1::3, 1::3], beside.hidden) > 0.95
-
-
-def test_classes_with_and_without_what_is_close_to_cloud(own):
-    seen, _ = clouded()
-    found = find_sky(seen, np.ones((SIDE, SIDE), bool), 10.0, own)
-    core, hidden = np.isin(found.core_classes, SKY_HIDDEN), np.isin(found.classes, SKY_HIDDEN)
-    np.testing.assert_array_equal(core, found.core)
-    assert (hidden & ~core).any()
-    assert not (core & ~hidden).any()
-    np.testing.assert_array_equal(found.classes[core], found.core_classes[core])
