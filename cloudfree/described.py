@@ -15,7 +15,7 @@ from cloudfree.scene.offset import Offset
 
 log = logging.getLogger(__name__)
 
-_FEW_CLEAR, _MUCH_FOUND = 0.05, 0.5
+_FEW_CLEAR, _MUCH_FOUND, _MUCH_SNOW = 0.05, 0.5, 0.2
 _COMPLETE = 0.999  # coverage under this share is worth a warning
 _BEYOND_SAR = {
     "fill": "beyond it clouds are filled from their surroundings alone (--without-sar keep or nodata leaves them)",
@@ -156,13 +156,25 @@ def _log_clouds(plan: Plan, description: dict[str, Any]) -> None:
         return
     listed = ", ".join(f"{100 * share:.1f} % {name}" for name, share in description["found"].items())
     log.info("found beside what a mask says: %s (--find-clouds, --edge-limit)", listed)
-    cloudy = description["share"]["cloudy_of_data"]
-    if plan.inputs.mask is None and cloudy > _MUCH_FOUND:
-        compare = "" if plan.inputs.references else ", or an image of another date (--reference) to compare with"
+    if plan.inputs.mask is None:
+        _warn_of_white(plan, description["share"]["cloudy_of_data"], description["found"]["snow"])
+
+
+def _warn_of_white(plan: Plan, cloudy: float, snow: float) -> None:
+    """Shares of what was found: all-white scenes are told from each other by texture alone, which may be wrong."""
+    compare = "" if plan.inputs.references else ", or an image of another date (--reference) to compare with"
+    if cloudy > _MUCH_FOUND:
         log.warning(
             "%.0f %% of the scene is taken for cloud, haze or shadow, as snow easily is: look at --write-mask, or give "
             "a mask (--udm2, --mask)%s",
             100 * cloudy,
+            compare,
+        )
+    if snow > _MUCH_SNOW:
+        log.warning(
+            "%.0f %% of the scene is taken for snow, and stays as it is; an overcast sky may look so: look at it, or "
+            "give a mask (--udm2, --mask)%s",
+            100 * snow,
             compare,
         )
 

@@ -291,6 +291,23 @@ def test_the_scene_is_compared_with_the_median_of_other_dates_where_they_are_cle
     np.testing.assert_allclose(last, np.nanmedian(shown, axis=0), rtol=1e-5)
 
 
+def test_what_is_taken_for_snow_stays_and_is_warned_of(
+    cli: Cli, make_scene: Make, make_sar: Make, dn: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class TakesAllForSnow(BrightOrDark):
+        def probability(self, view: detect.DetectorInput) -> Image:
+            shares = np.zeros((5, *view.valid.shape), np.float32)
+            shares[SkyClass.SNOW] = 1
+            return shares
+
+    monkeypatch.setattr("cloudfree.detect.load", lambda name, precision: TakesAllForSnow())
+    made = run(cli, make_scene(dn=dn), make_sar(), tmp_path / "out.tif")
+    assert "100 % of the scene is taken for snow, and stays as it is; an overcast sky may look so" in made["log"]
+    assert "--reference" in made["log"]
+    assert (made["sky"][0][:, :280] == SkyClass.SNOW).all()
+    np.testing.assert_array_equal(made["out"], dn)
+
+
 def test_beside_a_mask_nothing_is_looked_for_in_the_scene(
     make_scene: Make,
     make_sar: Make,

@@ -24,8 +24,9 @@ from cloudfree.learn.sky_samples import CloudedGrounds, SkySample, simulated_sky
 from cloudfree.learn.sources import SourceOptions, Sources
 from cloudfree.reconstruct.lifted import lift
 
-# Clear ground must stay clear: a run keeps it as observed. Shadows are rare.
-_CLASS_WEIGHTS = {SkyClass.CLEAR: 1.3, SkyClass.SHADOW: 1.6}
+# Clear ground must stay clear: a run keeps it as observed. Shadows are rare. Among samples
+# snow is far more frequent than under satellites, and an overcast sky that is taken for it stays.
+_CLASS_WEIGHTS = {SkyClass.CLEAR: 1.3, SkyClass.SHADOW: 1.6, SkyClass.SNOW: 0.7}
 _OVERLAP_WEIGHT = 0.5
 _SIMULATED = 0.5  # share of cloud layers
 

@@ -27,7 +27,7 @@ from cloudfree.simulate.clouds import Sky, cloud_layer
 from cloudfree.simulate.noise import fast_shape, fractal_noise
 
 # Shares of samples.
-_CLOUDLESS, _SNOWED, _RELIT, _DARK_FIELDS, _SCALED = 0.3, 0.2, 0.35, 0.15, 0.6
+_CLOUDLESS, _SNOWED, _RELIT, _DARK_FIELDS, _SCALED = 0.3, 0.15, 0.35, 0.15, 0.6
 _DIM, _WITH_RADAR, _WITH_OTHER, _WITH_EDGE, _BLURRED = 0.3, 0.2, 0.4, 0.15, 0.3
 _SATURATED = (0.1, 0.4)  # without snow, and with
 _HAZY, _HAZED_OVER = 0.35, 0.4  # of simulated skies, of hazy ones
