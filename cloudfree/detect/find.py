@@ -22,6 +22,7 @@ _UNSHADED = 0.3  # of cloud, haze and shadow, up to which the ground says how br
 _AROUND_M, _AROUND_PIXEL_M = 300.0, 40.0  # from how far around a pixel, and on which pixels that is averaged
 _SHADED = 0.35  # darkness of ground that does not say so either
 _CAST = 0.85  # probability of shadow where a cloud casts it
+_MOST_SHADOW = 3.0  # times the area of cloud and haze: clouds outside the image cast some of it, not all
 
 
 def find_sky(
@@ -46,9 +47,21 @@ def find_sky(
     probability = detector.probability(scene)
     if scene.valid.shape != valid.shape:
         probability = coarse.upsampled(probability, (valid.shape[0], valid.shape[1]), slice(0, valid.shape[0]))
-    probability = _with_cast_shadows(probability, whole, sun)
+    probability = _with_cast_shadows(_without_shadows_of_nothing(probability, valid), whole, sun)
     clear = np.array([sky == SkyClass.CLEAR for sky in SkyClass], np.float32)[:, None, None]
     return FoundSky(as_image(np.where(valid, probability, clear)), valid, pixel_size_m)
+
+
+def _without_shadows_of_nothing(probability: Image, valid: Mask) -> Image:
+    """Probability (5, h, w) in which dark ground is clear, where it is too much to be in the shadow of the clouds."""
+    classes = probability.argmax(axis=0)[valid]
+    shaded, clouds = (classes == SkyClass.SHADOW).sum(), np.isin(classes, (SkyClass.CLOUD, SkyClass.HAZE)).sum()
+    if shaded <= _MOST_SHADOW * clouds:
+        return probability
+    lit = probability.copy()
+    lit[SkyClass.CLEAR] += lit[SkyClass.SHADOW]
+    lit[SkyClass.SHADOW] = 0
+    return lit
 
 
 def _with_cast_shadows(probability: Image, scene: DetectorInput, sun: Sun | None) -> Image:

@@ -188,3 +188,26 @@ def test_another_date_tells_and_one_that_shows_nothing_does_not(own):
     fine = [np.repeat(np.repeat(image, 3, 1), 3, 2) for image in (seen, land_at_10_m().reflectance)]
     found = find_sky(fine[0], np.ones((3 * SIDE, 3 * SIDE), bool), 10 / 3, own, other=fine[1])
     assert iou(found.hidden[1::3, 1::3], beside.hidden) > 0.95
+
+
+@pytest.mark.parametrize(("clouds", "believed"), [(0.0, False), (0.05, False), (0.3, True)])
+def test_shadow_without_clouds_that_could_cast_it_is_dark_ground(clouds, believed):
+    """Of an image of which 0.6 is called shadow."""
+    side = 60
+    rows = np.arange(side)[:, None] / side + np.zeros((1, side))
+
+    class Dark:
+        name, pixel_size_m = "stand-in", 10.0
+
+        def probability(self, scene):
+            shares = np.full((5, *scene.valid.shape), 0.02, np.float32)
+            shares[SkyClass.SHADOW] = np.where(rows < 0.6, 0.92, 0.02)
+            shares[SkyClass.CLOUD] = np.where(rows >= 1 - clouds, 0.92, 0.02)
+            shares[SkyClass.CLEAR] = 1 - shares[1:].sum(axis=0)
+            return shares
+
+    seen = np.where(rows >= 1 - clouds, np.float32(0.7), np.float32(0.1)) + np.zeros((4, 1, 1), np.float32)
+    found = find_sky(seen, np.ones((side, side), bool), 10.0, Dark())
+    np.testing.assert_allclose(found.probability.sum(0), 1, atol=1e-5)
+    assert (found.classes == SkyClass.SHADOW).any() == believed
+    assert ((found.classes == SkyClass.CLOUD).mean() > 0) == (clouds > 0)
