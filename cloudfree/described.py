@@ -162,7 +162,7 @@ def _log_clouds(plan: Plan, description: dict[str, Any]) -> None:
 
 def _warn_of_white(plan: Plan, cloudy: float, snow: float) -> None:
     """Shares of what was found: all-white scenes are told from each other by texture alone, which may be wrong."""
-    compare = "" if plan.inputs.references else ", or an image of another date (--reference) to compare with"
+    compare = "" if plan.options.references else ", or an image of another date (--reference) to compare with"
     if cloudy > _MUCH_FOUND:
         log.warning(
             "%.0f %% of the scene is taken for cloud, haze or shadow, as snow easily is: look at --write-mask, or give "

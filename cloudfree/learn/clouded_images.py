@@ -68,10 +68,28 @@ def read_clouded_images(folder: Path) -> Iterator[CloudedImage]:
         yield CloudedImage(path.stem, site_of(name), cloudy, other)
 
 
-def cloud_share(cloud_percent: Path | None, stem: str) -> Image | None:
-    """What another network says of cloud (H, W), 0..1, in the image `STEM.tif`: `STEM_cloud.tif`, one band, percent."""
+def cloud_share(cloud_percent: Path | None, stem: str, shape: tuple[int, ...]) -> Image | None:
+    """What another network says of cloud (H, W), 0..1, in the image `STEM.tif` of a shape: `STEM_cloud.tif`, percent.
+
+    None where there is no such file. Raises InputError for one of another size, or other numbers.
+    """
     path = cloud_percent and cloud_percent / f"{stem}_cloud.tif"
-    return read_bands(path, "percent of cloud")[0] / np.float32(100) if path and path.exists() else None
+    if not path or not path.exists():
+        return None
+    percent = read_bands(path, "percent of cloud")[0]
+    if percent.shape != shape:
+        raise InputError(f"{path} and {stem}.tif have different sizes; they must share their pixels: warp one")
+    if not ((percent >= 0) & (percent <= 100)).all():
+        raise InputError(
+            f"{path} holds numbers that are no percent of cloud, which are 0 to 100: check --cloud-percent"
+        )
+    return percent / np.float32(100)
+
+
+def check_cloud_percent(folder: Path) -> None:
+    """Raise InputError for a folder that says nothing of any image."""
+    if not any(folder.glob("*_cloud.tif")):
+        raise InputError(f"{folder} holds no STEM_cloud.tif, percent of cloud in STEM.tif: check --cloud-percent")
 
 
 def _read(path: Path) -> Image:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cloudfree.bands import SKY_HIDDEN, SkyClass
 from cloudfree.detect import load
-from cloudfree.learn.clouded_images import cloud_share, read_clouded_images
+from cloudfree.learn.clouded_images import check_cloud_percent, cloud_share, read_clouded_images
 from cloudfree.learn.labelled_grounds import LabelledGround, of_clouded_image, read_grounds
 from cloudfree.learn.lifted_layers import DrawClouds, RealLayer, clouds_drawer, ground_under
 from cloudfree.learn.losses import Batch
@@ -90,9 +90,11 @@ def _skies(layers: list[RealLayer]) -> DrawClouds:
 
 def _clouded(folder: Path, cloud_percent: Path | None) -> tuple[list[LabelledGround], list[RealLayer]]:
     """Images with clouds and their labels, and the clouds that can be lifted off them."""
+    if cloud_percent:
+        check_cloud_percent(cloud_percent)
     grounds, layers, detector = list[LabelledGround](), list[RealLayer](), load()
     for image in read_clouded_images(folder):
-        share = cloud_share(cloud_percent, image.name)
+        share = cloud_share(cloud_percent, image.name, image.valid.shape)
         if under := ground_under(image, detector):
             layers.append(RealLayer(image.site, lift(image.filled, *under)))
         ground = under[0] if under else image.other_in_its_light()

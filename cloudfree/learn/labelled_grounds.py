@@ -98,7 +98,7 @@ def read_clear_images(folder: Path, cloud_percent: Path | None = None) -> Iterat
         image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         labels = clear_labels(image, np.asarray((image > 0).all(0)))
         labels[labels == SkyClass.SNOW] = UNLABELLED  # or cloud
-        if (share := cloud_share(cloud_percent, path.stem)) is not None:
+        if (share := cloud_share(cloud_percent, path.stem, labels.shape)) is not None:
             labels[share > 0.5] = UNLABELLED
         yield LabelledGround(site_of(path.name.removesuffix(CLEAR_SUFFIX)), np.clip(image, 0, 1), labels)
 

@@ -113,6 +113,12 @@ class TrainOptions(SourceOptions):
         if not self.samples and self.architecture == "u_net":
             raise InputError("a u_net learns from samples (cloudfree samples) alone: give --samples")
 
+        if self.cloud_percent and not (self.clouds and self.architecture == "cloud_detector"):
+            raise InputError(
+                "--cloud-percent is what another network says of the images of --clouds, and a cloud_detector alone "
+                "learns from it: give --clouds and --architecture cloud_detector, or leave it out"
+            )
+
     @property
     def checkpoint(self) -> Path:
         """Where an unfinished run is kept."""

@@ -52,7 +52,7 @@ _BEYOND_M = 1000.0  # that a cloud at the border of the image may reach on
 _MOST_SAMPLES = 40_000  # pixels of cloud that are moved to find distances
 
 _NEAR_M, _REACH_M = 20.0, 180.0  # from where a cloud falls: shadow begins so near to it, and ends so far from it
-_SMOOTH_M, _CLOSED_M, _GAP_M2 = 10.0, 15.0, 30_000.0  # what is bright within a shadow is in it
+_SMOOTH_M, _CLOSED_M, _GAP_M2 = 10.0, 15.0, 3_000.0  # what is bright within a shadow is in it
 _DARK, _DARK_SHARE = 0.18, 0.45  # at least so dark, and at least this share of the darkness under the piece
 
 

@@ -25,6 +25,7 @@ from cloudfree.scene.survey import Survey
 LIMIT_M = 300.0
 """How far beyond a mask its clouds are followed."""
 
+_LEAST = 1.0  # standard deviation: what `unobstructed` does not notice is not followed, however well the model knows
 _CHANCE = 0.02  # of clear pixels that are taken for obstructed, each time they are asked
 _FAR_M = 100.0  # from the mask ground is surely clear
 # Nearer to the mask than this pixels are left to the model: it knows how cloud leaks, and clear ground is rare there.
@@ -108,7 +109,7 @@ def _border(cloudy: Mask) -> Mask:
 
 def _beyond_chance(amounts: tuple[Image, Image], far: Mask) -> Mask:
     """Where haze or shadow (h, w) is more than by chance, which clear ground tells."""
-    hazy, shaded = (amount > np.quantile(amount[far], 1 - _CHANCE / 2) for amount in amounts)
+    hazy, shaded = (amount > max(_LEAST, float(np.quantile(amount[far], 1 - _CHANCE / 2))) for amount in amounts)
     return np.asarray(hazy | shaded)
 
 

@@ -8,9 +8,12 @@ from support import write_pixels
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SkyClass
+from cloudfree.errors import InputError
 from cloudfree.learn.clouded_images import CloudedImage, cloud_share, read_clouded_images
+from cloudfree.learn.detection import open_sky_sources
 from cloudfree.learn.labelled_grounds import read_clear_images
 from cloudfree.learn.sky_labels import UNLABELLED, Labels, cloudy_labels, labels_by_ground, labels_over
+from cloudfree.learn.train_options import TrainOptions
 
 SIDE = 60
 FIELDS = np.array([0.06, 0.09, 0.1, 0.3], np.float32)[:, None, None]
@@ -112,12 +115,37 @@ def test_bright_ground_that_another_network_calls_clear_is_left_out() -> None:
 
 def test_percent_lies_beside_images_or_not_at_all(tmp_path: Path) -> None:
     write_pixels(tmp_path / "a_p1_cloudy_cloud.tif", np.full((1, 4, 5), 50, np.uint8))
-    share = cloud_share(tmp_path, "a_p1_cloudy")
+    share = cloud_share(tmp_path, "a_p1_cloudy", (4, 5))
     assert share is not None
     assert share.shape == (4, 5)
     np.testing.assert_allclose(share, 0.5)
-    assert cloud_share(tmp_path, "b_p1_cloudy") is None
-    assert cloud_share(None, "a_p1_cloudy") is None
+    assert cloud_share(tmp_path, "b_p1_cloudy", (4, 5)) is None
+    assert cloud_share(None, "a_p1_cloudy", (4, 5)) is None
+
+
+@pytest.mark.parametrize(
+    ("percent", "said"),
+    [
+        (np.full((1, 2, 2), 50, np.uint8), "different sizes"),
+        (np.full((1, 4, 5), 255, np.uint8), "no percent of cloud"),
+        (np.full((1, 4, 5), np.nan, np.float32), "no percent of cloud"),
+    ],
+)
+def test_percent_that_cannot_be_is_one_line(tmp_path: Path, percent: np.ndarray, said: str) -> None:
+    write_pixels(tmp_path / "a_cloud.tif", percent)
+    with pytest.raises(InputError, match=said):
+        cloud_share(tmp_path, "a", (4, 5))
+
+
+def test_percent_of_nothing_or_for_nothing_is_one_line(tmp_path: Path) -> None:
+    given = {"output": tmp_path / "d.safetensors", "steps": 1, "cloud_percent": tmp_path}
+    with pytest.raises(InputError, match="a cloud_detector alone"):
+        TrainOptions(**given, architecture="align_cr", clouds=tmp_path)
+    with pytest.raises(InputError, match="give --clouds"):
+        TrainOptions(**given, architecture="cloud_detector")
+    options = TrainOptions(**given, architecture="cloud_detector", clouds=tmp_path)
+    with pytest.raises(InputError, match="check --cloud-percent"):
+        open_sky_sources(options)
 
 
 def test_white_in_a_clear_image_and_what_another_network_calls_cloud_are_not_labelled(tmp_path: Path) -> None:

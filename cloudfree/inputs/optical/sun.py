@@ -21,6 +21,8 @@ _ELEVATION = "illuminationElevationAngle", "sun_elevation", "view:sun_elevation"
 _VIEW = "incidenceAngle", "spaceCraftViewAngle", "view_angle", "view:incidence_angle", "view:off_nadir"
 """What angles are called in Planet's metadata XML, in its JSON and in STAC; where a file has several, the first."""
 
+_LOWEST_DEG = 2.0  # under a lower sun no satellite takes such images: it is an error
+
 NAMES = frozenset((*_AZIMUTH, *_ELEVATION, *_VIEW))
 
 
@@ -28,8 +30,8 @@ NAMES = frozenset((*_AZIMUTH, *_ELEVATION, *_VIEW))
 class Sun:
     """The sun over a scene, in degrees.
 
-    azimuth_deg, 0..360: clockwise from north, or from the top of an image (`on_grid`). elevation_deg, above 0 and up to
-    90: over the horizon. view_deg, 0..90: between the line of sight and the vertical, in whatever direction; None where
+    azimuth_deg, 0..360: clockwise from north, or from the top of an image (`on_grid`). elevation_deg, 2..90:
+    over the horizon. view_deg, 0..90: between the line of sight and the vertical, in whatever direction; None where
     it is not known. stated_by: the name of the file.
     """
 
@@ -42,7 +44,7 @@ class Sun:
     def of(cls, angles: Mapping[str, object], stated_by: str = "") -> Self | None:
         """By what a file calls its angles; None where one that is needed is missing, no number or impossible."""
         azimuth, elevation = _angle(angles, _AZIMUTH, 360), _angle(angles, _ELEVATION, 90)
-        if azimuth is None or not elevation:
+        if azimuth is None or elevation is None or elevation < _LOWEST_DEG:
             return None
         return cls(azimuth, elevation, _angle(angles, _VIEW, 90), stated_by)
 
