@@ -97,8 +97,8 @@ def clouds_drawer(
 
     Now and then two lie above each other. `simulate` draws the simulated ones, by default as over PlanetScope's scenes.
     """
-    draw_simulated = simulate or simulated_clouds
-    draw_one = partial(_draw_one, by_site(layers), simulated, draw_simulated) if layers else draw_simulated
+    share = simulated if layers else 1.0
+    draw_one = partial(_draw_one, by_site(layers), share, simulate or simulated_clouds)
     return partial(_one_or_two, draw_one)
 
 

@@ -112,7 +112,7 @@ def obscured(rng: np.random.Generator, draw_ground: DrawGround, draw_clouds: Dra
     for _ in range(_MOST_DRAWS):
         ground = draw_ground(rng)
         clouds = draw_clouds(rng, ground.valid.shape[0], ground.pixel_size_m)
-        if rng.random() < _EVERYTHING:
+        if rng.random() < _EVERYTHING and ground.valid.any():
             yield from _variants(rng, ground, clouds, ground.valid)
             return
         hidden = (_mask(rng, clouds) | ground.overcast) & ground.valid
