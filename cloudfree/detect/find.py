@@ -14,6 +14,9 @@ from cloudfree.geometry import coarse
 from cloudfree.inputs.optical.sun import Sun
 from cloudfree.scene import cast_shadows
 
+MOST_SHADOW = 3.0
+"""Times the area of cloud and haze: clouds outside an image cast some of its shadow, not all."""
+
 _FINER = 0.7  # times a detector's own pixels: images of larger ones are shown as they are
 
 _GREEN, _NIR = 1, 3
@@ -22,7 +25,6 @@ _UNSHADED = 0.3  # of cloud, haze and shadow, up to which the ground says how br
 _AROUND_M, _AROUND_PIXEL_M = 300.0, 40.0  # from how far around a pixel, and on which pixels that is averaged
 _SHADED = 0.35  # darkness of ground that does not say so either
 _CAST = 0.85  # probability of shadow where a cloud casts it
-_MOST_SHADOW = 3.0  # times the area of cloud and haze: clouds outside the image cast some of it, not all
 
 
 def find_sky(
@@ -56,7 +58,7 @@ def _without_shadows_of_nothing(probability: Image, valid: Mask) -> Image:
     """Probability (5, h, w) in which dark ground is clear, where it is too much to be in the shadow of the clouds."""
     classes = probability.argmax(axis=0)[valid]
     shaded, clouds = (classes == SkyClass.SHADOW).sum(), np.isin(classes, (SkyClass.CLOUD, SkyClass.HAZE)).sum()
-    if shaded <= _MOST_SHADOW * clouds:
+    if shaded <= MOST_SHADOW * clouds:
         return probability
     lit = probability.copy()
     lit[SkyClass.CLEAR] += lit[SkyClass.SHADOW]

@@ -12,13 +12,12 @@ from scipy import ndimage
 from cloudfree.arrays import Image, as_image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
+from cloudfree.learn.clouded_images import CLOUDY_SUFFIX
 from cloudfree.learn.places import by_site, read_bands, site_of
 from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M, CloudLayer, Sky, cloud_layer, layer_with_shadow
 
 DrawCloudLayer = Callable[[np.random.Generator, int], CloudLayer]
 """Draws a cloud layer over a square of so many pixels."""
-
-_CLOUDY_SUFFIX = "_cloudy.tif"
 
 # Blue reflectance tells cloud from any ground but snow: from here on it is taken for opaque. The ground's own is that
 # of the darker fifth of the image, or, where hardly anything is free, what air and dark ground have at most.
@@ -67,11 +66,11 @@ def read_real_clouds(folder: Path) -> list[RealClouds]:
     Images with hardly any thick cloud are left out. NAME tells places apart (`places.site_of`).
     Raises InputError where none is left.
     """
-    paths = sorted(folder.glob(f"*{_CLOUDY_SUFFIX}"))
+    paths = sorted(folder.glob(f"*{CLOUDY_SUFFIX}"))
     images = [clouds for path in paths if (clouds := _read_clouds(path))]
     if not images:
         raise InputError(
-            f"{folder} holds no image with clouds (NAME{_CLOUDY_SUFFIX}, four bands, uint16): check --clouds"
+            f"{folder} holds no image with clouds (NAME{CLOUDY_SUFFIX}, four bands, uint16): check --clouds"
         )
     return images
 
@@ -91,7 +90,7 @@ def real_or_simulated_layers(clouds: Sequence[RealClouds], share: float = 0.6) -
 
 def _read_clouds(path: Path) -> RealClouds | None:
     image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
-    return lift_clouds(image, site_of(path.name.removesuffix(_CLOUDY_SUFFIX)))
+    return lift_clouds(image, site_of(path.name.removesuffix(CLOUDY_SUFFIX)))
 
 
 def lift_clouds(image: Image, site: str) -> RealClouds | None:

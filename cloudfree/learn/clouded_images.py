@@ -15,7 +15,6 @@ from cloudfree.learn.places import read_bands, site_of
 
 CLOUDY_SUFFIX, CLEAR_SUFFIX = "_cloudy.tif", "_clear.tif"
 
-
 _DARKEST = 0.01  # reflectance
 _GAIN = 0.8, 1.25  # between two clear dates; cloud over most of an image would have more
 

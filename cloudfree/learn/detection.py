@@ -98,8 +98,9 @@ def _clouded(folder: Path, cloud_percent: Path | None) -> tuple[list[LabelledGro
         if under := ground_under(image, detector):
             layers.append(RealLayer(image.site, lift(image.filled, *under)))
         ground = under[0] if under else image.other_in_its_light()
-        by_ground = None if ground is None else labels_by_ground(image.filled, ground, share)
-        grounds.append(of_clouded_image(image, cloudy_labels(image.filled, share) if by_ground is None else by_ground))
+        seen = image.filled
+        labels = cloudy_labels(seen, share) if ground is None else labels_by_ground(seen, ground, share)
+        grounds.append(of_clouded_image(image, labels))
     return grounds, layers
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from cloudfree.arrays import Image
 from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE
 from cloudfree.errors import InputError
+from cloudfree.learn.clouded_images import CLEAR_SUFFIX
 from cloudfree.learn.obscured_places import Series
 from cloudfree.learn.places import (
     Place,
@@ -28,7 +29,6 @@ from cloudfree.simulate.clouds import PLANETSCOPE_PIXEL_M
 Groups = list[list[Series]]
 InSeries = Callable[[Sequence[Place]], list[Series]]
 
-_CLEAR_SUFFIX = "_clear.tif"
 _WINDOW_CROP_PX = 96  # that must be clear in a window of a scene
 # Hardly any cloud: shares of an image that have data, and that are brighter in blue than ground mostly is.
 _LEAST_DATA, _BRIGHT_BLUE, _MOST_BRIGHT = 0.99, 0.25, 0.05
@@ -83,10 +83,10 @@ def _clear_images(folder: Path) -> Iterator[Place]:
     NAME tells places apart (`places.site_of`).
     """
     _require_folder(folder, "--clouds", "images with clouds")
-    for path in sorted(folder.glob(f"*{_CLEAR_SUFFIX}")):
+    for path in sorted(folder.glob(f"*{CLEAR_SUFFIX}")):
         image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         if (image > 0).all(axis=0).mean() >= _LEAST_DATA and (image[0] > _BRIGHT_BLUE).mean() <= _MOST_BRIGHT:
-            site = site_of(path.name.removesuffix(_CLEAR_SUFFIX))
+            site = site_of(path.name.removesuffix(CLEAR_SUFFIX))
             yield _without_radar(site, np.clip(image, 0, 1), PIXEL_M)
 
 

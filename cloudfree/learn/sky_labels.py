@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from cloudfree.arrays import Image, Mask
 from cloudfree.bands import SKY_NODATA, SkyClass
+from cloudfree.detect.find import MOST_SHADOW
 from cloudfree.learn.cloud_layers import opacity_of
 
 UNLABELLED = SKY_NODATA
@@ -27,7 +28,7 @@ _SHADED_NIR, _LIT_NIR = 0.75, 0.9  # share of the ground's near infrared: at mos
 _OPAQUE, _WHITE_OUT = 0.45, 0.8  # opacities: cloud, and cloud over ground that is as bright
 # Between two dates ground changes, so that less is sure: the clear change of blue, and of the near infrared.
 _SMOOTH_PX, _SAME_BLUE, _SAME_NIR = 5, 0.02, (0.8, 1.3)
-_WATER_NIR, _MOST_SHADOW = 0.05, 3.0  # reflectance; times the area of cloud and haze
+_WATER_NIR = 0.05  # reflectance
 _CLOUD_BLUE, _SEEN_CLOUD_BLUE = 0.15, 0.06  # change of blue that is cloud, and that is if the other network says so
 _SAYS_CLOUD, _SAYS_CLEAR = 0.5, 0.2
 # Opacities by brightness alone: what is surely clear, surely haze, surely cloud, and in between in doubt.
@@ -79,7 +80,7 @@ def labels_by_ground(reflectance: Image, ground: Image, cloud_share: Image | Non
     labels[(brighter > _CLOUD_BLUE) | ((brighter > _SEEN_CLOUD_BLUE) & (says > _SAYS_CLOUD))] = SkyClass.CLOUD
     labels[(labels == SkyClass.CLEAR) & (says > _SAYS_CLOUD)] = UNLABELLED
     shaded = (brighter < 0) & (ratio < _SHADED_NIR) & (blue < 0.95 * ground[0]) & (nir > _WATER_NIR)
-    if shaded.sum() < _MOST_SHADOW * (brighter > HAZE_BLUE).sum():  # else the ground is of another season
+    if shaded.sum() < MOST_SHADOW * (brighter > HAZE_BLUE).sum():  # else the ground is of another season
         labels[shaded] = SkyClass.SHADOW
     return labels
 

@@ -48,20 +48,8 @@ _OF_PLACES = ("data", "clouds", "cloud_percent", "procedural", "size", "loss")
 
 # What the recorded command names, in this order, and where an option is called otherwise than its field.
 _RECORDED = (
-    *(
-        "data",
-        "clouds",
-        "cloud_percent",
-        "samples",
-        "procedural",
-        "architecture",
-        "size",
-        "loss",
-        "schedule",
-        "minutes",
-        "steps",
-    ),
-    *("epochs", "seed", "crop", "batch", "learning_rate", "keep", "start"),
+    *("data", "clouds", "cloud_percent", "samples", "procedural", "architecture", "size", "loss", "schedule"),
+    *("minutes", "steps", "epochs", "seed", "crop", "batch", "learning_rate", "keep", "start"),
 )
 _OPTION_NAMES = {"start": "weights"}
 

@@ -129,9 +129,6 @@ def sensor(source: Source, band_count: int) -> str:
 
 # --- the header of a TIFF, and the metadata XML ---
 
-ANGLES = frozenset({"illuminationAzimuthAngle", "illuminationElevationAngle", "incidenceAngle", "spaceCraftViewAngle"})
-"""What the metadata XML calls the sun's angles and the satellite's; in degrees."""
-
 
 def header(dataset: DatasetReader) -> dict[str, object]:
     """The JSON that Planet writes into the TIFF's image description, its `properties` if it has some; else empty."""
@@ -153,8 +150,8 @@ class Metadata:
     """What Planet's metadata XML states.
 
     `acquired`: dates and times as they are written, in order. `reflectance_coefficients`: the reflectance of one
-    digital number, by one-based band. `damage`: why reading stopped, "" where the whole file was read. `angles`: as
-    they are written, by the names of `ANGLES`.
+    digital number, by one-based band. `damage`: why reading stopped, "" where the whole file was read. `angles`: of
+    the sun and the satellite, in degrees, as they are written, by the names of their elements.
     """
 
     acquired: tuple[str, ...]
@@ -177,7 +174,7 @@ def read_metadata(path: Source) -> Metadata:
             tag = _tag(element)
             if tag in ("acquisitionDate", "acquisitionDateTime"):
                 acquired.append(element.text or "")
-            elif tag in ANGLES:
+            elif tag.endswith("Angle"):
                 angles.setdefault(tag, element.text or "")
             elif tag == "bandSpecificMetadata":
                 stated = {_tag(child): child.text for child in element}

@@ -23,8 +23,6 @@ _VIEW = "incidenceAngle", "spaceCraftViewAngle", "view_angle", "view:incidence_a
 
 _LOWEST_DEG = 2.0  # under a lower sun no satellite takes such images: it is an error
 
-NAMES = frozenset((*_AZIMUTH, *_ELEVATION, *_VIEW))
-
 
 @dataclass(frozen=True)
 class Sun:
