@@ -24,7 +24,7 @@ _PIXEL_M = 10.0
 # As dark as water in NIR where VH sees land: a shadow that the image's mask does not know.
 _WATER_NIR, _LAND_VH_DB = 0.07, -19.0
 _USABLE_CLOUD = 0.05  # share of an image
-_SAYS_CLOUD, _SAYS_CLEAR = 0.5, 0.2  # share of cloud, by another network
+_SAYS_CLOUD, _CLOUDLESS = 0.5, 0.01  # another network's share of cloud in a pixel, and of such pixels in an image
 _TOWN_TILES = 4  # a side, of a mosaic of small images
 
 
@@ -93,15 +93,18 @@ def ground_of(place: Place) -> LabelledGround:
 def read_clear_images(folder: Path, cloud_percent: Path | None = None) -> Iterator[LabelledGround]:
     """The images `NAME_clear.tif` of a folder (uint16 blue, green, red, NIR, reflectance * 10000), without radar.
 
-    What another network calls cloud (`clouded_images.cloud_share`) is not labelled, nor snow without its word for it.
+    What another network calls cloud (`clouded_images.cloud_share`) is not labelled. White is snow where it sees no cloud
+    in the whole image, and else not labelled either.
     """
     for path in sorted(folder.glob(f"*{CLEAR_SUFFIX}")):
         image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         labels = clear_labels(image, np.asarray((image > 0).all(0)))
         share = cloud_share(cloud_percent, path.stem, labels.shape)
-        labels[(labels == SkyClass.SNOW) & (True if share is None else share > _SAYS_CLEAR)] = UNLABELLED  # or cloud
+        says_cloud = np.ones(labels.shape, bool) if share is None else share > _SAYS_CLOUD
+        if says_cloud.mean() > _CLOUDLESS:
+            labels[labels == SkyClass.SNOW] = UNLABELLED
         if share is not None:
-            labels[share > _SAYS_CLOUD] = UNLABELLED
+            labels[says_cloud] = UNLABELLED
         yield LabelledGround(site_of(path.name.removesuffix(CLEAR_SUFFIX)), np.clip(image, 0, 1), labels)
 
 
