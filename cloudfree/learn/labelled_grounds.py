@@ -93,8 +93,8 @@ def ground_of(place: Place) -> LabelledGround:
 def read_clear_images(folder: Path, cloud_percent: Path | None = None) -> Iterator[LabelledGround]:
     """The images `NAME_clear.tif` of a folder (uint16 blue, green, red, NIR, reflectance * 10000), without radar.
 
-    What another network calls cloud (`clouded_images.cloud_share`) is not labelled. White is snow where it sees no cloud
-    in the whole image, and else not labelled either.
+    What another network calls cloud (`clouded_images.cloud_share`) is not labelled. White is snow where that network
+    sees no cloud in the whole image, and else not labelled either.
     """
     for path in sorted(folder.glob(f"*{CLEAR_SUFFIX}")):
         image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)

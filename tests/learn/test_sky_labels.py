@@ -159,7 +159,7 @@ def test_white_in_a_clear_image_and_what_another_network_calls_cloud_are_not_lab
 
 
 def test_white_of_a_clear_image_is_snow_where_another_network_sees_no_cloud_in_it(tmp_path: Path) -> None:
-    image = np.where(CLOUD, np.float32(0.7), ground())
+    image = np.where(CLOUD | SHADE, np.float32(0.7), ground())
     write_pixels(tmp_path / "a_p1_clear.tif", np.rint(1e4 * image).astype(np.uint16))
     write_pixels(tmp_path / "a_p1_clear_cloud.tif", np.zeros((1, *CLOUD.shape), np.uint8))
     (labelled,) = read_clear_images(tmp_path, tmp_path)
