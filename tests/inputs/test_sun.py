@@ -70,6 +70,19 @@ def test_so_are_those_of_a_json(scene: Source, tmp_path: Path, wrong: object) ->
     assert of_scene(scene) is None
 
 
+def test_angles_that_cannot_be_are_warned_of_and_missing_ones_are_not(
+    scene: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / JSON).write_text(item(sun_azimuth="3" * 400))
+    assert of_scene(scene) is None
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert f"{JSON} has sun_azimuth '{'3' * 20}', sun_elevation '34.3'; the sun's azimuth is 0 to 360 degrees" in line
+    caplog.clear()
+    (tmp_path / JSON).write_text(json.dumps({"properties": {"cloud_cover": 0.2}}))
+    assert of_scene(scene) is None
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("elevation", [0, 90.1, -3])
 def test_a_sun_under_the_horizon_casts_no_shadow(elevation: float) -> None:
     assert Sun.of({"sun_azimuth": 100, "sun_elevation": elevation}) is None

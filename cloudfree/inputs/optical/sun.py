@@ -76,7 +76,18 @@ def of_scene(scene: Source) -> Sun | None:
                 continue
             if sun := Sun.of(stated, beside.name):
                 return sun
+            _say_what_cannot_be(stated, beside)
     return None
+
+
+def _say_what_cannot_be(stated: Mapping[str, object], beside: Source) -> None:
+    angles = [f"{name} {str(stated[name])[:20]!r}" for name in (*_AZIMUTH, *_ELEVATION) if name in stated]
+    if angles:
+        log.warning(
+            "%s has %s; the sun's azimuth is 0 to 360 degrees and its elevation %g to 90, and both are needed: shadows "
+            "are found without them",
+            *(beside.name, ", ".join(angles), _LOWEST_DEG),
+        )
 
 
 def _stated_in_xml(path: Source) -> Mapping[str, object]:
