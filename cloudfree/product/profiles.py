@@ -34,7 +34,7 @@ QA_COLOURS: Colours = {
     Qa.RECONSTRUCTED_WITHOUT_SAR: (150, 90, 190, 255),
     Qa.SEEN_THROUGH: (120, 190, 215, 255),
 }
-_SKY_COLOURS: Colours = {
+SKY_COLOURS: Colours = {
     SkyClass.CLEAR: (190, 200, 180, 255),
     SkyClass.CLOUD: (250, 250, 250, 255),
     SkyClass.HAZE: (200, 180, 130, 255),
@@ -60,7 +60,7 @@ def _classed(description: str, percentage: str, colours: Colours, nodata: int) -
 
 
 QUALITY = _classed(description_of(Qa), "share of reconstruction in percent", QA_COLOURS, NO_SHARE)
-SKY = _classed(SKY_DESCRIPTION, "probability of cloud, haze or shadow in percent", _SKY_COLOURS, SKY_NODATA)
+SKY = _classed(SKY_DESCRIPTION, "probability of cloud, haze or shadow in percent", SKY_COLOURS, SKY_NODATA)
 
 _GREY = (ColorInterp.gray, *[ColorInterp.undefined] * 3)
 _DEVIATIONS = tuple(f"standard deviation of {band}" for band in OPTICAL_BANDS)
