@@ -21,6 +21,7 @@ from cloudfree.cli.doctor import doctor
 from cloudfree.cli.evaluate import evaluate
 from cloudfree.cli.info import info
 from cloudfree.cli.options import FILE
+from cloudfree.cli.qgis import qgis
 from cloudfree.cli.run import run
 from cloudfree.cli.samples import samples
 from cloudfree.cli.terminal import (
@@ -107,7 +108,7 @@ def main() -> None:
     click.get_current_context().meta[DATA_LEFT] = process.leave_data_of_others()
 
 
-for command in (run, batch, align, demo, evaluate, adapt, info, weights, samples, train, doctor):
+for command in (run, batch, align, demo, evaluate, adapt, info, weights, samples, train, doctor, qgis):
     main.add_command(command)
     for option in command.params:
         if option.envvar is None and (words := max(option.opts, key=len)).startswith("--"):
