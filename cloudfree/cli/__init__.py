@@ -20,7 +20,6 @@ from cloudfree.cli.demo import demo
 from cloudfree.cli.doctor import doctor
 from cloudfree.cli.evaluate import evaluate
 from cloudfree.cli.info import info
-from cloudfree.cli.options import FILE
 from cloudfree.cli.qgis import qgis
 from cloudfree.cli.run import run
 from cloudfree.cli.samples import samples
@@ -33,6 +32,7 @@ from cloudfree.cli.terminal import (
     terminate,
 )
 from cloudfree.cli.train import train
+from cloudfree.cli.values import FILE
 from cloudfree.cli.weights import weights
 
 
@@ -99,8 +99,13 @@ _SETTINGS: dict[str, Any] = {
 def main() -> None:
     """Remove clouds from PlanetScope scenes with the help of Sentinel-1.
 
-    Every option may also come from the environment, as CLOUDFREE_RUN_BUFFER, or from a file. What is typed wins over
-    the environment, and that over the file.
+    Every option may also come from the environment, as CLOUDFREE_RUN_BUFFER for --buffer of run, or from a file. What
+    is typed wins over the environment, and that over the file.
+
+    \b
+    TAB completes commands, options, files, weights and presets after
+      eval "$(_CLOUDFREE_COMPLETE=bash_source cloudfree)"
+    in bash; zsh and fish have zsh_source and fish_source.
     """
     for ending in (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         signal.signal(ending, terminate)

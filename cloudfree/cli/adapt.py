@@ -7,16 +7,17 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import OUTPUT_FILE, Real
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
+from cloudfree.cli.values import OUTPUT_FILE, WEIGHTS, Real
 
 
 @click.command()
 @options.scene_inputs(sar_required=True)
 @options.references
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
-@click.option("--weights", metavar="NAME|FILE", default="auto", show_default=True, help="Weights to start from.")
-@click.option("--minutes", type=Real(min=0, min_open=True), default=5.0, show_default=True)
+@option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
+@option("--weights", type=WEIGHTS, default="auto", show_default=True, help="Weights to start from.")
+@option("--minutes", type=Real(min=0, min_open=True), default=5.0, show_default=True, help="End after this time.")
 @options.seed
 @options.device
 @options.overwrite

@@ -7,15 +7,16 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import OUTPUT_FILE
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
+from cloudfree.cli.values import OUTPUT_FILE
 
 
 @click.command()
 @options.scene_inputs(sar_required=True)
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The COG to write: VV and VH in dB.")
+@option("-o", "--output", type=OUTPUT_FILE, required=True, help="The COG to write: VV and VH in dB.")
 @options.compress
-@click.option("--quicklook", type=OUTPUT_FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")
+@option("--quicklook", type=OUTPUT_FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")
 @options.overwrite
 @options.as_json_with("The offset and how sure it is, on stdout.")
 @options.verbosity

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cloudfree.cli import options
+from cloudfree.cli import options, screens
 from cloudfree.cli.config import option_sources
-from cloudfree.cli.options import FILE, Real, Whole
 from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
+from cloudfree.cli.values import FILE, Real, Whole
 from cloudfree.product.kinds import BESIDE
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCENES = "{n:.0f}/{total:.0f} scenes"
+_EXAMPLE = "  cloudfree batch inbox -o products --also qa,report --workers 2"
 
 
-@click.command()
+@screens.command(_EXAMPLE)
 @click.argument("source", type=FILE)
-@click.option("-o", "--output", "folder", type=FILE, required=True, help="The folder of the products.")
-@click.option(
+@screens.option(
+    "-o", "--output", "folder", type=FILE, metavar="FOLDER", required=True, help="The folder of the products."
+)
+@screens.option(
     "--max-references",
     type=Whole(min=0),
     metavar="N",
@@ -36,44 +39,44 @@ SCENES = "{n:.0f}/{total:.0f} scenes"
     show_default=True,
     help="Of a folder: help each scene with so many others of its ground, the clearest and nearest; 0: none.",
 )
-@click.option(
+@screens.option(
     "--reference-days",
     type=Real(min=0),
     metavar="DAYS",
     default=60.0,
     show_default=True,
-    help="These are at most so many days before or after.",
+    help="Such others of a folder are at most so many days before or after.",
 )
-@click.option(
+@screens.option(
     "--new-references",
     type=click.Choice(["keep", "remake"]),
     default="keep",
     show_default=True,
     help="A finished product for which others would be chosen now: keep it, or make it again.",
 )
-@click.option(
+@screens.option(
     "--without-radar",
     type=click.Choice(["refuse", "allow"]),
     default="refuse",
     show_default=True,
     help="Scenes without Sentinel-1: of a folder they fail, a list of them is refused; or make them without.",
 )
-@click.option("--max-failures", type=Whole(min=0), metavar="N", help="Begin no more after more than so many.")
+@screens.option("--max-failures", type=Whole(min=0), metavar="N", help="Begin no more after more than so many.")
 @options.timeout(240.0, "A scene")
-@click.option(
+@screens.option(
     "--workers",
     type=Whole(min=1),
     metavar="N",
     help="Make so many scenes at once, each in a process of its own.  [default: 1]",
 )
-@click.option("--scheduler", metavar="tcp://HOST:PORT", help="The workers of a Dask scheduler instead.")
-@click.option("--outputs-anywhere", is_flag=True, help="Let a list name outputs outside of the folder.")
+@screens.option("--scheduler", metavar="tcp://HOST:PORT", help="The workers of a Dask scheduler instead.")
+@screens.flag("--outputs-anywhere", help="Let a list name outputs outside of the folder.")
 @options.meaning
 @options.making
 @options.beside_product(in_batch=True)
 @options.overwrite
 @options.wait
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@options.dry_run
 @options.as_json_with("What became of each scene, on stdout.")
 @options.verbosity
 def batch(
@@ -88,6 +91,7 @@ def batch(
     outputs_anywhere: bool,
     workers: int | None,
     scheduler: str | None,
+    also: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -96,10 +100,10 @@ def batch(
 ) -> None:
     """Reconstruct the clouded pixels of many scenes.
 
-    SOURCE is a CSV (columns planet, sar, and any of udm2, mask, reference, output; several files of a cell with ;
-    between them), JSON of the same, or a folder, whose scenes are each given the radar that suits it best and
-    the clearest of its other dates. A product that is there, whole, and of the same inputs, options and weights is
-    skipped. results.csv and results.json in the folder say what became of each scene; exits with 1 if any failed.
+    SOURCE is a folder, whose scenes are each given the radar that suits it best and the clearest of its other dates; or
+    a CSV or JSON with the columns planet, sar, and any of udm2, mask, reference, output (several files of a cell with ;
+    between them). A product that is there, whole, and of the same inputs, options and weights is skipped. results.csv
+    and results.json in the folder say what became of each scene; exits with 1 if any failed.
     """
     log_to_stderr(quiet, verbose)
     if workers and scheduler:
@@ -109,7 +113,7 @@ def batch(
         raise click.UsageError("--timeout is for processes here; those of a --scheduler end by its own rules.")
     from cloudfree.batch import Settings, execute, make_plan
 
-    beside = tuple(kind for kind in BESIDE if common.pop(kind.field))
+    beside = tuple(kind for kind in BESIDE if common.pop(kind.field) or kind.word in also)
     settings = Settings(
         common,
         beside,

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from cloudfree.cli.terminal import remembered
+from cloudfree.cli.values import BesideType
 from cloudfree.errors import UNPARSABLE, showable
 
 _FROM_ELSEWHERE = {ParameterSource.ENVIRONMENT: "environment", ParameterSource.DEFAULT_MAP: "config"}
@@ -35,6 +36,7 @@ def read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> N
             raise click.UsageError(f"{path} has {key} as {value!r}; a table of options is allowed: [{key}].", ctx)
         if key not in parameters and (isinstance(value, dict) or key.replace("-", "_") not in options):
             raise click.UsageError(f"{path} has {key!r}, which is no option or command; see cloudfree --help.", ctx)
+    _refuse_yes(ctx, str(path), content, [one for known in parameters.values() for one in known.values()])
     ctx.default_map = {name: _of_command(ctx, name, known, content, path) for name, known in parameters.items()}
 
 
@@ -46,14 +48,31 @@ def _of_command(
     table = table if isinstance(table, dict) else {}  # `weights` is both a command and an option
     if unknown := [key for key in table if key.replace("-", "_") not in parameters]:
         raise click.UsageError(f"{path} has {unknown[0]!r} in [{name}], which is no option of it.", ctx)
+    _refuse_yes(ctx, str(path), table, list(parameters.values()))
     common = {key: value for key, value in content.items() if not isinstance(value, dict)}
-    stated = {key.replace("-", "_"): value for key, value in {**common, **table}.items()}
-    known = {parameters[key]: value for key, value in stated.items() if key in parameters}
-    return {str(parameter.name): _as_typed(parameter, value) for parameter, value in known.items()}
+    given = {key.replace("-", "_"): value for key, value in {**common, **table}.items()}
+    known = [(parameters[key], value) for key, value in given.items() if key in parameters]
+    return {str(one.name): _as_typed(one, value) for one, value in known if _may_be(one, value)}
+
+
+def _refuse_yes(ctx: click.Context, where: str, values: dict[str, Any], parameters: list[click.Parameter]) -> None:
+    """Raise UsageError for true or false where none of the parameters of that name is a flag: "True" is no value."""
+    for key, value in values.items():
+        named = [one for one in parameters if key.replace("-", "_") in _keys(one)]
+        if isinstance(value, bool) and named and not any(_may_be(one, value) for one in named):
+            raise click.UsageError(f"{where} has {key} as {str(value).lower()}; a value is needed: give one", ctx)
+
+
+def _may_be(parameter: click.Parameter, value: Any) -> bool:
+    """Whether a parameter may be a TOML value: true and false are for flags, and for files named after the product."""
+    is_flag = isinstance(parameter, click.Option) and parameter.is_flag
+    return not isinstance(value, bool) or is_flag or isinstance(parameter.type, BesideType)
 
 
 def _as_typed(parameter: click.Parameter, value: Any) -> Any:
     """Return a TOML value as words of a command line; a list as several, or joined by commas for one value."""
+    if isinstance(value, bool) and isinstance(parameter.type, BesideType):
+        return value
     words = [str(item) for item in (value if isinstance(value, list) else [value])]
     several = parameter.nargs != 1 or (isinstance(parameter, click.Option) and parameter.multiple)
     return words if several else ",".join(words)

@@ -7,15 +7,19 @@ from pathlib import Path
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import echo_lines, log_to_stderr
+from cloudfree.cli.values import FILE
 
 
 @click.command()
-@click.option("-o", "--output", type=FILE, metavar="FOLDER", default="demo_output", show_default=True)
+@option("-o", "--output", type=FILE, metavar="FOLDER", default="demo_output", show_default=True, help="Where files go.")
 @options.weights
 def demo(output: Path, weights: str) -> None:
-    """Run on the sample scene that comes with cloudfree, and an earlier one; compare with the truth."""
+    """Run on the sample scene, and compare with the truth.
+
+    The sample comes with cloudfree: a scene, Sentinel-1, an earlier scene, and the ground without clouds.
+    """
     log_to_stderr(quiet=False, verbose=True)
     from cloudfree.demo import demo as run_demo
 

@@ -8,17 +8,18 @@ from pathlib import Path
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import DATA_LEFT, echo_json, echo_lines
+from cloudfree.cli.values import FILE
 
 
 @click.command()
-@click.option("-o", "--output", "folder", type=FILE, default=".", help="Where products would go.  [default: here]")
+@option("-o", "--output", "folder", type=FILE, default=".", help="Where products would go.  [default: here]")
 @options.as_json
 def doctor(folder: Path, as_json: bool) -> None:
-    """Look whether the main job would run here: device, memory, GDAL, PROJ, weights, disk, clock, extras.
+    """Look whether the main job would run here.
 
-    Exits with 1 if it would not.
+    Device, memory, GDAL, PROJ, weights, disk, clock and extras are looked at. Exits with 1 if it would not.
     """
     from cloudfree.doctor import examine
 

@@ -8,29 +8,39 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import echo_lines, log_to_stderr
+from cloudfree.cli.values import FILE, WEIGHTS
 
 
 @click.command()
 @click.argument("source", type=FILE, metavar="FOLDER|CSV")
-@click.option("--root", type=FILE, metavar="FOLDER", help="What the paths of a CSV are relative to.")
-@click.option(
-    "--weights", multiple=True, metavar="NAME|FILE", help="Weights to score; repeat for more.  [default: auto]"
+@option("--root", type=FILE, metavar="FOLDER", help="What the paths of a CSV are relative to.")
+@option("--weights", type=WEIGHTS, multiple=True, help="Weights to score; repeat for more.  [default: auto]")
+@option(
+    "--protocol",
+    type=click.Choice(["true", "published"]),
+    default="true",
+    show_default=True,
+    help="How scores are computed: as they are defined, or as the published code does.",
 )
-@click.option("--protocol", type=click.Choice(["true", "published"]), default="true", show_default=True)
-@click.option("--same-date", is_flag=True, help="Lay the real clouds over the clear image, and score against that.")
-@click.option("--keep-observed", is_flag=True, help="Put unmasked pixels back as they were seen.")
-@click.option(
-    "--format", "layout", type=click.Choice(["markdown", "csv", "json"]), default="markdown", show_default=True
+@option("--same-date", is_flag=True, help="Lay the real clouds over the clear image, and score against that.")
+@option("--keep-observed", is_flag=True, help="Put unmasked pixels back as they were seen.")
+@option(
+    "--format",
+    "layout",
+    type=click.Choice(["markdown", "csv", "json"]),
+    default="markdown",
+    show_default=True,
+    help="Of the table on stdout.",
 )
 @options.device
 def evaluate(source: Path, root: Path | None, weights: tuple[str, ...], layout: str, device: str, **how: Any) -> None:
-    """Score weights, and what they must beat, on cloudy and clear images of the same places.
+    """Score weights on cloudy and clear images.
 
-    The M3R-CR data set by its CSV, or a folder of NAME_cloudy.tif, NAME_clear.tif, NAME_sar.tif, and NAME_mask.tif,
-    NAME_landcover.tif and images of other dates, NAME_reference*.tif, if there are any. PSNR, SSIM, SAM and MAE over
-    all, clouded and clear pixels and by land cover.
+    Beside them, what they must beat. The images are of the same places: the M3R-CR data set by its CSV, or a folder of
+    NAME_cloudy.tif, NAME_clear.tif, NAME_sar.tif, and NAME_mask.tif, NAME_landcover.tif and images of other dates,
+    NAME_reference*.tif, if there are any. PSNR, SSIM, SAM and MAE over all, clouded and clear pixels and by land cover.
     """
     log_to_stderr(quiet=False, verbose=False)
     from cloudfree.evaluate import score, tables

@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import SOURCE
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import echo_json, echo_lines
+from cloudfree.cli.values import SOURCE
 from cloudfree.inputs.location.source import Source
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=SOURCE)
-@click.option("--trust-inputs", is_flag=True, help=options.TRUST_INPUTS)
+@option("--trust-inputs", is_flag=True, help=options.TRUST_INPUTS)
 @options.as_json
 def info(files: tuple[Source, ...], trust_inputs: bool, as_json: bool) -> None:
     """Say what each file would be taken for, and why."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
-from cloudfree.cli.options import FILE
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import echo_lines
+from cloudfree.cli.values import FILE
 
 PLUGIN = Path(__file__).resolve().parents[1] / "qgis" / "plugin"
 NAME = "cloudfree_qgis"
@@ -25,8 +26,8 @@ def qgis() -> None:
 
 
 @qgis.command()
-@click.option("--profile", metavar="NAME", default="default", show_default=True, help="Of QGIS, by name.")
-@click.option("--profile-folder", type=FILE, help="The folder of a profile.  [default: where QGIS keeps them]")
+@option("--profile", metavar="NAME", default="default", show_default=True, help="Of QGIS, by name.")
+@option("--profile-folder", type=FILE, help="The folder of a profile.  [default: where QGIS keeps them]")
 def install(profile: str, profile_folder: Path | None) -> None:
     """Put run, align and batch into QGIS's Processing toolbox.
 

@@ -8,30 +8,42 @@ from typing import Any
 import click
 
 from cloudfree import process
-from cloudfree.cli import options
+from cloudfree.cli import options, screens
 from cloudfree.cli.config import option_sources
-from cloudfree.cli.options import OUTPUT_FILE
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar, progress_log
 
+_EXAMPLE = "  cloudfree run --planet scene.tif --sar s1.tif -o clear.tif --also qa,report"
 
-@click.command()
+
+@screens.command(_EXAMPLE)
 @options.scene_inputs(sar_required=False)
 @options.references
 @options.part
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The cloud-free COG to write.")
+@options.output("The cloud-free GeoTIFF (COG) to write.")
 @options.making
 @options.beside_product(in_batch=False)
 @options.overwrite
 @options.wait
 @options.timeout(0.0, "A run")
-@click.option("--dry-run", is_flag=True, help="Look at the inputs and say what would be done.")
+@options.dry_run
 @options.as_json_with("Facts and figures of the run on stdout.")
 @options.verbosity
-def run(timeout_minutes: float, dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
+def run(
+    also: tuple[str, ...],
+    timeout_minutes: float,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **values: Any,
+) -> None:
     """Reconstruct the clouded pixels of a scene.
 
-    Observed pixels are kept as they are; --qa says which is which.
+    Observed pixels are kept as they are; --also qa says which is which. A FILE to read may be a folder, an archive or
+    an address too.
     """
+    values |= options.files_beside(values["output"], also, values)
+    click.get_current_context().params |= values  # a log is no output
     log_to_stderr(quiet, verbose)
     why = f"{values['planet'].name} took more than {timeout_minutes:g} minutes and was ended"
     with process.ending_after(60 * timeout_minutes, f"{why}; give it more with --timeout, or make a part (--bbox)"):

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE, Whole
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import log_to_stderr, progress_bar
+from cloudfree.cli.values import FILE, Whole
 
 
 @click.command()
-@click.option("-o", "--output", type=FILE, required=True, metavar="FOLDER", help="Where the samples go.")
-@click.option(
+@option("-o", "--output", type=FILE, required=True, metavar="FOLDER", help="Where the samples go.")
+@option(
     "--data",
     type=FILE,
     multiple=True,
@@ -22,14 +23,14 @@ from cloudfree.cli.terminal import log_to_stderr, progress_bar
     help="Ground: NAME_optical.tif and NAME_sar.tif, clear; or a CSV of scenes: planet, sar, and udm2 or mask, and "
     "reference. Repeat for more.",
 )
-@click.option(
+@option(
     "--clouds",
     type=FILE,
     metavar="FOLDER",
     help="NAME_cloudy.tif, whose clouds are laid over the ground, and NAME_clear.tif, another date; clear ones are "
     "ground too.  [default: simulated clouds alone]",
 )
-@click.option(
+@option(
     "--texture",
     type=FILE,
     multiple=True,
@@ -37,17 +38,16 @@ from cloudfree.cli.terminal import log_to_stderr, progress_bar
     help="Aerial images of four bands of bytes, TOWN_NAME.tif or TOWN_YEAR_NAME.tif, as ground without radar. May be "
     "repeated.",
 )
-@click.option("--count", type=Whole(min=1), required=True, help="To train on; beside a tenth to validate on.")
+@option("--count", type=Whole(min=1), required=True, help="To train on; beside a tenth to validate on.")
 @options.seed
-@click.option(
-    "--workers", type=Whole(min=0, max=4096), help="Processes that make samples.  [default: half of the cores]"
-)
+@option("--workers", type=Whole(min=0, max=4096), help="Processes that make samples.  [default: half of the cores]")
 @options.verbosity
 def samples(output: Path, count: int, quiet: bool, verbose: bool, **values: Any) -> None:
-    """Make samples for `cloudfree train --samples`: ground under clouds, with all that a run would show of it.
+    """Make samples for `cloudfree train --samples`.
 
-    Of every kind of ground, and of clouds, every fifth site is held out to validate on. Equal seeds make equal samples.
-    Given again, the command goes on where it was ended, and adds samples where --count is larger.
+    A sample is ground under clouds, with all that a run would show of it. Of every kind of ground, and of clouds, every
+    fifth site is held out to validate on. Equal seeds make equal samples. Given again, the command goes on where it was
+    ended, and adds samples where --count is larger.
     """
     log_to_stderr(quiet, verbose)
     from cloudfree.learn.make_samples import SamplesOptions, make_samples

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE, OUTPUT_FILE, Real, Whole
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import log_to_stderr
+from cloudfree.cli.values import FILE, OUTPUT_FILE, WEIGHTS, Real, Whole
 
 
 @click.command()
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
-@click.option(
+@option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
+@option(
     "--data",
     type=FILE,
     multiple=True,
@@ -22,48 +23,44 @@ from cloudfree.cli.terminal import log_to_stderr
     help="NAME_optical.tif and NAME_sar.tif; or cloudy and clear images as for evaluate; or a CSV of scenes: "
     "planet, sar, and udm2 or mask, and reference. Repeat for more.",
 )
-@click.option("--samples", type=FILE, metavar="FOLDER", help="What `cloudfree samples` made, for networks that see.")
-@click.option("--clouds", type=FILE, metavar="FOLDER", help="Images whose clouds are laid over: NAME_cloudy.tif.")
-@click.option(
+@option("--samples", type=FILE, metavar="FOLDER", help="What `cloudfree samples` made, for networks that see.")
+@option("--clouds", type=FILE, metavar="FOLDER", help="Images whose clouds are laid over: NAME_cloudy.tif.")
+@option(
     "--cloud-percent",
     type=FILE,
     metavar="FOLDER",
     help="What another network says of the images of --clouds, for a cloud_detector: STEM_cloud.tif.",
 )
-@click.option("--procedural", type=Whole(min=0), metavar="N", help="Places to make up.  [default: 40]")
-@click.option("--preset", type=click.Choice(["published"]), help="The published recipe, but for what else is given.")
-@click.option(
+@option("--procedural", type=Whole(min=0), metavar="N", help="Places to make up.  [default: 40]")
+@option("--preset", type=click.Choice(["published"]), help="The published recipe, but for what else is given.")
+@option(
     "--architecture",
     type=click.Choice(["align_cr", "glf_cr", "dsen2_cr", "u_net", "cloud_detector"]),
     help="[default: align_cr; with --samples u_net]",
 )
-@click.option("--size", type=click.Choice(["small", "published"]), help="[default: small]")
-@click.option("--loss", type=click.Choice(["charbonnier", "carl", "l1", "psnr"]), help="[default: charbonnier]")
-@click.option("--schedule", type=click.Choice(["cosine", "halving"]), help="Of the learning rate.  [default: cosine]")
-@click.option("--minutes", type=Real(min=0, min_open=True), help="End after this time.")
-@click.option("--steps", type=Whole(min=1), help="End after so many steps.")
-@click.option("--epochs", type=Whole(min=1), help="End after so many times as many samples as images.")
-@click.option("--seed", type=Whole(min=0), help="[default: 0]")
-@click.option(
-    "--crop", type=Whole(min=32, max=4096), help="Side of the samples in pixels.  [default: 96; with --samples 64]"
-)
-@click.option(
-    "--batch", type=Whole(min=1, max=65536), help="Of all processes together.  [default: 2; with --samples 16]"
-)
-@click.option("--learning-rate", type=Real(min=0, min_open=True), help="[default: 0.001; with --samples 0.002]")
-@click.option(
+@option("--size", type=click.Choice(["small", "published"]), help="[default: small]")
+@option("--loss", type=click.Choice(["charbonnier", "carl", "l1", "psnr"]), help="[default: charbonnier]")
+@option("--schedule", type=click.Choice(["cosine", "halving"]), help="Of the learning rate.  [default: cosine]")
+@option("--minutes", type=Real(min=0, min_open=True), help="End after this time.")
+@option("--steps", type=Whole(min=1), help="End after so many steps.")
+@option("--epochs", type=Whole(min=1), help="End after so many times as many samples as images.")
+@option("--seed", type=Whole(min=0), help="[default: 0]")
+@option("--crop", type=Whole(min=32, max=4096), help="Side of the samples in pixels.  [default: 96; with --samples 64]")
+@option("--batch", type=Whole(min=1, max=65536), help="Of all processes together.  [default: 2; with --samples 16]")
+@option("--learning-rate", type=Real(min=0, min_open=True), help="[default: 0.001; with --samples 0.002]")
+@option(
     "--keep", type=click.Choice(["last", "best"]), help="Weights, by validation.  [default: last; with --samples best]"
 )
-@click.option("--weights", "start", metavar="NAME|FILE", help="Weights to start from.  [default: fresh ones]")
+@option("--weights", "start", type=WEIGHTS, help="Weights to start from.  [default: fresh ones]")
 @options.device
-@click.option("--threads", type=Whole(min=1, max=4096), help="CPU threads.  [default: all]")
-@click.option(
-    "--workers", type=Whole(min=0, max=4096), help="Processes that draw samples.  [default: half of the cores]"
-)
+@option("--threads", type=Whole(min=1, max=4096), help="CPU threads.  [default: all]")
+@option("--workers", type=Whole(min=0, max=4096), help="Processes that draw samples.  [default: half of the cores]")
 @options.overwrite
 @options.verbosity
 def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, output: Path, **values: Any) -> None:
-    """Train weights: on samples, on clear places under clouds, on pairs of images, on scenes of your own.
+    """Train weights of a network.
+
+    They learn from samples, clear places under clouds, pairs of images, or scenes of your own.
 
     Networks that see what shows through clouds, u_net and align_cr, learn from --samples (`cloudfree samples`). Without
     it networks as published learn, which are shown the plain image. A cloud_detector learns from folders of

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.options import FILE, OUTPUT_FILE
+from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import echo_json, echo_lines
+from cloudfree.cli.values import FILE, OUTPUT_FILE, WEIGHTS
 
 
 @click.group()
@@ -35,7 +36,7 @@ def weights_list(as_json: bool) -> None:
 
 
 @weights.command("verify")
-@click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
+@click.argument("names", nargs=-1, type=WEIGHTS, metavar="[NAME|FILE]...")
 def weights_verify(names: tuple[str, ...]) -> None:
     """Compare weights with their recorded hashes, load them, and compare what they give with their golden output."""
     from cloudfree.network.weights import load_network, registry, verify, verify_output
@@ -50,7 +51,7 @@ def weights_verify(names: tuple[str, ...]) -> None:
 
 @weights.command("convert")
 @click.argument("source", type=FILE)
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
+@option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
 @options.overwrite
 def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
     """Turn a published checkpoint into a safetensors file."""

@@ -25,6 +25,7 @@ from torch import Tensor
 from cloudfree.errors import UNPARSABLE, WeightsError
 from cloudfree.network.models import ARCHITECTURES, CloudDetector, CloudRemovalModel, Normalization, Seen, WeightsInfo
 from cloudfree.network.models.base import refuse_giants
+from cloudfree.network.registry import REGISTRY, weights_folder
 
 METADATA_KEY = "cloudfree"
 FORMAT_VERSION = 1
@@ -77,16 +78,9 @@ class RegisteredWeights:
         return self.path.with_suffix(".golden.safetensors")
 
 
-def weights_folder() -> Path:
-    """Inside the package where it was installed from a wheel, else at the top of the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "_weights"
-    return installed if installed.is_dir() else package.parent / "weights"
-
-
 def registry() -> list[RegisteredWeights]:
     """The weights that come with the package, in the registry's order."""
-    path = weights_folder() / "registry.json"
+    path = weights_folder() / REGISTRY
     try:
         return [RegisteredWeights(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))["weights"]]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -47,6 +47,11 @@ class Kind:
     listed_in: str = ""
 
     @property
+    def word(self) -> str:
+        """What `--also` calls it."""
+        return self.field.removeprefix("write_")
+
+    @property
     def is_raster(self) -> bool:
         return self.media_type == COG
 
@@ -86,5 +91,11 @@ STAC = Kind("stac", ".json", "STAC item of all that is written", "application/ge
 
 BESIDE = (QA, UNCERTAINTY, WRITE_MASK, QUICKLOOK, REPORT, STAC)
 """What may stand beside a product."""
+
+ALSO = {kind.word: kind for kind in BESIDE}
+"""What `--also` takes, and the kind that each word makes, named after the product.
+
+A word for files that are no kind of their own, such as a style beside each raster, is to be added here.
+"""
 
 KINDS = (OUTPUT, *BESIDE)
