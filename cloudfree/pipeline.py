@@ -23,8 +23,8 @@ from cloudfree.network.models import CloudRemovalModel
 from cloudfree.plan import Options, Plan, RunArguments
 from cloudfree.planning import make_plan_of_one
 from cloudfree.process import give_back_memory, peak_memory_mb
-from cloudfree.product import pictures, provenance, stac
-from cloudfree.product.kinds import QUICKLOOK, REPORT, STAC, UNCERTAINTY, WRITE_MASK, Kind
+from cloudfree.product import pictures, provenance, stac, styles
+from cloudfree.product.kinds import QUICKLOOK, REPORT, STAC, STYLES, UNCERTAINTY, WRITE_MASK, Kind
 from cloudfree.product.provenance import IDENTITY_TAG, SETTLED_TAG
 from cloudfree.product.targets import staging
 from cloudfree.product.writer import Counts, open_writer, write_mask
@@ -147,19 +147,7 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
                 break
             except TileTooLargeError:
                 _take_smaller_tiles(result)
-        if WRITE_MASK in files:
-            with stopwatch.timing("mask"):
-                write_mask(files[WRITE_MASK], reader, plan.part, options.compress, tags)
-        if QUICKLOOK in files:
-            with stopwatch.timing("quicklook"):
-                pictures.quicklook(files, plan.survey, plan.scene, plan.part)
-        result.peak_memory_mb = peak_memory_mb()
-        if REPORT in files:
-            with stopwatch.timing("report"):
-                _write_report(result, files)
-        if STAC in files:
-            with stopwatch.timing("stac"):
-                stac.write_item(options.files, files, plan.inputs, plan.survey, plan.part, result.pixels)
+        _write_beside(result, reader, files, tags, stopwatch)
         refuse_replaced(plan.versions)
     return result
 
@@ -245,6 +233,29 @@ def _write_products(
         with stopwatch.timing("cog"):
             writer.finish(tags)
     return tags
+
+
+def _write_beside(
+    result: Result, reader: InputReader, files: Mapping[Kind, Path], tags: dict[str, str], stopwatch: Stopwatch
+) -> None:
+    """What stands beside the product and its other rasters; each is made of those before it."""
+    plan, options = result.plan, result.plan.options
+    if WRITE_MASK in files:
+        with stopwatch.timing("mask"):
+            write_mask(files[WRITE_MASK], reader, plan.part, options.compress, tags)
+    for kind, style in STYLES.items():
+        if style in files:
+            styles.write(kind, files[kind], files[style])
+    if QUICKLOOK in files:
+        with stopwatch.timing("quicklook"):
+            pictures.quicklook(files, plan.survey, plan.scene, plan.part)
+    result.peak_memory_mb = peak_memory_mb()
+    if REPORT in files:
+        with stopwatch.timing("report"):
+            _write_report(result, files)
+    if STAC in files:
+        with stopwatch.timing("stac"):
+            stac.write_item(options.files, files, plan.inputs, plan.survey, plan.part, result.pixels)
 
 
 def _write_report(result: Result, files: Mapping[Kind, Path]) -> None:

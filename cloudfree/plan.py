@@ -19,7 +19,7 @@ from cloudfree.inputs.radar.backscatter import Units
 from cloudfree.inputs.values import Compress, Count, Metres, Time
 from cloudfree.network.device import Precision
 from cloudfree.network.models import CloudRemovalModel
-from cloudfree.product.kinds import KINDS, Kind
+from cloudfree.product.kinds import KINDS, STYLES, Kind
 from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.strips import Fill, WithoutSar
 from cloudfree.reconstruct.tiles import OVERLAP_PX, TILE_PX
@@ -109,6 +109,9 @@ class Options(InputOptions):
     write_mask: Path | None = None
     """A COG of the mask that was used."""
 
+    style: bool = False
+    """Whether a style for QGIS is written beside each raster."""
+
     references_rule: str = ""
     """By what a batch has chosen the references, in words; empty where they are a user's."""
 
@@ -121,7 +124,9 @@ class Options(InputOptions):
     @property
     def files(self) -> dict[Kind, Path]:
         """The files to be made, by kind, the product first."""
-        return {kind: path for kind in KINDS if (path := getattr(self, kind.field))}
+        files = {kind: path for kind in KINDS if (path := getattr(self, kind.field))}
+        styles = {STYLES[kind]: path.with_suffix(".qml") for kind, path in files.items() if kind.is_raster}
+        return {**files, **(styles if self.style else {})}
 
     @property
     def targets(self) -> list[Path]:
@@ -173,6 +178,7 @@ class RunArguments(TypedDict, total=False):
     qa: AnyPath | None
     uncertainty: AnyPath | None
     write_mask: AnyPath | None
+    style: bool
     references_rule: str
     overwrite: bool
     wait_s: float

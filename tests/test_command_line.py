@@ -142,8 +142,21 @@ def test_a_kind_that_is_none_is_refused_with_those_that_are(cli: Cli, command: s
 
 
 def test_also_has_a_word_for_each_kind() -> None:
-    assert tuple(ALSO.values()) == BESIDE
-    assert list(ALSO) == ["qa", "uncertainty", "mask", "quicklook", "report", "stac"]
+    assert [kind.word for kind in BESIDE] == ["qa", "uncertainty", "mask", "quicklook", "report", "stac"]
+    assert (*(kind.word for kind in BESIDE), "style") == ALSO
+
+
+def test_a_style_stands_beside_each_raster_and_is_made_again_where_it_is_gone(
+    cli: Cli, files: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    done = cli("run", *files, "-o", folder / "clear.tif", "--qa", folder / "classes.tif", "--also", "style", *FAST)
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in folder.iterdir()} == {"clear.tif", "clear.qml", "classes.tif", "classes.qml"}
+    again = cli("run", *files, "-o", folder / "clear.tif", "--also", "style", *FAST)
+    assert again.exit_code == 1
+    assert "exists" in again.stderr
 
 
 @pytest.mark.parametrize("text", ["qa = true\nstac = false", 'also = "qa"', 'also = ["qa"]', "[run]\nqa = true"])

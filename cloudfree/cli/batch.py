@@ -13,7 +13,7 @@ from cloudfree.cli import options, screens
 from cloudfree.cli.config import option_sources
 from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
 from cloudfree.cli.values import FILE, Real, Whole
-from cloudfree.product.kinds import BESIDE
+from cloudfree.product.kinds import BESIDE, STYLE
 
 if TYPE_CHECKING:
     from cloudfree.batch.jobs import WithoutRadar
@@ -115,7 +115,7 @@ def batch(
 
     beside = tuple(kind for kind in BESIDE if common.pop(kind.field) or kind.word in also)
     settings = Settings(
-        common,
+        {**common, "style": STYLE in also},
         beside,
         max_failures=max_failures,
         timeout_s=60 * timeout_minutes or None,

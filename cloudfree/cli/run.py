@@ -11,6 +11,7 @@ from cloudfree import process
 from cloudfree.cli import options, screens
 from cloudfree.cli.config import option_sources
 from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar, progress_log
+from cloudfree.product.kinds import STYLE
 
 _EXAMPLE = "  cloudfree run --planet scene.tif --sar s1.tif -o clear.tif --also qa,report"
 
@@ -42,7 +43,7 @@ def run(
     Observed pixels are kept as they are; --also qa says which is which. A FILE to read may be a folder, an archive or
     an address too.
     """
-    values |= options.files_beside(values["output"], also, values)
+    values |= options.files_beside(values["output"], also, values) | {"style": STYLE in also}
     click.get_current_context().params |= values  # a log is no output
     log_to_stderr(quiet, verbose)
     why = f"{values['planet'].name} took more than {timeout_minutes:g} minutes and was ended"

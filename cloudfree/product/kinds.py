@@ -15,6 +15,7 @@ _FORMATS = {
     "image/png": ("a PNG", (".png",)),
     "text/html": ("a page of HTML", (".html", ".htm")),
     "application/geo+json": ("JSON", (".json", ".geojson")),
+    "application/xml": ("a style of QGIS", (".qml",)),
 }
 _OTHERS = (
     ".jp2 .j2k .jpg .jpeg .webp .gif .bmp .svg .pdf .img .vrt .nc .hdf .h5 .hdf5 .zarr .ecw .sid .dat .bil "
@@ -92,10 +93,17 @@ STAC = Kind("stac", ".json", "STAC item of all that is written", "application/ge
 BESIDE = (QA, UNCERTAINTY, WRITE_MASK, QUICKLOOK, REPORT, STAC)
 """What may stand beside a product."""
 
-ALSO = {kind.word: kind for kind in BESIDE}
-"""What `--also` takes, and the kind that each word makes, named after the product.
+STYLE = "style"
+"""What `--also` calls a style for QGIS beside each raster."""
 
-A word for files that are no kind of their own, such as a style beside each raster, is to be added here.
-"""
+ALSO = (*(kind.word for kind in BESIDE), STYLE)
+"""What `--also` takes: files named after the product."""
 
 KINDS = (OUTPUT, *BESIDE)
+
+STYLES = {
+    kind: Kind(f"{kind.field}_style", kind.suffix.replace(".tif", ".qml"), f"{kind.title}, in QGIS", "application/xml")
+    for kind in KINDS
+    if kind.is_raster
+}
+"""The style of each raster, by its kind: QGIS looks for it under the raster's own name."""

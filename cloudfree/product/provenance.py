@@ -33,7 +33,7 @@ SETTLED_TAG = f"{_PREFIX}IDENTITY_BUT_REFERENCES"
 _ROWS = 512  # of a raster, read at once
 _MOST_BYTES = 256 << 20  # of a page or an item
 
-_NOT_IN_TAGS = (*(kind.field for kind in KINDS), "overwrite", "wait_s")
+_NOT_IN_TAGS = (*(kind.field for kind in KINDS), "style", "overwrite", "wait_s")
 """Options that leave nothing in a product."""
 
 _NOT_IN_IDENTITY = (*_NOT_IN_TAGS, "device", "batch", "weights")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from cloudfree.errors import OutputError
 from cloudfree.inputs.location.names import refuse_long_path
 from cloudfree.inputs.location.source import AnyPath, Source
-from cloudfree.product.kinds import ENDINGS, Kind
+from cloudfree.product.kinds import ENDINGS, STYLES, Kind
 from cloudfree.product.locks import LONGEST_NAME, claimed
 
 _LONGEST_ENDING = 12
@@ -92,6 +92,7 @@ def _is_read_with(target: Path, file: Path) -> bool:
 def named(files: Mapping[Kind, Path], inputs: Sequence[AnyPath | None]) -> dict[str, Any]:
     """The files as one user has named them, by their fields: of a link to a file, that file, so that the link stays.
 
+    Styles lie beside their rasters, and are not named.
     Raises OutputError for an ending of another format; of a file that is among the inputs `check_targets` tells more.
     """
     read = [file for path in inputs if path and (file := Source.of(path).file)]
@@ -102,7 +103,7 @@ def named(files: Mapping[Kind, Path], inputs: Sequence[AnyPath | None]) -> dict[
                 f"{path} ends with {path.suffix}, which is another format; --{kind.field.replace('_', '-')} is written "
                 f"as {kind.format}: give a name that ends with {' or '.join(kind.endings)}"
             )
-    return {kind.field: _followed(path) for kind, path in files.items()}
+    return {kind.field: _followed(path) for kind, path in files.items() if kind not in STYLES.values()}
 
 
 def _followed(target: Path) -> Path:
