@@ -15,7 +15,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import Resampling
 
-from cloudfree.bands import OPTICAL_BANDS, QA_MEANINGS, SKY_NODATA, Qa, SkyClass
+from cloudfree.bands import OPTICAL_BANDS, SKY_NODATA, Qa, SkyClass
 from cloudfree.product import kinds, pictures, profiles
 from cloudfree.product.kinds import Kind
 
@@ -98,12 +98,9 @@ def _named(classes: type[IntEnum]) -> dict[int, str]:
     return {one.value: one.name.lower().replace("_", " ") for one in classes}
 
 
-_QA_NAMES = {qa.value: f"{_named(Qa)[qa]}: {meaning}" for qa, meaning in QA_MEANINGS.items()}
-_SKY_NAMES = {**_named(SkyClass), SKY_NODATA: "nodata"}
-
 _RENDERERS: dict[Kind, Callable[[Path], ElementTree.Element]] = {
     kinds.OUTPUT: _true_colour,
-    kinds.QA: _classes(profiles.QA_COLOURS, _QA_NAMES),
-    kinds.WRITE_MASK: _classes(profiles.SKY_COLOURS, _SKY_NAMES),
+    kinds.QA: _classes(profiles.QA_COLOURS, _named(Qa)),
+    kinds.WRITE_MASK: _classes(profiles.SKY_COLOURS, {**_named(SkyClass), SKY_NODATA: "nodata"}),
     kinds.UNCERTAINTY: _deviation,
 }

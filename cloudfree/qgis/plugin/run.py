@@ -44,8 +44,8 @@ class Run(CommandAlgorithm):
         self._add_advanced()
         self.addParameter(QgsProcessingParameterRasterDestination("OUTPUT", "Cloud-free scene"))
         for name, title in _RASTERS_BESIDE.items():
-            destination = QgsProcessingParameterRasterDestination(name, title, optional=True, createByDefault=False)
-            self.addParameter(destination)
+            by_default = name == "QA"
+            self.addParameter(QgsProcessingParameterRasterDestination(name, title, None, True, by_default))
         pages = "HTML files (*.html)"
         report = QgsProcessingParameterFileDestination("REPORT", "Report", pages, optional=True, createByDefault=False)
         self.addParameter(report)
