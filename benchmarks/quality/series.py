@@ -5,10 +5,11 @@
 The cases are those of `series.py` in the folder of measures: a clear day, its nearest clear days before and after, and
 clouds and shadows of the same place. Radar is speckle that tells nothing. Each is restored without another date, with
 the one before, and with both. Beside them the clear images of SEN12MS-CR under each other's clouds, by their radar
-alone, and by speckle in its place. Means over cases of PSNR (dB) under the mask: the line fitted to the other
-date (between two dates, weighted by nearness), the scene's model, what shows through it in closed form, the command,
-which adds the network; how far the command is from these two in the mean and at worst; of the near infrared in shadow
-and elsewhere under the mask; root mean square error of NDVI; and the share of errors within one and two standard
+alone, and by speckle in its place. Means over cases of PSNR (dB) under the mask: the scene as it is seen, the median of
+its clear pixels, a ridge regression on radar, the line fitted to the other date (between two dates, weighted by
+nearness), the scene's model, what shows through it in closed form, the command, which adds the network; how far the
+command is from these two in the mean and at worst; of the near infrared in shadow and elsewhere under the mask; root
+mean square error of NDVI; and the share of errors within one and two standard
 deviations, of pixels of class 5 and of the others. --output keeps files and a picture of each case: cloudy, what shows
 through, product, truth, in true colour above and in the near infrared below.
 """
@@ -33,7 +34,8 @@ from scipy import ndimage
 import cloudfree
 from cloudfree.arrays import Image, Mask, as_image
 from cloudfree.bands import Qa
-from cloudfree.evaluate import metrics
+from cloudfree.evaluate import baselines, metrics
+from cloudfree.evaluate.triplets import Observation
 from cloudfree.product.pictures import write_png
 from cloudfree.reconstruct.feather import Feather
 from cloudfree.reconstruct.tile import Restoration, Tile, seen_of
@@ -47,6 +49,9 @@ _HEADER = (
     "place",
     "dates",
     "cases",
+    "cloudy",
+    "median",
+    "ridge",
     "line",
     "model",
     "through",
@@ -69,6 +74,8 @@ _HEADER = (
 class Restored:
     """A case restored by each method: reflectance (4, H, W), the line's None without another date.
 
+    `median` and `ridge` are those of `evaluate.baselines`.
+
     `classes` (H, W) of `Qa`, and `deviation` (4, H, W) in reflectance, are the command's.
     """
 
@@ -77,6 +84,8 @@ class Restored:
     truth: Image
     scene: Image
     mask: Mask
+    median: Image
+    ridge: Image
     line: Image | None
     model: Image
     through: Image
@@ -168,9 +177,10 @@ def restore(case: Case, folder: Path, options: dict[str, str], series: SimpleNam
     name = f"{case.name} {case.dates}".replace(",", "").replace(" ", "_")
     line = as_image(series.between(case.scene, case.others, case.days, case.mask)) if case.others else None
     run, model, through, classes, deviation = restored_by_command(folder / name, case, options)
-    one = Restored(
-        case.place, case.dates, case.truth, case.scene, case.mask, line, model, through, run, classes, deviation
-    )
+    seen = Observation(case.scene, case.sar_db, np.ones_like(case.mask), case.mask, _PIXEL_M)
+    rivals = baselines.median(seen), baselines.ridge(seen), line
+    images = model, through, run, classes, deviation
+    one = Restored(case.place, case.dates, case.truth, case.scene, case.mask, *rivals, *images)
     scores = [metrics.psnr(image, one.truth, one.mask) for image in (run, through)]
     print(f"{name}: run {scores[0]:.2f}, {scores[0] - scores[1]:+.2f}", file=sys.stderr)
     write_picture(folder / f"{name}.png", one)
@@ -231,9 +241,9 @@ def ndvi(image: Image) -> Image:
 def as_row(place: str, group: Sequence[Restored]) -> str:
     """A line of the table: means over cases."""
     psnr = lambda image, one, where, bands=slice(None): metrics.psnr(image[bands], one.truth[bands], where)  # noqa: E731
-    line, model, through, run = (
+    *simple, line, model, through, run = (
         [psnr(image, one, one.mask) for one in group if (image := getattr(one, name)) is not None]
-        for name in ("line", "model", "through", "run")
+        for name in ("scene", "median", "ridge", "line", "model", "through", "run")
     )
     gains = np.subtract(run, through), np.subtract(run, model)
     nir = slice(3, 4)
@@ -244,7 +254,7 @@ def as_row(place: str, group: Sequence[Restored]) -> str:
         np.mean([rmse(ndvi(getattr(one, name)), ndvi(one.truth), one.mask) for one in group]) if line else None
         for name in ("line", "model", "run")
     ]
-    numbers = [np.mean(line) if line else None, *map(np.mean, (model, through, run))]
+    numbers = [*map(np.mean, simple), np.mean(line) if line else None, *map(np.mean, (model, through, run))]
     numbers += [number for gain in gains for number in (gain.mean(), gain.min())]
     words = [place, group[0].dates, str(len(group))]
     words += ["" if number is None else f"{number:.2f}" for number in numbers]
