@@ -318,3 +318,63 @@ def test_the_demo_says_five_lines_and_what_came_of_it(cli: Cli, tmp_path: Path) 
     assert LAST.fullmatch(lines[-1])
     assert "PSNR of reconstructed pixels" in done.stdout
     assert "demo" in main.commands
+
+
+# --- what files are ---
+
+
+def test_info_goes_on_after_a_bad_file_and_fails_at_its_end(
+    cli: Cli, make_scene: Make, make_sar: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.tif").write_bytes(b"no raster at all")
+    files = tmp_path / "bad.tif", make_scene(), tmp_path / "none.tif", make_sar()
+    done = cli("info", *files)
+    assert done.exit_code == 1
+    assert f"{files[1]}: optical scene" in done.stdout
+    assert f"{files[3]}: Sentinel-1" in done.stdout
+    assert "covers 100.0 % of the first file's footprint" in done.stdout
+    bad, missing = done.stderr.splitlines()
+    assert bad.startswith("Error: ")
+    assert "bad.tif cannot be read as a raster" in bad
+    assert "none.tif does not exist" in missing
+    told = cli("info", "--json", *files)
+    assert told.exit_code == 1
+    assert [sorted({"error", "kind"} & set(one))[0] for one in json.loads(told.stdout)] == ["error", "kind"] * 2
+
+
+def test_info_on_one_bad_file_fails_as_all_commands_do(cli: Cli, tmp_path: Path) -> None:
+    done = cli("info", "--json", tmp_path / "none.tif")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["exit"] == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_info_tells_date_and_share_of_cloud(cli: Cli, make_scene: Make, make_sar: Make, make_mask: Make) -> None:
+    name = "20240615_101530_84_2481_3B"
+    udm2 = np.zeros((8, 96, 96))
+    udm2[0], udm2[5, :48, :48] = 1, 1
+    udm2[0, :48, :48] = 0
+    udm2[:, 72:] = 0  # the scene ends there
+    files = [
+        make_scene(name=f"{name}_AnalyticMS_SR.tif"),
+        make_mask(udm2, name=f"{name}_udm2.tif"),
+        make_sar(name="S1A_IW_GRDH_1SDV_20240601T165810_20240601T165835_054321_069ABC_1234.tif"),
+        make_scene(name="scene.tif"),
+    ]
+    told = json.loads(cli("info", "--json", *files).stdout)
+    share = pytest.approx(48 * 48 / (72 * 96), abs=1e-4)
+    assert [one["cloudy_share"] for one in told] == [share, share, None, None]
+    dates = [one["acquired"] and one["acquired"][:16] for one in told]
+    assert dates == ["2024-06-15 10:15", "2024-06-15 10:15", "2024-06-01 16:58", None]
+    lines = cli("info", *files).stdout.splitlines()
+    assert lines.count("  acquired 2024-06-15 10:15 UTC") == 2
+    assert lines.count("  33.3 % cloud, haze or shadow") == 2
+    assert sum("2024-06-01" in line and "acquired" in line for line in lines) == 1
+
+
+def test_info_of_a_scene_with_a_bad_udm2_has_no_share(cli: Cli, make_scene: Make, tmp_path: Path) -> None:
+    (tmp_path / "20240615_101530_84_2481_3B_udm2.tif").write_bytes(b"nothing")
+    done = cli("info", "--json", make_scene(name="20240615_101530_84_2481_3B_AnalyticMS_SR.tif"))
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0]["cloudy_share"] is None
+    assert done.stderr == ""
