@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -9,12 +11,16 @@ from typing import Unpack
 import numpy as np
 import rasterio
 
+from cloudfree import described
 from cloudfree.arrays import Image
 from cloudfree.bands import RECONSTRUCTED, REFLECTANCE_SCALE, Qa
 from cloudfree.errors import InputError
 from cloudfree.evaluate import metrics
-from cloudfree.pipeline import Result, run
-from cloudfree.plan import RunArguments
+from cloudfree.pipeline import Progress, Result, execute
+from cloudfree.plan import Options, Plan, RunArguments
+from cloudfree.planning import make_plan_of_one
+
+log = logging.getLogger(__name__)
 
 SCENE = "20240615_101530_84_2481_3B_AnalyticMS_SR_clip.tif"
 SAR = ("s1_VV.tif", "s1_VH.tif")
@@ -42,8 +48,13 @@ def sample_folder() -> Path:
     return folder
 
 
-def demo(output: Path, **options: Unpack[RunArguments]) -> tuple[Result, SampleScore]:
-    """Run on the sample scene with the earlier one; write cloudfree.tif, qa.tif and quicklook.png into a folder."""
+def demo(
+    output: Path, progress: Callable[[Plan], Progress] | None = None, **options: Unpack[RunArguments]
+) -> tuple[Result, SampleScore]:
+    """Run on the sample scene with the earlier one; write cloudfree.tif, qa.tif and quicklook.png into a folder.
+
+    `progress` returns what is called with the megapixels of a plan as they are finished.
+    """
     folder = sample_folder()
     output.mkdir(parents=True, exist_ok=True)
     product = output / "cloudfree.tif"
@@ -54,7 +65,11 @@ def demo(output: Path, **options: Unpack[RunArguments]) -> tuple[Result, SampleS
         "overwrite": True,
         **options,
     }
-    result = run(folder / SCENE, [folder / name for name in SAR], product, **options)
+    sar = [folder / name for name in SAR]
+    plan = make_plan_of_one(Options.of(folder / SCENE, sar, output=product, **options))
+    for line in described.in_words(plan):
+        log.info("%s", line)
+    result = execute(plan, progress(plan) if progress else None)
     return result, _score(folder, product, output / "qa.tif")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from cloudfree.bands import Qa, SkyClass
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.optical.planet_product import SURFACE
 from cloudfree.plan import Plan
+from cloudfree.scene.model import SceneModel
 from cloudfree.scene.offset import Offset
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "coregistration": _of_radar(plan),
         "references": _references(plan),
         "scene_model": plan.scene_model.weights if plan.scene_model else {},
+        "scene_model_weights": _named_weights(plan),
         "reasons": list(plan.inputs.reasons),
         "warnings": list(plan.warnings),
     }
@@ -74,6 +78,12 @@ def _references(plan: Plan) -> list[dict[str, Any]]:
         }
         for reference, offset in zip(plan.inputs.references, offsets, strict=True)
     ]
+
+
+def _named_weights(plan: Plan) -> dict[str, float]:
+    """The weights of the scene's model by names of letters, digits and underscores."""
+    weights = plan.scene_model.weights if plan.scene_model else {}
+    return {re.sub(r"\W+", "_", name): weight for name, weight in weights.items()}
 
 
 def _of_radar(plan: Plan) -> dict[str, Any] | None:
@@ -102,6 +112,37 @@ def log_plan(plan: Plan, description: dict[str, Any]) -> None:
     _log_references(plan, description["references"])
     if plan.offset is not None:
         log.info("%s", offset_in_words(description["coregistration"]))
+
+
+def in_words(plan: Plan) -> Iterator[str]:
+    """The plan for people, in a few lines: the scene and its clouds, radar, other dates, the network."""
+    description = as_json(plan)
+    share = description["share"]
+    yield f"{plan.scene.path.name} of {plan.inputs.acquired}: {_clouds_in_words(plan, share)}"
+    if plan.inputs.has_radar:
+        covered = f"{100 * share['sar_of_data']:.0f} % of the scene's data"
+        yield f"Sentinel-1 covers {covered}, and is {_placed(description['coregistration'])}"
+    for reference in description["references"]:
+        date, place = reference["acquired"] or "an unknown date", _placed(reference["coregistration"])
+        yield f"{Path(reference['file']).name} of {date} is {place}"
+    ground = f"; the model of the ground is {_weights_in_words(plan.scene_model)}" if plan.scene_model else ""
+    yield f"the network is {plan.network.info.name}, on {plan.device} in {plan.precision}{ground}"
+
+
+def _clouds_in_words(plan: Plan, share: dict[str, float]) -> str:
+    rewritten = f"{100 * share['rewritten_of_data']:.1f} % of its data"
+    if not plan.inputs.masked:
+        return f"nothing says where clouds are, and {rewritten} are to be rewritten"
+    by = [plan.inputs.mask.path.name] if plan.inputs.mask else []
+    by += ["what is found in the scene"] if plan.inputs.found else []
+    hidden = f"{100 * share['cloudy_of_data']:.1f} % cloud, haze or shadow"
+    return f"{hidden} (by {' and '.join(by)}), {rewritten} to be rewritten"
+
+
+def _weights_in_words(model: SceneModel) -> str:
+    """The parts of a scene's model, the largest first."""
+    weights = sorted(model.weights.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{100 * weight:.0f} % {name}" for name, weight in weights if weight >= 0.005)
 
 
 def offset_in_words(offset: dict[str, Any]) -> str:
@@ -200,5 +241,4 @@ def _log_references(plan: Plan, references: list[dict[str, Any]]) -> None:
     elif references and not plan.sees:
         log.warning("these weights are shown the plain image: references help only where radar has a gap")
     if plan.scene_model:
-        weights = sorted(plan.scene_model.weights.items(), key=lambda pair: -pair[1])
-        log.info("the scene's model is %s", ", ".join(f"{100 * w:.0f} % {name}" for name, w in weights if w >= 0.005))
+        log.info("the scene's model is %s", _weights_in_words(plan.scene_model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -37,7 +38,7 @@ from cloudfree.reconstruct.tile import FULL, Restoration, Trust
 from cloudfree.report import page
 from cloudfree.report.views import Views
 from cloudfree.scene.uncertainty import Uncertainty
-from cloudfree.stages import Stopwatch, prefetch
+from cloudfree.stages import Stopwatch, begin, prefetch
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Result:
     deviation: the mean standard deviation of what was reconstructed, by band, if it was asked for.
     seconds: what was waited for, by stage. Reading and writing happen beside the network, and count only as far as
         they keep it waiting.
+    total_s: how long all of it took, with the plan; 0 until it is done.
     peak_memory_mb: of the whole process, None where the system does not tell.
     """
 
@@ -73,6 +75,7 @@ class Result:
     pixels: dict[str, int] = field(default_factory=dict)
     deviation: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    total_s: float = 0.0
     peak_memory_mb: float | None = None
 
     @classmethod
@@ -93,7 +96,7 @@ class Result:
             **{kind.field: str(path) for kind, path in self.plan.options.files.items() if kind != UNCERTAINTY},
             "pixels": self.pixels,
             **self._uncertainty(),
-            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "seconds": {name: round(value, 3) for name, value in self._seconds().items()},
             **({} if self.peak_memory_mb is None else {"peak_memory_mb": round(self.peak_memory_mb)}),
         }
 
@@ -103,6 +106,11 @@ class Result:
         weights = {"name": info.name, "sha256": info.sha256, "architecture": info.architecture}
         carried_out = {"weights": weights, "trust": self.trust.as_json(), "tile": self.tile, "overlap": self.overlap}
         return {**described.as_json(self.plan), **carried_out, "warnings": list(self.warnings)}
+
+    def _seconds(self) -> dict[str, float]:
+        """By stage, that of the plan first, and of all that was done, once it is."""
+        total = {"total": self.total_s} if self.total_s else {}
+        return {"plan": self.plan.seconds, **self.seconds, **total}
 
     def _uncertainty(self) -> dict[str, Any]:
         path = self.plan.options.uncertainty
@@ -124,10 +132,12 @@ def run(
 
 def execute(plan: Plan, progress: Progress | None = None) -> Result:
     """Carry a plan out. Every output appears whole, at the end, or not at all."""
+    started_s = time.perf_counter()
     options, stopwatch, result = plan.options, Stopwatch(), Result.of(plan)
     result.seconds = stopwatch.seconds
     give_back_memory()
     if options.adapt_minutes:
+        begin("fine-tuning network")
         with stopwatch.timing("adapt"), gdal_settings(options.trust_inputs):
             _adapt(result)
     predictor = Predictor(result.network, resolve_device(plan.device), plan.precision, options.batch)
@@ -140,15 +150,18 @@ def execute(plan: Plan, progress: Progress | None = None) -> Result:
             try:
                 restoration = Restoration.of_scene(plan.scene, plan.survey, plan.scene_model, sees=plan.sees)
                 if plan.sees:
+                    begin("testing network")
                     with stopwatch.timing("trust"):
                         restoration = _trusting(restoration, result, reader, predictor)
                 window = SlidingWindow(predictor, plan.scene, plan.scene_model, restoration, plan.fill)
+                begin(f"reconstructing on {plan.device}")
                 tags = _write_products(result, window, reader, files, stopwatch, progress)
                 break
             except TileTooLargeError:
                 _take_smaller_tiles(result)
         _write_beside(result, reader, files, tags, stopwatch)
         refuse_replaced(plan.versions)
+    result.total_s = plan.seconds + time.perf_counter() - started_s
     return result
 
 
@@ -227,7 +240,8 @@ def _write_products(
             if progress:
                 progress(counts.pixels.sum() / 1e6)
         result.pixels, result.deviation = total.by_class(), total.mean_deviation()
-        with stopwatch.timing("hash inputs"):
+        begin("finishing files")
+        with stopwatch.timing("hash_inputs"):
             hashed.result()
             tags = _tags(result)
         with stopwatch.timing("cog"):

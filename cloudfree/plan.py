@@ -197,6 +197,7 @@ class Plan:
     network: the weights as loaded.
     part: the pixels that are written; all else is of the whole scene.
     warnings: what an analyst should know of it.
+    seconds: how long it took to decide.
     """
 
     options: Options
@@ -214,6 +215,7 @@ class Plan:
     precision: Precision
     part: Part
     warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def scene(self) -> Scene:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ from cloudfree.reconstruct.strips import Fill
 from cloudfree.scene import cloud_edges, look, references, survey
 from cloudfree.scene.model import of_survey
 from cloudfree.scene.survey import Survey
+from cloudfree.stages import begin
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +59,17 @@ def make_plan(options: Options, load: Callable[[str], CloudRemovalModel] | None 
     `load` returns the network by the name or file of its weights, where that is not `load_model`. Raises
     CloudfreeError for what a user can mend.
     """
+    started_s = time.perf_counter()
     with warnings_heard() as warnings:
         plan = _decided(options, load or load_model)
         described.log_plan(plan, described.as_json(plan))
-    return replace(plan, warnings=tuple(warnings))
+    return replace(plan, warnings=tuple(warnings), seconds=time.perf_counter() - started_s)
 
 
 def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan:
     tiles.check_tile(options.tile, options.overlap)
     check_without_radar(options)
+    begin("reading inputs")
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
     network = load(options.weights)
@@ -81,11 +85,16 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         check_targets(options.targets, read, options.overwrite)
         with inputs.open() as reader:
             taken = survey.take(inputs.scene, reader)
+            begin("finding clouds")
             inputs, surveyed = _with_found_clouds(options, inputs, taken)
+            if inputs.references:
+                begin("comparing dates")
             inputs, surveyed = references.with_other_acquisitions(inputs, surveyed, reader)
             inputs, surveyed = _with_clear_references(options, inputs, surveyed)
             inputs, surveyed = _compared(options, inputs, surveyed, taken)
+            begin("aligning inputs")
             placed = look.coregistered(inputs, surveyed, reader, options.coregister, options.max_shift_m)
+    begin("following clouds")
     inputs, surveyed = _with_followed_edges(options, placed.inputs, placed.survey)
     fill = Fill(_extent(options, inputs), options.without_sar)
     if not inputs.has_radar:
@@ -94,6 +103,7 @@ def _decided(options: Options, load: Callable[[str], CloudRemovalModel]) -> Plan
         _check_uncertainty(inputs, network)
     sees = bool(network.planes)
     needs_model = sees or (inputs.masked and fill.without_sar == "fill")
+    begin("modelling ground")
     return Plan(
         options=options,
         files=files,

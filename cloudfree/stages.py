@@ -1,4 +1,4 @@
-"""The stages of a job beside each other, and the time that each is waited for."""
+"""The stages of a job: beside each other, told to whoever listens, and the time that each is waited for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
+
+Listener = Callable[[str], None]
+"""Called with the name of each stage as it begins, in words."""
+
+_LISTENER: ContextVar[Listener | None] = ContextVar("cloudfree.stages", default=None)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,6 +45,22 @@ def _results(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterab
             yield pending.pop(0).result()
     if pending:
         yield pending.pop().result()
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Have the stages that begin in the block told to a listener, in this thread."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+def begin(stage: str) -> None:
+    """Tell whoever listens that a stage begins."""
+    if listener := _LISTENER.get():
+        listener(stage)
 
 
 class Stopwatch:

@@ -63,19 +63,26 @@ def answers(calls: Sequence[Call], *, apart: bool) -> list[Any]:
 
 
 def calls_apart(
-    calls: Sequence[Call], workers: int, timeout_s: float | None, goes_on: Callable[[], bool] = lambda: True
+    calls: Sequence[Call],
+    workers: int,
+    timeout_s: float | None,
+    goes_on: Callable[[], bool] = lambda: True,
+    begun: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[int, Any]]:
     """Make calls, so many at once, and yield the number of each with what it returned, or `Lost`, as they come.
 
-    No more are begun once `goes_on` returns False. What is logged during a call is logged here, under its name, when
-    it comes back. Raises nothing that a call raises: functions are to return their failures.
+    No more are begun once `goes_on` returns False; `begun` is called with the number of each that is. What is logged
+    during a call is logged here, under its name, when it comes back. Raises nothing that a call raises: functions are
+    to return their failures.
     """
     waiting = list(reversed(list(enumerate(calls))))
     with _lanes(min(workers, len(calls)), timeout_s) as lanes:
         while True:
             for lane in lanes:
                 if lane.is_idle and waiting and goes_on():
-                    lane.begin(*waiting.pop())
+                    number, call = waiting.pop()
+                    lane.begin(number, call)
+                    begun(number)
             if all(lane.is_idle for lane in lanes):
                 return
             yield from _finished(lanes)

@@ -24,6 +24,7 @@ from cloudfree.inputs.location.source import is_dir
 from cloudfree.inputs.raster.access import gdal_settings
 from cloudfree.planning import check_without_radar
 from cloudfree.product.kinds import REPORT, STAC
+from cloudfree.stages import begin
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def make_plan(
         raise CloudfreeError(f"workers is {workers}; one at least is needed: give a number, or None for this process")
     source, folder, settings = Path(source), Path(folder), settings or Settings()
     trust_inputs = bool(settings.common.get("trust_inputs"))
+    begin("finding scenes")
     with gdal_settings(trust_inputs):
         if is_dir(source):
             jobs = jobs_of_folder(
@@ -112,6 +114,7 @@ def make_plan(
             )
         else:
             jobs = read_jobs(source, folder, settings.without_radar)
+        begin("looking at sizes")
         possible = [job for job in jobs if not job.fault]
         for job in possible:
             check_without_radar(settings.options(job))
@@ -129,13 +132,18 @@ def make_plan(
     return BatchPlan(source, tuple(lacking), folder, settings, workers, size, memory_gb)
 
 
-def execute(plan: BatchPlan, done: Callable[[Outcome], None] | None = None) -> list[Outcome]:
+def execute(
+    plan: BatchPlan,
+    done: Callable[[Outcome], None] | None = None,
+    begun: Callable[[Job], None] = lambda _: None,
+) -> list[Outcome]:
     """Do all jobs of a plan, keep their results, and write what lists the products. See `run`.
 
-    What batches of other sources have left in the folder stays in its results and lists.
+    `begun` is called with each job as it is begun; workers elsewhere do not tell when that is. What batches of other
+    sources have left in the folder stays in its results and lists.
     """
     with recording(plan.source, plan.folder, done) as keep:
-        outcomes = _outcomes(plan, keep)
+        outcomes = _outcomes(plan, keep, begun)
     if plan.settings.beside:
         listed = with_earlier(plan.source, plan.folder, outcomes)
     if REPORT in plan.settings.beside:
@@ -145,9 +153,9 @@ def execute(plan: BatchPlan, done: Callable[[Outcome], None] | None = None) -> l
     return outcomes
 
 
-def _outcomes(plan: BatchPlan, done: Callable[[Outcome], None]) -> list[Outcome]:
+def _outcomes(plan: BatchPlan, done: Callable[[Outcome], None], begun: Callable[[Job], None]) -> list[Outcome]:
     if plan.workers is None:
-        return run_jobs(plan.jobs, plan.settings, done)
+        return run_jobs(plan.jobs, plan.settings, done, begun)
     if isinstance(plan.workers, str):
         return run_jobs_on(plan.workers, plan.jobs, plan.settings, done)
-    return run_jobs_apart(plan.jobs, plan.settings, plan.workers, done)
+    return run_jobs_apart(plan.jobs, plan.settings, plan.workers, done, begun)

@@ -69,11 +69,21 @@ def held_model(name: str) -> CloudRemovalModel:
     return load_model(name)
 
 
-def run_jobs(jobs: Sequence[Job], settings: Settings, done: Callable[[Outcome], None]) -> list[Outcome]:
-    """Do all jobs in this process and return their outcomes; `done` is called with each outcome as it comes."""
+def run_jobs(
+    jobs: Sequence[Job],
+    settings: Settings,
+    done: Callable[[Outcome], None],
+    begun: Callable[[Job], None] = lambda _: None,
+) -> list[Outcome]:
+    """Do all jobs in this process and return their outcomes.
+
+    `begun` is called with each job as it is begun, `done` with each outcome as it comes.
+    """
     outcomes: list[Outcome] = []
     for job in jobs:
         begins = not enough_failed(outcomes, settings)
+        if begins:
+            begun(job)
         outcomes.append(run_job(job, settings) if begins else not_begun(job, settings))
         done(outcomes[-1])
     return outcomes

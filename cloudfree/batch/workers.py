@@ -14,11 +14,16 @@ from cloudfree.product.locks import claimed
 
 
 def run_jobs_apart(
-    jobs: Sequence[Job], settings: Settings, workers: int, done: Callable[[Outcome], None]
+    jobs: Sequence[Job],
+    settings: Settings,
+    workers: int,
+    done: Callable[[Outcome], None],
+    begun: Callable[[Job], None] = lambda _: None,
 ) -> list[Outcome]:
     """Do all jobs, so many at once, and return their outcomes in the order of the jobs.
 
-    `done` is called with each outcome as it comes. What is logged of a scene is logged here once it is done.
+    `begun` is called with each job as it is begun, `done` with each outcome as it comes. What is logged of a scene is
+    logged here once it is done.
     """
     outcomes: dict[int, Outcome] = {}
 
@@ -29,7 +34,11 @@ def run_jobs_apart(
     calls = [Call(job.planet.name, run_job, (job, settings)) for job in jobs]
     try:
         for number, answer in calls_apart(
-            calls, workers, settings.timeout_s, lambda: not enough_failed(outcomes.values(), settings)
+            calls,
+            workers,
+            settings.timeout_s,
+            goes_on=lambda: not enough_failed(outcomes.values(), settings),
+            begun=lambda number: begun(jobs[number]),
         ):
             lost = isinstance(answer, Lost)
             keep(number, _lost(jobs[number], answer, settings) if lost else answer)

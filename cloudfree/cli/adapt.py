@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
+from cloudfree.cli.progress import MINUTES, progress_bar, progress_log
 from cloudfree.cli.screens import option
-from cloudfree.cli.terminal import MINUTES, log_to_stderr, progress_bar
+from cloudfree.cli.terminal import log_to_stderr
 from cloudfree.cli.values import OUTPUT_FILE, WEIGHTS, Real
 
 
@@ -49,3 +50,5 @@ def adapt(minutes: float, seed: int, quiet: bool, verbose: bool, **values: Any) 
             progress=lambda share: progress(share * minutes),
         )
     save_model(model, plan.options.output, model.info.provenance)
+    better = "are as they were, for none did better" if model is plan.network else "are fine-tuned to the scene"
+    progress_log.info("wrote %s: weights of %s, which %s", plan.options.output, plan.network.info.name, better)

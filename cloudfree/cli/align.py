@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
 
-from cloudfree.cli import options
+from cloudfree.cli import closing, options
+from cloudfree.cli.progress import MEGAPIXELS, progress_bar, progress_log
 from cloudfree.cli.screens import option
-from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar
+from cloudfree.cli.terminal import echo_json, log_to_stderr
 from cloudfree.cli.values import OUTPUT_FILE
 
 
@@ -27,10 +29,16 @@ def align(as_json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
     """
     log_to_stderr(quiet, verbose)
     from cloudfree.align import AlignOptions, find, write
+    from cloudfree.described import offset_in_words
 
-    alignment = find(AlignOptions(**values))
-    grid = alignment.inputs.scene.grid
-    with progress_bar("cpu", quiet, grid.width * grid.height / 1e6, MEGAPIXELS) as progress:
+    started_s = time.monotonic()
+    with progress_bar("aligning Sentinel-1", quiet, None, MEGAPIXELS, values["planet"].stem) as progress:
+        alignment = find(AlignOptions(**values))
+        grid = alignment.inputs.scene.grid
+        progress.expect(grid.width * grid.height / 1e6)
         write(alignment, progress)
+    placed = offset_in_words(alignment.offset.describe(alignment.survey.grid))
+    took = closing.seconds(time.monotonic() - started_s)
+    progress_log.info("wrote in %s; %s: %s", took, alignment.options.output, placed)
     if as_json:
         echo_json(alignment.describe())

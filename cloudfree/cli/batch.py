@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from cloudfree.cli import options, screens
+from cloudfree.cli import closing, options, screens
 from cloudfree.cli.config import option_sources
-from cloudfree.cli.terminal import echo_json, log_to_stderr, progress_bar
+from cloudfree.cli.progress import Progress, progress_bar, progress_log, shortened
+from cloudfree.cli.terminal import echo_json, echo_plan, log_to_stderr
 from cloudfree.cli.values import FILE, Real, Whole
 from cloudfree.product.kinds import BESIDE, STYLE
+from cloudfree.stages import heard_by
 
 if TYPE_CHECKING:
-    from cloudfree.batch.jobs import WithoutRadar
+    from cloudfree.batch import BatchPlan
+    from cloudfree.batch.jobs import Job, WithoutRadar
     from cloudfree.batch.results import Outcome
     from cloudfree.batch.runner import NewReferences
 
@@ -123,30 +127,66 @@ def batch(
         new_references=new_references,
         outputs_anywhere=outputs_anywhere,
     )
-    plan = make_plan(
-        source,
-        folder,
-        settings,
-        max_references=max_references,
-        reference_days=reference_days,
-        workers=scheduler or workers or 1,
-    )
+    started_s = time.monotonic()
+    with progress_bar("starting", quiet, None, SCENES, source.name) as progress, heard_by(progress.stage):
+        plan = make_plan(
+            source,
+            folder,
+            settings,
+            max_references=max_references,
+            reference_days=reference_days,
+            workers=scheduler or workers or 1,
+        )
+        if not dry_run:
+            progress.expect(len(plan.jobs))
+            progress.stage("making scenes")
+            watched = _Watched(progress, tells=not as_json)
+            outcomes = execute(plan, watched.done, watched.begun)
     if dry_run:
-        for job in plan.jobs:
-            if job.fault:
-                log.error("%s: %s", job.planet.name, job.fault)
-        echo_json({**plan.describe(), "option_sources": option_sources(click.get_current_context())})
+        _tell(plan, as_json)
         return
-    with progress_bar(common["device"], quiet, len(plan.jobs), SCENES) as progress:
-
-        def done(outcome: Outcome) -> None:
-            if outcome.error:
-                log.error("%s: %s", outcome.job.planet.name, outcome.error)
-            progress(1)
-
-        outcomes = execute(plan, done)
     if as_json:
         echo_json([outcome.as_json() for outcome in outcomes])
+    else:
+        progress_log.info("%s", closing.of_batch(outcomes, folder, time.monotonic() - started_s))
     missing = sum(outcome.status in ("failed", "not begun") for outcome in outcomes)
     if missing:
         raise click.ClickException(f"{missing} of {len(outcomes)} scenes have no product; see {folder / 'results.csv'}")
+
+
+def _tell(plan: BatchPlan, as_json: bool) -> None:
+    """Say what would be done, and what cannot be."""
+    for job in plan.jobs:
+        if job.fault:
+            log.error("%s: %s", job.planet.name, job.fault)
+    answer = {**plan.describe(), "option_sources": option_sources(click.get_current_context())}
+    echo_plan(answer, closing.of_batch_plan(plan), as_json)
+
+
+class _Watched:
+    """Tells of each scene as it is begun, on the bar, and as it is done, in a line; with `tells` False of failures."""
+
+    def __init__(self, progress: Progress, *, tells: bool) -> None:
+        self._progress, self._tells = progress, tells
+        self._under_way: dict[Job, str] = {}
+
+    def begun(self, job: Job) -> None:
+        self._under_way[job] = job.planet.stem
+        self._show()
+
+    def done(self, outcome: Outcome) -> None:
+        name = outcome.job.planet.name
+        if outcome.error:
+            log.error("%s: %s", name, outcome.error)
+        elif self._tells:
+            progress_log.info("%s: %s", name, closing.of_scene(outcome))
+        self._under_way.pop(outcome.job, None)
+        self._progress(1)
+        self._show()
+
+    def _show(self) -> None:
+        """The scene under way, and how many beside it."""
+        names = list(self._under_way.values())
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        if names:
+            self._progress.stage(f"{shortened(names[0])}{more}")

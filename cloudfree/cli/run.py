@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from cloudfree import process
-from cloudfree.cli import options, screens
+from cloudfree.cli import closing, options, screens
 from cloudfree.cli.config import option_sources
-from cloudfree.cli.terminal import MEGAPIXELS, echo_json, log_to_stderr, progress_bar, progress_log
+from cloudfree.cli.progress import MEGAPIXELS, progress_bar, progress_log
+from cloudfree.cli.terminal import echo_json, echo_plan, log_to_stderr
 from cloudfree.product.kinds import STYLE
+from cloudfree.stages import heard_by
 
 _EXAMPLE = "  cloudfree run --planet scene.tif --sar s1.tif -o clear.tif --also qa,report"
 
@@ -52,20 +54,22 @@ def run(
 
 
 def _run(values: Mapping[str, Any], dry_run: bool, as_json: bool, quiet: bool) -> None:
-    from cloudfree import described
-    from cloudfree.pipeline import execute
-    from cloudfree.plan import Options
-    from cloudfree.planning import make_plan_of_one
+    name = values["planet"].stem
+    with progress_bar("starting", quiet, None, MEGAPIXELS, name) as progress, heard_by(progress.stage):
+        from cloudfree import described
+        from cloudfree.pipeline import execute
+        from cloudfree.plan import Options
+        from cloudfree.planning import make_plan_of_one
 
-    plan = make_plan_of_one(Options(**values))
+        plan = make_plan_of_one(Options(**values))
+        if not dry_run:
+            progress.expect(plan.part.width * plan.part.height / 1e6)
+            result = execute(plan, progress)
     if dry_run:
-        echo_json({**described.as_json(plan), "option_sources": option_sources(click.get_current_context())})
+        sources = option_sources(click.get_current_context())
+        answer = {**described.as_json(plan), "trust": None, "option_sources": sources}
+        echo_plan(answer, [*described.in_words(plan), closing.of_run_plan(plan)], as_json)
         return
-    megapixels = plan.part.width * plan.part.height / 1e6
-    with progress_bar(plan.device, quiet, megapixels, MEGAPIXELS) as progress:
-        result = execute(plan, progress)
-    progress_log.info(
-        "%s: %.1f %% of the data rewritten, the rest as observed", plan.options.output, 100 * result.rewritten_share
-    )
+    progress_log.info("%s", closing.of_run(result))
     if as_json:
         echo_json(result.as_json())

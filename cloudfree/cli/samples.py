@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
+from cloudfree.cli.progress import progress_bar, progress_log
 from cloudfree.cli.screens import option
-from cloudfree.cli.terminal import log_to_stderr, progress_bar
+from cloudfree.cli.terminal import log_to_stderr
 from cloudfree.cli.values import FILE, Whole
 
 
@@ -55,3 +56,4 @@ def samples(output: Path, count: int, quiet: bool, verbose: bool, **values: Any)
     making = SamplesOptions(folder=output, count=count, **values)
     with progress_bar("samples", quiet, sum(making.counts.values()), "{n:.0f}/{total:.0f}") as progress:
         make_samples(making, progress)
+    progress_log.info("made %d samples in %s", sum(making.counts.values()), output)

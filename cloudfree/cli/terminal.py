@@ -1,4 +1,4 @@
-"""Output of commands: log on stderr, data on stdout, a progress bar on a terminal."""
+"""Output of commands: log on stderr, data on stdout; the progress bar is of `progress`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,19 +16,14 @@ from typing import Any, NoReturn, TextIO, cast
 import click
 
 from cloudfree import process
+from cloudfree.cli.progress import bars_aside, progress_bar, progress_log  # noqa: F401 - known from here too
 from cloudfree.errors import showable, without_secrets
 from cloudfree.inputs.location.source import Source
-
-MEGAPIXELS = "{n:.1f}/{total:.1f} Mpx"
-MINUTES = "{n:.1f}/{total:.1f} min"
 
 DATA_LEFT = "cloudfree.data_left"
 """In a context: which data of other programs was left out, in lines (`process.leave_data_of_others`)."""
 
-_PROGRESS_S = 60.0
 _HEADER_BYTES = 4096
-
-progress_log = logging.getLogger("cloudfree.progress")
 
 
 class OneLine(logging.Formatter):
@@ -174,7 +168,11 @@ class _LogFile(logging.FileHandler):
 
 
 class _Stderr(logging.StreamHandler[Any]):
-    """The log on stderr. Where that is full or closed there is nowhere to tell it."""
+    """The log on stderr, above a progress bar. Where that is full or closed there is nowhere to tell it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with bars_aside(self.stream):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
         pass
@@ -202,6 +200,9 @@ class _Answers:
     def flush(self) -> Any:
         """Of one that is closed there is nothing: what flushes, as a new process does, asks for no answer."""
         return self._tried("flush") if self._stream is not None else None
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -261,30 +262,17 @@ def echo_json(value: Any) -> None:
     click.get_current_context().meta["cloudfree.as_json"] = False
 
 
+def echo_plan(plan: Any, lines: Iterable[str], as_json: bool) -> None:
+    """Print what would be done: in words for people at a terminal, as plain data with --json and for programs."""
+    if as_json or not sys.stdout.isatty():
+        echo_json(plan)
+    else:
+        echo_lines(lines)
+
+
 def echo_lines(lines: Iterable[str]) -> None:
     """Print lines on stdout, each of which stays one."""
     click.echo("\n".join(map(showable, lines)))
-
-
-@contextmanager
-def progress_bar(device: str, quiet: bool, total: float, count: str) -> Iterator[Callable[[float], None]]:
-    """Show progress: a bar with the device on a terminal, elsewhere a line of the log a minute."""
-    from tqdm import tqdm
-
-    layout = "{desc} {percentage:3.0f}% {bar} " + count + " [{elapsed}<{remaining}]"
-    off = quiet or sys.stderr is None or not sys.stderr.isatty()
-    finished, logged_at = 0.0, time.monotonic()
-    with tqdm(total=total, desc=device, disable=off, file=sys.stderr, bar_format=layout) as bar:
-
-        def advance(amount: float) -> None:
-            nonlocal finished, logged_at
-            bar.update(amount)
-            finished += amount
-            if off and time.monotonic() - logged_at >= _PROGRESS_S:
-                logged_at = time.monotonic()
-                progress_log.info("%s, %.0f %%", count.format(n=finished, total=total), 100 * finished / total)
-
-        yield advance
 
 
 def terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -5,7 +5,8 @@
 - `targets`: files appear under their names whole or not at all; `locks`: other runs keep away meanwhile.
 - `needs`: the disk and memory that they take, told before.
 - `provenance`: tags and identity, and whether a product need not be made again.
-- `pictures`: PNG for people; `styles`: how QGIS shows each raster.
+- `pictures`: PNG for people, of panels under their `captions`, in the letters of `lettering`; `styles`: how QGIS shows
+  each raster.
 - `stac`: an item for catalogues, with its outline (`footprint`), the files of a product (`stac_assets`) and its inputs
   (`stac_links`).
 """

@@ -16,11 +16,12 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from cloudfree.arrays import Image
+from cloudfree.arrays import Image, Mask
 from cloudfree.bands import REFLECTANCE_SCALE
 from cloudfree.geometry import Grid
 from cloudfree.inputs.area import Part
 from cloudfree.inputs.optical.scene import Scene, has_data
+from cloudfree.product.captions import Panel, side_by_side
 from cloudfree.product.cog import writing
 from cloudfree.product.kinds import OUTPUT, QUICKLOOK, UNCERTAINTY, Kind
 from cloudfree.scene.offset import Vector
@@ -32,10 +33,9 @@ BRIGHTEST_DEVIATION = 0.06
 """Standard deviation of reflectance from which on colours are the brightest."""
 
 _PANEL_PX = 900
-_GAP_PX = 8
 _CLOSEUP_PX, _SQUARES = 300, 8  # side of the checkerboards in pixels of the survey, and squares along it
 _RAMP = ((0, 0, 0), (70, 20, 120), (190, 50, 100), (250, 140, 40), (255, 240, 120))  # even in lightness
-_GREEN, _RED = (60, 255, 80), (255, 60, 60)
+_GREEN, _RED, _NODATA = (60, 255, 80), (255, 60, 60), (190, 190, 190)
 _VV_RANGE_DB, _VH_RANGE_DB, _RATIO_RANGE_DB = (-22.0, -2.0), (-28.0, -8.0), (2.0, 14.0)
 
 
@@ -44,7 +44,8 @@ def quicklook(files: Mapping[Kind, Path], surveyed: Survey, scene: Scene, part: 
 
     Without radar there is no panel of it. Each shows the part of the scene that is in the product. Both optical panels
     have the contrast of the product, so that they can be compared. With a file of uncertainty there is one more panel:
-    black where observed, then from violet to yellow at a standard deviation of `BRIGHTEST_DEVIATION`.
+    black where observed, then from violet to yellow at a standard deviation of `BRIGHTEST_DEVIATION`, grey without
+    data. Panels that are wide enough have a title and what their colours mean.
     """
     height, width = _panel_shape(part.shape)
     with scene.open() as reader, rasterio.open(files[OUTPUT]) as product:
@@ -52,13 +53,28 @@ def quicklook(files: Mapping[Kind, Path], surveyed: Survey, scene: Scene, part: 
         before = true_colour(reader.averaged(height, width, window))
         after = true_colour(product.read(out_shape=(4, height, width), resampling=Resampling.average))
     limits = contrast_limits(after)
-    panels = [with_contrast(before, *limits), with_contrast(after, *limits)]
+    panels = [
+        Panel(with_contrast(before, *limits), "Scene", "as taken, with the contrast of the result"),
+        Panel(with_contrast(after, *limits), "Result", "clouds reconstructed, true colour"),
+    ]
     if surveyed.sar_valid.any():
         sar = nearest(surveyed.sar_db[:, *on_survey(part, scene.grid, surveyed.grid)], height, width)
-        panels.insert(1, sar_colour(sar))
+        panels.insert(1, Panel(sar_colour(sar), "Sentinel-1", "red VV, green VH, blue VV/VH"))
     if UNCERTAINTY in files:
-        panels.append(deviation_colour(files[UNCERTAINTY], height, width))
-    write_png(files[QUICKLOOK], _side_by_side(panels))
+        panels.append(_uncertainty_panel(files[UNCERTAINTY], height, width))
+    write_png(files[QUICKLOOK], side_by_side(panels))
+
+
+def _uncertainty_panel(path: Path, height: int, width: int) -> Panel:
+    """The mean of the bands' standard deviations, with its scale of colours; grey where there are no data."""
+    colours, known = deviation_colour(path, height, width), has_deviation(path, height, width)
+    return Panel(
+        np.where(known, colours, np.array(_NODATA, np.uint8)[:, None, None]),
+        "Standard deviation of reflectance",
+        f"{BRIGHTEST_DEVIATION:g}+  black observed, grey no data",
+        scale=ramp(np.linspace(0, 1, 256, dtype=np.float32)[None])[:, 0],
+        scale_from="0",
+    )
 
 
 def alignment(target: Path, before: Survey, after: Survey, vectors: Sequence[Vector]) -> None:
@@ -78,7 +94,10 @@ def alignment(target: Path, before: Survey, after: Survey, vectors: Sequence[Vec
     overview = np.full((3, height, shape[1]), 255, np.uint8)
     overview[:, : shape[0]] = nearest(scene, *shape)
     _draw_vectors(overview, vectors, scale)
-    write_png(target, _side_by_side([overview, *boards]))
+    square = "squares of the scene, and of VV in grey"
+    panels = [Panel(overview, "Offset of each window", "green used, red rejected")]
+    panels += [Panel(one, f"{when} the move", square) for one, when in zip(boards, ("Before", "After"), strict=True)]
+    write_png(target, side_by_side(panels))
 
 
 def write_png(target: Path, rgb: NDArray[np.uint8]) -> None:
@@ -180,6 +199,12 @@ def deviation_colour(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     return ramp(np.clip(deviation.mean(axis=0).filled(0) / BRIGHTEST_DEVIATION, 0, 1))
 
 
+def has_deviation(path: Path, height: int, width: int) -> Mask:
+    """Return where a file of uncertainty has data, at a size (height, width): zero where observed, not nodata."""
+    with rasterio.open(path) as dataset:
+        return dataset.read_masks(1, out_shape=(height, width)) > 0
+
+
 def ramp(unit: Image) -> NDArray[np.uint8]:
     """Return colours (3, H, W) of values 0..1 (H, W): black, violet, red, orange, yellow."""
     position = unit * (len(_RAMP) - 1)
@@ -192,8 +217,3 @@ def nearest(image: NDArray[Pixel], height: int, width: int) -> NDArray[Pixel]:
     rows = (np.arange(height) * image.shape[1]) // height
     cols = (np.arange(width) * image.shape[2]) // width
     return image[:, rows[:, None], cols]
-
-
-def _side_by_side(panels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    gap = np.full((3, panels[0].shape[1], _GAP_PX), 255, np.uint8)
-    return np.concatenate([part for panel in panels for part in (gap, panel)][1:], axis=2)

@@ -90,7 +90,7 @@ def write_item(
             **_instrument(inputs, grid),
             **_projection(grid, outline),
             "processing:level": "L4",
-            "processing:lineage": _lineage(inputs, stated),
+            "processing:lineage": lineage(inputs, stated, pixels),
             "processing:software": stated["versions"],
             "processing:version": stated["versions"]["cloudfree"],
             **_cover(inputs, survey, pixels),
@@ -146,20 +146,40 @@ def _code(crs: CRS) -> dict[str, Any]:
     return {"proj:code": None, "proj:wkt2": pyproj.CRS.from_user_input(crs).to_wkt("WKT2_2019")}
 
 
-def _lineage(inputs: Inputs, stated: Mapping[str, Any]) -> str:
-    """Return how it was made, in words, with the notice that Copernicus requires."""
-    weights, fill = stated["weights"]["name"], stated["processing"]["fill"]
-    dates = [f"{len(inputs.references)} other dates"] if inputs.references else []
-    years = sorted({f" {band.acquired.moment:%Y}" for band in inputs.sar.bands if band.acquired.moment})
-    which = "all pixels" if fill == "all" else "the pixels that cloud, haze or shadow hid"
-    others = "" if fill == "all" else "; the others are as observed"
-    scene = f"Of a PlanetScope scene ({inputs.scene.quantity}) {which} were reconstructed"
+def lineage(inputs: Inputs, stated: Mapping[str, Any], pixels: Mapping[str, int]) -> str:
+    """Return how it was made, in words, with the notice that Copernicus requires of what has its data in it."""
+    scene = f"a PlanetScope scene ({inputs.scene.quantity})"
+    if not any(pixels[qa.name.lower()] for qa in RECONSTRUCTED):
+        return f"Nothing of {scene} was reconstructed; its pixels are as observed."
+    everything = stated["processing"]["fill"] == "all"
+    which = "all pixels" if everything else "the pixels that cloud, haze or shadow hid"
+    others = "" if everything else "; the others are as observed"
+    known = ["Sentinel-1"] if inputs.has_radar else []
+    dates = len(inputs.references)
+    known += [f"{dates} other date{'s' if dates > 1 else ''}"] if dates else []
+    known += [] if inputs.has_radar else ["their surroundings"]
+    made = f"Of {scene} {which} were reconstructed with {' and '.join(known)} by {_makers(inputs, stated)}{others}."
+    return f"{made}{_notice(inputs)}"
+
+
+def _makers(inputs: Inputs, stated: Mapping[str, Any]) -> str:
+    """What made the reconstructed pixels.
+
+    A network takes no part where it was found to do no better than the scene's model (trust 0), nor, as published,
+    where there is no radar.
+    """
+    network, processing = f"the network {stated['weights']['name']}", stated["processing"]
+    if not processing["sees"]:
+        return network if inputs.has_radar else "a model of the scene"
+    trusted = any(share for believed in processing["trust"].values() for share in believed.values())
+    return f"a model of the scene and {network}" if trusted else "a model of the scene"
+
+
+def _notice(inputs: Inputs) -> str:
     if not inputs.has_radar:
-        return f"{scene} with {' and '.join([*dates, 'their surroundings'])} by a model of the scene{others}."
-    return (
-        f"{scene} with {' and '.join(['Sentinel-1', *dates])} by the network {weights}{others}. Contains modified "
-        f"Copernicus Sentinel data{','.join(years)}."
-    )
+        return ""
+    years = sorted({f" {band.acquired.moment:%Y}" for band in inputs.sar.bands if band.acquired.moment})
+    return f" Contains modified Copernicus Sentinel data{','.join(years)}."
 
 
 def _cover(inputs: Inputs, survey: Survey, pixels: Mapping[str, int]) -> dict[str, Any]:

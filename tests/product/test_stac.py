@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,11 @@ from cloudfree.bands import Qa
 from cloudfree.geometry import Grid
 from cloudfree.inputs.files import InputOptions, identify
 from cloudfree.inputs.location.source import Source
+from cloudfree.inputs.radar.image import NO_RADAR
 from cloudfree.product import footprint, profiles
-from cloudfree.product.stac import EXTENSIONS
+from cloudfree.product.stac import EXTENSIONS, lineage
 from cloudfree.product.stac_links import derived_from
+from cloudfree.reconstruct.tile import Trust
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
@@ -87,6 +90,45 @@ def test_the_item_says_what_a_catalogue_asks(described: Callable[..., Any], tmp_
     assert properties["eo:cloud_cover"] == 0
     assert "self" not in {link["rel"] for link in item["links"]}
     assert str(tmp_path) not in json.dumps(item)
+
+
+def test_the_lineage_says_what_made_the_pixels(described: Callable[..., Any], make_scene: Make) -> None:
+    def told(*options: object, **files: Path) -> str:
+        said: str = described("--overwrite", *options, **files)["properties"]["processing:lineage"]
+        return said
+
+    whole = told()
+    assert whole.startswith("Of a PlanetScope scene (surface reflectance) the pixels that cloud, haze or shadow hid")
+    assert "were reconstructed with Sentinel-1 by the network identity; the others are as observed" in whole
+    other = make_scene(SIDE, SIDE, name=PLANET.replace("20240606", "20240610"))
+    assert "with Sentinel-1 and 1 other date by" in told("--reference", other)
+    clear = make_scene(SIDE, SIDE, name=PLANET.replace("20240606", "20240608"))
+    all_of_it = told("--fill", "all", scene=clear)
+    assert "all pixels were reconstructed with Sentinel-1 by the network identity. Contains" in all_of_it
+
+
+@pytest.mark.parametrize(
+    ("sees", "radar", "trust", "makers"),
+    [
+        (True, True, 0.0, "a model of the scene"),
+        (True, True, 0.4, "a model of the scene and the network u-net"),
+        (True, False, 0.4, "a model of the scene and the network u-net"),
+        (False, True, 1.0, "the network u-net"),
+        (False, False, 1.0, "a model of the scene"),
+    ],
+)
+def test_a_network_that_took_no_part_is_not_named(sees: bool, radar: bool, trust: float, makers: str) -> None:
+    inputs = SimpleNamespace(
+        scene=SimpleNamespace(quantity="surface reflectance"), references=(), has_radar=radar, sar=NO_RADAR
+    )
+    processing = {"sees": sees, "fill": "clouds", "trust": Trust.alike(trust).as_json()}
+    stated = {"weights": {"name": "u-net"}, "processing": processing}
+    pixels = {qa.name.lower(): 0 for qa in Qa}
+    made = lineage(inputs, stated, pixels | {"seen_through": 9})
+    assert f" by {makers}; the others are as observed." in made
+    assert ("Copernicus" in made) == radar
+    nothing = "Nothing of a PlanetScope scene (surface reflectance) was reconstructed; its pixels are as observed."
+    assert lineage(inputs, stated, pixels | {"observed": 9}) == nothing
 
 
 def test_bands_are_those_of_the_files(described: Callable[..., Any], tmp_path: Path) -> None:
