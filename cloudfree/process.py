@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
+import math
 import os
 import signal
 import sys
@@ -27,7 +28,9 @@ _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 _SPINS = "10000"
 _GRACE_S = 10.0  # in which what was begun is removed
 _NEW_OBJECTS = 10_000  # after which garbage is looked for; Python's own 700 is soon reached
-_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_CONTAINER_LIMIT = _CGROUPS / "memory.max"
+_MOST_THREADS = 8
 _OWN_DATA = {"PROJ_DATA": ("proj_data", "proj.db"), "PROJ_LIB": ("proj_data", "proj.db")}
 _OWN_DATA |= {"GDAL_DATA": ("gdal_data", "gdalvrt.xsd")}
 """Variables that lead PROJ and GDAL to their data, the folder in rasterio that they would have without, and a file that
@@ -38,9 +41,10 @@ _MORE_DATABASES, _SQLITE = "PROJ_AUX_DB", b"SQLite format 3\0"
 
 
 def tune() -> None:
-    """To be called before torch is imported. What the environment says of waiting threads stands."""
+    """To be called before torch is imported. What the environment says of threads stands."""
     _keep_freed_memory()
     _wait_briefly()
+    _start_few_threads()
     _collect_seldom()
 
 
@@ -185,6 +189,17 @@ def available_memory_gb() -> float | None:
         return None
 
 
+def cores() -> int:
+    """Cores that this process may use: by its affinity (taskset, Slurm), and by what containers allow of their time."""
+    count = _cores_by_affinity()
+    return max(1, math.ceil(min(_container_cores(), count)))
+
+
+def threads() -> int:
+    """How many to work beside each other where each holds pixels of its own, so that memory grows with them."""
+    return min(cores(), _MOST_THREADS)
+
+
 def end_with_parent() -> None:
     """Have the system end this process when its parent is gone, killed ones included; on Linux alone."""
     with suppress(AttributeError, OSError, TypeError):
@@ -196,6 +211,32 @@ def _container_limit_gb() -> float:
     try:
         return int(_CONTAINER_LIMIT.read_text(encoding="ascii")) / 1e9
     except (OSError, ValueError):  # "max"
+        return float("inf")
+
+
+def _cores_by_affinity() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # another system
+        return os.cpu_count() or 1
+
+
+def _container_cores() -> float:
+    """The cores' time that this process's control group may have, or one above it; infinite without a limit."""
+    try:
+        own = next(line for line in _OWN_CGROUP.read_text(encoding="utf-8").splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration, UnicodeDecodeError):  # another system, or groups of the first version
+        return float("inf")
+    group = _CGROUPS / own[3:].lstrip("/")
+    groups = [group, *(parent for parent in group.parents if parent.is_relative_to(_CGROUPS))]
+    return min(map(_quota_of, groups))
+
+
+def _quota_of(group: Path) -> float:
+    try:
+        quota, period = map(int, (group / "cpu.max").read_text(encoding="ascii").split())
+        return quota / period
+    except (OSError, ValueError, ZeroDivisionError):  # "max 100000"
         return float("inf")
 
 
@@ -214,6 +255,12 @@ def _wait_briefly() -> None:
     """Have torch's idle threads spin for microseconds, not milliseconds: reading and writing want their cores."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+
+
+def _start_few_threads() -> None:
+    """Have torch and BLAS start no more threads than a container allows cores: they look at affinity alone."""
+    if (count := cores()) < _cores_by_affinity():
+        os.environ.setdefault("OMP_NUM_THREADS", str(count))
 
 
 def _collect_seldom() -> None:

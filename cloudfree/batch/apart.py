@@ -231,7 +231,7 @@ def _serve(connection: Connection, number: int, count: int, environment: dict[st
 
 def _share(number: int, count: int) -> None:
     """Take one of so many shares of the cores, and one of the cards."""
-    threads = max(1, (os.cpu_count() or 1) // count)
+    threads = max(1, process.cores() // count)
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     cards = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from cloudfree import process
 from cloudfree.arrays import Float64Array, Image, Mask, as_image, known_of
 from cloudfree.geometry.displacement import Displacement
 from cloudfree.geometry.geolocation_grid import GeolocationGrid, Geometry
@@ -118,7 +118,7 @@ def resample(
         else:
             part[:] = source.on_grid(grid.window(rows.start, cols.start, len(rows), len(cols)), displacement)
 
-    with ThreadPoolExecutor((os.cpu_count() or 1) if all_cores else 1) as pool:
+    with ThreadPoolExecutor(process.threads() if all_cores else 1) as pool:
         deque(pool.map(fill, _pieces(range(grid.height), range(grid.width), piece_px)), maxlen=0)
     return out
 

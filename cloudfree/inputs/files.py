@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cloudfree import process
 from cloudfree.arrays import Image, Mask, known_of
 from cloudfree.errors import GridError, InputError
 from cloudfree.geometry import Displacement, Grid
@@ -168,7 +168,7 @@ class InputReader:
 
     def averaged(self, grid: Grid) -> Pixels:
         """The whole scene averaged to a coarser grid; cloud by the nearest pixel of the mask."""
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # each reads files of its own
+        with ThreadPoolExecutor(process.threads()) as pool:  # each reads files of its own
             dn, sar_db = pool.submit(self.scene.averaged, *grid.shape), pool.submit(self.sar.on_grid, grid)
             cloudy = pool.submit(lambda: np.concatenate([*map(self.cloudy, grid.strips(_STRIP_ROWS))]))
             others = self.others(grid, all_cores=True)

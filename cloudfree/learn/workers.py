@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
+from cloudfree import process
 from cloudfree.errors import CloudfreeError, DeviceError
 from cloudfree.process import end_with_parent
 
@@ -24,7 +25,7 @@ def batches_of(make: Callable[[K], R], batches: Iterable[list[K]], workers: int 
     None is half as many as cores, shared with other processes of torchrun. Raises the CloudfreeError that `make`
     raised, and DeviceError where a process was ended.
     """
-    share = (os.cpu_count() or 1) // (2 * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    share = process.cores() // (2 * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     count = share if workers is None else workers
     # Sources hold open files and closures, which only a fork can take along.
     context = "fork" if count and "fork" in multiprocessing.get_all_start_methods() else None

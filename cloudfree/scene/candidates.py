@@ -6,7 +6,6 @@ All but trees are linear in the same features, so that a mixture of them is one 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from cloudfree import process
 from cloudfree.arrays import Float64Array, Image, Mask, as_image
 from cloudfree.geometry import distance_m
 from cloudfree.scene import evidence
@@ -72,7 +72,7 @@ def fitted_side_by_side(
     """
     pairs: Iterator[tuple[Candidate, Fit | None]] = zip(candidates, starts or itertools.repeat(None), strict=False)
     iterations = _WARM_ITERATIONS if starts else _ITERATIONS
-    with _blas().limit(limits=1), ThreadPoolExecutor(min(len(candidates), os.cpu_count() or 1)) as pool:
+    with _blas().limit(limits=1), ThreadPoolExecutor(min(len(candidates), process.threads())) as pool:
         return list(pool.map(lambda pair: pair[0].fitted(samples, pair[1], iterations), pairs))
 
 

@@ -10,7 +10,6 @@ better than a translation, the field is taken, provided that it is well determin
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import binary_erosion, gaussian_filter, gaussian_filter1d
 from scipy.special import bdtrc, fdtrc
 
+from cloudfree import process
 from cloudfree.arrays import Float64Array, Image, Mask, known_of
 from cloudfree.geometry.displacement import basis
 from cloudfree.inputs.optical.scene import Scene
@@ -39,7 +39,7 @@ _EDGE_PX = 1.5  # scale of the gradients
 _CONTEXT_PX = 8.0  # over which the mean strength of edges is taken off
 _HALO_PX = 32  # beyond a block, for what the filters see
 _BLOCK_PX = 768  # windows are looked at in blocks of about this side, and few at once: bounds the memory
-_BLOCKS_AT_ONCE = min(4, os.cpu_count() or 1)
+_BLOCKS_AT_ONCE = min(4, process.threads())
 
 _FIT_PX = 2  # around a peak, for its position between pixels
 _FIT_X, _FIT_Y = (axis.ravel() for axis in np.meshgrid(*2 * [np.arange(-_FIT_PX, _FIT_PX + 1.0)]))

@@ -7,7 +7,6 @@ bands together. Trees know thresholds, which a line cannot follow; the mean of m
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from cloudfree import process
 from cloudfree.arrays import Image, Mask, as_image
 
 _LEAST_IN_LEAF = 5
@@ -46,7 +46,7 @@ class Trees:
     def grown(cls, features: Image, target: Image, count: int) -> Trees:
         """So many, from samples: features (n, f) and target (n, C), finite. Equal arguments give equal trees."""
         grow = lambda seed: _grown(features, target, min(_TOGETHER, count - seed), seed)  # noqa: E731
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(process.threads()) as pool:
             parts = list(pool.map(grow, range(0, count, _TOGETHER)))
         firsts = np.cumsum([0, *(len(part.feature) for part in parts[:-1])])
         return _joined([part._numbered_from(first) for part, first in zip(parts, firsts, strict=True)])
