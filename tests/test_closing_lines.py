@@ -2,11 +2,9 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +47,7 @@ def listed(clouded: list[str], make_scene: Make, tmp_path: Path) -> Path:
 
 def on_a_terminal(*words: object, columns: int = 80) -> tuple[int, list[str]]:
     """The exit status of a command on a terminal, and what it draws there, each state of the bar as a line."""
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     command = [sys.executable, "-m", "cloudfree", *map(str, words)]
@@ -265,12 +264,17 @@ def test_no_time_left_is_told_before_enough_is_done(monkeypatch: pytest.MonkeyPa
     now = 601.0
     progress(1)
     assert progress.left() == "", "1 % tells little"
-    progress(9)
     now = 610.0
+    progress(9)
     assert progress.left() == "<01:30", "ten seconds for a tenth; what went before does not count"
-    now = 610 + 36_000.0
-    assert progress.left() == "<90:01:30"
-    progress(90)
+    now = 670.0
+    assert progress.left() == "<00:30", "it falls while nothing is finished"
+    now = 900.0
+    assert progress.left() == "<00:00"
+    now = 600 + 36_000.0
+    progress(10)
+    assert progress.left() == "<40:00:00"
+    progress(80)
     assert progress.left() == ""
     assert progress.is_finished
     assert shown[0] == ("scene: reading inputs", 0.0, None)

@@ -63,7 +63,9 @@ def test_the_first_screen_has_what_most_need_in_the_order_of_use(command: str) -
     assert titles == ["Inputs", *area, "Output", "Clouds", "Run"]
     assert 10 <= sum(line.startswith("  -") for line in lines) <= 20
     assert len(lines) <= 64
-    assert lines[-2:][0] == "  Example:"
+    assert lines[-2] == "  Example:"
+    assert not [line for line in lines if line.endswith("[default:")]
+    assert "\N{NO-BREAK SPACE}" not in "".join(lines)
 
 
 @BOTH

@@ -1,7 +1,8 @@
 """The command line: a file for each command, which parses, calls the library, and prints.
 
-`options`: options that several commands have; `config`: options from a file and the environment; `terminal`: logs,
-progress and JSON. torch and rasterio are imported by the command that needs them, so that --help is instant.
+`options`: options that several commands have, of the types in `values`; `screens`: their help; `config`: options from a
+file and the environment. `terminal`: logs and JSON; `progress`: the bar; `closing`: the last line. torch and rasterio
+are imported by the command that needs them, so that --help is instant.
 """
 
 from __future__ import annotations

@@ -115,20 +115,20 @@ def batch(
     given = click.get_current_context().get_parameter_source("timeout_minutes")
     if scheduler and given != ParameterSource.DEFAULT:
         raise click.UsageError("--timeout is for processes here; those of a --scheduler end by its own rules.")
-    from cloudfree.batch import Settings, execute, make_plan
-
-    beside = tuple(kind for kind in BESIDE if common.pop(kind.field) or kind.word in also)
-    settings = Settings(
-        {**common, "style": STYLE in also},
-        beside,
-        max_failures=max_failures,
-        timeout_s=60 * timeout_minutes or None,
-        without_radar=without_radar,
-        new_references=new_references,
-        outputs_anywhere=outputs_anywhere,
-    )
     started_s = time.monotonic()
     with progress_bar("starting", quiet, None, SCENES, source.name) as progress, heard_by(progress.stage):
+        from cloudfree.batch import Settings, execute, make_plan
+
+        beside = tuple(kind for kind in BESIDE if common.pop(kind.field) or kind.word in also)
+        settings = Settings(
+            {**common, "style": STYLE in also},
+            beside,
+            max_failures=max_failures,
+            timeout_s=60 * timeout_minutes or None,
+            without_radar=without_radar,
+            new_references=new_references,
+            outputs_anywhere=outputs_anywhere,
+        )
         plan = make_plan(
             source,
             folder,

@@ -35,8 +35,8 @@ def _by(result: Result) -> list[str]:
 def sources(pixels: Mapping[str, int], dates: int) -> Iterator[str]:
     """The share of the data that was made from each source of knowledge."""
     data = max(sum(pixels.values()) - pixels["nodata"], 1)
-    others = f" and {dates} other date{'s' if dates > 1 else ''}" if dates else ""
-    without = f"{dates} other date{'s' if dates > 1 else ''} and surroundings" if dates else "surroundings"
+    others = f" and {_dates(dates)}" if dates else ""
+    without = f"{_dates(dates)} and surroundings" if dates else "surroundings"
     words = {
         "reconstructed": f"radar{others}",
         "reconstructed_without_sar": f"{without} without radar",
@@ -99,7 +99,7 @@ def of_batch_plan(plan: BatchPlan) -> Iterator[str]:
     """What a batch would do: a line for each scene, and what all of it takes."""
     for job in plan.jobs:
         radar = _listed([source.name for source in job.sar]) if job.sar else "no Sentinel-1"
-        dates = f", {len(job.references)} other dates" if job.references else ""
+        dates = f", {_dates(len(job.references))}" if job.references else ""
         yield f"{job.planet.name}: {job.fault or f'{job.output}, with {radar}{dates}'}"
     yield (
         f"{_scenes(len(plan.jobs))} into {plan.folder}: {plan.product_bytes / 1e9:.1f} GB of files at most, about "
@@ -114,6 +114,10 @@ def seconds(value: float) -> str:
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _dates(count: int) -> str:
+    return f"{count} other date{'' if count == 1 else 's'}"
 
 
 def _scenes(count: int) -> str:

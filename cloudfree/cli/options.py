@@ -98,7 +98,7 @@ def scene_inputs(sar_required: bool) -> Decorator:
             "--sar",
             required=sar_required,
             multiple=True,
-            help=f"Sentinel-1 VV and VH, terrain-corrected; repeat it for tiles, or a file of each.{without}",
+            help=f"Sentinel-1 VV and VH, terrain-corrected; repeat it for tiles, or where each has its file.{without}",
         ),
         _source("--udm2", help="Planet's usable data mask.  [default: the one beside the scene]"),
         _source("--mask", help="Any other mask instead, or polygons; what is not zero is cloud or shadow."),
@@ -248,7 +248,8 @@ wait = option(
     help="Wait so long for another run that is making the same file; without it, fail.",
 )
 dry_run = flag(
-    "--dry-run", help="Look at the inputs and say what would be done: on a terminal in words, elsewhere as JSON."
+    "--dry-run",
+    help="Look at the inputs and say what would be done: on a terminal in words, elsewhere and with --json as JSON.",
 )
 
 

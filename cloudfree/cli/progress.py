@@ -30,10 +30,11 @@ class Progress:
     def __init__(self, name: str, total: float | None, count: str, shown: Callable[..., None] | None) -> None:
         self._name, self._total, self._count, self._shown = name, total, count, shown
         self._stage, self._finished = "", 0.0
-        self._since_s = self._logged_s = time.monotonic()
+        self._since_s = self._latest_s = self._logged_s = time.monotonic()
 
     def __call__(self, amount: float) -> None:
         self._finished += amount
+        self._latest_s = time.monotonic()
         if self._shown:
             self._draw()
         elif self._is_due() and self._total:
@@ -62,8 +63,9 @@ class Progress:
         """The time that is left, as "<01:30"; empty where too little was done to tell."""
         if not self._total or not _FEW <= self._finished / self._total < 1:
             return ""
-        seconds = (time.monotonic() - self._since_s) * (self._total / self._finished - 1)
-        minutes, seconds = divmod(round(seconds), 60)
+        at_latest_s = (self._latest_s - self._since_s) * (self._total / self._finished - 1)
+        left_s = max(0.0, at_latest_s - (time.monotonic() - self._latest_s))
+        minutes, seconds = divmod(round(left_s), 60)
         hours, minutes = divmod(minutes, 60)
         return f"<{hours}:{minutes:02d}:{seconds:02d}" if hours else f"<{minutes:02d}:{seconds:02d}"
 
@@ -155,7 +157,7 @@ def _ticking(refresh: Callable[[], Any]) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(_TICK_S)  # an interrupt while the bar was drawn may have left it locked
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from click.types import OptionHelpExtra
 
 _TERM_WIDTH = 24  # of the column of options in all groups; longer ones stand on a line of their own
 
+_GLUED = "[default:\N{NO-BREAK SPACE}"  # while lines are broken
+
 _ALL = "cloudfree.help_all"
 """In a context: whether all options are to be shown."""
 
@@ -87,8 +89,10 @@ class TwoScreens(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, options in self.grouped(ctx, everything=bool(ctx.meta.get(_ALL))):
             records = [record for one in options if (record := one.get_help_record(ctx))]
+            rows = [(f"{term:<{_TERM_WIDTH}}", text.replace("[default: ", _GLUED)) for term, text in records]
             with formatter.section(title):
-                formatter.write_dl([(f"{term:<{_TERM_WIDTH}}", text) for term, text in records], col_max=_TERM_WIDTH)
+                formatter.write_dl(rows, col_max=_TERM_WIDTH)
+        formatter.buffer = [part.replace(_GLUED, "[default: ") for part in formatter.buffer]
 
     def grouped(self, ctx: click.Context, *, everything: bool) -> list[tuple[str, list[click.Option]]]:
         """Titles of groups that are not empty, with their options: of the first screen, or all."""

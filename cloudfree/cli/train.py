@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cloudfree.cli import options
+from cloudfree.cli.progress import progress_log
 from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import log_to_stderr
 from cloudfree.cli.values import FILE, OUTPUT_FILE, WEIGHTS, Real, Whole
@@ -78,3 +79,4 @@ def train(overwrite: bool, quiet: bool, verbose: bool, preset: str | None, outpu
     training = options_of(output, given, published=preset is not None)
     check_targets([output], [], overwrite or training.checkpoint.exists())
     run_training(training)
+    progress_log.info("wrote %s", training.output)

@@ -10,6 +10,7 @@ from cloudfree.cli import options
 from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import echo_json, echo_lines
 from cloudfree.cli.values import FILE, OUTPUT_FILE, WEIGHTS
+from cloudfree.errors import showable
 
 
 @click.group()
@@ -60,3 +61,4 @@ def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
 
     check_targets([output], [source], overwrite)
     convert(source, output)
+    click.echo(f"wrote {showable(str(output))}", err=True)
