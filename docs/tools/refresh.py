@@ -26,7 +26,7 @@ from typing import Any
 
 import rasterio
 
-from cloudfree.demo import EARLIER, SAR, SCENE, sample_folder
+from cloudfree.demo import EARLIER, SAR, SCENE, TRUTH, sample_folder
 
 DOCS = Path(__file__).resolve().parents[1]
 IN_ORDER = {"own_weights.md"}
@@ -46,8 +46,21 @@ def workplace() -> Iterator[Path]:
             shutil.copy(sample / file, folder / f"{short}.tif")
             shutil.copy(sample / file.replace("AnalyticMS_SR", "udm2"), folder / f"{short}_udm2.tif")
         _stack([sample / file for file in SAR], folder / "s1.tif")
+        _benchmark(sample, folder)
         shutil.copytree(sample, folder / "inbox", ignore=lambda _, names: {n for n in names if not _arrives(n)})
         yield folder
+
+
+def _benchmark(sample: Path, folder: Path) -> None:
+    """The sample as `cloudfree evaluate` wants it."""
+    (folder / "benchmark").mkdir()
+    for file, name in ((SCENE, "cloudy"), (TRUTH, "clear"), (EARLIER, "reference")):
+        shutil.copy(sample / file, folder / "benchmark" / f"sample_{name}.tif")
+    shutil.copy(folder / "s1.tif", folder / "benchmark" / "sample_sar.tif")
+    with rasterio.open(folder / "scene_udm2.tif") as udm2:
+        mask = udm2.read([3, 4, 5, 6]).any(axis=0).astype("uint8")
+        with rasterio.open(folder / "benchmark" / "sample_mask.tif", "w", **{**udm2.profile, "count": 1}) as dataset:
+            dataset.write(mask, 1)
 
 
 def _arrives(name: str) -> bool:
