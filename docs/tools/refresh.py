@@ -32,7 +32,7 @@ DOCS = Path(__file__).resolve().parents[1]
 IN_ORDER = {"own_weights.md"}
 """Pages whose blocks build on each other, and need data that the sample lacks: they are left as they are."""
 
-_SHOWN = re.compile(r"(```console\n(?P<commands>.*?)```\n\n)```text\n.*?```", re.DOTALL)
+_SHOWN = re.compile(r"(```console\n(?P<commands>[^`]*)```\n\n)```text\n.*?```", re.DOTALL)
 
 
 @contextlib.contextmanager
