@@ -91,6 +91,11 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert not [page for page in pages if re.search(r'<(?:link|script)[^>]+(?:href|src)="https?:', page)]
 
 
+def test_what_commands_print_is_written_into_every_page() -> None:
+    for path in DOCS.rglob("*.md"):
+        assert "```text\n```" not in path.read_text("utf-8"), f"python docs/tools/refresh.py {path}"
+
+
 def test_the_figure_is_what_its_script_draws() -> None:
     assert text_of("figures/how_it_works.svg") == tool("figures/how_it_works.py").drawing()
 
