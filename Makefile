@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint docs wheel clean
 
 demo: $(VENV)/cloudfree
 	$(BIN)/cloudfree demo -o demo_output
@@ -18,6 +18,10 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site, in build/site; a warning is an error. Material's word on MkDocs 2, which is not used, is no warning of ours.
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
 wheel: $(VENV)/installed
 	$(BIN)/python -m build --wheel
 
@@ -32,5 +36,9 @@ $(VENV)/installed: $(VENV)/cloudfree
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) dist demo_output
+	rm -rf $(VENV) build/site dist demo_output

@@ -1,6 +1,7 @@
 """What the README and the guides show is run: every command, script and piece of Python."""
 
 import csv
+import json
 import re
 import shlex
 import shutil
@@ -16,14 +17,14 @@ import pytest
 import rasterio
 import torch
 from click.testing import CliRunner, Result
-from support import TINY_ONE_BLOCK, sar_values_db, write_raster
+from support import ORIGIN, TINY_ONE_BLOCK, sar_values_db, write_raster
 
 from cloudfree.cli import main
 from cloudfree.demo import SCENE, sample_folder
 from cloudfree.network.models import AlignCR
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PAGES = CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))
+PAGES = CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))
 README = PAGES[0].read_text(encoding="utf-8")
 
 Make = Callable[..., Path]
@@ -156,6 +157,54 @@ def test_library(code: str, workplace: Path) -> None:
     assert (workplace / "out.tif").is_file()
 
 
+@pytest.mark.slow
+def test_python_page(workplace: Path) -> None:
+    """Its last block is for a process that has not imported torch yet."""
+    *shown, last = blocks(CHECKOUT / "docs" / "python.md", "python")
+    for code in shown:
+        exec(compile(code, "python.md", "exec"), {})
+    assert (workplace / "out.tif").is_file()
+    subprocess.run([sys.executable, "-c", last], check=True, timeout=60)
+
+
+def test_a_file_of_options_as_shown(
+    workplace: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = CHECKOUT / "docs" / "commands" / "index.md"
+    (workplace / "site.toml").write_text(blocks(page, "toml")[0])
+    dry = "batch", "inbox", "-o", "products", "--dry-run"
+    of_file = json.loads(cli("--config", "site.toml", *dry).stdout)["option_sources"]
+    assert {name: one["value"] for name, one in of_file.items()} == {
+        "--compress": "zstd",
+        "--buffer": "60.0",
+        "--find-clouds": "always",
+        "--max-failures": "20",
+    }
+    name, value = re.findall(r"`(CLOUDFREE_BATCH_\w+)=(\w+)`", page.read_text("utf-8"))[0]
+    monkeypatch.setenv(name, value)
+    assert json.loads(cli(*dry).stdout)["option_sources"] == {"--compress": {"value": value, "from": "environment"}}
+
+
+@pytest.mark.skipif(not shutil.which("gdal_rasterize"), reason="a program of GDAL's")
+@pytest.mark.slow
+def test_a_cloud_is_painted_into_the_mask(workplace: Path, cli: Callable[..., Result]) -> None:
+    (block,) = blocks(CHECKOUT / "docs" / "troubleshooting.md", "sh")
+    paint, again = block.splitlines()
+    first = "run", "--planet", "scene.tif", "--sar", "s1.tif", "-o", "out.tif", "--write-mask", "mask.tif"
+    assert cli(*first).exit_code == 0
+    x, y = ORIGIN[0] + 300, ORIGIN[1] - 300
+    corners = [[x, y], [x + 90, y], [x + 90, y - 90], [x, y - 90], [x, y]]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [corners]}}
+    drawn = {"type": "FeatureCollection", "crs": crs, "features": [feature]}
+    (workplace / "cloud.geojson").write_text(json.dumps(drawn))
+    subprocess.run(shlex.split(paint), check=True, timeout=60, capture_output=True)
+    *arguments, output = next(commands(again))
+    assert cli(*arguments, output, "--qa", "qa.tif").exit_code == 0
+    with rasterio.open(workplace / "qa.tif") as dataset:
+        assert dataset.read(1)[dataset.index(x + 45, y - 45)] > 1
+
+
 def test_the_two_commands_exist() -> None:
     makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
     shown = [line for block in blocks(PAGES[0], "console") for line in block.splitlines() if line.startswith("$ make")]
@@ -166,7 +215,7 @@ def test_the_two_commands_exist() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert "://" in target or (page.parent / target).exists(), target
 
 
