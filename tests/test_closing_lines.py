@@ -25,7 +25,7 @@ Make = Callable[..., Path]
 
 FAST = "--weights", "identity", "--find-clouds", "never", "--edge-limit", "0"
 LAST = re.compile(
-    r"INFO: wrote in [\d.]+ s on cpu(, also (?P<also>[^;]+))?; (?P<product>\S+): (?P<share>[\d.]+) % of the data "
+    r"INFO: done in [\d.]+ s on cpu(, with (?P<also>[^;]+))?; (?P<product>\S+): (?P<share>[\d.]+) % of the data "
     r"rewritten( \((?P<by>.*)\))?, the rest as observed"
 )
 
@@ -151,7 +151,7 @@ def test_a_batch_says_a_line_for_each_scene_and_how_many_were_what(cli: Cli, lis
 def test_align_ends_with_where_radar_is(cli: Cli, clouded: list[str], tmp_path: Path) -> None:
     done = cli("align", *clouded[:4], "-o", tmp_path / "s1_on_grid.tif")
     last = done.stderr.splitlines()[-1]
-    assert re.match(rf"INFO: wrote in [\d.]+ s; {tmp_path / 's1_on_grid.tif'}: Sentinel-1 is (left|moved)", last)
+    assert re.match(rf"INFO: done in [\d.]+ s; {tmp_path / 's1_on_grid.tif'}: Sentinel-1 is (left|moved)", last)
 
 
 # --- numbers ---
@@ -240,7 +240,7 @@ def test_the_bar_tells_of_scene_and_stage_from_the_first_moment(
     ]
     assert max(map(len, bars)) <= 80
     assert not re.search(r"<\d{3,}:", "".join(bars))
-    assert LAST.match(lines[-1][:80].ljust(80)) or lines[-1].startswith("INFO: wrote in ")
+    assert LAST.match(lines[-1][:80].ljust(80)) or lines[-1].startswith("INFO: done in ")
 
 
 def test_the_bar_of_a_batch_tells_which_scenes_are_made(listed: Path, tmp_path: Path) -> None:

@@ -39,6 +39,6 @@ def align(as_json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
         write(alignment, progress)
     placed = offset_in_words(alignment.offset.describe(alignment.survey.grid))
     took = closing.seconds(time.monotonic() - started_s)
-    progress_log.info("wrote in %s; %s: %s", took, alignment.options.output, placed)
+    progress_log.info("done in %s; %s: %s", took, alignment.options.output, placed)
     if as_json:
         echo_json(alignment.describe())

@@ -17,11 +17,11 @@ _REST = "the rest as observed"
 
 
 def of_run(result: Result) -> str:
-    """Of a run: "12 s on cpu, with out_qa.tif: out.tif: 47.4 % of the data rewritten (...), the rest as observed"."""
+    """Of a run: "done in 12 s on cpu, with out_qa.tif; out.tif: 47.4 % of the data rewritten (...), the rest as observed"."""
     plan, files = result.plan, result.plan.options.files
     product, *others = files.values()
-    beside = f", also {_listed([path.name for path in others])}" if others else ""
-    made = f"wrote in {seconds(result.total_s)} on {plan.device}{beside}"
+    beside = f", with {_listed([path.name for path in others])}" if others else ""
+    made = f"done in {seconds(result.total_s)} on {plan.device}{beside}"
     return f"{made}; {product}: {_rewritten(result.rewritten_share, _by(result))}"
 
 
