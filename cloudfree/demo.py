@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from cloudfree.evaluate import metrics
 from cloudfree.pipeline import Progress, Result, execute
 from cloudfree.plan import Options, Plan, RunArguments
 from cloudfree.planning import make_plan_of_one
+from cloudfree.product.kinds import OUTPUT
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ def sample_folder() -> Path:
 def demo(
     output: Path, progress: Callable[[Plan], Progress] | None = None, **options: Unpack[RunArguments]
 ) -> tuple[Result, SampleScore]:
-    """Run on the sample scene with the earlier one; write cloudfree.tif, qa.tif and quicklook.png into a folder.
+    """Run on the sample scene with the earlier one; write product, qa.tif, quicklook.png and report.html into a folder.
 
     `progress` returns what is called with the megapixels of a plan as they are finished.
     """
@@ -62,6 +64,7 @@ def demo(
         "references": [folder / EARLIER],
         "qa": output / "qa.tif",
         "quicklook": output / "quicklook.png",
+        "report": output / "report.html",
         "overwrite": True,
         **options,
     }
@@ -71,6 +74,15 @@ def demo(
         log.info("%s", line)
     result = execute(plan, progress(plan) if progress else None)
     return result, _score(folder, product, output / "qa.tif")
+
+
+def run_line(result: Result) -> str:
+    """The command line of `cloudfree run` that does the same."""
+    options = result.plan.options
+    named = {"planet": [options.planet], "sar": options.sar, "reference": options.references}
+    words = [word for name, paths in named.items() for path in paths for word in (f"--{name}", str(path))]
+    words += [f"--{kind.field}={path}" for kind, path in options.files.items() if kind != OUTPUT]
+    return shlex.join(["cloudfree", "run", *words, "-o", str(options.output), "--overwrite"])
 
 
 def _score(folder: Path, product: Path, qa: Path) -> SampleScore:

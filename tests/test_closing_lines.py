@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from click.testing import Result
 
 import cloudfree
 from cloudfree import stages
-from cloudfree.cli import closing, main
+from cloudfree.cli import closing
 from cloudfree.cli.progress import Progress, progress_bar
 from cloudfree.plan import Options
 from cloudfree.planning import make_plan_of_one
@@ -321,7 +322,11 @@ def test_the_demo_says_five_lines_and_what_came_of_it(cli: Cli, tmp_path: Path) 
     assert sum(line.startswith("INFO: ") for line in lines) == 5
     assert LAST.fullmatch(lines[-1])
     assert "PSNR of reconstructed pixels" in done.stdout
-    assert "demo" in main.commands
+    program, *arguments = shlex.split(done.stdout.splitlines()[-1])
+    assert program == "cloudfree"
+    by_hand = cli(*arguments, "--weights", "identity")
+    assert by_hand.exit_code == 0, by_hand.output
+    assert LAST.fullmatch(by_hand.stderr.splitlines()[-1])
 
 
 # --- what files are ---

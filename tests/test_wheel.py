@@ -29,4 +29,6 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(tmp_path: Path) -> None:
     done = subprocess.run(demo, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "PSNR" in done.stdout
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cloudfree.tif", "qa.tif", "quicklook.png"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        *("cloudfree.tif", "qa.tif", "quicklook.png", "report.html")
+    ]

@@ -17,7 +17,7 @@ _REST = "the rest as observed"
 
 
 def of_run(result: Result) -> str:
-    """Of a run: "done in 12 s on cpu, with out_qa.tif; out.tif: 47.4 % of the data rewritten (...), the rest as observed"."""
+    """Of a run: "done in 12 s on cpu, with out_qa.tif; out.tif: 47.4 % of the data rewritten (...), the rest ..."."""
     plan, files = result.plan, result.plan.options.files
     product, *others = files.values()
     beside = f", with {_listed([path.name for path in others])}" if others else ""

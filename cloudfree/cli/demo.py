@@ -28,8 +28,10 @@ def demo(output: Path, weights: str) -> None:
     The sample comes with cloudfree: a scene, Sentinel-1, an earlier scene, and the ground without clouds.
     """
     log_to_stderr(quiet=False, verbose=False)
+    click.echo("Removing the clouds of the sample scene, 640 x 640 pixels; on two cores this takes half a minute.")
     with progress_bar("starting", quiet=False, total=None, name="sample") as progress, heard_by(progress.stage):
         from cloudfree.demo import demo as run_demo
+        from cloudfree.demo import run_line
 
         logging.getLogger(run_demo.__module__).setLevel(logging.INFO)
 
@@ -44,4 +46,5 @@ def demo(output: Path, weights: str) -> None:
         f"PSNR of reconstructed pixels:  cloudy {score.before_reconstructed_db:5.2f} dB, "
         f"result {score.after_reconstructed_db:5.2f} dB"
     )
-    echo_lines([f"See {output / 'quicklook.png'}: the cloudy scene, Sentinel-1, the result; files are in {output}."])
+    pages = f"{output / 'report.html'} (before and after under a slider) and {output / 'quicklook.png'}"
+    echo_lines([f"Look at {pages}. The same by hand:", run_line(result)])

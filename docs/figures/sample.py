@@ -1,4 +1,5 @@
-"""Make the pictures of the sample: `scene.jpg`, `product.jpg`, `quality.png` and `uncertainty.png`.
+"""Make the pictures of the sample: `scene.jpg`, `product.jpg`, `before_after.jpg`,
+`quality.png` and `uncertainty.png`.
 
 python docs/figures/sample.py
 """
@@ -15,9 +16,14 @@ from numpy.typing import NDArray
 import cloudfree
 from cloudfree.demo import EARLIER, SAR, SCENE, sample_folder
 from cloudfree.product import pictures
+from cloudfree.product.captions import Panel, side_by_side
 from cloudfree.product.profiles import QA_COLOURS
 
 HERE = Path(__file__).resolve().parent
+WORDS = (
+    ("PlanetScope scene, 3 m", "cloud and shadow over nearly half of it"),
+    ("What cloudfree makes of it", "with Sentinel-1 and a scene of nine days before"),
+)
 
 
 def dn_of(path: Path) -> NDArray[np.uint16]:
@@ -43,9 +49,10 @@ def main() -> None:
         cloudfree.run(folder / SCENE, sar, output, references=folder / EARLIER, qa=qa, uncertainty=uncertainty)
         before, after = (pictures.true_colour(dn_of(path)) for path in (folder / SCENE, output))
         limits = pictures.contrast_limits(after)
-        for name, image in (("scene", before), ("product", after)):
-            jpeg = pictures.encoded(pictures.with_contrast(image, *limits), "JPEG", QUALITY="88")
-            (HERE / f"{name}.jpg").write_bytes(jpeg)
+        shown = [pictures.with_contrast(image, *limits) for image in (before, after)]
+        panels = [Panel(image, *words) for image, words in zip(shown, WORDS, strict=True)]
+        for name, image in zip(("scene", "product", "before_after"), (*shown, side_by_side(panels)), strict=True):
+            (HERE / f"{name}.jpg").write_bytes(pictures.encoded(image, "JPEG", QUALITY="88"))
         pictures.write_png(HERE / "quality.png", class_colours(qa))
         pictures.write_png(HERE / "uncertainty.png", pictures.deviation_colour(uncertainty, *after.shape[1:]))
 
