@@ -1,12 +1,16 @@
 """A whole scene, files to validated COG, beside what GDAL alone takes for its part: time, processor time and memory.
 
     python benchmarks/scene.py [--side 10000] [--mask] [--find-clouds auto] [--repeat 1] [--network-side 0] [--output F]
+    python benchmarks/scene.py --default-weights [--side 1000 3162 10000]
 
 Makes a scene and its Sentinel-1, and with `--mask` clouds over a third of it; without, clouds are found in it, unless
 `--find-clouds never`. In turn, as often as told: Python imports torch, which no run does without; GDAL warps the SAR
 onto the scene's grid and writes the scene with its COG driver, with all threads and our options; then `cloudfree run`
 with the identity model, in a process of its own. With `--network-side`, the default weights run on a scene of that size
 too. Files go to a temporary folder, or to the one given.
+
+`--default-weights` measures what a user waits for: `cloudfree run` with all defaults on the ground of the sample,
+mirrored to each size, with clouds under a mask of a third, alone and with an image of another date.
 """
 
 from __future__ import annotations
@@ -34,9 +38,12 @@ from rasterio.warp import Resampling, reproject, transform_bounds
 from rasterio.windows import Window
 from scipy import ndimage
 
+from cloudfree.demo import TRUTH, sample_folder
+
 T = TypeVar("T")
 UTM33, ORIGIN = CRS.from_epsg(32633), (400_000.0, 5_000_000.0)
 STRIP = 512
+_SAMPLE_WINDOW, _CLOUD_DN = Window(120, 120, 400, 400), 6500  # within the data of the sample
 _BLOB_PX, _COVER = 40, 0.35  # of clouds, in pixels of a sixteenth of the scene's resolution
 
 
@@ -58,11 +65,33 @@ def write_scene(path: Path, side: int) -> None:
 
 def write_clouds(path: Path, side: int, seed: int) -> None:
     """A mask of blobs."""
-    small = -(-side // 16)
-    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(small, small)), _BLOB_PX / 2)
-    mask = (noise > np.quantile(noise, 1 - _COVER)).astype(np.uint8).repeat(16, 0).repeat(16, 1)[:side, :side]
+    mask = (coarse_opacity(side, seed) > 0).astype(np.uint8).repeat(16, 0).repeat(16, 1)[:side, :side]
     with rasterio.open(path, "w", dtype="uint8", count=1, **place(side)) as dataset:
         dataset.write(mask, 1)
+
+
+def coarse_opacity(side: int, seed: int) -> np.ndarray:
+    """How opaque blobs of cloud are, 0 to 1, on pixels of sixteen."""
+    small = -(-side // 16)
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(small, small)), _BLOB_PX / 2)
+    begins, thick = np.quantile(noise, (1 - _COVER, 1 - _COVER / 3))
+    return np.clip((noise - begins) / (thick - begins), 0, 1).astype(np.float32)
+
+
+def write_sample_ground(path: Path, side: int, clouded: bool, gain: float) -> None:
+    """The ground of the sample, mirrored again and again, with or without clouds over it, times a gain."""
+    with rasterio.open(sample_folder() / TRUTH) as dataset:
+        ground = dataset.read(window=_SAMPLE_WINDOW).astype(np.float32) * np.float32(gain)
+    mirrored = np.concatenate([ground, ground[:, ::-1]], axis=1)
+    mirrored = np.concatenate([mirrored, mirrored[:, :, ::-1]], axis=2)
+    opacity = coarse_opacity(side, 0)[:, :, None].repeat(16, 1).reshape(-(-side // 16), -1)[:, :side]
+    cols = np.arange(side) % mirrored.shape[2]
+    with rasterio.open(path, "w", dtype="uint16", count=4, nodata=0, **place(side)) as dataset:
+        for row in range(0, side, STRIP):
+            rows = np.arange(row, min(row + STRIP, side))
+            lies = mirrored[:, rows[:, None] % mirrored.shape[1], cols]
+            share = opacity[rows // 16] if clouded else np.float32(0)
+            dataset.write((lies + (_CLOUD_DN - lies) * share).astype(np.uint16), window=Window(0, row, side, len(rows)))
 
 
 def place(side: int) -> dict[str, object]:
@@ -157,11 +186,26 @@ def against_others(folder: Path, side: int, *options: str) -> tuple[float, float
     alone = sum(wall for wall, _ in gdal)
     for name, (clock, processor) in zip(("GDAL alone: warp", "GDAL alone: COG"), gdal, strict=True):
         print(f"| {name} | {clock:.1f} | {processor:.1f} | | |")
-    seconds = {"start and plan": wall - sum(seconds.values()), **seconds}
+    seconds = {"start and plan": wall - seconds.pop("total") + seconds.pop("plan"), **seconds}
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if value >= 0.05)
     print(f"| cloudfree, {side * side / 1e6:.0f} Mpx | {wall:.2f} | {busy:.1f} | {peak_mb:.0f} | {stages}", end="")
     print(f"; {wall / alone:.2f} x GDAL alone |", flush=True)
     return wall / alone, wall / torch
+
+
+def what_a_user_waits_for(folder: Path, side: int) -> None:
+    """Two rows: all defaults, without and with another date."""
+    scene, other, mask = (folder / name for name in ("scene.tif", "other.tif", "mask.tif"))
+    elsewhere(write_sample_ground, scene, side, True, 1.0)
+    elsewhere(write_sample_ground, other, side, False, 1.1)
+    elsewhere(write_sar, folder / "s1.tif", side)
+    elsewhere(write_clouds, mask, side, 0)
+    for words, options in (("", ()), (", another date", ("--reference", str(other)))):
+        wall, busy, peak_mb, seconds = cloudfree_run(folder, *options)
+        stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if value >= 0.05)
+        print(
+            f"| {side * side / 1e6:.0f} Mpx{words} | {wall:.1f} | {busy:.1f} | {peak_mb:.0f} | {stages} |", flush=True
+        )
 
 
 def with_network(folder: Path, side: int) -> None:
@@ -174,7 +218,8 @@ def with_network(folder: Path, side: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, default=10_000, help="pixels")
+    parser.add_argument("--side", type=int, nargs="+", help="pixels; 10000, or with the default weights three sizes")
+    parser.add_argument("--default-weights", action="store_true", help="what a user waits for, and nothing else")
     parser.add_argument("--mask", action="store_true")
     parser.add_argument("--find-clouds", default="auto", help="as the command has it")
     parser.add_argument("--repeat", type=int, default=1)
@@ -183,14 +228,19 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.output or Path(name)
-        elsewhere(write_scene, folder / "scene.tif", arguments.side)
-        elsewhere(write_sar, folder / "s1.tif", arguments.side)
-        if arguments.mask:
-            elsewhere(write_clouds, folder / "mask.tif", arguments.side, 0)
         print("| step | seconds | processor seconds | peak MB | waited for |")
         print("| --- | --- | --- | --- | --- |", flush=True)
+        if arguments.default_weights:
+            for side in arguments.side or (1000, 3162, 10_000):
+                what_a_user_waits_for(folder, side)
+            return
+        (side,) = arguments.side or (10_000,)
+        elsewhere(write_scene, folder / "scene.tif", side)
+        elsewhere(write_sar, folder / "s1.tif", side)
+        if arguments.mask:
+            elsewhere(write_clouds, folder / "mask.tif", side, 0)
         options = ("--find-clouds", arguments.find_clouds)
-        ratios = [against_others(folder, arguments.side, *options) for _ in range(arguments.repeat)]
+        ratios = [against_others(folder, side, *options) for _ in range(arguments.repeat)]
         if arguments.network_side:
             with_network(folder, arguments.network_side)
     gdal, torch = (statistics.median(of) for of in zip(*ratios, strict=True))
