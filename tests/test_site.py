@@ -129,12 +129,6 @@ def test_classes_and_colours_are_those_of_the_files() -> None:
             assert patch == (colour if alpha else "")
 
 
-def test_the_colour_map_for_qgis_has_the_colours_of_the_file() -> None:
-    (lines,) = (block for block in blocks("outputs.md", "text") if "255 observed" in block)
-    shown = {int(n): tuple(map(int, rgba)) for n, *rgba in (line.split()[:5] for line in lines.splitlines())}
-    assert shown == {qa.value: colour for qa, colour in profiles.QA_COLOURS.items() if qa != Qa.NODATA}
-
-
 def keys_of(value: Any, path: str = "") -> set[str]:
     """The keys of plain data, with those above them; of the first of a list."""
     if isinstance(value, list):
