@@ -23,7 +23,7 @@ from cloudfree.simulate.landscape import landscape
 _PIXEL_M = 10.0
 # As dark as water in NIR where VH sees land: a shadow that the image's mask does not know.
 _WATER_NIR, _LAND_VH_DB = 0.07, -19.0
-_USABLE_CLOUD = 0.05  # share of an image
+_USABLE_CLOUD, _OVERCAST = 0.05, 0.8  # shares of an image
 _SAYS_CLOUD, _CLOUDLESS = 0.5, 0.01  # another network's share of cloud in a pixel, and of such pixels in an image
 _TOWN_TILES = 4  # a side, of a mosaic of small images
 
@@ -67,7 +67,7 @@ def read_grounds(
     data: folders of clear pairs (`places.read_places`), or of aerial images of bytes, which lend their texture alone.
     clouds: images with real clouds and clear ones of the same place; the latter are read. clouded: the former, with
     their labels. cloud_percent: see `clouded_images.cloud_share`. Every fifth site is held out. What lies under snow is
-    a group of its own too, for it is rare.
+    a group of its own too, for it is rare, and so is what is overcast, which looks like it.
     """
     groups = [_textures(path) if _is_texture(path) else [ground_of(p) for p in read_places(path)] for path in data]
     groups += [list(read_clear_images(clouds, cloud_percent))] if clouds else []
@@ -77,8 +77,16 @@ def read_grounds(
         raise InputError("there is nothing to train on; give --data, --clouds, or --procedural 1 or more")
     split = [hold_out(group) for group in groups]
     training = [seen for seen, _ in split]
-    snowy = [ground for group in training for ground in group if ground.snowy]
-    return [*training, *([snowy] if snowy else [])], [held for _, held in split if held]
+    rare = ([ground for group in training for ground in group if is_rare(ground)] for is_rare in (_snowy, _overcast))
+    return [*training, *filter(None, rare)], [held for _, held in split if held]
+
+
+def _snowy(ground: LabelledGround) -> bool:
+    return ground.snowy
+
+
+def _overcast(ground: LabelledGround) -> bool:
+    return bool((ground.labels == SkyClass.CLOUD).mean() > _OVERCAST)
 
 
 def ground_of(place: Place) -> LabelledGround:

@@ -36,6 +36,7 @@ _CLOUD_PIXEL_M, _GROUND_SCALE = (8.0, 16.0), (0.45, 1.5)
 _DARK_OR_BRIGHT, _BRIGHTEST, _SAND = (-0.7, 0.9), 0.5, np.array([0.8, 0.92, 1.1, 1.15], np.float32)
 _AIR = np.array([0.10, 0.06, 0.04, 0.015], np.float32)  # reflectance of hazy air
 _DARKEST = 0.01
+_FROZEN, _WATER_NIR = 0.4, 0.05  # share of ground without snow, up to which water has ice; reflectance
 _LEAST_CELL_PX, _DRIFTS_PX = 25, (4.0, 40.0)
 _CLOUD_LIGHT = 0.01  # reflectance, mean of the visible bands: more is cloud's, not shadow's
 
@@ -130,11 +131,17 @@ def _scaled(image: Image, where: NDArray[np.float64]) -> Image:
 
 
 def _snowed(rng: np.random.Generator, ground: LabelledGround) -> LabelledGround:
-    """The ground after a fall of snow: it lies on what is bright, fields and roofs, and hardly on woods and water."""
+    """The ground after a fall of snow: it lies on what is bright, fields and roofs, and hardly on woods and water.
+
+    Where most of the ground is white, water is frozen.
+    """
     side = ground.labels.shape[0]
     red = ndimage.gaussian_filter(ground.reflectance[2], 0.7)
     rank = np.searchsorted(np.sort(red, axis=None), red) / red.size
-    cover = as_image(np.clip((rank - rng.uniform(-0.2, 0.8)) / rng.uniform(0.05, 0.3) + 0.5, 0, 1))
+    bare_share = rng.uniform(-0.2, 0.8)
+    cover = as_image(np.clip((rank - bare_share) / rng.uniform(0.05, 0.3) + 0.5, 0, 1))
+    if bare_share < _FROZEN:
+        cover[ndimage.gaussian_filter(ground.reflectance[3], 1.0) < _WATER_NIR] = 1
     drifts = fractal_noise(rng, fast_shape(side, side), slope=1.8, outer_px=rng.uniform(*_DRIFTS_PX))[:side, :side]
     white = rng.uniform(0.35, 1.3) * (1 + np.float32(rng.uniform(0, 0.2)) * drifts) + np.float32(0.3) * (
         red - red.mean()
