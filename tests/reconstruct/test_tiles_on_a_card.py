@@ -10,6 +10,7 @@ import torch
 from fake_cuda import fake_cuda
 from support import sar_values_db, scene_dn
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cloudfree.reconstruct import sliding_window
@@ -62,16 +63,25 @@ def restoration(*, sees: bool) -> Restoration:
 
 @pytest.mark.parametrize(("sees", "ground"), [(True, True), (False, True), (False, False)])
 @pytest.mark.parametrize("cloudy", [(True,), (True, False, True), (False,)])
-def test_tiles_are_restored_without_waiting_for_the_card(
-    sees: bool, ground: bool, cloudy: tuple[bool, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiles_are_restored_without_waiting_for_the_card(sees: bool, ground: bool, cloudy: tuple[bool, ...]) -> None:
     """Nothing is decided by values on the card, where fake tensors have none."""
     network, tiles = Network(), [tile(cloudy=each, ground=ground) for each in cloudy]
-    with fake_cuda(monkeypatch):
+    with fake_cuda() as fake, fake, Uploads(network) as uploads, PlainIndices():
         restored = restore(tiles, restoration(sees=sees), network)
+    assert uploads.before == uploads.after == 0, "nor is it waited for with what is sent"
     assert {image.device for image in restored} == {CARD}
     assert restored.reflectance.shape == (len(tiles), 4, H, W)
     assert network.batches == [sum(cloudy)] * any(cloudy), "tiles with nothing to restore are not shown"
+
+
+class PlainIndices(TorchFunctionMode):
+    """Lists and arrays as indices would be sent, and waited for."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (Tensor.__getitem__, Tensor.__setitem__):
+            items = args[1] if isinstance(args[1], tuple) else (args[1],)
+            assert all(item is None or isinstance(item, int | slice | type(...)) for item in items)
+        return function(*args, **(kwargs or {}))
 
 
 class Uploads(TorchDispatchMode):
@@ -112,7 +122,7 @@ def test_what_blends_tiles_is_on_the_card_before_the_network_is(monkeypatch: pyt
     assert len(rows) == len(cols) == 2
     window = SlidingWindow(network, Scene, None, restoration(sees=False), Fill("all"))  # type: ignore[arg-type]
     monkeypatch.setattr(sliding_window, "_fetched", lambda result: result)
-    with fake_cuda(monkeypatch), Uploads(network) as uploads:
+    with fake_cuda() as fake, fake, Uploads(network) as uploads:
         results = [result for _, result in window._blended(strips(rows), rows, cols)]
     assert [result.device for result in results] == [CARD] * 2
     assert network.batches == [2, 2]
@@ -151,7 +161,7 @@ current: list[torch.device] = []
 def test_a_strip_is_waited_for_on_the_stream_of_its_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another card's may have nothing to wait for, and the strip would be read before it is there."""
     log.clear()
-    with fake_cuda(monkeypatch):
+    with fake_cuda() as fake, fake:
         monkeypatch.setattr("torch.cuda.device", CurrentDevice)
         monkeypatch.setattr("torch.cuda.Event", Event)
         monkeypatch.setattr("torch.cuda.current_stream", lambda device: f"stream of {device}")
