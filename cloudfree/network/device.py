@@ -25,8 +25,8 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def ieee_float32(device: torch.device) -> Iterator[None]:
     """Convolutions of float32 on CUDA in float32, where torch's default is TF32, which keeps ten bits.
 
-    What torch is set to, for the whole process, is as before afterwards. Matrix products are left as they are set: torch
-    computes them in float32 unless it is told otherwise.
+    What torch is set to, for the whole process, is as before afterwards. Matrix products are left as they are set:
+    torch computes them in float32 unless it is told otherwise.
     """
     if device.type != "cuda":
         yield
