@@ -1,18 +1,24 @@
 """The Triton kernels against their references on the CUDA device: values, time, peak memory, as a Markdown table.
 
     python benchmarks/kernels.py [--side 256] [--dtype float32]
+    python benchmarks/kernels.py --compile-only [--capability 80 90] [--size published] [--dtype float32]
 
 Align-CR's sizes, channels_last; `side` is that of the feature map, half the image's. A row is a forward pass without
 gradients, or a forward and backward pass; differences are relative to the largest value, of output and gradients.
+
+With `--compile-only` no device is needed, and nothing is run: the table has what each kernel takes on cards of these
+compute capabilities.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import compiled
 import torch
 from torch import Tensor
 
@@ -92,19 +98,62 @@ def difference(tensors: list[Tensor], expected: list[Tensor]) -> float:
     return max(((x - y).abs().max() / y.abs().max()).item() for x, y in zip(tensors, expected, strict=True))
 
 
+def print_compiled(sizes: list[str], precisions: list[str], capabilities: list[int]) -> None:
+    """What each kernel takes, a row for each size and precision and a column for each kind of card."""
+    print(
+        "Compiled, not run. Registers a thread, KiB of shared memory a block, blocks a multiprocessor; where registers"
+    )
+    print("were spilled, bytes of stack a thread.\n")
+    print("| size | precision | kernel |", *(f"sm_{capability} |" for capability in capabilities))
+    print("| --- | --- | --- |", *("---: |" for _ in capabilities))
+    for size in sizes:
+        for precision in precisions:
+            columns = [cells(size, precision, capability) for capability in capabilities]
+            for name in dict.fromkeys(name for column in columns for name in column):
+                print(f"| {size} | {precision} | `{name}` |", *(f"{column.get(name, '—')} |" for column in columns))
+
+
+def cells(size: str, precision: str, capability: int) -> dict[str, str]:
+    """What to print of each kernel on one kind of card; none if the compiler does not know that or refuses."""
+    try:
+        made = compiled.compile_kernels(size, precision, capability)
+    except Exception as error:  # noqa: BLE001 - a compiler's errors are of many kinds
+        print(f"sm_{capability}, {precision}, {size}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        return {}
+    return {kernel.name: cell(kernel, capability) for kernel in made}
+
+
+def cell(kernel: compiled.CompiledKernel, capability: int) -> str:
+    spilled = f", {kernel.stack_bytes} B" if kernel.stack_bytes else ""
+    return f"{kernel.registers}, {kernel.shared_bytes / 1024:.1f}, {kernel.blocks(capability)}{spilled}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=256, help="of the feature map, a multiple of 8")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    parser.add_argument("--dtype", choices=compiled.PRECISIONS, help="float32, or with --compile-only each")
+    parser.add_argument("--compile-only", action="store_true", help="for cards that are not here; nothing is run")
+    parser.add_argument("--capability", type=int, nargs="+", choices=compiled.MULTIPROCESSORS, help="80 is sm_80")
+    parser.add_argument("--size", nargs="+", choices=compiled.SIZES, default=list(compiled.SIZES), help="of Align-CR")
     options = parser.parse_args()
+    precisions = [options.dtype] if options.dtype else list(compiled.PRECISIONS)
+    if not options.compile_only:
+        print_measured(options.side, precisions[0])
+    elif lacking := compiled.missing():
+        print(f"{lacking} is not here: nothing can be compiled.")
+    else:
+        print_compiled(options.size, precisions, options.capability or list(compiled.MULTIPROCESSORS))
+
+
+def print_measured(side: int, dtype: str) -> None:
     if not torch.cuda.is_available():
         print("No CUDA device: nothing to measure.")
         return
     torch.backends.cudnn.allow_tf32 = False  # torch's default for convolutions; the Triton kernels never use it
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {options.dtype}, side {options.side}\n")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {dtype}, side {side}\n")
     print("| kernel | pass | ms reference | ms Triton | MiB reference | MiB Triton | largest difference |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, call in calls(options.side, getattr(torch, options.dtype)).items():
+    for name, call in calls(side, getattr(torch, dtype)).items():
         for backward in (False, True):
             measurements = {}
             for choice in ("reference", "triton"):

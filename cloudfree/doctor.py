@@ -25,6 +25,8 @@ from cloudfree.inputs.raster import access
 from cloudfree.network.device import bfloat16_instructions, resolve_device, resolve_precision
 from cloudfree.network.weights import registry, verify
 from cloudfree.process import available_memory_gb, led_to_data
+from cloudfree.reconstruct import golden
+from cloudfree.reconstruct.predictor import TileTooLargeError
 
 _PACKAGES = "torch", "numpy", "scipy", "rasterio", "rio-cogeo", "pyproj", "shapely", "filelock", "click"
 _EXTRAS = {"omnicloudmask": "omnicloudmask", "csmask": "ukis_csmask", "dask": "distributed"}
@@ -62,6 +64,7 @@ def examine(folder: Path, data_left: Sequence[str] = ()) -> Iterator[Finding]:
         yield Finding("data", line)
     for entry in registry():
         yield _weights(entry.name)
+    yield from _card()
     yield _disk("disk", folder)
     yield _disk("temporary", Path(tempfile.gettempdir()))
     yield _clock()
@@ -127,6 +130,29 @@ def _weights(name: str) -> Finding:
         return Finding("weights", f"{name}, sha256 {verify(name)[:12]}")
     except CloudfreeError as error:
         return Finding("weights", error.message, sound=False, advice="install cloudfree again")
+
+
+def _card() -> Iterator[Finding]:
+    """Golden tensors on the CUDA card, by each set of kernels. That one is slow is said, and stops no job."""
+    if not torch.cuda.is_available():
+        yield Finding("card", "none is here, so no golden tensors were computed on one")
+        return
+    for name in golden.golden_names():
+        try:
+            runs = golden.golden_runs(name, resolve_device("auto"))
+        except (RuntimeError, OSError, TileTooLargeError, CloudfreeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            yield Finding("card", f"{name}: {reason}", sound=False, advice="use --device cpu")
+        else:
+            yield _golden(name, runs)
+
+
+def _golden(name: str, runs: Sequence[golden.GoldenRun]) -> Finding:
+    """The reference is first; where that is sound, it can be chosen."""
+    slower = golden.slower_than_it_should_be(runs)
+    state = f"{name}: {', '.join(map(str, runs))}" + f" (slow: {', '.join(slower)})" * bool(slower)
+    plain = "set CLOUDFREE_KERNELS=reference and use --precision fp32"
+    return Finding("card", state, all(run.sound for run in runs), plain if runs[0].sound else "use --device cpu")
 
 
 def _disk(matter: str, folder: Path) -> Finding:

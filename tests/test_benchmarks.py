@@ -38,7 +38,7 @@ SCRIPTS = {
     "scene_model.py": "--side 512",
     "seams.py": "--side 128 --pictures {out}",
 }
-PARTS = {"damages.py"}
+PARTS = {"damages.py", "compiled.py"}
 """Modules of scripts."""
 FORKS = {"fuzz.py"}
 """Scripts that fork, which is safe in a process without other threads alone."""

@@ -19,7 +19,8 @@ from cloudfree.cli.values import FILE
 def doctor(folder: Path, as_json: bool) -> None:
     """Look whether the main job would run here.
 
-    Device, memory, GDAL, PROJ, weights, disk, clock and extras are looked at. Exits with 1 if it would not.
+    Device, memory, GDAL, PROJ, weights, what a CUDA card makes of golden tensors, disk, clock and extras are looked at.
+    Exits with 1 if it would not.
     """
     from cloudfree.doctor import examine
 

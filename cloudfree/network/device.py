@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -19,6 +19,32 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     """Convolutions and products in a half type; nothing at all in float32."""
     # Not torch's with enabled=False: that refuses device types which it has never heard of.
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
+
+
+@contextmanager
+def ieee_float32(device: torch.device) -> Iterator[None]:
+    """Convolutions of float32 on CUDA in float32, where torch's default is TF32, which keeps ten bits.
+
+    What torch is set to, for the whole process, is as before afterwards. Matrix products are left as they are set:
+    torch computes them in float32 unless it is told otherwise.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    holder, name, exact = _setting_of_convolutions()
+    before = getattr(holder, name)
+    setattr(holder, name, exact)
+    try:
+        yield
+    finally:
+        setattr(holder, name, before)
+
+
+def _setting_of_convolutions() -> tuple[object, str, object]:
+    """Where torch keeps how cuDNN convolves float32, under which name, and what is exact there."""
+    cudnn = torch.backends.cudnn
+    # Where the newer setting is (torch 2.9), it alone counts, and the older may not even be read once it was used.
+    return (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
 
 
 def resolve_device(name: str) -> torch.device:

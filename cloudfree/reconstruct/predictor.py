@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloudfree.network.device import DTYPES, Precision, autocast
+from cloudfree.network.device import DTYPES, Precision, ieee_float32
 from cloudfree.network.models import CloudRemovalModel
 
 _MEMORY_SHARE = 0.8  # of what is free on the device; the rest is for other users
@@ -25,12 +25,14 @@ class Predictor:
     """A model on its device, run on batches that fit."""
 
     def __init__(self, model: CloudRemovalModel, device: torch.device, precision: Precision, batch: int | None) -> None:
-        """`batch` None finds the largest that fits the free memory."""
+        """`batch` None finds the largest that fits the free memory.
+
+        In a half precision a copy of the model is rounded once: autocast would round weights and features at each pass.
+        """
         self.device = device
         self.precision = precision
-        # On CUDA autocast rounds; on a processor, a copy of the model that is rounded once.
-        self._converts = device.type == "cpu" and precision != "fp32"
-        self._model = model.in_half(DTYPES[precision]) if self._converts else model.to(device).eval()
+        rounded = model if precision == "fp32" else model.in_half(DTYPES[precision])
+        self._model = rounded.to(device).eval()
         self._batch = batch
         self._measured_of: dict[int, int] = {}
 
@@ -51,7 +53,7 @@ class Predictor:
         Raises TileTooLargeError where one tile is too much.
         """
         try:
-            with autocast(self.device, "fp32" if self._converts else self.precision):
+            with ieee_float32(self.device):  # in a half precision too, for the layers that are left in float32
                 restored: Tensor = self._model(*images)
             return restored.float()
         except RuntimeError as error:

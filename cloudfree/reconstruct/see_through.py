@@ -13,6 +13,7 @@ Neighbours are found on a bilateral grid (Chen, Paris and Durand 2007): squares 
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -62,7 +63,7 @@ def see_through(
     known = hidden * unobstructed
     reflectance = torch.lerp((ground + added).clamp(0, 1), observed, known)
     of_detail = _DETAIL * hidden * of_ground.mean(0)
-    return SeenThrough(reflectance, torch.lerp(of_detail, known.new_tensor(_MOST_SHARE), known))
+    return SeenThrough(reflectance, torch.lerp(of_detail, known.new_full((), _MOST_SHARE), known))
 
 
 def _darkness(observed: Tensor, ground: Tensor) -> Tensor:
@@ -130,13 +131,19 @@ def _squares(image: Tensor) -> Tensor:
 
 def _blurred(image: Tensor, axis: int, deviation: float, reach: int) -> Tensor:
     """Under a Gaussian along one axis, beyond whose ends there is nothing."""
-    kernel, length = _gaussian(deviation, reach, image.device).tolist(), image.shape[axis]
+    kernel, length = _gaussian_weights(deviation, reach), image.shape[axis]
     total = image * kernel[reach]
     for step in range(1, min(reach, length - 1) + 1):
         near, far = (image.narrow(axis, start, length - step) for start in (0, step))
         total.narrow(axis, step, length - step).add_(near, alpha=kernel[reach + step])
         total.narrow(axis, 0, length - step).add_(far, alpha=kernel[reach + step])
     return total
+
+
+@functools.cache
+def _gaussian_weights(deviation: float, reach: int) -> tuple[float, ...]:
+    """Made on the processor: to read them from a card would wait for all that is queued there."""
+    return tuple(_gaussian(deviation, reach, torch.device("cpu")).tolist())
 
 
 def _gaussian(deviation: float, reach: int, device: torch.device) -> Tensor:

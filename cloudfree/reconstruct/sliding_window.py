@@ -63,12 +63,13 @@ class SlidingWindow:
         width, device = self.scene.grid.width, self.predictor.device
         channels = 5 if self.restoration.sees else 4  # reflectance, and `seen_share`
         blended = torch.zeros(channels, max(map(len, rows)), width, device=device)
-        across = {col: torch.from_numpy(col.weights).to(device) for col in cols}
+        # Once, before the network is queued: a copy of its own for each strip would wait for all that is queued.
+        down, across = ({span: torch.from_numpy(span.weights).to(device) for span in spans} for spans in (rows, cols))
         # By hand, for zip and enumerate keep what they gave last while they wait for the next.
         strips, starts = iter(strips), [*(span.start for span in rows[1:]), rows[-1].stop]
         for span, next_start in zip(rows, starts, strict=True):
             strip = next(strips)
-            self._add_tiles(blended[:, : len(span)], strip, span, across)
+            self._add_tiles(blended[:, : len(span)], strip, down[span][:, None], across)
             done = next_start - span.start
             yield strip.rows(0, done).without_sources(), _fetched(blended[:, :done].clone())
             del strip  # the next is about to be waited for
@@ -76,11 +77,12 @@ class SlidingWindow:
             blended[:, :begun] = blended[:, done : len(span)].clone()
             blended[:, begun:] = 0
 
-    def _add_tiles(self, blended: Tensor, strip: Strip, rows: Span, across: dict[Span, Tensor]) -> None:
-        """Add the strip's tiles, each times its blend weights (`across` by columns), to its rows (4 or 5, H, W)."""
-        down = torch.from_numpy(rows.weights).to(blended.device)[:, None]
+    def _add_tiles(self, blended: Tensor, strip: Strip, down: Tensor, across: dict[Span, Tensor]) -> None:
+        """Add the strip's tiles, each times its blend weights (`down` (H, 1), `across` by columns), to its rows
+        (4 or 5, H, W).
+        """
         chosen = [col for col in across if strip.columns(col.start, col.stop).blend_weight(self.fill).any()]
-        for group in _batches(chosen, self.predictor.batch_for(len(rows))):
+        for group in _batches(chosen, self.predictor.batch_for(len(down))):
             tiles = [self._tile(strip.columns(col.start, col.stop)) for col in group]
             for col, reflectance, seen_share in zip(
                 group, *restore(tiles, self.restoration, self.predictor), strict=True
@@ -114,9 +116,10 @@ def _fetched(result: Tensor) -> Fetch:
     if result.device.type != "cuda":
         return result.cpu().numpy
     here = torch.empty(result.shape, pin_memory=True)
-    here.copy_(result, non_blocking=True)
-    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    arrived.record()
+    with torch.cuda.device(result.device):  # with --device cuda:1 another is the current one
+        here.copy_(result, non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record(torch.cuda.current_stream(result.device))
 
     def wait() -> Image:
         arrived.synchronize()

@@ -174,13 +174,17 @@ def _closed_form(tile: Tile, restoration: Restoration, device: torch.device) -> 
     """What shows through where the mask hides, or more is wanted."""
     assert tile.ground is not None
     assert restoration.error_variance is not None
-    observed, ground, data = _observed(tile, restoration, device), _sent(tile.ground, device), _sent(tile.data, device)
-    hidden = data if tile.wanted is None else data & (_sent(np.maximum(tile.cloud_weight, tile.wanted), device) > 0)
-    hidden = hidden.to(ground.dtype)
+    observed, ground = _observed(tile, restoration, device), _sent(tile.ground, device)
+    hidden = _sent(_hidden(tile), device).to(ground.dtype)
     unobstructed = torch.zeros_like(hidden) if tile.unobstructed is None else _sent(tile.unobstructed, device)
     error_variance = _sent(restoration.error_variance + restoration.texture_variance, device)
     through, share = see_through(observed, ground, hidden, unobstructed, error_variance)
     return _ClosedForm(observed, ground, through, share[None], hidden[None])
+
+
+def _hidden(tile: Tile) -> Mask:
+    """(H, W), what the mask hides and all else that is wanted of the network, where there are data."""
+    return tile.data if tile.wanted is None else tile.data & (np.maximum(tile.cloud_weight, tile.wanted) > 0)
 
 
 def _observed(tile: Tile, restoration: Restoration, device: torch.device) -> Tensor:
@@ -193,15 +197,16 @@ def _restored_by_sight(tiles: Sequence[Tile], restoration: Restoration, network:
     seen = Seen(*map(torch.cat, zip(*(seen_of(tile, restoration, network.device) for tile in tiles), strict=True)))
     through = seen.through
     if restoration.trust != NO_TRUST:
-        needed = [i for i, hidden in enumerate(seen.hidden) if hidden.any()]
+        needed = [i for i, tile in enumerate(tiles) if _hidden(tile).any()]
         if needed:
             air = _sent(restoration.path_radiance[:, None, None], network.device)
-            asked = Seen(*(plane[needed] for plane in seen))
+            asked = Seen(*(_some(plane, needed) for plane in seen))
             lit = {name: getattr(asked, name) - air for name in ("observed", "ground", "through")}
             step = (network(*asked._replace(**lit)) + air).clamp(0, 1) - asked.through
             thin, opaque = (_sent(believed.of_bands, network.device)[:, None, None] for believed in restoration.trust)
             through = through.clone()
-            through[needed] += torch.where(asked.share > SHOWS, thin, opaque) * step
+            for i, moved in zip(needed, torch.where(asked.share > SHOWS, thin, opaque) * step, strict=True):
+                through[i] += moved
     weight = torch.stack([_sent(tile.cloud_weight, network.device) for tile in tiles])[:, None]
     return Restored(torch.where(seen.hidden > 0, through, seen.observed), seen.share * weight)
 
@@ -209,18 +214,18 @@ def _restored_by_sight(tiles: Sequence[Tile], restoration: Restoration, network:
 def _restored_plainly(tiles: Sequence[Tile], restoration: Restoration, network: Network) -> Restored:
     """What a network makes of the plain images; where radar has no valid pixel under the mask, the scene's model."""
     inputs = [_plain_input(tile, restoration, network.device) for tile in tiles]
-    needed = [i for i, given in enumerate(inputs) if (given.kept < 1).any()]
-    shown, sar_db, kept = (_stacked(images) for images in zip(*inputs, strict=True))
-    reflectance = shown.clone()
+    needed = [i for i, tile in enumerate(tiles) if (_kept(tile) < 1).any()]
+    images = [_stacked(images) for images in zip(*inputs, strict=True)]
+    reflectance = images[0].clone()
     if needed:
-        reflectance[needed] = torch.lerp(network(shown[needed], sar_db[needed]), shown[needed], kept[needed])
-    return Restored(reflectance, torch.zeros(len(tiles), 1, *shown.shape[2:], device=network.device))
+        shown, sar_db, kept = (_some(batch, needed) for batch in images)
+        for i, restored in zip(needed, torch.lerp(network(shown, sar_db), shown, kept), strict=True):
+            reflectance[i] = restored
+    return Restored(reflectance, torch.zeros(len(tiles), 1, *reflectance.shape[2:], device=network.device))
 
 
 class _PlainInput(NamedTuple):
-    """reflectance (4, H, W); sar_db (2, H, W), without gaps; kept (1, H, W), 0..1: how far to stay with that
-    reflectance whatever the network makes of it, (1, 1, 1) where that is zero everywhere.
-    """
+    """reflectance (4, H, W); sar_db (2, H, W), without gaps; kept: as of `_kept`."""
 
     reflectance: Tensor
     sar_db: Tensor
@@ -229,23 +234,41 @@ class _PlainInput(NamedTuple):
 
 def _plain_input(tile: Tile, restoration: Restoration, device: torch.device) -> _PlainInput:
     reflectance = _observed(tile, restoration, device)
-    sar_valid, sar_db = _sent(known_of(tile.sar_db), device), _sent(tile.sar_db, device)
+    sar_db = _sent(tile.sar_db, device)
     sar_db = torch.where(sar_db.isfinite(), sar_db, _sent(restoration.typical_sar_db, device)[:, None, None])
-    kept = torch.zeros(1, 1, 1, device=device)
     if tile.ground is not None:
-        # Without radar such a network has nothing to see but what is typical: there it adds nothing.
-        kept = torch.where(sar_valid, 0, _sent(tile.cloud_weight, device))[None]
+        kept = _sent(_kept_without_sar(tile), device)
         through = _closed_form(tile, restoration, device).through
         reflectance = torch.where(kept > 0, torch.lerp(reflectance, through, kept), reflectance)
-    if tile.wanted is not None:  # where no more is wanted than is kept anyway, nothing is left to the network
-        kept = torch.where(_sent(tile.wanted, device) > kept, kept, 1.0)
-    return _PlainInput(reflectance, sar_db, kept)
+    return _PlainInput(reflectance, sar_db, _sent(_kept(tile), device))
+
+
+def _kept(tile: Tile) -> Image:
+    """How far (1, H, W), 0..1, to stay with the plain input whatever the network makes of it; (1, 1, 1) where that is
+    zero everywhere. Where no more is wanted than is kept anyway, nothing is left to the network.
+    """
+    kept = np.zeros((1, 1, 1), np.float32) if tile.ground is None else _kept_without_sar(tile)
+    return kept if tile.wanted is None else np.where(tile.wanted > kept, kept, np.float32(1))
+
+
+def _kept_without_sar(tile: Tile) -> Image:
+    """Without radar such a network has nothing to see but what is typical: there it adds nothing. (1, H, W)."""
+    return np.where(known_of(tile.sar_db), np.float32(0), tile.cloud_weight)[None]
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:
     """Images along a new first axis, each as large as the largest; one alone is not copied."""
     largest = max(images, key=Tensor.numel)
     return images[0][None] if len(images) == 1 else torch.stack([image.expand_as(largest) for image in images])
+
+
+def _some(images: Tensor, chosen: Sequence[int]) -> Tensor:
+    """Those of a batch; all of them are no copy.
+
+    Not `images[chosen]`: that sends indices to the device, and waits until it has done all that is queued. For the same
+    reason nothing here decides by what is on the device.
+    """
+    return images if len(chosen) == len(images) else torch.stack([images[i] for i in chosen])
 
 
 def _sent(array: Image | Mask, device: torch.device) -> Tensor:

@@ -221,7 +221,7 @@ def test_half_precision_keeps_the_reflectance(precision: Precision, side: int) -
 @pytest.mark.parametrize(("dtype", "side"), [(torch.bfloat16, 256), (torch.float16, 128)])
 @pytest.mark.slow
 def test_autocast_keeps_the_reflectance(dtype: torch.dtype, side: int) -> None:
-    """As CUDA has it; the processor's autocast rounds the same layers."""
+    """As training on CUDA has it; the processor's autocast rounds the same layers."""
     seen, predict = cloudy_place(side), on_cpu("fp32")
     exact = predict(*seen)
     with torch.autocast("cpu", dtype):

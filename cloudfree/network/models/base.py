@@ -191,7 +191,7 @@ class CloudRemovalModel(SavedNetwork, ABC):
     def in_half(self, dtype: torch.dtype) -> Self:
         """A copy for inference whose weights and features are of a half type, but for layers that `keeps_float32`.
 
-        For processors: there autocast would round the weights, and features that two layers read, again and again.
+        Autocast would round the weights, and features that two layers read, again and again.
         """
         half = copy.deepcopy(self).prepare_for_inference()
         _halve(half, dtype)
