@@ -14,7 +14,7 @@ from cloudfree.geometry import coarse
 from cloudfree.inputs.optical.sun import Sun
 from cloudfree.scene import cast_shadows
 
-MOST_SHADOW = 3.0
+MOST_SHADOW = 5.0
 """Times the area of cloud and haze: clouds outside an image cast some of its shadow, not all."""
 
 _FINER = 0.7  # times a detector's own pixels: images of larger ones are shown as they are
