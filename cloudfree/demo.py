@@ -20,6 +20,7 @@ from cloudfree.evaluate import metrics
 from cloudfree.pipeline import Progress, Result, execute
 from cloudfree.plan import Options, Plan, RunArguments
 from cloudfree.planning import make_plan_of_one
+from cloudfree.product import provenance
 from cloudfree.product.kinds import OUTPUT
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,9 @@ def demo(
         **options,
     }
     sar = [folder / name for name in SAR]
-    plan = make_plan_of_one(Options.of(folder / SCENE, sar, output=product, **options))
+    planned = Options.of(folder / SCENE, sar, output=product, **options)
+    provenance.refuse_others(planned.files)
+    plan = make_plan_of_one(planned)
     for line in described.in_words(plan):
         log.info("%s", line)
     result = execute(plan, progress(plan) if progress else None)

@@ -329,6 +329,14 @@ def test_the_demo_says_five_lines_and_what_came_of_it(cli: Cli, tmp_path: Path) 
     assert LAST.fullmatch(by_hand.stderr.splitlines()[-1])
 
 
+def test_the_demo_keeps_what_a_user_has(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "qa.tif").write_text("mine")
+    done = cli("demo", "-o", tmp_path, "--weights", "identity")
+    assert done.exit_code == 1
+    assert "qa.tif is no product of cloudfree and is kept" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["qa.tif"]
+
+
 # --- what files are ---
 
 

@@ -161,6 +161,40 @@ def test_a_style_stands_beside_each_raster_and_is_made_again_where_it_is_gone(
     assert "exists" in again.stderr
 
 
+def test_a_style_of_the_users_own_is_kept_by_a_batch_and_none_makes_a_product_again(
+    cli: Cli, files: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text(f"planet,sar\n{files[1]},{files[3]}\n")
+    words = "batch", tmp_path / "list.csv", "-o", tmp_path / "made", "--also", "style", *FAST, "--json"
+    (first,) = json.loads(cli(*words).stdout)
+    (style,) = (tmp_path / "made").glob("*.qml")
+    style.write_text("mine")
+    (second,) = json.loads(cli(*words).stdout)
+    assert (first["status"], second["status"], style.read_text()) == ("made", "skipped", "mine")
+    (third,) = json.loads(cli(*words, "--buffer", 60).stdout)
+    assert third["status"] == "failed"
+    assert "is no product of cloudfree and is kept" in third["error"]
+    assert style.read_text() == "mine"
+
+
+@pytest.mark.parametrize("value", ["true", "TRUE"])
+def test_yes_in_the_environment_names_a_file_after_the_product(
+    cli: Cli, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("CLOUDFREE_RUN_QA", value)
+    monkeypatch.setenv("CLOUDFREE_RUN_STAC", "false")
+    assert cli("run", *files, "-o", tmp_path / "clear.tif", *FAST).exit_code == 0
+    assert (tmp_path / "clear_qa.tif").exists()
+    assert not (tmp_path / "clear.json").exists()
+
+
+@pytest.mark.parametrize("words", [("run", "--planet", ""), ("run", "-o", ""), ("batch", ""), ("batch", "a", "-o", "")])
+def test_an_empty_name_is_refused_in_a_line(cli: Cli, words: tuple[str, ...]) -> None:
+    done = cli(*words)
+    assert done.exit_code == 2
+    assert "is empty; " in done.stderr
+
+
 @pytest.mark.parametrize("text", ["qa = true\nstac = false", 'also = "qa"', 'also = ["qa"]', "[run]\nqa = true"])
 def test_yes_in_a_file_of_options_names_it_after_the_product(
     cli: Cli, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str

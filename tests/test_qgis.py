@@ -78,6 +78,17 @@ def test_what_a_user_has_is_kept(cli: Cli, tmp_path: Path) -> None:
     assert (plugin / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["../x", "", ".", "a/b", "/tmp"])
+def test_a_profile_is_named_and_a_folder_is_there(cli: Cli, tmp_path: Path, home: Path, name: str) -> None:
+    done = cli("qgis", "install", "--profile", name)
+    assert done.exit_code == 1
+    assert "is no name of a profile" in done.stderr
+    done = cli("qgis", "install", "--profile-folder", tmp_path / "none")
+    assert done.exit_code == 1
+    assert "is no folder" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_plugin_imports_nothing_of_the_package_and_has_its_version() -> None:
     for path in PLUGIN.glob("*.py"):
         imported = [

@@ -21,9 +21,9 @@ from cloudfree.pipeline import execute, identity_but_references, identity_of
 from cloudfree.plan import Options
 from cloudfree.planning import make_plan
 from cloudfree.product import provenance
-from cloudfree.product.kinds import OUTPUT, Kind
+from cloudfree.product.kinds import Kind
 from cloudfree.product.locks import claimed
-from cloudfree.product.provenance import is_finished, is_ours
+from cloudfree.product.provenance import is_finished
 
 log = logging.getLogger(__name__)
 
@@ -145,23 +145,11 @@ def _make(job: Job, options: Options, new_references: NewReferences) -> dict[str
     with claimed(options.targets, options.wait_s):
         if _is_made(options, new_references):
             return {}
-        _refuse_others(options)
+        if not options.overwrite:
+            provenance.refuse_others(options.files)
         # Files of ours that are there have other inputs or options, are damaged, or are not all that is wanted.
         result = execute(make_plan(replace(options, overwrite=True), held_model))
     return {"pixels": result.pixels, "trust": result.trust.as_json(), "peak_memory_mb": result.peak_memory_mb}
-
-
-def _refuse_others(options: Options) -> None:
-    """Raise OutputError where a file that cloudfree has not made would be replaced, unless options allow it.
-
-    A picture, which states nothing, is taken for ours where its product is.
-    """
-    if options.overwrite:
-        return
-    for kind, path in options.files.items():
-        checked = (kind, path) if kind.has_identity else (OUTPUT, options.output)
-        if path.exists() and not is_ours(*checked):
-            raise OutputError(f"{path} is no product of cloudfree and is kept; give --overwrite, or another folder")
 
 
 def _is_made(options: Options, new_references: NewReferences) -> bool:

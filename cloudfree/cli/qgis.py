@@ -33,6 +33,8 @@ def install(profile: str, profile_folder: Path | None) -> None:
 
     They start this cloudfree, in its own environment. Run this again after cloudfree was moved or updated.
     """
+    if profile_folder and not profile_folder.is_dir():
+        raise click.ClickException(f"{profile_folder} is no folder; that of a QGIS profile is needed: check the path")
     folders = [profile_folder] if profile_folder else _profiles(profile)
     for folder in folders:
         target = folder / "python" / "plugins" / NAME
@@ -43,6 +45,8 @@ def install(profile: str, profile_folder: Path | None) -> None:
 
 def _profiles(name: str) -> list[Path]:
     """The folders of a profile, one for each QGIS that was started here. Raises ClickException without any."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise click.ClickException(f"{name!r} is no name of a profile; a folder elsewhere is given by --profile-folder")
     home = Path.home()
     roots = {
         "darwin": home / "Library" / "Application Support",
@@ -67,6 +71,9 @@ def _install(target: Path) -> None:
     fresh.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(PLUGIN, fresh, ignore=shutil.ignore_patterns("__pycache__"))
     (fresh / "command.json").write_text(json.dumps([sys.executable, "-m", "cloudfree"]), encoding="utf-8")
+    before = target.with_name(f".{NAME}.before")
+    shutil.rmtree(before, ignore_errors=True)
     if target.exists():
-        shutil.rmtree(target)
+        target.rename(before)
     fresh.rename(target)
+    shutil.rmtree(before, ignore_errors=True)

@@ -35,6 +35,8 @@ class FileType(click.Path):
     """A file or a folder on this machine, there or to be made."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("is empty; the name of a file or a folder is needed", param, ctx)
         local_file(value)
         return local_file(Path(str(super().convert(value, param, ctx))))
 
@@ -46,7 +48,8 @@ class OutputType(FileType):
     """A file on this machine to be written."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        local_output(value)
+        if value:
+            local_output(value)
         return super().convert(value, param, ctx)
 
 
@@ -54,9 +57,11 @@ OUTPUT_FILE = OutputType(path_type=Path)
 
 
 class BesideType(OutputType):
-    """A file beside the product by its path; from a TOML file also true (`AFTER_PRODUCT`) or false."""
+    """A file beside the product by its path; also true (`AFTER_PRODUCT`) or false, as TOML and the environment say."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value).lower() in ("true", "false"):
+            value = str(value).lower() == "true"
         if isinstance(value, bool):
             return AFTER_PRODUCT if value else None
         return super().convert(value, param, ctx)
@@ -75,6 +80,8 @@ class SourceType(click.ParamType[Any]):
         return [part.strip() for part in rv.split(";") if part.strip()]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Source:
+        if value == "":
+            self.fail("is empty; a file, a folder or an address is needed", param, ctx)
         return Source.of(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -24,6 +24,7 @@ _OBSCURED = 0.5  # probability of cloud and haze, from which on the ground is no
 _UNSHADED = 0.3  # of cloud, haze and shadow, up to which the ground says how bright it is in the sun
 _AROUND_M, _AROUND_PIXEL_M = 300.0, 40.0  # from how far around a pixel, and on which pixels that is averaged
 _SHADED = 0.35  # darkness of ground that does not say so either
+_SNOWY = 0.2  # share of an image, from which on what is dark is woods in the snow
 _CAST = 0.85  # probability of shadow where a cloud casts it
 
 
@@ -71,7 +72,8 @@ def _with_cast_shadows(probability: Image, scene: DetectorInput, sun: Sun | None
     thick, thin = probability[SkyClass.CLOUD], probability[SkyClass.HAZE]
     obscured = thick + thin > _OBSCURED
     cloud = scene.valid & obscured & (thick > thin)
-    if not cloud.any():
+    snowy = scene.valid & (probability.argmax(axis=0) == SkyClass.SNOW)
+    if not cloud.any() or snowy.sum() > _SNOWY * scene.valid.sum():
         return probability
     ground = scene.valid & ~obscured
     unshaded = ground & (probability[list(SKY_HIDDEN)].sum(axis=0) < _UNSHADED)

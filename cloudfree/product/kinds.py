@@ -102,8 +102,11 @@ ALSO = (*(kind.word for kind in BESIDE), STYLE)
 KINDS = (OUTPUT, *BESIDE)
 
 STYLES = {
-    kind: Kind(f"{kind.field}_style", kind.suffix.replace(".tif", ".qml"), f"{kind.title}, in QGIS", "application/xml")
+    kind: Kind(
+        *(f"{kind.field}_style", kind.suffix.replace(".tif", ".qml"), f"{kind.title}, in QGIS", "application/xml"),
+        mark=b"<!-- written by cloudfree -->",
+    )
     for kind in KINDS
     if kind.is_raster
 }
-"""The style of each raster, by its kind: QGIS looks for it under the raster's own name."""
+"""The style of each raster, by its kind. QGIS looks for it under the raster's own name, and saves a user's own there."""

@@ -19,11 +19,11 @@ from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from cloudfree.errors import InputError
+from cloudfree.errors import InputError, OutputError
 from cloudfree.geometry.grid import strips
 from cloudfree.inputs.location import remote
 from cloudfree.inputs.location.source import Source
-from cloudfree.product.kinds import KINDS, OUTPUT, Kind
+from cloudfree.product.kinds import KINDS, OUTPUT, STYLES, Kind
 
 _PREFIX = "CLOUDFREE_"
 IDENTITY_TAG = f"{_PREFIX}IDENTITY"
@@ -117,6 +117,17 @@ def is_ours(kind: Kind, path: Path) -> bool:
         return False
 
 
+def refuse_others(files: Mapping[Kind, Path]) -> None:
+    """Raise OutputError where a file that cloudfree has not made would be replaced.
+
+    A picture, which states nothing, is taken for ours where its product is.
+    """
+    for kind, path in files.items():
+        checked = (kind, path) if kind.has_identity else (OUTPUT, files[OUTPUT])
+        if path.exists() and not is_ours(*checked):
+            raise OutputError(f"{path} is no product of cloudfree and is kept; give --overwrite, or another folder")
+
+
 def _address(source: Source) -> dict[str, str]:
     return {} if source.file else {"address": str(source)}
 
@@ -172,6 +183,8 @@ def _is_whole(kind: Kind, path: Path, expected: str, product: Path) -> bool:
         return False
     if kind.is_raster:
         return _is_whole_raster(path, expected)
+    if kind in STYLES.values():  # a user may have saved another
+        return True
     no_older = path.stat().st_mtime_ns >= product.stat().st_mtime_ns
     return no_older and (not kind.has_identity or _holds(path, expected.encode()))
 

@@ -31,7 +31,9 @@ def write(kind: Kind, raster: Path, target: Path) -> None:
     ElementTree.SubElement(root, "pipe").append(_RENDERERS[kind](raster))
     ElementTree.indent(root)
     document = ElementTree.tostring(root, encoding="unicode")
-    target.write_text(f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{document}\n", encoding="utf-8")
+    mark = (kinds.STYLES[kind].mark or b"").decode()
+    doctype = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>"
+    target.write_text(f"{doctype}\n{mark}\n{document}\n", encoding="utf-8")
 
 
 def _true_colour(raster: Path) -> ElementTree.Element:

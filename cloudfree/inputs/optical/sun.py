@@ -99,9 +99,12 @@ def _stated_in_json(path: Source) -> Mapping[str, object]:
     try:
         document = json.loads(path.read_bytes())
     except UNPARSABLE:
-        return {}
+        document = None
     properties = document.get("properties") if isinstance(document, dict) else None
-    return properties if isinstance(properties, dict) else {}
+    if isinstance(properties, dict):
+        return properties
+    log.info("%s is no metadata of an item: the sun's angles are not read", path.name)
+    return {}
 
 
 def _angle(angles: Mapping[str, object], names: tuple[str, ...], most: float) -> float | None:
