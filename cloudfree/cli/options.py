@@ -101,7 +101,7 @@ def scene_inputs(sar_required: bool) -> Decorator:
             help=f"Sentinel-1 VV and VH, terrain-corrected; repeat it for tiles, or where each has its file.{without}",
         ),
         _source("--udm2", help="Planet's usable data mask.  [default: the one beside the scene]"),
-        _source("--mask", help="Any other mask instead, or polygons; what is not zero is cloud or shadow."),
+        _source("--mask", help="Any other mask instead (0 is clear), or polygons of clouds and shadows."),
         meaning,
     )
 

@@ -109,4 +109,4 @@ STYLES = {
     for kind in KINDS
     if kind.is_raster
 }
-"""The style of each raster, by its kind. QGIS looks for it under the raster's own name, and saves a user's own there."""
+"""The style of each raster, by its kind. QGIS looks for it under the raster's name, and saves a user's own there."""
