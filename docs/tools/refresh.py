@@ -92,7 +92,7 @@ def printed(commands: str, folder: Path) -> str:
     )
     if done.returncode:
         raise SystemExit(f"{commands}{done.stdout}")
-    return done.stdout.replace(f"{folder}/", "").rstrip()
+    return done.stdout.replace(f"{folder}/", "").replace(f"{sample_folder().parent}/", "").rstrip()
 
 
 def refresh_page(page: Path) -> None:
