@@ -10,13 +10,13 @@ from cloudfree.cli import options
 from cloudfree.cli.progress import MINUTES, progress_bar, progress_log
 from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import log_to_stderr
-from cloudfree.cli.values import OUTPUT_FILE, WEIGHTS, Real
+from cloudfree.cli.values import WEIGHTS, Real
 
 
 @click.command()
 @options.scene_inputs(sar_required=True)
 @options.references
-@option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
+@options.output("The safetensors file to write.")
 @option("--weights", type=WEIGHTS, default="auto", show_default=True, help="Weights to start from.")
 @option("--minutes", type=Real(min=0, min_open=True), default=5.0, show_default=True, help="End after this time.")
 @options.seed

@@ -16,7 +16,7 @@ from cloudfree.cli.values import OUTPUT_FILE
 
 @click.command()
 @options.scene_inputs(sar_required=True)
-@option("-o", "--output", type=OUTPUT_FILE, required=True, help="The COG to write: VV and VH in dB.")
+@options.output("The COG to write: VV and VH in dB.")
 @options.compress
 @option("--quicklook", type=OUTPUT_FILE, metavar="PNG", help="Picture of the windows' offsets, before and after.")
 @options.overwrite

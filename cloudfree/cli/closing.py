@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cloudfree.bands import RECONSTRUCTED
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -82,7 +84,7 @@ def of_scene(outcome: Outcome) -> str:
         return f"{outcome.status}, for its product is there: {outcome.job.output}"
     pixels = outcome.details["pixels"]
     data = max(sum(pixels.values()) - pixels["nodata"], 1)
-    rewritten = sum(pixels[name] for name in ("reconstructed", "reconstructed_without_sar", "seen_through")) / data
+    rewritten = sum(pixels[qa.name.lower()] for qa in RECONSTRUCTED) / data
     return f"made in {seconds(outcome.seconds)}; {outcome.job.output}: {_rewritten(rewritten)}"
 
 

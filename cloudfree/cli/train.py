@@ -11,11 +11,11 @@ from cloudfree.cli import options
 from cloudfree.cli.progress import progress_log
 from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import log_to_stderr
-from cloudfree.cli.values import FILE, OUTPUT_FILE, WEIGHTS, Real, Whole
+from cloudfree.cli.values import FILE, WEIGHTS, Real, Whole
 
 
 @click.command()
-@option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
+@options.output("The safetensors file to write.")
 @option(
     "--data",
     type=FILE,

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from cloudfree.cli import options
-from cloudfree.cli.screens import option
 from cloudfree.cli.terminal import echo_json, echo_lines
-from cloudfree.cli.values import FILE, OUTPUT_FILE, WEIGHTS
+from cloudfree.cli.values import FILE, WEIGHTS
 from cloudfree.errors import showable
 
 
@@ -52,7 +51,7 @@ def weights_verify(names: tuple[str, ...]) -> None:
 
 @weights.command("convert")
 @click.argument("source", type=FILE)
-@option("-o", "--output", type=OUTPUT_FILE, required=True, help="The safetensors file to write.")
+@options.output("The safetensors file to write.")
 @options.overwrite
 def weights_convert(source: Path, output: Path, overwrite: bool) -> None:
     """Turn a published checkpoint into a safetensors file."""

@@ -17,14 +17,14 @@ from cloudfree.bands import OPTICAL_BANDS, REFLECTANCE_SCALE, SkyClass
 from cloudfree.errors import InputError
 from cloudfree.learn.clouded_images import CLEAR_SUFFIX, CloudedImage, cloud_share, read_clouded_images
 from cloudfree.learn.places import Place, hold_out, mosaics, read_aerial_images, read_bands, read_places, site_of
-from cloudfree.learn.sky_labels import UNLABELLED, Labels, clear_labels, cloudy_labels
+from cloudfree.learn.sky_labels import SAYS_CLOUD, UNLABELLED, Labels, clear_labels, cloudy_labels
 from cloudfree.simulate.landscape import landscape
 
 _PIXEL_M = 10.0
 # As dark as water in NIR where VH sees land: a shadow that the image's mask does not know.
 _WATER_NIR, _LAND_VH_DB = 0.07, -19.0
 _USABLE_CLOUD, _OVERCAST = 0.05, 0.8  # shares of an image
-_SAYS_CLOUD, _CLOUDLESS = 0.5, 0.01  # another network's share of cloud in a pixel, and of such pixels in an image
+_CLOUDLESS = 0.01  # share of an image that another network calls cloud, up to which it sees none
 _TOWN_TILES = 4  # a side, of a mosaic of small images
 
 
@@ -108,7 +108,7 @@ def read_clear_images(folder: Path, cloud_percent: Path | None = None) -> Iterat
         image = read_bands(path, *OPTICAL_BANDS) * np.float32(REFLECTANCE_SCALE)
         labels = clear_labels(image, np.asarray((image > 0).all(0)))
         share = cloud_share(cloud_percent, path.stem, labels.shape)
-        says_cloud = np.ones(labels.shape, bool) if share is None else share > _SAYS_CLOUD
+        says_cloud = np.ones(labels.shape, bool) if share is None else share > SAYS_CLOUD
         if says_cloud.mean() > _CLOUDLESS:
             labels[labels == SkyClass.SNOW] = UNLABELLED
         if share is not None:

@@ -23,6 +23,9 @@ Labels = NDArray[np.uint8]
 HAZE_BLUE = 0.03
 """Blue reflectance that cloud adds to the ground, from where on people call it haze, and not clear ground."""
 
+SAYS_CLOUD = 0.5
+"""Another network's share of cloud in a pixel, over which it calls that cloud."""
+
 _CLEAR_BLUE = 0.012  # change of blue that no one sees
 _SHADED_NIR, _LIT_NIR = 0.75, 0.9  # share of the ground's near infrared: at most in shadow, at least in the sun
 _OPAQUE, _WHITE_OUT = 0.45, 0.8  # opacities: cloud, and cloud over ground that is as bright
@@ -30,7 +33,7 @@ _OPAQUE, _WHITE_OUT = 0.45, 0.8  # opacities: cloud, and cloud over ground that 
 _SMOOTH_PX, _SAME_BLUE, _SAME_NIR = 5, 0.02, (0.8, 1.3)
 _WATER_NIR = 0.05  # reflectance
 _CLOUD_BLUE, _SEEN_CLOUD_BLUE = 0.15, 0.06  # change of blue that is cloud, and that is if the other network says so
-_SAYS_CLOUD, _SAYS_CLEAR = 0.5, 0.2
+_SAYS_CLEAR = 0.2
 # Opacities by brightness alone: what is surely clear, surely haze, surely cloud, and in between in doubt.
 _CLEAR, _HAZE, _CLOUD = 0.06, 0.16, 0.45
 _PERHAPS_SHADED_NIR = 0.7  # of the median of what is clear
@@ -77,8 +80,8 @@ def labels_by_ground(reflectance: Image, ground: Image, cloud_share: Image | Non
     labels = np.full(blue.shape, UNLABELLED, np.uint8)
     labels[(np.abs(brighter) < _SAME_BLUE) & (ratio > _SAME_NIR[0]) & (ratio < _SAME_NIR[1])] = SkyClass.CLEAR
     labels[brighter > HAZE_BLUE] = SkyClass.HAZE
-    labels[(brighter > _CLOUD_BLUE) | ((brighter > _SEEN_CLOUD_BLUE) & (says > _SAYS_CLOUD))] = SkyClass.CLOUD
-    labels[(labels == SkyClass.CLEAR) & (says > _SAYS_CLOUD)] = UNLABELLED
+    labels[(brighter > _CLOUD_BLUE) | ((brighter > _SEEN_CLOUD_BLUE) & (says > SAYS_CLOUD))] = SkyClass.CLOUD
+    labels[(labels == SkyClass.CLEAR) & (says > SAYS_CLOUD)] = UNLABELLED
     shaded = (brighter < 0) & (ratio < _SHADED_NIR) & (blue < 0.95 * ground[0]) & (nir > _WATER_NIR)
     if shaded.sum() < MOST_SHADOW * (brighter > HAZE_BLUE).sum():  # else the ground is of another season
         labels[shaded] = SkyClass.SHADOW
@@ -95,6 +98,6 @@ def cloudy_labels(reflectance: Image, cloud_share: Image | None = None) -> Label
     if clear.any():
         labels[clear & (nir > _PERHAPS_SHADED_NIR * np.median(nir[clear]))] = SkyClass.CLEAR
     if cloud_share is not None:  # bright ground that it calls clear, and clear ground that it calls cloud
-        labels[(labels == SkyClass.CLEAR) & (cloud_share > _SAYS_CLOUD)] = UNLABELLED
+        labels[(labels == SkyClass.CLEAR) & (cloud_share > SAYS_CLOUD)] = UNLABELLED
         labels[np.isin(labels, (SkyClass.CLOUD, SkyClass.HAZE)) & (cloud_share < _SAYS_CLEAR)] = UNLABELLED
     return labels
